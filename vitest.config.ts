@@ -1,0 +1,17 @@
+import { availableParallelism } from 'node:os';
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['tests/**/*.test.ts'],
+    globalSetup: ['tests/support/services.ts'],
+    reporters: ['default', './tests/support/reporter.ts'],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    pool: 'forks',
+    // Tests wait for timers, processes and disks more than they compute; one at a time on two cores takes 8 minutes.
+    maxWorkers: Math.max(3, availableParallelism()),
+    // A developer's .env must not reach the suite: its values beat the environment that a test sets.
+    env: { APP_ENV: 'test', LONGSHORE_DOTENV: 'none', LOG_LEVEL: process.env.LOG_LEVEL ?? 'warn' },
+  },
+});
