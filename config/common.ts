@@ -1,0 +1,127 @@
+import { availableParallelism } from 'node:os';
+import { typeFolders } from './folders.ts';
+import { fromEnv, secretFromEnv } from './value.ts';
+
+/**
+ * `{home}` is LONGSHORE_HOME, or `var/` of this checkout: everything an unconfigured fleet writes lands below it.
+ * `{year}` is left in archive paths until they are used, so that a process started last year files correctly.
+ */
+const data = '{home}/data';
+
+/**
+ * The defaults of every environment. An overlay (`config/<APP_ENV>.ts`) names only what differs: objects merge,
+ * arrays and scalars are replaced whole.
+ */
+export const config = {
+  app_id: 'longshore',
+  state_dir: '{home}',
+  dataset_types: ['RAW_DATA', 'DATA_PRODUCT'],
+  genome_file_types: [
+    '.cbcl',
+    '.bcl',
+    '.bcl.gz',
+    '.bgzf',
+    '.fastq.gz',
+    '.bam',
+    '.bam.bai',
+    '.vcf.gz',
+    '.vcf.gz.tbi',
+    '.vcf',
+  ],
+  api: {
+    base_url: fromEnv('API_BASE_URL', null),
+    auth_token: secretFromEnv('APP_API_TOKEN', null),
+    conn_timeout: 5,
+    read_timeout: 30,
+  },
+  paths: {
+    scratch: `${data}/scratch`,
+    RAW_DATA: typeFolders(data, 'raw_data'),
+    DATA_PRODUCT: typeFolders(data, 'data_products'),
+    download_dir: `${data}/downloads`,
+    root: data,
+  },
+  registration: {
+    RAW_DATA: { source_dir: `${data}/source/raw_data`, rejects: ['.snapshots'] },
+    DATA_PRODUCT: { source_dir: `${data}/source/data_products`, rejects: ['.snapshots'] },
+    recency_threshold_seconds: 3600,
+    // The reference names 1 GiB here and never reads it; here it is obeyed, so that it must be asked for.
+    minimum_dataset_size: 0,
+    wait_between_stability_checks_seconds: 300,
+    poll_interval_seconds: 10,
+    full_scan_every_n_scans: 90,
+    batch_size: 100,
+    workflow: 'integrated',
+  },
+  register_ondemand: {
+    RAW_DATA: { source_dir: `${data}/register_ondemand/raw_data` },
+    DATA_PRODUCT: { source_dir: `${data}/register_ondemand/data_products` },
+  },
+  logs: { register_ondemand: '{home}/log/register_ondemand' },
+  service_user: 'longshore',
+  stage: {
+    purge: { days_to_live: 20, max_purges: 10 },
+    alias_salt: secretFromEnv('ALIAS_SALT'),
+    keep_bundle: true,
+    reserve_bytes: 64 * 1024 ** 2,
+  },
+  catalog: { backend: 'sqlite', path: '{home}/longshore.db' },
+  archive: { backend: 'filesystem' },
+  digests: { member: ['blake3'], bundle: ['blake3'] },
+  validate: { level: 'stream' },
+  queue: {
+    url: fromEnv('REDIS_URL', null),
+    username: fromEnv('QUEUE_USER', null),
+    password: secretFromEnv('QUEUE_PASS', null),
+    prefix: 'longshore',
+    lock_seconds: 30,
+    stalled_check_seconds: 15,
+  },
+  mongo: { uri: secretFromEnv('MONGODB_URL', null) },
+  email: { from_addr: 'longshore@localhost', sendmail_path: '/usr/sbin/sendmail' },
+  workflow_registry: {
+    integrated: {
+      description: 'Land a dataset: wait until it is stable, archive it, stage it back and publish it.',
+      steps: [
+        { name: 'await stability', task: 'await_stability' },
+        // The archive step reads every byte anyway, and digests it then.
+        { name: 'inspect', task: 'inspect_dataset', kwargs: { digests: false } },
+        { name: 'archive', task: 'archive_dataset' },
+        { name: 'stage', task: 'stage_dataset' },
+        { name: 'validate', task: 'validate_dataset' },
+        { name: 'setup_download', task: 'setup_dataset_download' },
+      ],
+    },
+    stage: {
+      description: 'Bring an archived dataset back to disk and publish it.',
+      steps: [
+        { name: 'stage', task: 'stage_dataset' },
+        { name: 'validate', task: 'validate_dataset' },
+        { name: 'setup_download', task: 'setup_dataset_download' },
+      ],
+    },
+    qc: {
+      description: 'FastQC and MultiQC over a staged dataset.',
+      steps: [{ name: 'qc', task: 'generate_qc' }],
+    },
+    delete: {
+      description: 'Delete a dataset: archive, staged copy, bundles and links.',
+      steps: [{ name: 'delete', task: 'delete_dataset' }],
+    },
+  },
+  workflow: {
+    purge: { types: ['integrated', 'stage', 'delete'], age_threshold_seconds: 86_400, max_purge_count: 10 },
+    retry: { max: 3, delay_seconds: 5 },
+    max_losses: 3,
+    resume_lock_seconds: 60,
+    reconcile_seconds: 30,
+  },
+  autoscale: { min: 2, max: 8, idle_seconds: 30 },
+  task: { kill_grace_seconds: 5, time_limit_seconds: 86_400 },
+  inspect: { file_metadata_batch_size: 25_000, digests: true },
+  qc: { threads: availableParallelism(), batch_size: 8, file_globs: ['**/*.fastq.gz', '**/*.fq.gz'] },
+  tools: { fastqc: 'fastqc', multiqc: 'multiqc', bs: 'bs' },
+  illumina: { download: { datasets: { n_days: 7 } } },
+  enabled_features: { notifications: false },
+  schedules: [{ script: 'purge_staged_datasets', args: [] as string[], cron: '0 7 * * *' }],
+};

@@ -1,0 +1,70 @@
+import { LongshoreError } from '../workers/errors.ts';
+import { type Environment, readEnvironment } from './env.ts';
+import { fillFromEnvironment, type Origin } from './fill.ts';
+import { type Layer, mergeLayers, readLayers, resolveAppEnv } from './layers.ts';
+import { findUnusablePlaces } from './places.ts';
+import { describeIssue, findContradictions } from './problems.ts';
+import { type Config, schema } from './schema.ts';
+
+export interface LoadedConfig {
+  readonly config: Config;
+  /** By dotted key. */
+  readonly origins: ReadonlyMap<string, Origin>;
+  readonly environment: Environment;
+}
+
+export interface LoadOptions {
+  readonly environment?: Environment;
+  /**
+   * Also look at the file system (see places.ts). For the start of a process; not in the middle of work, where a
+   * vanished mount is an outage of the task that needs it.
+   */
+  readonly places?: boolean;
+}
+
+/**
+ * The layers merged, environment variables filled in, and everything checked at once.
+ *
+ * @throws LongshoreError E_CONFIG with `fields.problems`, one line per key
+ */
+export async function loadConfig(options: LoadOptions = {}): Promise<LoadedConfig> {
+  const environment = options.environment ?? readEnvironment();
+  const app_env = resolveAppEnv(environment.values.APP_ENV);
+  const layers = await readLayers(app_env, environment);
+  const { config, origins, problems } = check(layers, environment, app_env);
+  const unusable = config === null || options.places !== true ? [] : findUnusablePlaces(config);
+  const all = [...problems, ...unusable];
+  if (config !== null && all.length === 0) return { config, origins, environment };
+  const count = `${all.length} problem${all.length === 1 ? '' : 's'}`;
+  throw new LongshoreError(
+    'E_CONFIG',
+    `the configuration for APP_ENV=${app_env} has ${count}:\n  ${all.join('\n  ')}`,
+    {
+      fields: { problems: all, app_env },
+    },
+  );
+}
+
+function check(layers: readonly Layer[], environment: Environment, app_env: string) {
+  const merged = layers.reduce<Record<string, unknown>>((base, { values }) => mergeLayers(base, values), {});
+  const filled = fillFromEnvironment(merged, layers, environment);
+  const { values, origins, problems: missing } = filled;
+  const checked = schema.safeParse(values);
+  const reported = new Set(missing.map((problem) => problem.split(':')[0]));
+  const issues = (checked.error?.issues ?? [])
+    // A variable that is missing was reported by its name already; "expected string, received undefined" adds nothing.
+    .filter((issue) => !reported.has(issue.path.join('.')))
+    .flatMap((issue) => describeIssue(issue, filled));
+  const problems = [...missing, ...issues, ...findContradictions(values)];
+  const usable = checked.success && problems.length === 0;
+  const config = usable ? (deepFreeze({ ...checked.data, app_env }) as unknown as Config) : null;
+  return { config, origins, problems };
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const inner of Object.values(value)) deepFreeze(inner);
+  }
+  return value;
+}

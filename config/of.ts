@@ -1,0 +1,22 @@
+import { LongshoreError } from '../workers/errors.ts';
+import type { Config, TypePaths, TypeRegistration } from './schema.ts';
+
+/** Folders of a dataset type that configuration may have added. */
+export function pathsOf(config: Config, type: string): TypePaths {
+  const found = (config.paths as unknown as Record<string, TypePaths | undefined>)[type];
+  if (found !== undefined && config.dataset_types.includes(type)) return found;
+  throw unknownType(config, type);
+}
+
+export function registrationOf(config: Config, type: string): TypeRegistration {
+  const found = (config.registration as unknown as Record<string, TypeRegistration | undefined>)[type];
+  if (found !== undefined && config.dataset_types.includes(type)) return found;
+  throw unknownType(config, type);
+}
+
+function unknownType(config: Config, type: string): LongshoreError {
+  return new LongshoreError(
+    'E_USAGE',
+    `dataset type "${type}" is not configured; expected one of ${config.dataset_types.join(', ')}`,
+  );
+}

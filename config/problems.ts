@@ -1,0 +1,90 @@
+import { type Filled, isSecret, type Origin } from './fill.ts';
+import { isPlainObject } from './layers.ts';
+
+type Issue = { code: string; path: PropertyKey[]; message: string; keys?: string[] };
+
+/** The schema's findings as `key: what was expected, got … (where it came from)`; secrets stay hidden. */
+export function describeIssue(issue: Issue, { values, origins, secrets }: Filled): string[] {
+  const key = issue.path.join('.');
+  if (issue.code === 'unrecognized_keys') {
+    return (issue.keys ?? []).map(
+      (name) => `${[key, name].filter(Boolean).join('.')}: unknown key; see config/schema.ts for what exists`,
+    );
+  }
+  const origin = originOf(key, origins);
+  const value = valueAt(values, issue.path);
+  const shown = isSecret(key, secrets) ? '[hidden]' : hideCredentials(JSON.stringify(value) ?? '');
+  const got = value === undefined ? '' : `, got ${shown}`;
+  return [`${key}: ${issue.message}${got}${origin === undefined ? '' : ` (${origin.layer})`}`];
+}
+
+/** What the schema cannot say: every type has its folders and sources, every workflow that is named exists. */
+export function findContradictions(values: Record<string, unknown>): string[] {
+  return [...typeProblems(values), ...archiveProblems(values), ...workflowProblems(values)];
+}
+
+/** `redis://user:password@host` may be configured as one text; only the host is of interest. */
+export const hideCredentials = (text: string): string =>
+  text.replaceAll(/([a-z][a-z0-9+.-]*:\/\/)[^/\s"@]*(?:@[^/\s"@]*)*@/gi, '$1[hidden]@');
+
+function originOf(key: string, origins: ReadonlyMap<string, Origin>): Origin | undefined {
+  for (let at = key; at !== ''; at = at.slice(0, Math.max(0, at.lastIndexOf('.')))) {
+    const found = origins.get(at);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function valueAt(values: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce((at: unknown, name) => (at as Record<PropertyKey, unknown> | undefined)?.[name], values);
+}
+
+function typeProblems(values: Record<string, unknown>): string[] {
+  const types = Array.isArray(values.dataset_types) ? values.dataset_types.map(String) : [];
+  return ['paths', 'registration'].flatMap((section) => {
+    const folders = sectionOf(values, section);
+    const missing = types.filter((type) => !isPlainObject(folders[type]));
+    const unknown = Object.keys(folders).filter(
+      (name) => isPlainObject(folders[name]) && !types.includes(name),
+    );
+    return [
+      ...missing.map((type) => `${section}.${type}: missing; dataset_types names this type`),
+      ...unknown.map((name) => `${section}.${name}: unknown key; dataset_types does not name it`),
+    ];
+  });
+}
+
+/** Other archives take paths relative to their own root; a file system has none. */
+function archiveProblems(values: Record<string, unknown>): string[] {
+  if (sectionOf(values, 'archive').backend !== 'filesystem') return [];
+  return Object.entries(sectionOf(values, 'paths')).flatMap(([type, folders]) => {
+    const path = isPlainObject(folders) ? folders.archive : undefined;
+    if (typeof path !== 'string' || path === '' || path.startsWith('/')) return [];
+    return [
+      `paths.${type}.archive: expected an absolute path, as archive.backend is "filesystem", got "${path}"`,
+    ];
+  });
+}
+
+function workflowProblems(values: Record<string, unknown>): string[] {
+  const registry = sectionOf(values, 'workflow_registry');
+  const known = Object.keys(registry);
+  const references: [string, unknown][] = [
+    ['registration.workflow', sectionOf(values, 'registration').workflow],
+    ...Object.entries(registry).flatMap(([name, definition]) => {
+      const followers = isPlainObject(definition) && Array.isArray(definition.then) ? definition.then : [];
+      return followers.map((next, index): [string, unknown] => [
+        `workflow_registry.${name}.then.${index}`,
+        next,
+      ]);
+    }),
+  ];
+  return references
+    .filter(([, name]) => typeof name === 'string' && !known.includes(name))
+    .map(([key, name]) => `${key}: "${String(name)}" is not in workflow_registry (${known.join(', ')})`);
+}
+
+const sectionOf = (values: Record<string, unknown>, name: string): Record<string, unknown> => {
+  const section = values[name];
+  return isPlainObject(section) ? section : {};
+};

@@ -1,0 +1,10 @@
+import { fromEnv } from './value.ts';
+
+/**
+ * A facility's fleet. Secrets and the Redis of the fleet are required: a missing one stops the start by name.
+ * Put the site's folders here, or copy this file to `config/<site>.ts` and set APP_ENV=<site>.
+ */
+export const config = {
+  app_id: fromEnv('LONGSHORE_APP_ID', 'longshore'),
+  queue: { url: fromEnv('REDIS_URL') },
+};

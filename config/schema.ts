@@ -1,0 +1,202 @@
+import { z } from 'zod';
+
+/**
+ * What a configuration must look like. Everything is strict: a key that stands nowhere here is a mistake and
+ * stops the start with its name. Sizes are bytes, times are named by their unit.
+ */
+const text = z.string().min(1, 'expected a non-empty text');
+const absolutePath = z.string().startsWith('/', 'expected an absolute path');
+const count = z.int().min(0);
+const seconds = z.number().min(0);
+const digestName = z.enum(['blake3', 'md5', 'sha256']);
+const globs = z.array(text);
+
+/** Folders of one dataset type. `{year}` stands for the calendar year at the moment of use. */
+const typePaths = z.strictObject({
+  upload: absolutePath,
+  archive: text,
+  stage: absolutePath,
+  bundle: z.strictObject({ generate: absolutePath, stage: absolutePath }),
+  qc: absolutePath,
+});
+
+const typeRegistration = z.strictObject({
+  /** Watched folders; one path or several. */
+  source_dir: z.union([absolutePath, z.array(absolutePath).min(1)]),
+  /** Shell globs on the folder name; a match is never registered. */
+  rejects: globs,
+});
+
+const workflowStep = z.strictObject({
+  name: text,
+  task: text,
+  queue: text.optional(),
+  kwargs: z.record(z.string(), z.unknown()).optional(),
+  /** 0..9, larger runs sooner; default: the step's 1-based position, so that started datasets finish first. */
+  priority: z.int().min(0).max(9).optional(),
+});
+
+const workflowDefinition = z
+  .strictObject({
+    description: z.string().optional(),
+    steps: z.array(workflowStep).min(1, 'expected at least one step'),
+    /** Workflows that are started for the same dataset when this one has succeeded. */
+    then: z.array(text).optional(),
+  })
+  .superRefine((definition, context) => {
+    const names = definition.steps.map((step) => step.name);
+    for (const name of new Set(names.filter((name, index) => names.indexOf(name) !== index))) {
+      context.addIssue({
+        code: 'custom',
+        path: ['steps'],
+        message: `step name "${name}" is used twice; names must be unique`,
+      });
+    }
+  });
+
+const schedule = z.strictObject({
+  /** File name in scripts/, without `.ts`. */
+  script: text,
+  args: z.array(z.string()),
+  /** Five-field cron expression, host-local time. */
+  cron: text,
+});
+
+const paths = z
+  .object({ scratch: absolutePath, download_dir: absolutePath, root: absolutePath })
+  .catchall(typePaths);
+
+const registration = z
+  .object({
+    recency_threshold_seconds: seconds,
+    /** Bytes; a smaller folder is not registered until a full scan finds it grown. 0: any size, empty too. */
+    minimum_dataset_size: count,
+    wait_between_stability_checks_seconds: z.number().positive(),
+    poll_interval_seconds: z.number().positive(),
+    full_scan_every_n_scans: z.int().min(1),
+    batch_size: z.int().min(1).max(1000),
+    /** Workflow that a newly seen dataset starts with. */
+    workflow: text,
+  })
+  .catchall(typeRegistration);
+
+export const schema = z.strictObject({
+  app_id: z.string().regex(/^[A-Za-z0-9._-]+$/, 'expected letters, digits, dots, dashes and underscores'),
+  /** Everything Longshore keeps for itself on this host: embedded Redis, SQLite, logs, locks. */
+  state_dir: absolutePath,
+  dataset_types: z.array(z.string().regex(/^[A-Z][A-Z0-9_]*$/, 'expected upper case, as RAW_DATA')).min(1),
+  genome_file_types: z.array(z.string().startsWith('.')),
+  api: z.strictObject({
+    base_url: z.url().nullable(),
+    auth_token: text.nullable(),
+    conn_timeout: z.number().positive(),
+    read_timeout: z.number().positive(),
+  }),
+  paths,
+  registration,
+  register_ondemand: z.record(z.string(), z.strictObject({ source_dir: absolutePath })),
+  logs: z.strictObject({ register_ondemand: absolutePath }),
+  service_user: text,
+  stage: z.strictObject({
+    purge: z.strictObject({ days_to_live: z.number().positive(), max_purges: count }),
+    alias_salt: text,
+    /** Keep the bundle beside the staged files for download. Off saves one write of every byte. */
+    keep_bundle: z.boolean(),
+    /** Free space that must remain on the file system after a task's reservation. */
+    reserve_bytes: count,
+  }),
+  catalog: z.strictObject({ backend: z.enum(['sqlite']), path: absolutePath }),
+  archive: z.strictObject({ backend: z.enum(['filesystem']) }),
+  digests: z.strictObject({
+    /** Digests of every file. The first one proves the staged copy. */
+    member: z.array(digestName).min(1),
+    /** Digests of the bundle. */
+    bundle: z.array(digestName).min(1),
+  }),
+  validate: z.strictObject({ level: z.enum(['stream', 'readback']) }),
+  queue: z.strictObject({
+    /** null: the Redis that Longshore starts itself under state_dir. */
+    url: z
+      .string()
+      .regex(/^(rediss?|unix):\/\//, 'expected redis://, rediss:// or unix://')
+      .nullable(),
+    username: text.nullable(),
+    password: text.nullable(),
+    /** First part of every Redis key. */
+    prefix: text,
+    /** A job whose worker is silent for this long is given to another one. */
+    lock_seconds: z.number().min(1),
+    /** How often workers look for such jobs. */
+    stalled_check_seconds: z.number().min(0.5),
+  }),
+  mongo: z.strictObject({ uri: text.nullable() }),
+  email: z.strictObject({ from_addr: text, sendmail_path: absolutePath }),
+  workflow_registry: z.record(z.string(), workflowDefinition),
+  workflow: z.strictObject({
+    purge: z.strictObject({ types: z.array(text), age_threshold_seconds: seconds, max_purge_count: count }),
+    retry: z.strictObject({ max: count, delay_seconds: seconds }),
+    /**
+     * A job that has lost its process more often than this is set aside. A loss counts whole when its own process died
+     * or its worker ran nothing else, and by its share when a worker died with several jobs.
+     */
+    max_losses: z.int().min(1),
+    /** A resume that no worker takes up in this time may be asked for again. */
+    resume_lock_seconds: z.number().positive(),
+    /** How often a worker looks for workflows whose queue entry is missing, and repairs them. */
+    reconcile_seconds: z.number().positive(),
+  }),
+  autoscale: z
+    .strictObject({ min: z.int().min(1), max: z.int().min(1), idle_seconds: z.number().positive() })
+    .refine((scale) => scale.min <= scale.max, 'expected min to be at most max'),
+  task: z.strictObject({
+    /** SIGTERM to SIGKILL, when a running task is stopped. */
+    kill_grace_seconds: seconds,
+    /** A task that runs longer is stopped and retried as E_TIMEOUT. */
+    time_limit_seconds: z.number().positive(),
+  }),
+  inspect: z.strictObject({
+    /** Rows that reach the catalog in one call. */
+    file_metadata_batch_size: z.int().min(1),
+    /** Read and digest every file. A workflow that archives next says false in its step's kwargs. */
+    digests: z.boolean(),
+  }),
+  qc: z.strictObject({ threads: z.int().min(1), batch_size: z.int().min(1), file_globs: globs }),
+  tools: z.strictObject({ fastqc: text, multiqc: text, bs: text }),
+  illumina: z.strictObject({
+    download: z.strictObject({ datasets: z.strictObject({ n_days: z.int().min(1) }) }),
+  }),
+  enabled_features: z.strictObject({ notifications: z.boolean() }),
+  schedules: z.array(schedule),
+});
+
+export type ConfigShape = z.infer<typeof schema>;
+export type TypePaths = z.infer<typeof typePaths>;
+export type TypeRegistration = z.infer<typeof typeRegistration>;
+export type WorkflowDefinition = z.infer<typeof workflowDefinition>;
+export type DigestName = z.infer<typeof digestName>;
+
+type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
+
+/** The two types every installation has; others are reached with `pathsOf(config, type)`. */
+type KnownTypes<T> = { readonly RAW_DATA: DeepReadonly<T>; readonly DATA_PRODUCT: DeepReadonly<T> };
+
+/** A checked, frozen configuration, with the environment it was made for. */
+export type Config = DeepReadonly<Omit<ConfigShape, 'paths' | 'registration'>> & {
+  readonly paths: DeepReadonly<Pick<ConfigShape['paths'], 'scratch' | 'download_dir' | 'root'>> &
+    KnownTypes<TypePaths>;
+  readonly registration: DeepReadonly<
+    Pick<
+      ConfigShape['registration'],
+      | 'recency_threshold_seconds'
+      | 'minimum_dataset_size'
+      | 'wait_between_stability_checks_seconds'
+      | 'poll_interval_seconds'
+      | 'full_scan_every_n_scans'
+      | 'batch_size'
+      | 'workflow'
+    >
+  > &
+    KnownTypes<TypeRegistration>;
+  /** Resolved name of the environment: `local`, `docker`, `production`, … */
+  readonly app_env: string;
+};

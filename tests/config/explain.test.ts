@@ -1,0 +1,83 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { explainConfig } from '../../config/explain.ts';
+import { load, overrides, problemsOf } from './support.ts';
+
+const SECRETS = {
+  APP_API_TOKEN: 'token-7f3a',
+  ALIAS_SALT: 'salt-7f3a',
+  QUEUE_PASS: 'pass-7f3a',
+  MONGODB_URL: 'mongodb://u:mongo-7f3a@db/x',
+  REDIS_URL: 'redis://user:redis-7f3a@host:6379/0',
+};
+
+test('every value is explained with its layer, and every leaf of the configuration is there', async () => {
+  const loaded = await load({
+    REDIS_URL: 'redis://h',
+    ...overrides({ paths: { scratch: '/fast' } }),
+  });
+  const values = new Map(explainConfig(loaded).map((entry) => [entry.key, entry]));
+  expect(values.get('api.read_timeout')).toEqual({
+    key: 'api.read_timeout',
+    value: 30,
+    origin: 'config/common.ts',
+  });
+  expect(values.get('registration.poll_interval_seconds')?.origin).toBe('config/local.ts');
+  expect(values.get('queue.url')?.origin).toBe('environment REDIS_URL');
+  expect(values.get('paths.scratch')).toEqual({
+    key: 'paths.scratch',
+    value: '/fast',
+    origin: 'LONGSHORE_OVERRIDES',
+  });
+  const leaves = (value: unknown, key: string): string[] =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? Object.entries(value).flatMap(([name, inner]) => leaves(inner, key === '' ? name : `${key}.${name}`))
+      : [key];
+  expect([...values.keys()].sort()).toEqual(
+    leaves(loaded.config, '')
+      .filter((key) => key !== 'app_env')
+      .sort(),
+  );
+});
+
+test('no secret is printed: not in the explanation, not in a problem, not inside of a URL', async () => {
+  const explained = JSON.stringify(explainConfig(await load(SECRETS)));
+  expect(explained).not.toContain('7f3a');
+  expect(explained).toContain('redis://[hidden]@host:6379/0');
+  const wrong = await problemsOf({
+    ...SECRETS,
+    REDIS_URL: 'http://user:redis-7f3a@host',
+    ...overrides({
+      api: { auth_token: ['token-7f3a'] },
+      stage: { alias_salt: { of: 'salt-7f3a' } },
+      mongo: 'mongo-7f3a',
+    }),
+  });
+  expect(wrong.length).toBeGreaterThanOrEqual(4);
+  expect(wrong.join('\n')).not.toContain('7f3a');
+});
+
+test('npm run config shows one part on request, as JSON for programs, and lists problems with exit code 78', () => {
+  const run = (args: string[], env: Record<string, string> = {}) =>
+    spawnSync(process.execPath, [join(import.meta.dirname, '../../scripts/config.ts'), ...args], {
+      env: { LONGSHORE_DOTENV: 'none', ...env },
+      encoding: 'utf8',
+    });
+  const part = run(['stage.purge', '--json']);
+  expect(JSON.parse(part.stdout)).toMatchObject({
+    app_env: 'local',
+    env_file: null,
+    values: [
+      { key: 'stage.purge.days_to_live', value: 20, origin: 'config/common.ts' },
+      { key: 'stage.purge.max_purges', value: 10 },
+    ],
+  });
+  const all = run([], SECRETS);
+  expect(all.stdout).toMatch(/stage\.alias_salt\s+\[hidden\]\s+\(environment ALIAS_SALT\)/);
+  expect(all.stdout).not.toContain('7f3a');
+  expect(run(['no.such.key']).status).toBe(2);
+  const bad = run([], overrides({ app_id: '' }));
+  expect(bad.status).toBe(78);
+  expect(bad.stderr).toContain('app_id: expected letters');
+});

@@ -1,0 +1,197 @@
+/**
+ * The one registry of coded errors.
+ *
+ * Every failure that a person or a retry decision may meet has a code here. A code belongs to one class:
+ *
+ * | class     | what the workflow engine does with it                                              |
+ * | --------- | ---------------------------------------------------------------------------------- |
+ * | retryable | runs the task again, up to three times, after a delay                              |
+ * | fatal     | fails the step at once: the same input would fail again                            |
+ * | operator  | fails the step at once and says what a person has to do before it can be resumed   |
+ *
+ * The decision is data and never read from message text. `docs/errors.md` lists every code; a test holds the
+ * page and this registry together.
+ */
+export type ErrorClass = 'retryable' | 'fatal' | 'operator';
+
+interface ErrorEntry {
+  readonly class: ErrorClass;
+  /** What to do about it, in one or two sentences for the person on duty. */
+  readonly hint: string;
+}
+
+const retryable = (hint: string): ErrorEntry => ({ class: 'retryable', hint });
+const fatal = (hint: string): ErrorEntry => ({ class: 'fatal', hint });
+const operator = (hint: string): ErrorEntry => ({ class: 'operator', hint });
+
+export const ERRORS = {
+  // configuration and start
+  E_CONFIG: operator(
+    'Correct the listed keys in config/ or .env, then start again. `npm run config` explains each value.',
+  ),
+  E_USAGE: operator('See --help for the arguments and examples.'),
+  E_REDIS_UNAVAILABLE: operator(
+    'Start Redis or correct REDIS_URL. Without REDIS_URL, `npm start` brings its own.',
+  ),
+  E_NO_WORKER: operator('Start one with `npm start` (or `pm2 start ecosystem.config.js`), then ask again.'),
+  E_TOOL_MISSING: operator('Install the named program on this host, or correct its path in config.tools.'),
+
+  // catalog and records
+  E_DATASET_NOT_FOUND: fatal('Check the id with `longshore datasets`.'),
+  E_DATASET_DELETED: fatal(
+    'The dataset was deleted; register it again under a new name if it must be landed.',
+  ),
+  E_DATASET_EXISTS: fatal(
+    'A dataset of this name and type is registered already; use another name, a prefix or a suffix.',
+  ),
+  E_CATALOG_UNAVAILABLE: retryable('The catalog did not answer; the task is tried again.'),
+  E_VALUE: fatal('The named value cannot be recorded exactly as it is; correct what computed it.'),
+  E_WORKFLOW_NOT_FOUND: fatal('Check the id with `longshore workflows`.'),
+  E_WORKFLOW_INVALID: fatal('Correct the workflow in config.workflow_registry or the request.'),
+  E_WORKFLOW_STATE: fatal(
+    'Look at the workflow with `longshore show <id>`; the operation does not apply to its state.',
+  ),
+
+  // running a task
+  E_TASK_UNKNOWN: fatal('A step names a task that has no file in workers/tasks/.'),
+  E_TASK_CRASHED: retryable('The task failed with an error that has no code; see the traceback.'),
+  E_LEASE_LOST: retryable(
+    'Another worker owns this job now; this attempt stopped without publishing anything.',
+  ),
+  E_WORKER_LOST: fatal(
+    'The job lost its process again and again (memory? see the attempts). Find the cause, then resume.',
+  ),
+  E_WORKER_STOPPED: retryable('The worker was shut down in good order; the job goes on with another one.'),
+  E_REVOKED: fatal('The workflow was paused or revoked by a person; `longshore resume <id>` continues it.'),
+  E_TIMEOUT: retryable('The task ran longer than its time limit.'),
+  E_SUBPROCESS: retryable(
+    'A program failed; its exit code and process id are given, its output is in `longshore logs`.',
+  ),
+
+  // reading the origin
+  E_ORIGIN_MISSING: operator(
+    'The origin folder is not there. Mount the file system or restore the folder, then resume.',
+  ),
+  E_INSPECTION: operator('Make every listed entry readable for the service user, or remove it, then resume.'),
+  E_SOURCE_CHANGED: retryable(
+    'The named file changed while it was read. If it is still being written, wait until it is complete.',
+  ),
+  E_NAME_UNSAFE: fatal('The name cannot be used as a path below its root.'),
+
+  // bundle, archive, staging
+  E_NO_SPACE: operator(
+    'Free the missing space on the named file system or point the path elsewhere, then resume.',
+  ),
+  E_IO: retryable('The file system reported an error on the named path.'),
+  E_BUNDLE_CORRUPT: operator(
+    'The archived bundle does not match its digest. Keep it, restore a good copy, then resume.',
+  ),
+  E_BUNDLE_MISSING: operator(
+    'The archive has no bundle at the recorded path. Check the archive before anything else.',
+  ),
+  E_BUNDLE_UNSAFE: fatal(
+    'The bundle holds a member that would be written outside the staging folder. Nothing of it was published.',
+  ),
+  E_ARCHIVE_UNAVAILABLE: retryable(
+    'The archive cannot be reached. This is an outage, not an absence; nothing was changed.',
+  ),
+  E_VALIDATION: operator(
+    'The staged copy differs from the manifest as listed. Stage again; if it repeats, check the archive.',
+  ),
+  E_NOT_ARCHIVED: fatal('The dataset has no verified archived copy; archive and stage it first.'),
+  E_QC_REPORT_MISSING: retryable('MultiQC ended without a report; its output is in `longshore logs`.'),
+} as const satisfies Record<string, ErrorEntry>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** Typed facts about the failure: paths, sizes in bytes, lists of `[path, reason]`. Never secrets. */
+export type ErrorFields = Readonly<Record<string, unknown>>;
+
+export class LongshoreError extends Error {
+  override readonly name: string = 'LongshoreError';
+  readonly code: ErrorCode;
+  readonly class: ErrorClass;
+  readonly hint: string;
+  readonly fields: ErrorFields;
+
+  /**
+   * @param message one sentence that names the value and what was expected
+   * @param options.hint replaces the registry's hint where the place of failure knows better
+   */
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { fields?: ErrorFields; cause?: unknown; hint?: string; class?: ErrorClass } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.class = options.class ?? ERRORS[code].class;
+    this.hint = options.hint ?? ERRORS[code].hint;
+    this.fields = options.fields ?? {};
+  }
+}
+
+/** What crosses a process boundary and what the records keep of a failure. */
+export interface ErrorReport {
+  code: ErrorCode;
+  class: ErrorClass;
+  message: string;
+  hint: string;
+  fields: Record<string, unknown>;
+  traceback: string;
+}
+
+export function isLongshoreError(error: unknown): error is LongshoreError {
+  return error instanceof LongshoreError;
+}
+
+const ERRNO_CODES: Readonly<Record<string, ErrorCode>> = { ENOSPC: 'E_NO_SPACE', EDQUOT: 'E_NO_SPACE' };
+
+/**
+ * Gives any thrown value a code. System errors keep their path; ENOSPC and EDQUOT become E_NO_SPACE, because no
+ * retry frees a disk; everything unknown is E_TASK_CRASHED and is retried, as the reference does.
+ */
+export function coerceError(error: unknown): LongshoreError {
+  if (isLongshoreError(error)) return error;
+  if (error instanceof Error) {
+    const { code, path, syscall } = error as NodeJS.ErrnoException;
+    if (typeof code === 'string' && typeof syscall === 'string') {
+      return new LongshoreError(ERRNO_CODES[code] ?? 'E_IO', error.message, {
+        fields: { errno: code, syscall, ...(path === undefined ? {} : { path }) },
+        cause: error,
+      });
+    }
+    return new LongshoreError('E_TASK_CRASHED', error.message || error.name, { cause: error });
+  }
+  return new LongshoreError('E_TASK_CRASHED', `a task threw ${String(error)} instead of an Error`, {
+    cause: error,
+  });
+}
+
+export function reportOf(error: unknown): ErrorReport {
+  const known = coerceError(error);
+  return {
+    code: known.code,
+    class: known.class,
+    message: known.message,
+    hint: known.hint,
+    fields: { ...known.fields },
+    traceback: tracebackOf(known),
+  };
+}
+
+export function errorFromReport(report: ErrorReport): LongshoreError {
+  const error = new LongshoreError(report.code, report.message, {
+    fields: report.fields,
+    hint: report.hint,
+    class: report.class,
+  });
+  error.stack = report.traceback;
+  return error;
+}
+
+function tracebackOf(error: Error): string {
+  const parts: string[] = [];
+  for (let at: unknown = error; at instanceof Error; at = at.cause) parts.push(at.stack ?? String(at));
+  return parts.join('\ncaused by: ');
+}

@@ -1,0 +1,39 @@
+import pino, { type Logger } from 'pino';
+import pretty from 'pino-pretty';
+
+export type { Logger } from 'pino';
+
+/** Keys that never reach a log line, at any of the depths that our records use. */
+const SECRET_KEYS = ['password', 'token', 'auth_token', 'alias_salt', 'authorization', 'secret'];
+
+/**
+ * Structured lines on stdout; pm2 or the terminal keeps them. Commands whose stdout is their result log to stderr (2)
+ * or to a file, which is always JSON. LOG_LEVEL and LOG_FORMAT (`json`, `pretty`) come
+ * from the environment, because a logger is needed before the configuration can be read.
+ */
+export function createLogger(
+  name: string,
+  fields: Record<string, unknown> = {},
+  { to = 1, level }: { to?: 1 | 2 | string; level?: string } = {},
+): Logger {
+  const options: pino.LoggerOptions = {
+    name,
+    level: level ?? process.env.LOG_LEVEL ?? 'info',
+    base: { pid: process.pid, ...fields },
+    timestamp: pino.stdTimeFunctions.isoTime,
+    redact: { paths: SECRET_KEYS.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]), censor: '[hidden]' },
+  };
+  if (typeof to === 'string' || !wantsPretty(to))
+    return pino(options, pino.destination({ dest: to, sync: true, mkdir: true }));
+  // In this thread and synchronous: a transport thread loses the last lines of a process that is killed.
+  return pino(
+    options,
+    pretty({ translateTime: 'SYS:HH:MM:ss', ignore: 'pid,hostname', sync: true, destination: to }),
+  );
+}
+
+function wantsPretty(to: 1 | 2): boolean {
+  return process.env.LOG_FORMAT === undefined
+    ? (to === 1 ? process.stdout : process.stderr).isTTY === true
+    : process.env.LOG_FORMAT === 'pretty';
+}
