@@ -1,0 +1,275 @@
+import { expect, test } from 'vitest';
+import {
+  begin,
+  claimOf,
+  failure,
+  look,
+  makeWorkflow,
+  type OpenStore,
+  openBench,
+  policy,
+  startProcess,
+  succeed,
+} from './fixture.ts';
+
+const later = '2030-01-01T00:00:00.000Z';
+
+/** Claim, report, finish: what a worker does with a step. */
+export function claimBattery(open: OpenStore): void {
+  test('a first claim starts the run with the workflow’s args and the reserved kwargs on top', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow({
+      start_kwargs: { a: 'start', b: 'start', step: 'forged', app_id: 'forged' },
+      steps: [{ name: 'first', kwargs: { a: 'step', c: 'step', workflow_id: 'forged' } }],
+    });
+    await records.createWorkflow(workflow);
+    const { run, key, orphan } = await begin(records, workflow);
+    expect(orphan).toBeNull();
+    expect(key).toEqual({ task_id: workflow.steps[0]?.next_task_id, number: 1 });
+    expect(run).toMatchObject({
+      status: 'STARTED',
+      args: [7],
+      retries: 0,
+      losses: 0,
+      worker: 'w1',
+      name: 'task_of_first',
+    });
+    expect(run.kwargs).toEqual({
+      a: 'start',
+      b: 'start',
+      c: 'step',
+      workflow_id: workflow.id,
+      step: 'first',
+      app_id: 'longshore-test',
+    });
+    const seen = await look(records, workflow.id);
+    expect(seen.status).toBe('STARTED');
+    expect(seen.workflow.steps[0]?.task_runs).toEqual([{ task_id: key.task_id, date_start: run.date_start }]);
+    expect(seen.workflow.steps[0]?.kwargs).toEqual({ a: 'step', c: 'step', workflow_id: 'forged' });
+  });
+
+  test('the next step gets the first return value only', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    const first = await begin(records, workflow);
+    await records.finish(first.key, { outcome: 'success', result: [42, ['x']] });
+    const second = await begin(records, workflow, 1);
+    expect(second.run.args).toEqual([42]);
+    expect((await look(records, workflow.id)).runs[0]?.result).toEqual([42, ['x']]);
+  });
+
+  test('a claim before its turn is early, of nothing is missing, of a finished step hands on the result', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    expect(await records.claim(claimOf(workflow, 1), policy)).toEqual({ verdict: 'early' });
+    expect(await records.claim(claimOf({ id: 'no-such' }), policy)).toEqual({ verdict: 'missing' });
+    expect(await records.claim(claimOf(workflow, 3), policy)).toEqual({ verdict: 'missing' });
+    await succeed(records, workflow, 1);
+    expect(await records.claim(claimOf(workflow), policy)).toEqual({ verdict: 'done', result: [0] });
+    expect((await look(records, workflow.id)).workflow.steps[0]?.task_runs).toHaveLength(1);
+  });
+
+  test('three retries keep one run under one task id, each attempt with its reason', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    for (let turn = 0; turn < 3; turn++) {
+      const { key, run } = await begin(records, workflow);
+      expect(run).toMatchObject({ retries: turn, result: null, traceback: null });
+      await records.finish(key, {
+        outcome: 'retry',
+        error: failure,
+        next_attempt_at: later,
+        reason: `try ${turn}`,
+      });
+      const seen = await look(records, workflow.id);
+      expect(seen.status).toBe('STARTED');
+      expect(seen.runs[0]).toMatchObject({ status: 'RETRY', traceback: failure.traceback });
+      expect(seen.runs[0]?.result).toMatchObject({
+        exc_type: 'E_IO',
+        exc_message: ['read of /x failed'],
+        fields: { path: '/x' },
+      });
+    }
+    const { key, run } = await begin(records, workflow);
+    expect(run.retries).toBe(3);
+    await records.finish(key, { outcome: 'success', result: [7] });
+    const attempts = await records.attempts(key.task_id);
+    expect(attempts.map(({ number, outcome, reason }) => [number, outcome, reason])).toEqual([
+      [1, 'retry', 'try 0'],
+      [2, 'retry', 'try 1'],
+      [3, 'retry', 'try 2'],
+      [4, 'success', null],
+    ]);
+    expect(attempts[0]).toMatchObject({
+      error: failure,
+      next_attempt_at: later,
+      worker: 'w1',
+      host: 'node-1',
+    });
+    expect((await look(records, workflow.id)).workflow.steps[0]?.task_runs).toHaveLength(1);
+  });
+
+  test('a failure fails run and workflow and stops further claims', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    const { key } = await begin(records, workflow);
+    expect(await records.finish(key, { outcome: 'failure', error: failure })).toBe(true);
+    const seen = await look(records, workflow.id);
+    expect(seen.status).toBe('FAILURE');
+    expect(seen.runs[0]?.date_done).toMatch(/^\d{4}-.*Z$/);
+    expect(await records.claim(claimOf(workflow), policy)).toEqual({ verdict: 'stopped', status: 'FAILURE' });
+  });
+
+  test('success of the last step, and of no other, completes the workflow', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    await succeed(records, workflow, 2);
+    expect((await look(records, workflow.id)).status).toBe('STARTED');
+    const { key } = await begin(records, workflow, 2);
+    await records.finish(key, { outcome: 'success', result: [7] });
+    expect((await look(records, workflow.id)).status).toBe('SUCCESS');
+  });
+
+  test('a second claim of a running step takes it over: one loss, and the old attempt can write nothing', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    const old = await begin(records, workflow, 0, 'w1');
+    await records.running(old.key, { pid: 11, pgid: 11, hostname: 'node-1' });
+    const fresh = await begin(records, workflow, 0, 'w2');
+    expect(fresh.orphan).toMatchObject({ worker: 'w1', pgid: 11, outcome: 'lost' });
+    expect(fresh.run).toMatchObject({ losses: 1, retries: 0, worker: 'w2', result: null });
+    expect(await records.isCurrent(old.key)).toBe(false);
+    expect(await records.isCurrent(fresh.key)).toBe(true);
+    expect(await records.running(old.key, { pid: 1, pgid: 1, hostname: 'x' })).toBe(false);
+    expect(await records.progress(old.key, { name: 'late' })).toBe(false);
+    expect(await records.finish(old.key, { outcome: 'success', result: [99] })).toBe(false);
+    expect(await records.finish(old.key, { outcome: 'lost', reason: 'late' })).toBe(false);
+    expect((await look(records, workflow.id)).runs[0]).toMatchObject({ status: 'STARTED', result: null });
+    expect(await records.finish(fresh.key, { outcome: 'success', result: [7] })).toBe(true);
+    expect(await records.finish(fresh.key, { outcome: 'success', result: [8] })).toBe(false);
+    expect((await look(records, workflow.id)).runs[0]?.result).toEqual([7]);
+  });
+
+  test('a loss the worker has reported is not counted again by the next claim', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    const { key } = await begin(records, workflow);
+    expect(await records.finish(key, { outcome: 'lost', reason: 'SIGKILL' })).toBe(true);
+    expect(await records.isCurrent(key)).toBe(false);
+    const next = await begin(records, workflow);
+    expect(next.orphan).toBeNull();
+    expect(next.run.losses).toBe(1);
+    expect(next.key.number).toBe(2);
+  });
+
+  test.each(['seen', 'unseen'])(
+    'a job that loses its process more than max_losses times is poisoned (%s)',
+    async (how) => {
+      const { records } = await openBench(open);
+      const workflow = makeWorkflow();
+      await records.createWorkflow(workflow);
+      for (let turn = 0; turn < 4; turn++) {
+        const { key } = await begin(records, workflow, 0, `w${turn}`);
+        if (how === 'seen') await records.finish(key, { outcome: 'lost', reason: 'SIGKILL' });
+      }
+      const verdict = await records.claim(claimOf(workflow), policy);
+      expect(verdict).toMatchObject({ verdict: 'poisoned', losses: 4 });
+      if (how === 'unseen') expect(verdict).toMatchObject({ orphan: { worker: 'w3' } });
+      const seen = await look(records, workflow.id);
+      expect(seen.status).toBe('FAILURE');
+      expect(seen.runs[0]).toMatchObject({
+        status: 'FAILURE',
+        losses: 4,
+        retries: 0,
+        result: { exc_type: 'E_WORKER_LOST' },
+      });
+      expect(await records.claim(claimOf(workflow), policy)).toEqual({
+        verdict: 'stopped',
+        status: 'FAILURE',
+      });
+    },
+  );
+
+  test('a worker that dies with several jobs is held against each of them by its share only', async () => {
+    const { records } = await openBench(open);
+    const workflows = [makeWorkflow(), makeWorkflow(), makeWorkflow(), makeWorkflow()];
+    for (const workflow of workflows) await records.createWorkflow(workflow);
+    for (let death = 0; death < 10; death++) {
+      for (const workflow of workflows) await begin(records, workflow, 0, `shared-${death}`);
+    }
+    const [first, second] = workflows;
+    if (first === undefined || second === undefined) throw new Error('no workflows');
+    const { run } = await begin(records, first, 0, 'alone-0');
+    expect(run).toMatchObject({ losses: 10, status: 'STARTED' }); // 2.5 of the 3 that are allowed.
+    expect(await records.claim(claimOf(first, 0, 'alone-1'), policy)).toMatchObject({
+      verdict: 'poisoned',
+      losses: 11,
+    });
+    expect(await records.claim(claimOf(second, 0, 'w'), policy)).toMatchObject({ verdict: 'run' });
+  });
+
+  test('postponing counts as neither retry nor loss and keeps the last progress in sight', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    for (let turn = 0; turn < 5; turn++) {
+      const { key, run } = await begin(records, workflow);
+      expect(run).toMatchObject({ retries: 0, losses: 0 });
+      await records.running(key, { pid: 1, pgid: 1, hostname: 'h' });
+      if (turn > 0)
+        expect((await look(records, workflow.id)).runs[0]?.result).toEqual({ name: `seen ${turn - 1}` });
+      const finish = { reason: 'growing', next_attempt_at: later, result: { name: `seen ${turn}` } };
+      expect(await records.finish(key, { outcome: 'postponed', ...finish })).toBe(true);
+      expect(await records.progress(key, { name: 'late' })).toBe(false);
+      expect((await look(records, workflow.id)).runs[0]?.status).toBe('STARTED');
+    }
+    const { key } = await begin(records, workflow);
+    expect(key.number).toBe(6);
+    const attempts = await records.attempts(key.task_id);
+    expect(attempts.slice(0, 5).every((attempt) => attempt.outcome === 'postponed')).toBe(true);
+  });
+
+  test('pid and host are the first result, progress replaces them', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    const { key } = await begin(records, workflow);
+    expect(await records.running(key, { pid: 12, pgid: 13, hostname: 'node-9' })).toBe(true);
+    expect((await look(records, workflow.id)).runs[0]?.result).toEqual({ pid: 12, hostname: 'node-9' });
+    expect((await records.attempts(key.task_id))[0]?.pgid).toBe(13);
+    const progress = {
+      name: 'tar',
+      fraction_done: null,
+      done: 5,
+      total: null,
+      units: 'bytes',
+      time_remaining_sec: null,
+      wt_avg_rate: null,
+      avg_rate: null,
+    };
+    expect(await records.progress(key, progress)).toBe(true);
+    expect((await look(records, workflow.id)).runs[0]).toMatchObject({ status: 'STARTED', result: progress });
+  });
+
+  test('of 200 claims of one step by 4 processes one attempt is current: the last one', async () => {
+    const { records, place } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    const claimers = [1, 2, 3, 4].map((n) => startProcess(place, 'claim', workflow.id, '50', `w${n}`));
+    expect(await Promise.all(claimers.map(({ ended }) => ended))).toEqual([0, 0, 0, 0]);
+    const keys = claimers.flatMap(({ lines }) => lines) as { task_id: string; number: number }[];
+    expect(new Set(keys.map((key) => key.number)).size).toBe(200);
+    expect(Math.max(...keys.map((key) => key.number))).toBe(200);
+    const current = [];
+    for (const key of keys) if (await records.isCurrent(key)) current.push(key.number);
+    expect(current).toEqual([200]);
+    expect((await look(records, workflow.id)).runs[0]?.losses).toBe(199);
+  });
+}

@@ -1,0 +1,190 @@
+import { expect, test } from 'vitest';
+import type { LiveWorkflow } from '../../workers/records/contract.ts';
+import { begin, failure, makeWorkflow, type OpenStore, openBench, startProcess, succeed } from './fixture.ts';
+
+/** Documents: kept whole, listed, counted, removed. */
+export function workflowBattery(open: OpenStore): void {
+  test('a document comes back as it was created, and a repeated create changes nothing', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow({
+      description: 'Ünïcode “quoted” \n newline',
+      start_kwargs: { deep: { list: [1, null, 'x'] } },
+      steps: [{ name: 'await stability', kwargs: { wait_seconds: 0.5 }, priority: 9 }, { name: 'b' }],
+    });
+    await records.createWorkflow(workflow);
+    expect(await records.workflow(workflow.id)).toEqual(workflow);
+    await records.createWorkflow({ ...workflow, name: 'other', steps: [] });
+    expect(await records.workflow(workflow.id)).toEqual(workflow);
+    expect(await records.workflow('no-such')).toBeNull();
+    expect(await records.workflowWithRuns('no-such')).toBeNull();
+  });
+
+  test('of two starts on one dataset at the same moment one is made and the other is told which', async () => {
+    const { records, again } = await openBench(open);
+    const other = (await again()).records;
+    for (let turn = 0; turn < 10; turn++) {
+      const [one, two] = [
+        makeWorkflow({ dataset_id: turn }),
+        makeWorkflow({ dataset_id: turn, name: 'stage' }),
+      ];
+      const [first, second] = await Promise.all([
+        records.createWorkflow(one, { alone: true }),
+        other.createWorkflow(two, { alone: true }),
+      ]);
+      expect([first?.id ?? null, second?.id ?? null]).toEqual(
+        first === null ? [null, one.id] : [two.id, null],
+      );
+      expect((await records.listWorkflows({ dataset_id: turn })).total).toBe(1);
+      const [made, refused] = first === null ? [one, two] : [two, one];
+      expect(await records.createWorkflow(made, { alone: true })).toBeNull();
+      expect((await records.createWorkflow(refused, { alone: true }))?.id).toBe(made.id);
+      await records.pause(made.id, { actor: 'ana', take_out: true });
+      expect(await records.createWorkflow(refused, { alone: true })).toBeNull();
+      expect((await records.listWorkflows({ dataset_id: turn })).total).toBe(2);
+    }
+  });
+
+  test('lists are newest first, ten by default, with totals, and filter by everything in the query', async () => {
+    const { records } = await openBench(open);
+    const ids: string[] = [];
+    for (let n = 0; n < 25; n++) {
+      const workflow = makeWorkflow({
+        dataset_id: n % 2,
+        name: n < 5 ? 'stage' : 'integrated',
+        app_id: n === 24 ? 'other' : 'longshore-test',
+        created_at: new Date(1_700_000_000_000 + Math.floor(n / 2)).toISOString(),
+      });
+      await records.createWorkflow(workflow);
+      ids.push(workflow.id);
+    }
+    const list = async (query: Parameters<typeof records.listWorkflows>[0]) => {
+      const { total, results } = await records.listWorkflows(query);
+      return { total, ids: results.map(({ workflow }) => workflow.id) };
+    };
+    const newest = ids.toReversed();
+    expect(await list({})).toEqual({ total: 25, ids: newest.slice(0, 10) });
+    expect(await list({ skip: 20 })).toEqual({ total: 25, ids: newest.slice(20) });
+    expect(await list({ limit: 3, sort_order_asc: true })).toEqual({ total: 25, ids: ids.slice(0, 3) });
+    expect(await list({ app_id: 'other' })).toEqual({ total: 1, ids: [ids[24]] });
+    expect((await list({ dataset_id: 0, name: 'stage' })).ids).toEqual([ids[4], ids[2], ids[0]]);
+    expect(await list({ workflow_ids: [ids[3] as string, 'unknown', ids[1] as string] })).toEqual({
+      total: 2,
+      ids: [ids[3], ids[1]],
+    });
+    expect(await list({ workflow_ids: [] })).toEqual({ total: 0, ids: [] });
+  });
+
+  test('status groups and counts follow what happened, with zeros for what did not', async () => {
+    const { records } = await openBench(open);
+    const create = async () => {
+      const workflow = makeWorkflow();
+      await records.createWorkflow(workflow);
+      return workflow;
+    };
+    const waiting = await create();
+    const running = await create();
+    const done = await create();
+    const failed = await create();
+    const paused = await create();
+    await begin(records, running);
+    await succeed(records, done, 3);
+    await records.finish((await begin(records, failed)).key, { outcome: 'failure', error: failure });
+    await records.pause(paused.id, { actor: 'ana', take_out: false });
+    const idsOf = async (status: 'DONE' | 'ACTIVE' | 'EXCEPTION' | 'PENDING') =>
+      (await records.listWorkflows({ status, sort_order_asc: true })).results.map(
+        ({ workflow }) => workflow.id,
+      );
+    expect(await idsOf('DONE')).toEqual([done.id, failed.id, paused.id]);
+    expect(await idsOf('ACTIVE')).toEqual([waiting.id, running.id]);
+    expect(await idsOf('EXCEPTION')).toEqual([failed.id, paused.id]);
+    expect(await idsOf('PENDING')).toEqual([waiting.id]);
+    expect(await records.countWorkflows('longshore-test')).toEqual({
+      PENDING: 1,
+      STARTED: 1,
+      SUCCESS: 1,
+      FAILURE: 1,
+      REVOKED: 1,
+    });
+    expect(await records.countWorkflows('nobody')).toEqual({
+      PENDING: 0,
+      STARTED: 0,
+      SUCCESS: 0,
+      FAILURE: 0,
+      REVOKED: 0,
+    });
+  });
+
+  test('live workflows are those that must be in the queue, with the step that is next, in pages', async () => {
+    const { records } = await openBench(open);
+    const workflows = Array.from({ length: 7 }, (_, n) => makeWorkflow({ id: `wf-${n}` }));
+    for (const workflow of workflows) await records.createWorkflow(workflow);
+    const pick = (n: number) => workflows[n] as (typeof workflows)[number];
+    await begin(records, pick(1));
+    await succeed(records, pick(2), 2);
+    await succeed(records, pick(3), 3);
+    for (const n of [4, 5]) {
+      await succeed(records, pick(n), 1);
+      await records.pause(`wf-${n}`, { actor: 'ana', take_out: false });
+    }
+    await records.resume('wf-5', { actor: 'ana', force: false, lock_seconds: 60 });
+    await records.finish((await begin(records, pick(6))).key, { outcome: 'failure', error: failure });
+    // An earlier failure of a step that has succeeded since does not make it pending again.
+    const mended = makeWorkflow({ id: 'wf-7' });
+    await records.createWorkflow(mended);
+    await records.finish((await begin(records, mended)).key, { outcome: 'failure', error: failure });
+    await records.resume('wf-7', { actor: 'ana', force: false, lock_seconds: 60 });
+    await succeed(records, mended, 1);
+    const seen: LiveWorkflow[] = [];
+    for (;;) {
+      const last = seen.at(-1)?.id;
+      const page = await records.liveWorkflows({ limit: 2, ...(last === undefined ? {} : { after: last }) });
+      seen.push(...page);
+      if (page.length < 2) break;
+    }
+    expect(seen.map(({ id, index }) => [id, index])).toEqual([
+      ['wf-0', 0],
+      ['wf-1', 0],
+      ['wf-2', 2],
+      ['wf-5', 1],
+      ['wf-7', 1],
+    ]);
+  });
+
+  test('delete removes the workflow, its runs, attempts and logs, once', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    const { key } = await begin(records, workflow);
+    const process = await records.registerProcess({
+      workflow_id: workflow.id,
+      step: 'first',
+      task_id: key.task_id,
+      pid: 1,
+      hostname: 'h',
+      start_time: new Date().toISOString(),
+      tags: { args: ['x'] },
+    });
+    const line = { timestamp: 't', level: 'stdout' as const, message: 'm' };
+    await records.appendLogs(process, [line]);
+    expect(await records.deleteWorkflow(workflow.id)).toBe(1);
+    expect(await records.deleteWorkflow(workflow.id)).toBe(0);
+    expect(await records.workflow(workflow.id)).toBeNull();
+    expect(await records.attempts(key.task_id)).toEqual([]);
+    expect(await records.logs({ task_id: key.task_id })).toEqual([]);
+    await expect(records.appendLogs(process, [line])).rejects.toMatchObject({ code: 'E_WORKFLOW_NOT_FOUND' });
+    expect(await records.finish(key, { outcome: 'success', result: [7] })).toBe(false);
+  });
+
+  test('four processes that run workflows at once lose no run and no status', async () => {
+    const { records, place } = await openBench(open);
+    const workers = [1, 2, 3, 4].map(() => startProcess(place, 'steps', '25'));
+    expect(await Promise.all(workers.map(({ ended }) => ended))).toEqual([0, 0, 0, 0]);
+    const { total, results } = await records.listWorkflows({ limit: 1000, status: 'SUCCESS' });
+    expect(total).toBe(100);
+    for (const { last_runs } of results) {
+      expect(last_runs.map((run) => [run?.status, run?.losses, run?.retries])).toEqual(
+        [0, 1, 2].map(() => ['SUCCESS', 0, 0]),
+      );
+    }
+  });
+}

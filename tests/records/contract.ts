@@ -1,0 +1,14 @@
+import { describe } from 'vitest';
+import { claimBattery } from './contract-claims.ts';
+import { lifecycleBattery } from './contract-lifecycle.ts';
+import { logBattery } from './contract-logs.ts';
+import { workflowBattery } from './contract-workflows.ts';
+import type { OpenStore } from './fixture.ts';
+
+/** What every back end of the records has to pass. */
+export function recordsBattery(open: OpenStore): void {
+  describe('workflows', () => workflowBattery(open));
+  describe('claims', () => claimBattery(open));
+  describe('lifecycle', () => lifecycleBattery(open));
+  describe('logs', () => logBattery(open));
+}

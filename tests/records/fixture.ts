@@ -1,0 +1,108 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import type { Config } from '../../config/index.ts';
+import type { ErrorReport } from '../../workers/errors.ts';
+import type { ClaimVerdict, Records, TaskRun, WorkflowDocument } from '../../workers/records/contract.ts';
+import type { Store } from '../../workers/store.ts';
+import { makePlace, type Place } from '../support/place.ts';
+
+export { makeWorkflow } from './workflow.ts';
+
+/** How a battery opens the back end under test; each call is another connection to the same records. */
+export type OpenStore = (config: Config) => Promise<Store>;
+
+export interface Bench extends Store {
+  readonly place: Place;
+  /** One more connection. */
+  readonly again: () => Promise<Store>;
+}
+
+/** A place of its own with the store open; everything is closed when the test ends. */
+export async function openBench(open: OpenStore): Promise<Bench> {
+  const place = await makePlace();
+  const again = async (): Promise<Store> => {
+    const store = await open(place.config);
+    onTestFinished(() => store.close());
+    return store;
+  };
+  return { ...(await again()), place, again };
+}
+
+export const failure: ErrorReport = {
+  code: 'E_IO',
+  class: 'retryable',
+  message: 'read of /x failed',
+  hint: 'look at the disk',
+  fields: { path: '/x' },
+  traceback: 'Error: read of /x failed\n    at here',
+};
+
+export const policy = { max_losses: 3 };
+
+export const claimOf = (workflow: { id: string }, index = 0, worker = 'w1') => ({
+  workflow_id: workflow.id,
+  index,
+  worker,
+  host: 'node-1',
+});
+
+export type Running = Extract<ClaimVerdict, { verdict: 'run' }>;
+
+/** Claims and insists on getting it. */
+export async function begin(
+  records: Records,
+  workflow: { id: string },
+  index = 0,
+  worker = 'w1',
+): Promise<Running> {
+  const answer = await records.claim(claimOf(workflow, index, worker), policy);
+  if (answer.verdict !== 'run') throw new Error(`expected to run, got ${JSON.stringify(answer)}`);
+  return answer;
+}
+
+/** Runs steps `0 … count - 1` to success; each hands on its index. */
+export async function succeed(records: Records, workflow: { id: string }, count: number): Promise<void> {
+  for (let index = 0; index < count; index++) {
+    const { key } = await begin(records, workflow, index);
+    await records.finish(key, { outcome: 'success', result: [index] });
+  }
+}
+
+/** Last run of each step, and the cached status of the workflow. */
+export async function look(
+  records: Records,
+  id: string,
+): Promise<{ status: WorkflowDocument['_status']; workflow: WorkflowDocument; runs: (TaskRun | null)[] }> {
+  const found = await records.workflowWithRuns(id);
+  if (found === null) throw new Error(`workflow ${id} is gone`);
+  return { status: found.workflow._status, workflow: found.workflow, runs: found.last_runs };
+}
+
+/** A process that kept everything it has seen would die of it. */
+const SMALL_HEAP = '--max-old-space-size=64';
+
+/** Starts tests/records/process.ts; what it prints, line by line, as JSON. Killed when the test ends. */
+export function startProcess(
+  place: Place,
+  ...args: string[]
+): { child: ChildProcess; lines: unknown[]; ended: Promise<number | null> } {
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'process.ts'), ...args], {
+    env: { ...process.env, ...place.env, NODE_OPTIONS: SMALL_HEAP },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const lines: unknown[] = [];
+  let rest = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    const parts = (rest + chunk).split('\n');
+    rest = parts.pop() ?? '';
+    lines.push(...parts.map((line) => JSON.parse(line) as unknown));
+  });
+  const ended = once(child, 'close').then(([code]) => code as number | null);
+  onTestFinished(async () => {
+    child.kill('SIGKILL');
+    await ended;
+  });
+  return { child, lines, ended };
+}

@@ -1,0 +1,74 @@
+/** Another process that uses the store: `process.ts <what> <arguments>`; prints one JSON value a line. */
+import { loadConfig } from '../../config/index.ts';
+import { openStore } from '../../workers/store.ts';
+import { landMillionFiles } from '../catalog/million.ts';
+import { makeRegistration } from '../catalog/registration.ts';
+import { makeWorkflow } from './workflow.ts';
+
+const [what, ...args] = process.argv.slice(2);
+const say = (value: unknown): void => {
+  process.stdout.write(`${JSON.stringify(value)}\n`);
+};
+const { config } = await loadConfig();
+const store = await openStore(config);
+
+switch (what) {
+  case 'claim': {
+    // Many claims of one step at the same time.
+    const [workflow_id = '', times = '1', worker = ''] = args;
+    for (let turn = 0; turn < Number(times); turn++) {
+      const claim = { workflow_id, index: 0, worker, host: 'here' };
+      const answer = await store.records.claim(claim, { max_losses: 1_000_000 });
+      say(answer.verdict === 'run' ? answer.key : answer.verdict);
+    }
+    break;
+  }
+  case 'register': {
+    // The same names as everybody else, in one order.
+    const [names = '0', actor = ''] = args;
+    const items = Array.from({ length: Number(names) }, (_, n) => makeRegistration({ name: `set-${n}` }));
+    for (const outcome of await store.catalog.register(items, actor)) say(outcome.outcome);
+    break;
+  }
+  case 'register-until-killed':
+    for (let n = 0; ; n++) {
+      await store.catalog.register([makeRegistration({ name: `set-${n}` })], 'doomed');
+      say(n);
+    }
+  case 'files-until-killed': {
+    const [id = '0'] = args;
+    for (let turn = 0; ; turn++) {
+      const rows = Array.from({ length: 5_000 }, (_, n) => ({
+        path: `f${String(n).padStart(6, '0')}`,
+        type: 'file' as const,
+        size: turn,
+        md5: null,
+        digests: {},
+      }));
+      await store.catalog.putFiles(Number(id), rows, `turn-${turn}`);
+      say(turn);
+    }
+  }
+  case 'steps': {
+    // Workflows from start to end, with progress, as a busy worker writes them.
+    for (let n = 0; n < Number(args[0]); n++) {
+      const workflow = makeWorkflow({});
+      await store.records.createWorkflow(workflow);
+      for (const index of workflow.steps.keys()) {
+        const claim = { workflow_id: workflow.id, index, worker: `w${process.pid}`, host: 'here' };
+        const answer = await store.records.claim(claim, { max_losses: 3 });
+        if (answer.verdict !== 'run') throw new Error(answer.verdict);
+        for (let p = 0; p < 3; p++) await store.records.progress(answer.key, { name: 'p', done: p });
+        await store.records.finish(answer.key, { outcome: 'success', result: [index] });
+      }
+      say(workflow.id);
+    }
+    break;
+  }
+  case 'million-files':
+    say(await landMillionFiles(store.catalog, Number(args[0])));
+    break;
+  default:
+    throw new Error(`nothing is called ${what}`);
+}
+await store.close();

@@ -1,0 +1,142 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { expect, onTestFinished, test } from 'vitest';
+import { type Database, openDatabase } from '../../workers/sqlite/database.ts';
+import { openStore } from '../../workers/store.ts';
+import { startProcess } from '../records/fixture.ts';
+import { makePlace } from '../support/place.ts';
+
+async function openHere(): Promise<Database> {
+  const place = await makePlace();
+  const database = await openDatabase(place.config.catalog.path);
+  onTestFinished(() => database.close());
+  return database;
+}
+
+/** The file as an outsider sees it. */
+function outsider(path: string): DatabaseSync {
+  mkdirSync(dirname(path), { recursive: true });
+  const connection = new DatabaseSync(path);
+  onTestFinished(() => {
+    if (connection.isOpen) connection.close();
+  });
+  return connection;
+}
+
+test('six processes that open a new file at once all find its tables, made once', async () => {
+  const place = await makePlace();
+  const openers = Array.from({ length: 6 }, (_, n) => startProcess(place, 'register', '1', `w${n}`));
+  expect(await Promise.all(openers.map(({ ended }) => ended))).toEqual([0, 0, 0, 0, 0, 0]);
+  const file = outsider(place.config.catalog.path);
+  expect(file.prepare('pragma user_version').get()).toMatchObject({ user_version: 1 });
+  expect(file.prepare('pragma journal_mode').get()).toMatchObject({ journal_mode: 'wal' });
+  expect(file.prepare('pragma integrity_check').get()).toMatchObject({ integrity_check: 'ok' });
+  expect(file.prepare('select count(*) as count from datasets').get()).toMatchObject({ count: 1 });
+});
+
+test('the file of a newer Longshore is refused and left as it is', async () => {
+  const { config } = await makePlace();
+  const file = outsider(config.catalog.path);
+  file.exec('pragma user_version = 99');
+  await expect(openStore(config)).rejects.toMatchObject({
+    code: 'E_CATALOG_UNAVAILABLE',
+    class: 'operator',
+    message: expect.stringContaining('version 99'),
+  });
+  expect(file.prepare('select count(*) as count from sqlite_schema').get()).toMatchObject({ count: 0 });
+});
+
+test('a file that is no database is named, with what to do', async () => {
+  const { config } = await makePlace();
+  mkdirSync(dirname(config.catalog.path), { recursive: true });
+  writeFileSync(config.catalog.path, 'this is a text of more than one hundred bytes '.repeat(20));
+  await expect(openStore(config)).rejects.toMatchObject({
+    code: 'E_CATALOG_UNAVAILABLE',
+    class: 'operator',
+    fields: { path: config.catalog.path },
+  });
+});
+
+test('a file that cannot be shared between processes is refused', async () => {
+  await expect(openDatabase(':memory:')).rejects.toMatchObject({
+    code: 'E_CATALOG_UNAVAILABLE',
+    class: 'operator',
+    fields: { journal_mode: 'memory' },
+  });
+});
+
+test('a body that throws leaves nothing behind, and the next one works', async () => {
+  const database = await openHere();
+  const insert = "insert into notes (key, value) values ('k', '1')";
+  await expect(
+    database.write((sql) => {
+      sql.run(insert);
+      throw new Error('half-way');
+    }),
+  ).rejects.toThrow('half-way');
+  expect(await database.read((sql) => sql.all('select * from notes'))).toEqual([]);
+  await database.write((sql) => sql.run(insert));
+  expect(await database.read((sql) => sql.all('select * from notes'))).toHaveLength(1);
+});
+
+test('a writer that has to wait does not stop the clock of its process', async () => {
+  const database = await openHere();
+  const other = outsider(database.path);
+  other.exec('begin immediate');
+  let ticks = 0;
+  let released = 0;
+  const ticker = setInterval(() => {
+    ticks++;
+    if (ticks < 6) return;
+    clearInterval(ticker);
+    other.exec('commit');
+    released = performance.now();
+  }, 20);
+  await database.write((sql) => sql.run("insert into notes (key, value) values ('k', '1')"));
+  expect(ticks).toBe(6);
+  expect(performance.now()).toBeGreaterThanOrEqual(released);
+});
+
+test('readers go on while a writer holds its transaction, and see what was there before', async () => {
+  const database = await openHere();
+  const other = outsider(database.path);
+  other.exec("begin immediate; insert into notes (key, value) values ('k', '1')");
+  expect(await database.read((sql) => sql.all('select * from notes'))).toEqual([]);
+  other.exec('commit');
+  expect(await database.read((sql) => sql.all('select * from notes'))).toHaveLength(1);
+});
+
+test('a durable transaction is synced, others are not, and the setting goes back also after an error', async () => {
+  const database = await openHere();
+  const FULL = 2;
+  const NORMAL = 1;
+  const synchronous = (durable: boolean, error?: Error): Promise<unknown> =>
+    database.write(
+      (sql) => {
+        if (error !== undefined) throw error;
+        return sql.get<{ synchronous: number }>('pragma synchronous')?.synchronous;
+      },
+      { durable },
+    );
+  expect(await synchronous(true)).toBe(FULL);
+  expect(await synchronous(false)).toBe(NORMAL);
+  await expect(synchronous(true, new Error('x'))).rejects.toThrow('x');
+  expect(await synchronous(false)).toBe(NORMAL);
+});
+
+test('a full disk is told as such, keeps what was there, and is got over', async () => {
+  const database = await openHere();
+  const pages = (limit: number): Promise<unknown> =>
+    database.read((sql) => sql.get(`pragma max_page_count = ${limit}`));
+  const fill = (): Promise<unknown> =>
+    database.write((sql) =>
+      sql.run("insert into notes (key, value) values ('big', ?)", 'x'.repeat(1_000_000)),
+    );
+  await pages(1); // The smallest that SQLite takes is what the file has.
+  await expect(fill()).rejects.toMatchObject({ code: 'E_NO_SPACE', fields: { path: database.path } });
+  expect(await database.read((sql) => sql.all('select * from notes'))).toEqual([]);
+  await pages(1_000_000);
+  await fill();
+  expect(await database.read((sql) => sql.all('select key from notes'))).toHaveLength(1);
+});

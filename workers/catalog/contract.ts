@@ -1,0 +1,100 @@
+/** The catalog: the truth about datasets. Every back end passes the battery in tests/catalog/contract.ts. */
+import type { Bundle, Dataset, DatasetState, DatasetStateName, FileRow } from '../dataset/types.ts';
+import type { WorkflowDocument } from '../records/contract.ts';
+
+export interface NewDataset {
+  name: string;
+  type: string;
+  origin_path: string;
+  create_method: 'SCAN' | 'ON_DEMAND' | 'IMPORT' | 'UPLOAD' | 'TEST';
+  description?: string;
+  project_id?: string;
+  metadata?: Record<string, unknown>;
+}
+
+/** A dataset and the workflow it starts with: one unit, both or neither. */
+export interface Registration {
+  dataset: NewDataset;
+  /** Made for the dataset id that the catalog assigns; absent: register without a workflow. */
+  workflow?: (dataset_id: number) => WorkflowDocument;
+}
+
+export type RegisterOutcome =
+  | { outcome: 'created'; dataset: Dataset; workflow_id: string | null }
+  /** Name and type are taken. `dataset` is the one that has them, with its workflows. */
+  | { outcome: 'conflicted'; dataset: Dataset }
+  | { outcome: 'errored'; name: string; type: string; error: unknown };
+
+export type DatasetPatch = Partial<
+  Pick<
+    Dataset,
+    | 'name'
+    | 'origin_path'
+    | 'archive_path'
+    | 'staged_path'
+    | 'is_deleted'
+    | 'is_staged'
+    | 'du_size'
+    | 'size'
+    | 'num_files'
+    | 'num_directories'
+    | 'description'
+  >
+> & {
+  /** Merged deeply into what is there. */
+  metadata?: Record<string, unknown>;
+  /** Upserted; null removes it. */
+  bundle?: Bundle | null;
+};
+
+export interface DatasetQuery {
+  type?: string;
+  name?: string;
+  match_name_exact?: boolean;
+  origin_path?: string;
+  /** Default false. */
+  deleted?: boolean;
+  archived?: boolean;
+  staged?: boolean;
+  /** is_staged, and no STAGED state for this many days. */
+  days_since_last_staged?: number;
+  limit?: number;
+  offset?: number;
+}
+
+export interface Catalog {
+  readonly capabilities: {
+    /** Dataset and workflow are written in one transaction. */
+    readonly atomicRegistration: boolean;
+    /** Digests that the catalog's contract asks for, on top of config.digests.member. */
+    readonly memberDigests: readonly string[];
+  };
+
+  /** Every item by itself: one that conflicts or fails does not touch the others. Writes state REGISTERED and an audit entry. */
+  register(items: readonly Registration[], actor: string): Promise<RegisterOutcome[]>;
+  /** Attaches a workflow to a dataset that has none of that name; false if it has one. One unit. */
+  attachWorkflow(dataset_id: number, workflow: WorkflowDocument): Promise<boolean>;
+
+  /** @throws E_DATASET_NOT_FOUND */
+  get(id: number, include?: { bundle?: boolean; states?: boolean; workflows?: boolean }): Promise<Dataset>;
+  /** Newest update first; bundles included. */
+  list(query: DatasetQuery): Promise<{ count: number; datasets: Dataset[] }>;
+  /** @throws E_DATASET_NOT_FOUND, E_DATASET_EXISTS */
+  patch(id: number, patch: DatasetPatch): Promise<Dataset>;
+  addState(id: number, state: DatasetStateName, metadata?: Record<string, unknown>): Promise<void>;
+  states(id: number): Promise<DatasetState[]>;
+
+  /** Upserts by path; the rows are there when the promise resolves. `generation` names this inspection. */
+  putFiles(id: number, rows: readonly FileRow[], generation: string): Promise<void>;
+  /** Removes rows of other generations: files that are gone. */
+  sweepFiles(id: number, generation: string): Promise<number>;
+  /** One page in path order, after `after`. */
+  files(id: number, page: { after?: string; limit: number }): Promise<FileRow[]>;
+  countFiles(id: number): Promise<number>;
+
+  /** Keeps a QC report file's place; answers the path under which it was stored. */
+  putReport(id: number, report: { report_id: string; path: string }): Promise<{ path: string }>;
+  report(id: number): Promise<{ report_id: string; path: string } | null>;
+
+  close(): Promise<void>;
+}

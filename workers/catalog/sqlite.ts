@@ -1,0 +1,18 @@
+import type { Database } from '../sqlite/database.ts';
+import type { Catalog } from './contract.ts';
+import { datasetCatalog } from './sqlite-datasets.ts';
+import { fileCatalog } from './sqlite-files.ts';
+import { registrationCatalog } from './sqlite-registration.ts';
+import { stateCatalog } from './sqlite-states.ts';
+
+/** The catalog in the file that `database` has open; closing it closes that. */
+export function sqliteCatalog(database: Database): Catalog {
+  return {
+    capabilities: { atomicRegistration: true, memberDigests: [] },
+    ...registrationCatalog(database),
+    ...datasetCatalog(database),
+    ...stateCatalog(database),
+    ...fileCatalog(database),
+    close: () => database.close(),
+  };
+}

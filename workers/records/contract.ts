@@ -1,0 +1,320 @@
+/**
+ * Records: what happened. Workflows, the runs of their tasks, every attempt, progress, process logs, audit.
+ *
+ * Redis decides what runs next; records decide what has happened and what is *allowed* to happen: a worker that
+ * takes a job must `claim` its step here, and every later write names the attempt that the claim gave out, so that
+ * nothing late overwrites a newer state.
+ *
+ * Shapes keep the names of the reference (workflow_meta, celery_taskmeta), so that its readers can be served.
+ * All dates are ISO 8601 UTC text with milliseconds.
+ */
+import type { ErrorReport } from '../errors.ts';
+
+export type TaskStatus = 'PENDING' | 'STARTED' | 'SUCCESS' | 'FAILURE' | 'RETRY' | 'REVOKED';
+export type WorkflowStatus = Exclude<TaskStatus, 'RETRY'>;
+/** DONE = SUCCESS, FAILURE, REVOKED; ACTIVE = PENDING, STARTED; EXCEPTION = FAILURE, REVOKED. */
+export type StatusGroup = 'DONE' | 'ACTIVE' | 'EXCEPTION';
+
+export interface WorkflowStep {
+  name: string;
+  task: string;
+  queue: string;
+  kwargs: Record<string, unknown>;
+  /** 0..9, larger runs sooner. */
+  priority: number;
+  /** Runs of this step, oldest first; a run appears when it starts. */
+  task_runs: { task_id: string; date_start: string }[];
+  /** The only task id that a claim of this step may run under; replaced by each resume. */
+  next_task_id: string;
+  /** Given by a resume; they take the place of what the previous step handed on. */
+  args?: unknown[];
+}
+
+export interface WorkflowDocument {
+  id: string;
+  name: string;
+  app_id: string;
+  description: string | null;
+  dataset_id: number | null;
+  /** Positional arguments of the first step; `args[0]` is the dataset id. */
+  args: unknown[];
+  /** Given at start, kept for every step and every resume; they overlay a step's own kwargs. */
+  start_kwargs: Record<string, unknown>;
+  steps: WorkflowStep[];
+  /** Cached for filters and counts; what is served is derived from the runs. */
+  _status: WorkflowStatus;
+  resume_lock: string | null;
+  /** Set by revoke: the rest of the chain was taken out of the queue. */
+  revoked_at: string | null;
+  initiator: string;
+  created_at: string;
+  updated_at: string | null;
+}
+
+/** `{name, fraction_done, done, total, units, time_remaining_sec, wt_avg_rate, avg_rate}`; rates in units per second. */
+export interface Progress {
+  name: string;
+  fraction_done: number | null;
+  done: number;
+  total: number | null;
+  units: string | null;
+  time_remaining_sec: number | null;
+  wt_avg_rate: number | null;
+  avg_rate: number | null;
+}
+
+/** One run of a step under one task id (spec 2.2). */
+export interface TaskRun {
+  _id: string;
+  workflow_id: string;
+  step: string;
+  status: TaskStatus;
+  /** STARTED: progress or `{pid, hostname}`; SUCCESS: the return values; FAILURE, RETRY, REVOKED: {@link TaskFailure}. */
+  result: unknown;
+  traceback: string | null;
+  children: unknown[];
+  date_start: string;
+  date_done: string | null;
+  name: string;
+  args: unknown[];
+  kwargs: Record<string, unknown>;
+  worker: string;
+  /** Times the task was tried again after a retryable error; 0 on the first run. */
+  retries: number;
+  /** Times a process that ran it was lost. */
+  losses: number;
+  queue: string;
+  parent_id: string | null;
+}
+
+export interface TaskFailure {
+  exc_type: string;
+  exc_message: unknown[];
+  exc_module: string;
+  code: string;
+  class: string;
+  hint: string;
+  fields: Record<string, unknown>;
+}
+
+export type AttemptOutcome = 'success' | 'retry' | 'failure' | 'postponed' | 'lost' | 'revoked';
+
+/** One try: who, where, when, and why it ended. Kept for ever. */
+export interface Attempt {
+  task_id: string;
+  /** 1, 2, … within the task id. */
+  number: number;
+  worker: string;
+  host: string;
+  /** Process group of the child, once it runs. */
+  pgid: number | null;
+  date_start: string;
+  date_end: string | null;
+  outcome: AttemptOutcome | null;
+  error: ErrorReport | null;
+  /** One line: why it was retried, postponed, lost or revoked. */
+  reason: string | null;
+  next_attempt_at: string | null;
+}
+
+export interface Claim {
+  workflow_id: string;
+  /** 0-based position in the workflow. */
+  index: number;
+  worker: string;
+  host: string;
+}
+
+/** The right to run one attempt. Every write about it names this. */
+export interface AttemptKey {
+  task_id: string;
+  number: number;
+}
+
+export type ClaimVerdict =
+  | {
+      verdict: 'run';
+      key: AttemptKey;
+      run: TaskRun;
+      workflow: WorkflowDocument /** Left running by a lost worker. */;
+      orphan: Attempt | null;
+    }
+  /** The step has succeeded already (crash between record and queue): hand the stored result on. */
+  | { verdict: 'done'; result: unknown[] }
+  /** Paused, revoked or failed: nothing may run under this step now. */
+  | { verdict: 'stopped'; status: TaskStatus }
+  /** Lost its process more than `max_losses` times; the run is FAILURE now. */
+  | { verdict: 'poisoned'; losses: number; orphan: Attempt | null }
+  /** The previous step has not succeeded; the queue ran ahead of the records. */
+  | { verdict: 'early' }
+  | { verdict: 'missing' };
+
+export type Finish =
+  | {
+      outcome: 'success';
+      result: unknown[];
+      /** Workflows to record with it, in one unit, when this was the last step; an id that exists is left as it is. */
+      then?: readonly WorkflowDocument[];
+    }
+  | { outcome: 'retry'; error: ErrorReport; next_attempt_at: string; reason: string }
+  | { outcome: 'failure'; error: ErrorReport }
+  | { outcome: 'postponed'; reason: string; next_attempt_at: string; result?: unknown }
+  | { outcome: 'lost'; reason: string };
+
+export type RunningAttempt = AttemptKey & { worker: string; host: string; pgid: number | null };
+
+export interface PauseAnswer {
+  paused: boolean;
+  revoked_step?: { task_id: string; task: string; name: string };
+  /** The attempt that was running, to be stopped by its worker. */
+  running: RunningAttempt | null;
+  /** Position of the pending step, or -1 when every step has succeeded. */
+  index: number;
+}
+
+export interface ResumeAnswer {
+  resumed: boolean;
+  restarted_step?: { name: string; task: string };
+  index: number;
+  /** Only after force: the attempt that was running, to be stopped by its worker. */
+  running: RunningAttempt | null;
+}
+
+/** A workflow that should have an entry in the queue. */
+export interface LiveWorkflow {
+  id: string;
+  app_id: string;
+  /** Position of the step that runs next or now. */
+  index: number;
+}
+
+export interface WorkflowQuery {
+  app_id?: string;
+  status?: WorkflowStatus | StatusGroup;
+  /** An empty list matches nothing; leave it out for no filter. */
+  workflow_ids?: readonly string[];
+  dataset_id?: number;
+  name?: string;
+  skip?: number;
+  /** Default 10. */
+  limit?: number;
+  sort_order_asc?: boolean;
+}
+
+/** A workflow with the last run of each step, by position; null where a step has not run. */
+export interface WorkflowWithRuns {
+  workflow: WorkflowDocument;
+  last_runs: (TaskRun | null)[];
+  /** Earlier runs of each step, oldest first; only when asked for. */
+  prev_runs?: TaskRun[][];
+}
+
+export interface LogLine {
+  timestamp: string;
+  level: 'stdout' | 'stderr';
+  message: string;
+}
+
+export interface ProcessRegistration {
+  workflow_id: string | null;
+  step: string;
+  task_id: string;
+  pid: number;
+  hostname: string;
+  start_time: string;
+  tags: { args: string[] };
+}
+
+export interface AuditEntry {
+  at: string;
+  actor: string;
+  /** `workflow.pause`, `dataset.register`, `dataset.delete`, … */
+  action: string;
+  subject: string;
+  details: Record<string, unknown>;
+}
+
+/** What the watch remembers between scans and restarts. */
+export interface WatchMemory {
+  /** Names of all folders of a source that have been dealt with. */
+  known(source: string): Promise<Set<string>>;
+  /** Both lists in one transaction; names that are there (or gone) already are no error. */
+  apply(source: string, change: { add?: readonly string[]; remove?: readonly string[] }): Promise<void>;
+  /** Scans since the last full one; 0 for a new source. */
+  counter(source: string): Promise<number>;
+  setCounter(source: string, scans: number): Promise<void>;
+}
+
+export interface Records {
+  /**
+   * Inserts; an id that exists is left as it is (a repeated create is the same create). `alone`: only while no other
+   * workflow of its dataset is live (see {@link liveWorkflows}); answers that other one, null when it is inserted. One
+   * unit, so that of two people who start at the same moment one is told about the other.
+   */
+  createWorkflow(workflow: WorkflowDocument, options?: { alone?: boolean }): Promise<WorkflowDocument | null>;
+  workflow(id: string): Promise<WorkflowDocument | null>;
+  workflowWithRuns(id: string, options?: { prev_runs?: boolean }): Promise<WorkflowWithRuns | null>;
+  /** Newest first. One query for the runs of the whole page. */
+  listWorkflows(
+    query: WorkflowQuery,
+    options?: { prev_runs?: boolean },
+  ): Promise<{ total: number; results: WorkflowWithRuns[] }>;
+  /** Five keys, zeros present. */
+  countWorkflows(app_id: string): Promise<Record<WorkflowStatus, number>>;
+  /**
+   * PENDING, STARTED, or resumed and not yet begun: what must be found in the queue. In order of id, after `after`;
+   * fewer than `limit` (default 1000): the last page.
+   */
+  liveWorkflows(page: { after?: string; limit?: number }): Promise<LiveWorkflow[]>;
+  /** Removes the workflow, its runs, attempts and logs; answers how many workflows (0 or 1). */
+  deleteWorkflow(id: string): Promise<number>;
+
+  claim(claim: Claim, policy: { max_losses: number }): Promise<ClaimVerdict>;
+  /** The child runs: its process group, and `{pid, hostname}` as the run's first result. False: not current any more. */
+  running(key: AttemptKey, process: { pid: number; pgid: number; hostname: string }): Promise<boolean>;
+  progress(key: AttemptKey, progress: Progress | Record<string, unknown>): Promise<boolean>;
+  /** True while this attempt is the one that may publish. */
+  isCurrent(key: AttemptKey): Promise<boolean>;
+  /** Closes the attempt and moves run and workflow; false when the attempt is no longer current (nothing written). */
+  finish(key: AttemptKey, finish: Finish): Promise<boolean>;
+
+  /**
+   * Marks the pending step REVOKED (a step that has not begun gets a revoked run). `take_out`: revoke, not pause; on a
+   * step that has failed or is revoked already it only sets `revoked_at` (paused: false).
+   * @throws E_WORKFLOW_NOT_FOUND
+   */
+  pause(id: string, options: { actor: string; take_out: boolean }): Promise<PauseAnswer>;
+  /**
+   * Gives the pending step a new task id and takes the resume lock. `force`: also when it is not FAILURE or REVOKED.
+   * @throws E_WORKFLOW_NOT_FOUND
+   */
+  resume(
+    id: string,
+    options: { actor: string; force: boolean; args?: unknown[]; lock_seconds: number },
+  ): Promise<ResumeAnswer>;
+
+  attempts(task_id: string): Promise<Attempt[]>;
+
+  registerProcess(process: ProcessRegistration): Promise<number>;
+  /** @throws E_WORKFLOW_NOT_FOUND when the process went with its deleted workflow */
+  appendLogs(process_id: number, lines: readonly LogLine[]): Promise<void>;
+  /** Lines after `after` (exclusive line id), in order; `limit` is 1000 by default. */
+  logs(query: {
+    workflow_id?: string;
+    task_id?: string;
+    process_id?: number;
+    after?: number;
+    limit?: number;
+  }): Promise<(LogLine & { id: number; process_id: number; step: string })[]>;
+
+  audit(entry: Omit<AuditEntry, 'at'>): Promise<void>;
+  /** Newest first; 100 by default. Subjects are written `dataset:<id>` and `workflow:<id>`. */
+  auditLog(query: { subject?: string; limit?: number }): Promise<AuditEntry[]>;
+
+  readonly watch: WatchMemory;
+  /** A small fact that a script keeps between runs, as JSON; null when there is none. Setting null removes it. */
+  note(key: string): Promise<unknown>;
+  setNote(key: string, value: unknown): Promise<void>;
+
+  close(): Promise<void>;
+}

@@ -1,0 +1,216 @@
+/** What workers do: take a step, report on it, end it. Every function is one transaction. */
+import type { Database, Statements } from '../sqlite/database.ts';
+import { fromJson, now, toJson } from '../sqlite/values.ts';
+import type { AttemptKey, Claim, ClaimVerdict, Finish, Records } from './contract.ts';
+import { type AttemptRow, attemptOf, type RunRow, runOf, type WorkflowRow } from './sqlite-rows.ts';
+import {
+  closeAttempt,
+  countLoss,
+  currentStanding,
+  failureOf,
+  insertRun,
+  moveRun,
+  reportBy,
+  type Standing,
+  standingOf,
+} from './sqlite-runs.ts';
+import { argsOf, kwargsOf, previousRun, stepRow } from './sqlite-steps.ts';
+import { insertWorkflow, loadWorkflow } from './sqlite-workflows.ts';
+import { move, type RunState } from './transition.ts';
+
+type ClaimRecords = Pick<Records, 'claim' | 'running' | 'progress' | 'isCurrent' | 'finish' | 'attempts'>;
+
+export function claimRecords(database: Database): ClaimRecords {
+  return {
+    claim: (claim, policy) => database.write((sql) => claimStep(sql, claim, policy.max_losses)),
+    running: (key, { pid, pgid, hostname }) =>
+      database.write((sql) => {
+        if (currentStanding(sql, key) === null) return false;
+        sql.run(
+          'update attempts set pgid = ? where task_id = ? and number = ?',
+          pgid,
+          key.task_id,
+          key.number,
+        );
+        // A postponed run keeps its last progress: the next look replaces it.
+        sql.run(
+          'update runs set result = ifnull(result, ?) where task_id = ?',
+          toJson({ pid, hostname }),
+          key.task_id,
+        );
+        return true;
+      }),
+    progress: (key, progress) =>
+      database.write((sql) => {
+        if (currentStanding(sql, key) === null) return false;
+        sql.run('update runs set result = ? where task_id = ?', toJson(progress), key.task_id);
+        return true;
+      }),
+    isCurrent: (key) => database.read((sql) => currentStanding(sql, key) !== null),
+    finish: (key, finish) => database.write((sql) => finishAttempt(sql, key, finish)),
+    attempts: (task_id) =>
+      database.read((sql) =>
+        sql
+          .all<AttemptRow>('select * from attempts where task_id = ? order by number', task_id)
+          .map(attemptOf),
+      ),
+  };
+}
+
+function claimStep(sql: Statements, claim: Claim, max_losses: number): ClaimVerdict {
+  const workflow = sql.get<WorkflowRow>('select * from workflows where id = ?', claim.workflow_id);
+  const step = stepRow(sql, claim.workflow_id, claim.index);
+  if (workflow === undefined || step === undefined) return { verdict: 'missing' };
+  const previous = previousRun(sql, step);
+  if (claim.index > 0 && previous?.status !== 'SUCCESS') return { verdict: 'early' };
+
+  const standing = standingOf(sql, step.next_task_id);
+  const { run, state } = standing;
+  if (run !== null && state === 'success') return { verdict: 'done', result: fromJson(run.result ?? '[]') };
+  if (run !== null && (state === 'failure' || state === 'revoked'))
+    return { verdict: 'stopped', status: run.status };
+
+  const orphan = closeOrphan(sql, standing, claim);
+  const blamed = orphan === null ? run : standingOf(sql, step.next_task_id).run;
+  if (blamed !== null && blamed.blame > max_losses) return poison(sql, blamed, state, orphan, max_losses);
+
+  move(state, 'claim');
+  if (run === null) {
+    const args = argsOf(workflow, step, previous);
+    insertRun(sql, step, { args, kwargs: kwargsOf(workflow, step), worker: claim.worker, state: 'open' });
+  } else {
+    reopenRun(sql, run, claim.worker, state === 'retry');
+  }
+  const key = openAttempt(sql, step.next_task_id, claim);
+  sql.run(
+    "update workflows set status = 'STARTED', resume_lock = null, updated_at = ? where id = ?",
+    now(),
+    workflow.id,
+  );
+  return {
+    verdict: 'run',
+    key,
+    run: runOf(sql.get<RunRow>('select * from runs where task_id = ?', key.task_id) as RunRow),
+    workflow: loadWorkflow(sql, workflow.id) as NonNullable<ReturnType<typeof loadWorkflow>>,
+    orphan: orphan === null ? null : attemptOf(orphan),
+  };
+}
+
+/**
+ * An attempt that is still open when its job is claimed again has lost its worker. A worker that dies takes all its
+ * jobs along, and at most one of them is the reason: each gets its share of the blame, so that a host that is switched
+ * off again and again sets nothing aside, while a job that brings its worker down whenever it runs alone soon is.
+ */
+function closeOrphan(sql: Statements, { attempt, state }: Standing, claim: Claim): AttemptRow | null {
+  if (attempt === null || state !== 'open') return null;
+  const blame = 1 / lostTogether(sql, attempt.worker);
+  closeAttempt(sql, attempt, { outcome: 'lost', reason: `${GIVEN_ON}${claim.worker}` });
+  countLoss(sql, attempt.task_id, blame);
+  return sql.get<AttemptRow>(
+    'select * from attempts where task_id = ? and number = ?',
+    attempt.task_id,
+    attempt.number,
+  ) as AttemptRow;
+}
+
+const GIVEN_ON = 'its job was given to ';
+
+/** How many tasks that worker took along: those still open under its name, and those that were given on already. */
+function lostTogether(sql: Statements, worker: string): number {
+  const row = sql.get<{ tasks: number }>(
+    `select count(distinct task_id) as tasks from attempts
+     where worker = ? and (date_end is null or (outcome = 'lost' and substr(reason, 1, ?) = ?))`,
+    worker,
+    GIVEN_ON.length,
+    GIVEN_ON,
+  );
+  return Math.max(1, row?.tasks ?? 1);
+}
+
+function poison(
+  sql: Statements,
+  row: RunRow,
+  state: RunState,
+  orphan: AttemptRow | null,
+  max_losses: number,
+): ClaimVerdict {
+  const { losses } = row;
+  const message = `step "${row.step}" lost its process ${losses} times; allowed are ${max_losses}`;
+  const report = reportBy('E_WORKER_LOST', message, { losses, max_losses, task_id: row.task_id });
+  moveRun(sql, row, state, 'poison', { result: failureOf(report) });
+  setWorkflowStatus(sql, row.workflow_id, 'FAILURE');
+  return { verdict: 'poisoned', losses, orphan: orphan === null ? null : attemptOf(orphan) };
+}
+
+function reopenRun(sql: Statements, run: RunRow, worker: string, retried: boolean): void {
+  sql.run(
+    `update runs set status = 'STARTED', worker = ?, retries = retries + ?, traceback = null,
+       result = case when ? then null else result end where task_id = ?`,
+    worker,
+    retried ? 1 : 0,
+    retried ? 1 : 0,
+    run.task_id,
+  );
+}
+
+function openAttempt(sql: Statements, task_id: string, claim: Claim): AttemptKey {
+  const { number } = sql.get<{ number: number }>(
+    'select ifnull(max(number), 0) + 1 as number from attempts where task_id = ?',
+    task_id,
+  ) as { number: number };
+  sql.run(
+    'insert into attempts (task_id, number, worker, host, date_start) values (?, ?, ?, ?, ?)',
+    task_id,
+    number,
+    claim.worker,
+    claim.host,
+    now(),
+  );
+  return { task_id, number };
+}
+
+function finishAttempt(sql: Statements, key: AttemptKey, finish: Finish): boolean {
+  const standing = currentStanding(sql, key);
+  if (standing === null) return false;
+  const { run, state } = standing;
+  closeAttempt(sql, key, finish);
+  switch (finish.outcome) {
+    case 'success':
+      moveRun(sql, run, state, 'success', { result: finish.result });
+      if (!isLastStep(sql, run)) setWorkflowStatus(sql, run.workflow_id, 'STARTED');
+      else {
+        setWorkflowStatus(sql, run.workflow_id, 'SUCCESS');
+        for (const follower of finish.then ?? []) insertWorkflow(sql, follower);
+      }
+      break;
+    case 'retry':
+    case 'failure':
+      moveRun(sql, run, state, finish.outcome, {
+        result: failureOf(finish.error),
+        traceback: finish.error.traceback,
+      });
+      setWorkflowStatus(sql, run.workflow_id, finish.outcome === 'failure' ? 'FAILURE' : 'STARTED');
+      break;
+    case 'postponed':
+      move(state, 'postponed');
+      if (finish.result !== undefined)
+        sql.run('update runs set result = ? where task_id = ?', toJson(finish.result), key.task_id);
+      break;
+    case 'lost':
+      move(state, 'lost');
+      countLoss(sql, key.task_id, 1);
+      break;
+  }
+  return true;
+}
+
+const isLastStep = (sql: Statements, run: RunRow): boolean =>
+  sql.get(
+    'select 1 from steps where workflow_id = ? and position > ? limit 1',
+    run.workflow_id,
+    run.position,
+  ) === undefined;
+
+export function setWorkflowStatus(sql: Statements, id: string, status: WorkflowRow['status']): void {
+  sql.run('update workflows set status = ?, updated_at = ? where id = ?', status, now(), id);
+}

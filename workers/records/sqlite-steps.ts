@@ -1,0 +1,37 @@
+/** Steps as they are planned: which one is pending, and what its run is given. */
+import type { Statements } from '../sqlite/database.ts';
+import { fromJson, fromJsonOrNull } from '../sqlite/values.ts';
+import type { RunRow, StepRow, WorkflowRow } from './sqlite-rows.ts';
+import { lastRunOf } from './sqlite-runs.ts';
+
+export const stepRows = (sql: Statements, workflow_id: string): StepRow[] =>
+  sql.all<StepRow>('select * from steps where workflow_id = ? order by position', workflow_id);
+
+export const stepRow = (sql: Statements, workflow_id: string, position: number): StepRow | undefined =>
+  sql.get<StepRow>('select * from steps where workflow_id = ? and position = ?', workflow_id, position);
+
+/** The first step whose last run is not SUCCESS; none when every step has succeeded. */
+export const pendingStep = (sql: Statements, workflow_id: string): StepRow | undefined =>
+  stepRows(sql, workflow_id).find((step) => lastRunOf(sql, workflow_id, step.position)?.status !== 'SUCCESS');
+
+export const previousRun = (sql: Statements, step: StepRow): RunRow | undefined =>
+  step.position === 0 ? undefined : lastRunOf(sql, step.workflow_id, step.position - 1);
+
+/** Arguments given by a resume, else what the previous step handed on, else those of the workflow. */
+export function argsOf(workflow: WorkflowRow, step: StepRow, previous: RunRow | undefined): unknown[] {
+  const given = fromJsonOrNull<unknown[]>(step.args);
+  if (given !== null) return given;
+  if (previous === undefined) return fromJson(workflow.args);
+  return fromJson<unknown[]>(previous.result ?? '[]').slice(0, 1);
+}
+
+/** Reserved over start over step. */
+export function kwargsOf(workflow: WorkflowRow, step: StepRow): Record<string, unknown> {
+  return {
+    ...fromJson<Record<string, unknown>>(step.kwargs),
+    ...fromJson<Record<string, unknown>>(workflow.start_kwargs),
+    workflow_id: workflow.id,
+    step: step.name,
+    app_id: workflow.app_id,
+  };
+}

@@ -1,0 +1,226 @@
+import type { Database, Statements } from '../sqlite/database.ts';
+import { toJson, toJsonOrNull } from '../sqlite/values.ts';
+import type {
+  LiveWorkflow,
+  Records,
+  StatusGroup,
+  WorkflowDocument,
+  WorkflowQuery,
+  WorkflowStatus,
+  WorkflowWithRuns,
+} from './contract.ts';
+import { type RunRow, runOf, type StepRow, stepOf, type WorkflowRow, workflowOf } from './sqlite-rows.ts';
+import { stepRows } from './sqlite-steps.ts';
+
+const GROUPS: Readonly<Record<StatusGroup, readonly WorkflowStatus[]>> = {
+  DONE: ['SUCCESS', 'FAILURE', 'REVOKED'],
+  ACTIVE: ['PENDING', 'STARTED'],
+  EXCEPTION: ['FAILURE', 'REVOKED'],
+};
+
+type WorkflowRecords = Pick<
+  Records,
+  | 'createWorkflow'
+  | 'workflow'
+  | 'workflowWithRuns'
+  | 'listWorkflows'
+  | 'countWorkflows'
+  | 'liveWorkflows'
+  | 'deleteWorkflow'
+>;
+
+export function workflowRecords(database: Database): WorkflowRecords {
+  return {
+    createWorkflow: (workflow, options = {}) =>
+      database.write((sql) => {
+        const other = options.alone === true ? otherLiveId(sql, workflow) : undefined;
+        if (other !== undefined) return loadWorkflow(sql, other);
+        insertWorkflow(sql, workflow);
+        return null;
+      }),
+    workflow: (id) => database.read((sql) => loadWorkflow(sql, id)),
+    workflowWithRuns: (id, options = {}) =>
+      database.read((sql) => {
+        const row = sql.get<WorkflowRow>('select * from workflows where id = ?', id);
+        return row === undefined ? null : (withRuns(sql, [row], options.prev_runs ?? false)[0] ?? null);
+      }),
+    listWorkflows: (query, options = {}) =>
+      database.read((sql) => {
+        const { total, rows } = selectWorkflows(sql, query);
+        return { total, results: withRuns(sql, rows, options.prev_runs ?? false) };
+      }),
+    countWorkflows: (app_id) => database.read((sql) => countByStatus(sql, app_id)),
+    liveWorkflows: (page) => database.read((sql) => liveWorkflows(sql, page)),
+    deleteWorkflow: (id) =>
+      database.write(
+        (sql) => {
+          sql.run('delete from processes where workflow_id = ?', id);
+          return sql.run('delete from workflows where id = ?', id).changes;
+        },
+        { durable: true },
+      ),
+  };
+}
+
+/** Part of whatever transaction it is called in; an id that exists is left as it is. */
+export function insertWorkflow(sql: Statements, workflow: WorkflowDocument): void {
+  const inserted = sql.run(
+    `insert into workflows (id, name, app_id, description, dataset_id, args, start_kwargs, status, resume_lock,
+       revoked_at, initiator, created_at, updated_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     on conflict (id) do nothing`,
+    workflow.id,
+    workflow.name,
+    workflow.app_id,
+    workflow.description,
+    workflow.dataset_id,
+    toJson(workflow.args),
+    toJson(workflow.start_kwargs),
+    workflow._status,
+    workflow.resume_lock,
+    workflow.revoked_at,
+    workflow.initiator,
+    workflow.created_at,
+    workflow.updated_at,
+  );
+  if (inserted.changes === 0) return;
+  for (const [position, step] of workflow.steps.entries()) {
+    sql.run(
+      `insert into steps (workflow_id, position, name, task, queue, kwargs, priority, next_task_id, args)
+       values (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      workflow.id,
+      position,
+      step.name,
+      step.task,
+      step.queue,
+      toJson(step.kwargs),
+      step.priority,
+      step.next_task_id,
+      toJsonOrNull(step.args),
+    );
+  }
+}
+
+function otherLiveId(sql: Statements, { id, dataset_id }: WorkflowDocument): string | undefined {
+  if (dataset_id === null) return undefined;
+  return sql.get<{ id: string }>(
+    `select id from workflows where dataset_id = ? and id <> ?
+       and (status in ('PENDING', 'STARTED') or resume_lock is not null) order by number limit 1`,
+    dataset_id,
+    id,
+  )?.id;
+}
+
+export function loadWorkflow(sql: Statements, id: string): WorkflowDocument | null {
+  const row = sql.get<WorkflowRow>('select * from workflows where id = ?', id);
+  if (row === undefined) return null;
+  const runs = sql.all<Pick<RunRow, 'position' | 'task_id' | 'date_start'>>(
+    'select position, task_id, date_start from runs where workflow_id = ? order by number',
+    id,
+  );
+  return workflowOf(row, stepsOf(stepRows(sql, id), runs));
+}
+
+function stepsOf(
+  steps: StepRow[],
+  runs: Pick<RunRow, 'position' | 'task_id' | 'date_start'>[],
+): WorkflowDocument['steps'] {
+  return steps.map((step) =>
+    stepOf(
+      step,
+      runs
+        .filter((run) => run.position === step.position)
+        .map(({ task_id, date_start }) => ({ task_id, date_start })),
+    ),
+  );
+}
+
+/** Steps and runs of a whole page in two queries. */
+function withRuns(sql: Statements, rows: WorkflowRow[], prev: boolean): WorkflowWithRuns[] {
+  const ids = toJson(rows.map((row) => row.id));
+  const steps = Map.groupBy(
+    sql.all<StepRow>(
+      'select * from steps where workflow_id in (select value from json_each(?)) order by position',
+      ids,
+    ),
+    (step) => step.workflow_id,
+  );
+  const runs = Map.groupBy(
+    sql.all<RunRow>(
+      'select * from runs where workflow_id in (select value from json_each(?)) order by number',
+      ids,
+    ),
+    (run) => run.workflow_id,
+  );
+  return rows.map((row) => {
+    const own = runs.get(row.id) ?? [];
+    const workflow = workflowOf(row, stepsOf(steps.get(row.id) ?? [], own));
+    const byStep = workflow.steps.map((_, position) => own.filter((run) => run.position === position));
+    const last_runs = byStep.map((list) => {
+      const last = list.at(-1);
+      return last === undefined ? null : runOf(last);
+    });
+    return prev
+      ? { workflow, last_runs, prev_runs: byStep.map((list) => list.slice(0, -1).map(runOf)) }
+      : { workflow, last_runs };
+  });
+}
+
+function selectWorkflows(sql: Statements, query: WorkflowQuery): { total: number; rows: WorkflowRow[] } {
+  const conditions: string[] = [];
+  const values: (string | number)[] = [];
+  const where = (condition: string, value: string | number | undefined): void => {
+    if (value === undefined) return;
+    conditions.push(condition);
+    values.push(value);
+  };
+  where('app_id = ?', query.app_id);
+  where('dataset_id = ?', query.dataset_id);
+  where('name = ?', query.name);
+  where(
+    'id in (select value from json_each(?))',
+    query.workflow_ids === undefined ? undefined : toJson(query.workflow_ids),
+  );
+  where(
+    'status in (select value from json_each(?))',
+    query.status === undefined ? undefined : toJson(statusesOf(query.status)),
+  );
+  const filter = conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`;
+  const direction = query.sort_order_asc === true ? 'asc' : 'desc';
+  const total = sql.get<{ total: number }>(`select count(*) as total from workflows ${filter}`, ...values);
+  const rows = sql.all<WorkflowRow>(
+    `select * from workflows ${filter} order by created_at ${direction}, number ${direction} limit ? offset ?`,
+    ...values,
+    query.limit ?? 10,
+    query.skip ?? 0,
+  );
+  return { total: total?.total ?? 0, rows };
+}
+
+const statusesOf = (status: WorkflowStatus | StatusGroup): readonly WorkflowStatus[] =>
+  Object.hasOwn(GROUPS, status) ? GROUPS[status as StatusGroup] : [status as WorkflowStatus];
+
+function countByStatus(sql: Statements, app_id: string): Record<WorkflowStatus, number> {
+  const counts = { PENDING: 0, STARTED: 0, SUCCESS: 0, FAILURE: 0, REVOKED: 0 };
+  const rows = sql.all<{ status: WorkflowStatus; count: number }>(
+    'select status, count(*) as count from workflows where app_id = ? group by status',
+    app_id,
+  );
+  for (const { status, count } of rows) counts[status] = count;
+  return counts;
+}
+
+/** The pending step is the first whose last run is not SUCCESS. The filter's words are those of the partial index. */
+function liveWorkflows(sql: Statements, page: { after?: string; limit?: number }): LiveWorkflow[] {
+  const rows = sql.all<LiveWorkflow>(
+    `select id, app_id,
+       (select min(position) from steps where workflow_id = workflows.id and ifnull(
+         (select status from runs where workflow_id = workflows.id and position = steps.position
+          order by number desc limit 1), '') <> 'SUCCESS') as "index"
+     from workflows
+     where (status in ('PENDING', 'STARTED') or resume_lock is not null) and id > ?
+     order by id limit ?`,
+    page.after ?? '',
+    page.limit ?? 1000,
+  );
+  return rows.map((row) => ({ ...row }));
+}

@@ -1,0 +1,22 @@
+import type { Database } from '../sqlite/database.ts';
+import type { Records } from './contract.ts';
+import { auditRecords } from './sqlite-audit.ts';
+import { claimRecords } from './sqlite-claims.ts';
+import { lifecycleRecords } from './sqlite-lifecycle.ts';
+import { logRecords } from './sqlite-logs.ts';
+import { noteRecords, watchMemory } from './sqlite-watch.ts';
+import { workflowRecords } from './sqlite-workflows.ts';
+
+/** Records in the file that `database` has open; closing them closes it. */
+export function sqliteRecords(database: Database): Records {
+  return {
+    ...workflowRecords(database),
+    ...claimRecords(database),
+    ...lifecycleRecords(database),
+    ...logRecords(database),
+    ...auditRecords(database),
+    ...noteRecords(database),
+    watch: watchMemory(database),
+    close: () => database.close(),
+  };
+}

@@ -1,0 +1,35 @@
+/** What goes into and comes out of a column. */
+import { LongshoreError } from '../errors.ts';
+
+export const now = (): string => new Date().toISOString();
+
+export const toJson = (value: unknown): string => JSON.stringify(value ?? null);
+export const toJsonOrNull = (value: unknown): string | null =>
+  value === undefined || value === null ? null : JSON.stringify(value);
+
+/* oxlint-disable typescript/no-unnecessary-type-parameters -- what was written is known only to the caller */
+export const fromJson = <T>(text: string): T => JSON.parse(text) as T;
+export const fromJsonOrNull = <T>(text: string | null): T | null =>
+  text === null ? null : (JSON.parse(text) as T);
+/* oxlint-enable typescript/no-unnecessary-type-parameters */
+
+/**
+ * Sizes and counts are kept exactly up to 2^53 - 1 (8 PiB); more than a number can hold exactly is refused rather than
+ * rounded.
+ */
+export function wholeNumber(field: string, value: number): number {
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  throw new LongshoreError('E_VALUE', `${field} is ${value}; expected a whole number from 0 to 2^53 - 1`, {
+    fields: { field, value: String(value) },
+  });
+}
+
+/** SQLite keeps UTF-8; a lone surrogate would silently become U+FFFD and name another file. */
+export function wellFormed(field: string, value: string): string {
+  if (value.isWellFormed() && !value.includes('\0')) return value;
+  throw new LongshoreError(
+    'E_NAME_UNSAFE',
+    `${field} ${JSON.stringify(value)} holds bytes that are no UTF-8; expected text`,
+    { fields: { field, value } },
+  );
+}
