@@ -1,0 +1,128 @@
+import { execFileSync, spawn } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { once } from 'node:events';
+import { dirname, join } from 'node:path';
+import { expect, test } from 'vitest';
+import { manifestKey } from '../../workers/archive/contract.ts';
+import { openArchive } from '../../workers/archive/index.ts';
+import { makePlace, type Place } from '../support/place.ts';
+import { until } from '../support/until.ts';
+
+async function archivePlace() {
+  const place = await makePlace();
+  const key = place.config.paths.RAW_DATA.archive.replace('{year}', '2026').concat('/run1.tar');
+  return { place, key, archive: openArchive(place.config) };
+}
+
+async function put(
+  { key, archive }: Awaited<ReturnType<typeof archivePlace>>,
+  text = 'bundle',
+): Promise<void> {
+  const started = await archive.beginPut(key, { task_id: 'task-0001' });
+  writeFileSync(started.path, text);
+  writeFileSync(started.manifestPath, `manifest of ${text}`);
+  await started.commit();
+}
+
+const names = (place: Place): string[] =>
+  execFileSync('find', [place.path('data/archive'), '-type', 'f', '-printf', '%f\n'], { encoding: 'utf8' })
+    .trimEnd()
+    .split('\n')
+    .sort();
+
+test('a bundle and its manifest can be put, found, opened and deleted', async () => {
+  const at = await archivePlace();
+  const { place, key, archive } = at;
+  await put(at);
+  expect((await archive.stat(key))?.size).toBe(6);
+  const { path, manifestPath } = await archive.openBundle(key);
+  expect(readFileSync(path, 'utf8')).toBe('bundle');
+  expect(readFileSync(manifestPath ?? '', 'utf8')).toBe('manifest of bundle');
+  expect(names(place)).toEqual(['.longshore-archive', 'run1.tar', 'run1.tar.manifest.ndjson']);
+  expect(await archive.delete(key)).toBe(true);
+  expect(await archive.delete(key)).toBe(false);
+  expect(await archive.stat(key)).toBeNull();
+  await expect(archive.openBundle(key)).rejects.toMatchObject({ code: 'E_BUNDLE_MISSING' });
+  expect(names(place)).toEqual(['.longshore-archive']);
+});
+
+test('nothing is visible before the commit, nothing is left after an abort', async () => {
+  const { place, key, archive } = await archivePlace();
+  const started = await archive.beginPut(key, { task_id: 'task-0001' });
+  expect(statSync(dirname(started.path)).dev).toBe(statSync(dirname(key)).dev);
+  writeFileSync(started.path, 'half');
+  expect(await archive.stat(key)).toBeNull();
+  await started.abort();
+  await started.abort();
+  expect(names(place)).toEqual(['.longshore-archive']);
+});
+
+test('a second put replaces the first one', async () => {
+  const at = await archivePlace();
+  await put(at);
+  await put(at, 'second bundle');
+  expect((await at.archive.stat(at.key))?.size).toBe(13);
+  expect(names(at.place)).toHaveLength(3);
+});
+
+test('an archive that is not mounted is an outage, never an absence', async () => {
+  const at = await archivePlace();
+  const { place, key, archive } = at;
+  await put(at);
+  renameSync(place.path('data/archive'), place.path('data/unmounted'));
+  mkdirSync(place.path('data/archive'));
+  for (const ask of [
+    () => archive.stat(key),
+    () => archive.openBundle(key),
+    () => archive.delete(key),
+    () => archive.ensureReachable(key),
+    () => archive.beginPut(key, { task_id: 'task-0002' }),
+  ]) {
+    await expect(ask()).rejects.toMatchObject({ code: 'E_ARCHIVE_UNAVAILABLE', class: 'retryable' });
+  }
+  expect(readdirSync(place.path('data/archive'))).toEqual([]);
+});
+
+test('a bundle of another system has no manifest, and can be opened', async () => {
+  const { key, archive } = await archivePlace();
+  mkdirSync(dirname(key), { recursive: true });
+  writeFileSync(key, 'legacy');
+  expect(await archive.openBundle(key)).toEqual({ path: key, manifestPath: null });
+});
+
+test('a process killed while it packs leaves only what the next attempt removes', async () => {
+  const { place, key, archive } = await archivePlace();
+  writeFileSync(join(place.dir('source'), 'data'), Buffer.alloc(300_000_000));
+  const script = `
+    const { openArchive } = await import(${JSON.stringify(new URL('../../workers/archive/index.ts', import.meta.url).href)});
+    const { packBundle } = await import(${JSON.stringify(new URL('../../workers/content/pack.ts', import.meta.url).href)});
+    const { loadConfig } = await import(${JSON.stringify(new URL('../../config/index.ts', import.meta.url).href)});
+    const { config } = await loadConfig();
+    const [source, key] = process.argv.slice(1);
+    const put = await openArchive(config).beginPut(key, { task_id: 'dead0000' });
+    await packBundle({ source, target: put.path, manifest: put.manifestPath, digests: { member: ['md5'], bundle: ['md5'] } });
+    await put.commit();
+  `;
+  const args = ['--input-type=module', '-e', script, place.path('source'), key];
+  const child = spawn(process.execPath, args, { stdio: 'inherit', env: { ...process.env, ...place.env } });
+  const partial = join(dirname(key), '.run1.tar.partial-dead0000');
+  await until(() => (statSync(partial, { throwIfNoEntry: false })?.size ?? 0) > 0, {
+    what: 'the first bytes',
+  });
+  child.kill('SIGKILL');
+  await once(child, 'close');
+  expect(existsSync(key)).toBe(false);
+  expect(existsSync(manifestKey(key))).toBe(false);
+  expect(names(place).filter((name) => !name.startsWith('.'))).toEqual([]);
+  const again = await archive.beginPut(key, { task_id: 'live0000' });
+  expect(names(place)).toEqual(['.longshore-archive']);
+  await again.abort();
+});

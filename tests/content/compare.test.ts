@@ -1,0 +1,74 @@
+import { appendFileSync, mkdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { compareTree } from '../../workers/content/compare.ts';
+import { packBundle } from '../../workers/content/pack.ts';
+import { comparePaths } from '../../workers/content/path.ts';
+import { walkTree } from '../../workers/content/walk.ts';
+import { makePlace } from '../support/place.ts';
+import { makeOddTree } from './trees.ts';
+
+async function packed() {
+  const place = await makePlace();
+  const root = place.dir('data');
+  makeOddTree(root);
+  await packBundle({
+    source: root,
+    target: place.path('bundle.tar'),
+    manifest: place.path('manifest'),
+    digests: { member: ['blake3'], bundle: ['blake3'] },
+  });
+  return { root, manifest: place.path('manifest') };
+}
+
+test('an unchanged tree has no problems at either level', async () => {
+  const tree = await packed();
+  for (const level of ['stream', 'readback'] as const) {
+    const found = await compareTree({ ...tree, level });
+    expect(found).toEqual({ num_files: found.num_files, problems: [], num_problems: 0 });
+    expect(found.num_files).toBeGreaterThan(30);
+  }
+});
+
+test('missing, extra, wrong size, wrong type and wrong link target are told by path and reason', async () => {
+  const tree = await packed();
+  const { root } = tree;
+  unlinkSync(join(root, 'plain.txt'));
+  rmSync(join(root, 'empty folder'), { recursive: true });
+  writeFileSync(join(root, 'a/extra'), 'x');
+  mkdirSync(join(root, 'zzz'));
+  appendFileSync(join(root, 'a-b'), 'x');
+  unlinkSync(join(root, 'a.txt'));
+  mkdirSync(join(root, 'a.txt'));
+  unlinkSync(join(root, 'link'));
+  symlinkSync('a-b', join(root, 'link'));
+  const found = await compareTree({ ...tree, level: 'stream' });
+  expect(found.problems.map(String).toSorted()).toEqual([
+    'a-b,has 701 bytes, expected 700',
+    'a.txt,is a directory, expected a file',
+    'a/extra,is not in the manifest',
+    'empty folder,directory does not exist',
+    'link,leads to "a-b", expected "plain.txt"',
+    'plain.txt,file does not exist',
+    'zzz,is not in the manifest',
+  ]);
+});
+
+test('altered bytes of the same length are found by reading back', async () => {
+  const tree = await packed();
+  writeFileSync(join(tree.root, 'plain.txt'), 'jello\n');
+  expect((await compareTree({ ...tree, level: 'stream' })).problems).toEqual([]);
+  const found = await compareTree({ ...tree, level: 'readback' });
+  expect(found.problems).toEqual([['plain.txt', 'checksum mismatch']]);
+});
+
+test('the walk comes in the order that comparePaths sorts by, whatever the names', async () => {
+  const { root } = await packed();
+  for (const name of ['\ue000', '😀', 'a\u0001', 'a0', 'Z', 'é']) {
+    mkdirSync(join(root, name));
+    writeFileSync(join(root, name, 'x'), '');
+  }
+  const walked = [...walkTree(root)].map((member) => member.path);
+  expect(walked.toSorted(comparePaths)).toEqual(walked);
+  expect(walked.indexOf('a/z')).toBeLessThan(walked.indexOf('a-b'));
+});

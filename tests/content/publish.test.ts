@@ -1,0 +1,102 @@
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
+import { expect, test } from 'vitest';
+import {
+  partialPath,
+  publishFile,
+  publishLink,
+  publishTree,
+  removeStale,
+  removeTree,
+} from '../../workers/content/publish.ts';
+import { makePlace } from '../support/place.ts';
+import { makeOddTree } from './trees.ts';
+
+test('a tree takes the place of an older one with no moment in which the place is empty', async () => {
+  const place = await makePlace();
+  const final = place.dir('final');
+  writeFileSync(join(final, 'version'), '0');
+  let looks = 0;
+  let gaps = 0;
+  let done = false;
+  const watch = (): void => {
+    looks += 1;
+    if (!existsSync(join(final, 'version'))) gaps += 1;
+    if (!done) setImmediate(watch);
+  };
+  watch();
+  for (let version = 1; version <= 20; version++) {
+    const partial = partialPath(final, 'attempt-1');
+    mkdirSync(partial);
+    writeFileSync(join(partial, 'version'), String(version));
+    expect(await publishTree(partial, final)).toBe('exchanged');
+  }
+  done = true;
+  expect(looks).toBeGreaterThan(20);
+  expect(gaps).toBe(0);
+  expect(readFileSync(join(final, 'version'), 'utf8')).toBe('20');
+  expect(readdirSync(place.folder)).toEqual(['final']);
+});
+
+test('a first publication needs no exchange', async () => {
+  const place = await makePlace();
+  const final = place.path('final');
+  mkdirSync(partialPath(final, 'x'));
+  expect(await publishTree(partialPath(final, 'x'), final)).toBe('new');
+});
+
+test('a link is replaced in one step, whatever stood there', async () => {
+  const place = await makePlace();
+  const link = place.path('link');
+  await publishLink('/one', link, 'x');
+  await publishLink('/two', link, 'x');
+  expect(readlinkSync(link)).toBe('/two');
+  mkdirSync(place.path('folder/inside'), { recursive: true });
+  await publishLink('/three', place.path('folder'), 'x');
+  expect(readlinkSync(place.path('folder'))).toBe('/three');
+  expect(readdirSync(place.folder).toSorted()).toEqual(['folder', 'link']);
+});
+
+test('leftovers of dead attempts are found by name, those of other things are left alone', async () => {
+  const place = await makePlace();
+  const final = place.path('run1.tar');
+  writeFileSync(partialPath(final, 'aaaaaaaa-1'), '');
+  mkdirSync(partialPath(final, 'bbbbbbbb-2'));
+  symlinkSync('/nowhere', partialPath(final, 'cccccccc-3'));
+  const others = [
+    partialPath(place.path('run1.tar.manifest.ndjson'), 'a'),
+    partialPath(place.path('run10.tar'), 'a'),
+  ];
+  for (const other of others) writeFileSync(other, '');
+  expect(await removeStale(final)).toBe(3);
+  expect(readdirSync(place.folder).toSorted()).toEqual(others.map((other) => basename(other)).toSorted());
+  expect(await removeStale(place.path('no/such/folder/x'))).toBe(0);
+});
+
+test('the temporary name of the longest name fits, and differs for names that differ at their end', async () => {
+  const place = await makePlace();
+  const [one, two] = ['a', 'b'].map((end) =>
+    partialPath(place.path(`${'ü'.repeat(126)}${end}`), 'attempt-1'),
+  );
+  expect(one).not.toBe(two);
+  writeFileSync(one ?? '', '');
+  publishFile(one ?? '', place.path(`${'ü'.repeat(126)}a`));
+  expect(readdirSync(place.folder)).toHaveLength(1);
+});
+
+test('a tree with read-only folders and odd names is removed whole', async () => {
+  const place = await makePlace();
+  makeOddTree(place.dir('tree'));
+  await removeTree(place.path('tree'));
+  await removeTree(place.path('tree'));
+  expect(lstatSync(place.path('tree'), { throwIfNoEntry: false })).toBeUndefined();
+});

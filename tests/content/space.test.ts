@@ -1,0 +1,117 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { statfsSync } from 'node:fs';
+import { once } from 'node:events';
+import { expect, test } from 'vitest';
+import { humanBytes, reserveSpace } from '../../workers/content/space.ts';
+import { makePlace, type Place } from '../support/place.ts';
+
+const free = (place: Place): number => {
+  const { bavail, bsize } = statfsSync(place.folder);
+  return bavail * bsize;
+};
+
+const request = (place: Place, bytes: number, keep = 0) => ({
+  folder: place.path('not/there/yet'),
+  bytes,
+  keep,
+  state_dir: place.dir('state'),
+  holder: 'task-1',
+});
+
+test('a refusal says how much is needed and how much there is', async () => {
+  const place = await makePlace();
+  const need = free(place) * 2;
+  expect(() => reserveSpace(request(place, need, 1000))).toThrow(
+    expect.objectContaining({
+      code: 'E_NO_SPACE',
+      message: expect.stringContaining(humanBytes(need)) as string,
+      fields: expect.objectContaining({
+        need,
+        keep: 1000,
+        reserved: 0,
+        path: place.path('not/there/yet'),
+      }) as object,
+    }),
+  );
+});
+
+test('what is promised to one is not given to another, until it is released', async () => {
+  const place = await makePlace();
+  const most = Math.round(free(place) * 0.7);
+  const first = reserveSpace(request(place, most));
+  expect(() => reserveSpace(request(place, most))).toThrow(expect.objectContaining({ code: 'E_NO_SPACE' }));
+  first.release();
+  first.release();
+  reserveSpace(request(place, most)).release();
+});
+
+test('what is written needs no promise any more', async () => {
+  const place = await makePlace();
+  const most = Math.round(free(place) * 0.7);
+  const first = reserveSpace(request(place, most));
+  first.spent(most);
+  reserveSpace(request(place, most)).release();
+  first.release();
+});
+
+test('a promise of another process counts while that lives, and not when it was killed', async () => {
+  const place = await makePlace();
+  const most = Math.round(free(place) * 0.7);
+  const module = new URL('../../workers/content/space.ts', import.meta.url).href;
+  const script = `
+    const { reserveSpace } = await import(${JSON.stringify(module)});
+    reserveSpace(JSON.parse(process.argv[1]));
+    console.log('reserved');
+    setInterval(() => undefined, 1000);
+  `;
+  const args = ['--input-type=module', '-e', script, JSON.stringify(request(place, most))];
+  const holder = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(holder.stdout, 'data');
+  expect(() => reserveSpace(request(place, most))).toThrow(expect.objectContaining({ code: 'E_NO_SPACE' }));
+  holder.kill('SIGKILL');
+  await once(holder, 'close');
+  reserveSpace(request(place, most)).release();
+});
+
+test('of twenty processes that ask at once, only as many get space as there is', async () => {
+  const place = await makePlace();
+  const share = Math.round(free(place) * 0.3);
+  const module = new URL('../../workers/content/space.ts', import.meta.url).href;
+  const script = `
+    const { reserveSpace } = await import(${JSON.stringify(module)});
+    const held = [];
+    for (let index = 0; index < 20; index++) {
+      try { held.push(reserveSpace(JSON.parse(process.argv[1]))); } catch (error) { if (error.code !== 'E_NO_SPACE') throw error; }
+    }
+    console.log(held.length);
+    process.stdin.resume(); process.stdin.on('end', () => process.exit());
+  `;
+  const args = ['--input-type=module', '-e', script, JSON.stringify(request(place, share))];
+  const all = Array.from({ length: 4 }, () =>
+    spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] }),
+  );
+  const counts = await Promise.all(
+    all.map(async (child) => Number(String((await once(child.stdout, 'data'))[0]))),
+  );
+  for (const child of all) child.stdin.end();
+  await Promise.all(all.map((child) => once(child, 'close')));
+  expect(counts.reduce((sum, count) => sum + count, 0)).toBe(3);
+});
+
+test.each([
+  [0, '0 B'],
+  [999, '999 B'],
+  [1000, '1.0 kB'],
+  [999_960, '1.0 MB'],
+  [12_345_678_901, '12.3 GB'],
+])('%d bytes are shown as %s', (bytes, shown) => {
+  expect(humanBytes(bytes)).toBe(shown);
+});
+
+test('free space is what df shows to this user', async () => {
+  const place = await makePlace();
+  const df = Number(
+    execFileSync('df', ['-B1', '--output=avail', place.folder], { encoding: 'utf8' }).split('\n')[1],
+  );
+  expect(Math.abs(df - free(place)) / df).toBeLessThan(0.05);
+});

@@ -1,0 +1,294 @@
+import { execFileSync } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { readManifest } from '../../workers/content/manifest.ts';
+import { packBundle } from '../../workers/content/pack.ts';
+import { type UnpackOptions, type UnpackResult, unpackBundle } from '../../workers/content/unpack.ts';
+import { makePlace, type Place } from '../support/place.ts';
+import { makeOddTree, makeSparse, portrait } from './trees.ts';
+
+const unpack = (place: Place, options: Partial<UnpackOptions> = {}): Promise<UnpackResult> =>
+  unpackBundle({ bundle: place.path('bundle.tar'), target: place.dir('out'), ...options });
+
+async function packed(place: Place) {
+  const result = await packBundle({
+    source: place.path('source'),
+    target: place.path('bundle.tar'),
+    manifest: place.path('manifest'),
+    digests: { member: ['blake3'], bundle: ['blake3'] },
+  });
+  return { expect: { size: result.size, digests: result.digests }, manifest: place.path('manifest') };
+}
+
+function flip(path: string, at: number): void {
+  const bytes = readFileSync(path);
+  const fd = openSync(path, 'r+');
+  writeSync(fd, Buffer.of((bytes[at] ?? 0) ^ 0x01), 0, 1, at);
+  closeSync(fd);
+}
+
+test('our own bundle comes back as the same tree: names, bytes, modes, links, times, holes', async () => {
+  const place = await makePlace();
+  makeOddTree(place.dir('source'));
+  const known = await packed(place);
+  const result = await unpack(place, { ...known, copy: place.path('copy.tar'), verify: 'member' });
+  expect(result.root).toBe(place.path('out'));
+  expect(portrait(place.path('out'))).toEqual(portrait(place.path('source')));
+  expect(statSync(place.path('out/holes')).blocks).toBe(statSync(place.path('source/holes')).blocks);
+  execFileSync('cmp', [place.path('bundle.tar'), place.path('copy.tar')]);
+});
+
+for (const format of ['gnu', 'pax', 'ustar', 'v7', 'oldgnu']) {
+  test(`a bundle that GNU tar wrote in ${format} format comes back as the same tree`, async () => {
+    const place = await makePlace();
+    makeOddTree(place.dir('source'));
+    // What a format cannot hold, and links that lead outside, are left out.
+    const left = [
+      './absolute',
+      './a/outside',
+      ...(format === 'ustar' || format === 'v7' ? ['./level-0', './n*', './*\u00fc*'] : []),
+    ];
+    const excluded = left.map((name) => `--exclude=${name}`);
+    execFileSync(
+      'tar',
+      [
+        'cf',
+        place.path('bundle.tar'),
+        `--format=${format}`,
+        '--sparse',
+        ...excluded,
+        '-C',
+        place.path('source'),
+        '.',
+      ].filter((arg) => arg !== '--sparse' || !['ustar', 'v7'].includes(format)),
+    );
+    const byTar = place.dir('by-tar');
+    execFileSync('tar', ['xpf', place.path('bundle.tar'), '-C', byTar]);
+    const result = await unpack(place);
+    expect(portrait(result.root, { times: false })).toEqual(portrait(byTar, { times: false }));
+  });
+}
+
+for (const version of ['0.1', '1.0']) {
+  test(`holes in sparse format ${version} are restored`, async () => {
+    const place = await makePlace();
+    makeSparse(
+      join(place.dir('source'), 'holes'),
+      50_000_000,
+      Array.from({ length: 40 }, (_, index) => index * 1_000_003),
+    );
+    execFileSync('tar', [
+      'cf',
+      place.path('bundle.tar'),
+      '--format=pax',
+      `--sparse-version=${version}`,
+      '--sparse',
+      '-C',
+      place.path('source'),
+      '.',
+    ]);
+    await unpack(place);
+    execFileSync('cmp', [place.path('source/holes'), place.path('out/holes')]);
+    expect(statSync(place.path('out/holes')).blocks).toBe(statSync(place.path('source/holes')).blocks);
+  });
+}
+
+test('a bundle that Python wrote comes back as the same tree', async () => {
+  const place = await makePlace();
+  makeOddTree(place.dir('source'));
+  const script = `
+import sys, tarfile
+with tarfile.open(sys.argv[1], 'w') as tar:
+    tar.add(sys.argv[2], arcname='.', filter=lambda m: None if m.name in ('./absolute', './a/outside') else m)
+`;
+  execFileSync('python3', ['-c', script, place.path('bundle.tar'), place.path('source')]);
+  const result = await unpack(place);
+  execFileSync('rm', ['-f', place.path('source/absolute'), place.path('source/a/outside')]);
+  expect(portrait(result.root, { times: false })).toEqual(portrait(place.path('source'), { times: false }));
+});
+
+test('a legacy bundle with a top folder names that folder as root', async () => {
+  const place = await makePlace();
+  writeFileSync(join(place.dir('source/run1'), 'a1'), 'one');
+  writeFileSync(place.path('source/run1/a2'), 'two');
+  const tar = (...members: string[]) =>
+    execFileSync('tar', ['cf', place.path('bundle.tar'), '-C', place.path('source'), ...members]);
+  tar('run1');
+  expect((await unpack(place)).root).toBe(place.path('out/run1'));
+  // Without an entry for the folder itself: the prefix is a name, not the letters "run1/a".
+  tar('run1/a1', 'run1/a2');
+  const second = await unpack(place, { target: place.dir('second') });
+  expect(second.root).toBe(place.path('second/run1'));
+  expect(readFileSync(join(second.root, 'a2'), 'utf8')).toBe('two');
+});
+
+test('hard links of a foreign bundle stay inside', async () => {
+  const place = await makePlace();
+  writeFileSync(join(place.dir('source'), 'one'), 'shared');
+  execFileSync('ln', [place.path('source/one'), place.path('source/two')]);
+  execFileSync('tar', ['cf', place.path('bundle.tar'), '-C', place.path('source'), '.']);
+  await unpack(place);
+  expect(statSync(place.path('out/two')).ino).toBe(statSync(place.path('out/one')).ino);
+});
+
+test('a flipped byte anywhere is E_BUNDLE_CORRUPT with both digests', async () => {
+  const place = await makePlace();
+  makeOddTree(place.dir('source'));
+  const known = await packed(place);
+  for (const at of [3, 156, 600, 5000, 700_000, known.expect.size - 20]) {
+    flip(place.path('bundle.tar'), at);
+    const target = place.dir(`out-${at}`);
+    await expect(unpack(place, { ...known, target })).rejects.toMatchObject({
+      code: 'E_BUNDLE_CORRUPT',
+      fields: { what: 'blake3', expected: known.expect.digests.blake3 },
+    });
+    flip(place.path('bundle.tar'), at);
+  }
+  await expect(unpack(place, { ...known, target: place.dir('sound') })).resolves.toBeDefined();
+});
+
+test('without knowing the bundle digest, the manifest names the damaged member', async () => {
+  const place = await makePlace();
+  makeOddTree(place.dir('source'));
+  const { manifest } = await packed(place);
+  const victim = [...readManifest(manifest)].find((member) => member.path === 'size-1500000');
+  flip(place.path('bundle.tar'), (victim?.offset ?? 0) + 1_000_000);
+  await expect(unpack(place, { manifest })).rejects.toMatchObject({
+    code: 'E_BUNDLE_CORRUPT',
+    fields: { member: 'size-1500000', what: 'blake3' },
+  });
+});
+
+test('a bundle that was cut short is E_BUNDLE_CORRUPT, wherever it ends', async () => {
+  const place = await makePlace();
+  makeOddTree(place.dir('source'));
+  // Without a manifest these would be refused for themselves.
+  execFileSync('rm', [place.path('source/absolute'), place.path('source/a/outside')]);
+  const known = await packed(place);
+  truncateSync(place.path('bundle.tar'), known.expect.size - 1024);
+  await expect(unpack(place, known)).rejects.toMatchObject({
+    code: 'E_BUNDLE_CORRUPT',
+    fields: { what: 'size' },
+  });
+  for (const [index, size] of [known.expect.size - 1024, 700_000, 512, 0].entries()) {
+    truncateSync(place.path('bundle.tar'), size);
+    await expect(unpack(place, { target: place.dir(`cut-${index}`) })).rejects.toMatchObject({
+      code: 'E_BUNDLE_CORRUPT',
+    });
+  }
+});
+
+test('a manifest of another dataset is noticed', async () => {
+  const place = await makePlace();
+  writeFileSync(join(place.dir('source'), 'a'), 'one');
+  const known = await packed(place);
+  writeFileSync(place.path('source/b'), 'two');
+  await packBundle({
+    source: place.path('source'),
+    target: place.path('bundle.tar'),
+    manifest: place.path('other'),
+    digests: { member: ['blake3'], bundle: ['blake3'] },
+  });
+  await expect(unpack(place, { manifest: known.manifest })).rejects.toMatchObject({
+    code: 'E_BUNDLE_CORRUPT',
+  });
+});
+
+/** Python makes what no honest tar would: each case is a list of [name, type, link target]. */
+const EVIL: Record<string, [string, string, string][]> = {
+  'a name with ..': [['../x', 'file', '']],
+  'a name with .. in the middle': [['a/../../x', 'file', '']],
+  'an absolute name': [['/tmp/longshore-evil', 'file', '']],
+  'an absolute link': [['x', 'link', '/etc']],
+  'a link that leaves': [['a/x', 'link', '../../etc']],
+  'a link that leaves through a second link': [
+    ['d', 'link', '.'],
+    ['e', 'link', 'd/../..'],
+  ],
+  'a file through a link': [
+    ['d', 'link', 'sub'],
+    ['d/x', 'file', ''],
+  ],
+  'a file over a link': [
+    ['d', 'link', 'sub'],
+    ['d', 'file', ''],
+  ],
+  'a link over a folder': [
+    ['d', 'folder', ''],
+    ['d', 'link', '.'],
+  ],
+  'a hard link to the outside': [['x', 'hard', '../../../etc/passwd']],
+  'a hard link to an absolute name': [['x', 'hard', '/etc/passwd']],
+  'a hard link through a link': [
+    ['d', 'link', 'sub'],
+    ['x', 'hard', 'd/none'],
+  ],
+  'a device': [['null', 'device', '']],
+  'a FIFO': [['pipe', 'fifo', '']],
+};
+
+for (const [what, members] of Object.entries(EVIL)) {
+  test(`${what} is refused`, async () => {
+    const place = await makePlace();
+    const script = `
+import io, json, sys, tarfile
+types = {'file': tarfile.REGTYPE, 'link': tarfile.SYMTYPE, 'hard': tarfile.LNKTYPE, 'folder': tarfile.DIRTYPE,
+         'device': tarfile.CHRTYPE, 'fifo': tarfile.FIFOTYPE}
+with tarfile.open(sys.argv[1], 'w') as tar:
+    for name, kind, target in json.loads(sys.argv[2]):
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname = types[kind], target
+        info.size = 4 if kind == 'file' else 0
+        tar.addfile(info, io.BytesIO(b'evil'))
+`;
+    execFileSync('python3', ['-c', script, place.path('bundle.tar'), JSON.stringify(members)]);
+    place.dir('out');
+    const before = execFileSync(
+      'find',
+      [place.folder, '-path', place.path('out'), '-prune', '-o', '-print'],
+      { encoding: 'utf8' },
+    );
+    await expect(unpack(place)).rejects.toMatchObject({ code: 'E_BUNDLE_UNSAFE' });
+    const after = execFileSync('find', [place.folder, '-path', place.path('out'), '-prune', '-o', '-print'], {
+      encoding: 'utf8',
+    });
+    expect(after).toBe(before);
+    expect(existsSync('/tmp/longshore-evil')).toBe(false);
+  });
+}
+
+test('an absurd size is refused before anything is written', async () => {
+  const place = await makePlace();
+  const script = `
+import sys, tarfile
+info = tarfile.TarInfo('huge'); info.size = 1 << 60
+open(sys.argv[1], 'wb').write(info.tobuf(tarfile.GNU_FORMAT) + b'\\0' * 1024)
+`;
+  execFileSync('python3', ['-c', script, place.path('bundle.tar')]);
+  await expect(unpack(place)).rejects.toMatchObject({ code: 'E_BUNDLE_CORRUPT' });
+  expect(existsSync(place.path('out/huge'))).toBe(false);
+});
+
+test('setuid is not taken over from a bundle', async () => {
+  const place = await makePlace();
+  writeFileSync(join(place.dir('source'), 'program'), '#!/bin/sh\n');
+  execFileSync('chmod', ['6755', place.path('source/program')]);
+  execFileSync('tar', ['cf', place.path('bundle.tar'), '-C', place.path('source'), '.']);
+  await unpack(place);
+  expect(statSync(place.path('out/program')).mode & 0o7777).toBe(0o755);
+});
+
+test('a missing bundle is not a corrupt one', async () => {
+  const place = await makePlace();
+  await expect(unpack(place)).rejects.toMatchObject({ code: 'E_BUNDLE_MISSING' });
+});

@@ -1,0 +1,96 @@
+/** Compares a tree with the catalog's file rows: for bundles from before there were manifests. */
+import { closeSync, lstatSync, openSync, readSync, statSync } from 'node:fs';
+import type { DigestName } from '../../config/index.ts';
+import type { FileRow } from '../dataset/types.ts';
+import { createHasher, type Digests } from './digest.ts';
+import { fsPath, shownPath } from './path.ts';
+import { absolutePath, walkTree } from './walk.ts';
+
+export interface RowComparison {
+  readonly root: string;
+  /** Rows after this path, null for the first; an empty page is the end. */
+  page(after: string | null): Promise<FileRow[]>;
+  readonly signal?: AbortSignal;
+  onProgress?(files: number): void;
+}
+
+type Problem = [path: string, reason: string];
+const CHUNK = 1024 * 1024;
+const MAX_PROBLEMS = 1000;
+
+/** Reads every file again: nothing else proves a tree that no manifest describes. */
+export async function compareRows(
+  options: RowComparison,
+): Promise<{ num_files: number; problems: Problem[]; num_problems: number }> {
+  const names = namesBelow(options);
+  const problems: Problem[] = [];
+  let num_problems = 0;
+  const add = (path: string, reason: string): void => {
+    num_problems += 1;
+    if (problems.length < MAX_PROBLEMS) problems.push([path, reason]);
+  };
+  let num_files = 0;
+  let after: string | null = null;
+  for (;;) {
+    const rows = await options.page(after);
+    for (const row of rows) {
+      options.signal?.throwIfAborted();
+      const path = names.get(row.path);
+      names.delete(row.path);
+      const reason = path === undefined ? 'file does not exist' : await differenceOf(path, row);
+      if (reason !== null) add(row.path, reason);
+      num_files += 1;
+    }
+    options.onProgress?.(num_files);
+    const last = rows.at(-1);
+    if (last === undefined) break;
+    after = last.path;
+  }
+  for (const name of names.keys()) add(name, 'is not in the catalog');
+  return { num_files, problems, num_problems };
+}
+
+/** Files and links to files, by the name that rows give them. Rows and walk differ in order, so all are held. */
+function namesBelow(options: RowComparison): Map<string, string> {
+  const names = new Map<string, string>();
+  for (const member of walkTree(options.root, options)) {
+    const path = absolutePath(options.root, member.path);
+    if (member.type === 'file' || (member.type === 'symbolic link' && !leadsToDirectory(path)))
+      names.set(shownPath(member.path), path);
+  }
+  return names;
+}
+
+function leadsToDirectory(path: string): boolean {
+  try {
+    return statSync(fsPath(path)).isDirectory();
+  } catch {
+    return false; // It leads nowhere, or in a circle: a link like any other.
+  }
+}
+
+async function differenceOf(path: string, row: FileRow): Promise<string | null> {
+  const stats = lstatSync(fsPath(path));
+  if (stats.isSymbolicLink() !== (row.type === 'symbolic link')) return 'type differs';
+  if (row.type === 'symbolic link') return null;
+  if (stats.size !== row.size) return 'size differs';
+  const expected: Digests = row.md5 === null ? row.digests : { ...row.digests, md5: row.md5 };
+  const [name] = Object.keys(expected) as DigestName[];
+  if (name === undefined) return null;
+  return (await digestFile(path, name)) === expected[name] ? null : 'checksum mismatch';
+}
+
+async function digestFile(path: string, name: DigestName): Promise<string | undefined> {
+  const hasher = createHasher([name]);
+  const buffer = Buffer.allocUnsafe(CHUNK);
+  const fd = openSync(fsPath(path), 'r');
+  try {
+    for (let length = readSync(fd, buffer); length > 0; length = readSync(fd, buffer)) {
+      hasher.update(buffer.subarray(0, length));
+      if (length === CHUNK) await new Promise(setImmediate);
+    }
+  } finally {
+    closeSync(fd);
+  }
+  return hasher.digests()[name];
+}

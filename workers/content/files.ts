@@ -1,0 +1,31 @@
+import { readSync, writeSync } from 'node:fs';
+
+/** A short write is no error to the kernel; the next one then says why (ENOSPC), and gets the path that Node leaves out. */
+export function writeFully(fd: number, bytes: Buffer, path: string): void {
+  try {
+    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at);
+  } catch (error) {
+    throw Object.assign(error as NodeJS.ErrnoException, { path });
+  }
+}
+
+/** `read` as a call that names the file in its error: Node knows the path of an open file no more. */
+export function reading<T>(path: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    const { syscall, path: known } = error as NodeJS.ErrnoException;
+    throw syscall === 'read' && known === undefined ? Object.assign(error as Error, { path }) : error;
+  }
+}
+
+/** Fills the buffer as far as the file goes; gives the number of bytes. */
+export function readUpTo(fd: number, into: Buffer): number {
+  let at = 0;
+  while (at < into.length) {
+    const length = readSync(fd, into, at, into.length - at, null);
+    if (length === 0) break;
+    at += length;
+  }
+  return at;
+}

@@ -1,0 +1,249 @@
+import { accessSync, constants, statSync } from 'node:fs';
+import type { DigestName } from '../../config/index.ts';
+import type { FileRow } from '../dataset/types.ts';
+import type { Digests } from './digest.ts';
+import { DigestPool } from './digest-pool.ts';
+import { fileRow } from './manifest.ts';
+import { fsPath, shownPath } from './path.ts';
+import { absolutePath, type Member, resolveRoot, walkTree } from './walk.ts';
+
+export interface InspectOptions {
+  readonly root: string;
+  /** Suffixes with their dots, as `.fastq.gz`. */
+  readonly genome_file_types: readonly string[];
+  /** Also read and digest every file. Without it the files are only looked at. */
+  readonly digests?: readonly DigestName[];
+  /** Receives the rows of files and links in batches. */
+  onFiles?(rows: FileRow[]): Promise<void>;
+  readonly batch_size?: number;
+  readonly signal?: AbortSignal;
+  onProgress?(progress: { items: number; bytes: number }): void;
+}
+
+export interface Inspection {
+  /** As `du -sb`: apparent sizes of everything, directories and the root included, hard links once. */
+  readonly du_size: number;
+  /** Of files and links, links with their own size. */
+  readonly size: number;
+  readonly num_files: number;
+  /** Directories and links to directories; the root is not counted. */
+  readonly num_directories: number;
+  readonly num_genome_files: number;
+  /** What cannot be archived, as [path, reason]; at most 1,000 of them. */
+  readonly problems: [string, string][];
+  readonly num_problems: number;
+}
+
+const MAX_PROBLEMS = 1000;
+/** Entries between two turns of the event loop: about 10 ms. */
+const ENTRIES_PER_TURN = 1000;
+
+/**
+ * Looks at every member of a tree (spec 3.4). A link that leads nowhere is a member like any other: the bundle holds
+ * the link, not its target. Sockets, FIFOs and devices are problems, as is everything that cannot be read.
+ * @throws E_ORIGIN_MISSING
+ */
+export async function inspectTree(options: InspectOptions): Promise<Inspection> {
+  const base = resolveRoot(options.root);
+  const tally = new Tally(base, options.genome_file_types);
+  const rows = new RowBatches(options);
+  const pool = options.digests === undefined ? null : new DigestPool(base, options.digests, options.signal);
+  try {
+    let entries = 0;
+    const walk = walkTree(base, {
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      onUnreadable: (path, error) => tally.problem(path, reasonOf(error)),
+    });
+    for (const member of walk) {
+      const row = tally.add(member);
+      if (row !== null) await rows.add(row, member, pool);
+      if (++entries % ENTRIES_PER_TURN !== 0) continue;
+      options.onProgress?.({ items: tally.items, bytes: tally.size });
+      await new Promise(setImmediate);
+    }
+    await rows.flush(pool);
+    for (const [path, reason] of pool?.problems ?? []) tally.problem(path, reason);
+    options.onProgress?.({ items: tally.items, bytes: tally.size });
+    return tally.result();
+  } finally {
+    await pool?.close();
+  }
+}
+
+class Tally {
+  size = 0;
+  items = 0;
+  readonly #base: string;
+  readonly #genome: ReadonlySet<string>;
+  #du_size = 0;
+  #files = 0;
+  #directories = 0;
+  #genome_files = 0;
+  #num_problems = 0;
+  readonly #problems: [string, string][] = [];
+  /** Inodes that stand under several names. */
+  readonly #seen = new Set<string>();
+
+  constructor(base: string, genome_file_types: readonly string[]) {
+    this.#base = base;
+    this.#genome = new Set(genome_file_types);
+  }
+
+  /** The row that the catalog keeps, without digests, or null. */
+  add(member: Member): FileRow | null {
+    this.#weigh(member);
+    if (member.path !== '.') this.items += 1;
+    switch (member.type) {
+      case 'directory':
+        this.#access(member.path, constants.R_OK | constants.X_OK);
+        if (member.path !== '.') this.#directories += 1;
+        return null;
+      case 'symbolic link':
+        if (leadsToDirectory(this.#base, member.path)) {
+          this.#directories += 1;
+          return null;
+        }
+        return this.#file(member, 'symbolic link');
+      case 'file':
+        this.#access(member.path, constants.R_OK);
+        if (this.#genome.has(joinedSuffixes(member.path))) this.#genome_files += 1;
+        return this.#file(member, 'file');
+      case 'other':
+        this.problem(member.path, 'is neither file, directory nor symbolic link');
+        return null;
+    }
+  }
+
+  problem(path: string, reason: string): void {
+    this.#num_problems += 1;
+    if (this.#problems.length < MAX_PROBLEMS) this.#problems.push([shownPath(path), reason]);
+  }
+
+  result(): Inspection {
+    return {
+      du_size: this.#du_size,
+      size: this.size,
+      num_files: this.#files,
+      num_directories: this.#directories,
+      num_genome_files: this.#genome_files,
+      problems: this.#problems,
+      num_problems: this.#num_problems,
+    };
+  }
+
+  #file(member: Member, type: FileRow['type']): FileRow {
+    this.#files += 1;
+    this.size += member.size;
+    return fileRow(member.path, type, member.size, {});
+  }
+
+  #weigh(member: Member): void {
+    if (member.nlink > 1 && member.type !== 'directory') {
+      const inode = `${member.dev}:${member.ino}`;
+      if (this.#seen.has(inode)) return;
+      this.#seen.add(inode);
+    }
+    this.#du_size += member.size;
+  }
+
+  /** access(2) and not the mode bits: root squash, ACLs and read-only mounts decide otherwise. */
+  #access(path: string, mode: number): void {
+    try {
+      accessSync(fsPath(absolutePath(this.#base, path)), mode);
+    } catch (error) {
+      const directory = (mode & constants.X_OK) !== 0;
+      // A directory that cannot be listed is reported by the walk; one that cannot be entered by its members.
+      if (directory && path !== '.' && (error as NodeJS.ErrnoException).code === 'EACCES') return;
+      this.problem(path, reasonOf(error as NodeJS.ErrnoException));
+    }
+  }
+}
+
+/** Rows wait here for their digests, then for a full batch. */
+class RowBatches {
+  readonly #onFiles: (rows: FileRow[]) => Promise<void>;
+  readonly #batch_size: number;
+  #rows: FileRow[] = [];
+
+  constructor(options: InspectOptions) {
+    this.#onFiles = async (rows) => options.onFiles?.(rows);
+    this.#batch_size = options.batch_size ?? 25_000;
+  }
+
+  async add(row: FileRow, member: Member, pool: DigestPool | null): Promise<void> {
+    this.#rows.push(row);
+    if (pool !== null && row.type === 'file') {
+      await pool.add(member.path, member.size, (digests) => setDigests(row, digests));
+    }
+    if (this.#rows.length >= this.#batch_size) await this.flush(pool);
+  }
+
+  async flush(pool: DigestPool | null): Promise<void> {
+    await pool?.settle();
+    if (this.#rows.length === 0) return;
+    const rows = this.#rows;
+    this.#rows = [];
+    await this.#onFiles(rows);
+  }
+}
+
+function setDigests(row: FileRow, digests: Digests): void {
+  row.digests = digests;
+  row.md5 = digests.md5 ?? null;
+}
+
+/**
+ * All suffixes of a name joined, by the rules of Python's pathlib: leading dots are no suffix, a name that ends in a
+ * dot has none. So `a.fastq.gz` has `.fastq.gz`, `s.R1.fastq.gz` has `.R1.fastq.gz`, and `.bam` has none.
+ */
+export function joinedSuffixes(path: string): string {
+  const name = path.slice(path.lastIndexOf('/') + 1);
+  if (name.endsWith('.')) return '';
+  const bare = name.replace(/^\.+/, '');
+  const dot = bare.indexOf('.');
+  return dot === -1 ? '' : bare.slice(dot);
+}
+
+function leadsToDirectory(base: string, path: string): boolean {
+  try {
+    return statSync(fsPath(absolutePath(base, path)), { throwIfNoEntry: false })?.isDirectory() === true;
+  } catch {
+    return false; // A loop, or a place that may not be looked at: the link itself is still archived.
+  }
+}
+
+function reasonOf(error: NodeJS.ErrnoException): string {
+  const known: Readonly<Record<string, string>> = {
+    EACCES: 'cannot be read: permission denied',
+    EPERM: 'cannot be read: operation not permitted',
+    ENAMETOOLONG: 'cannot be read: its path is too long',
+  };
+  return known[error.code ?? ''] ?? `cannot be read: ${error.message}`;
+}
+
+/**
+ * When a tree last changed: the newest modification or change time of the root and of everything below it, in
+ * milliseconds. An entry that vanishes during the look counts as a change now. A modification time in the future (an
+ * instrument with a wrong clock, `touch -d`) says nothing: the change time tells when it was set.
+ * @throws E_ORIGIN_MISSING
+ */
+export async function newestChange(root: string, options: { signal?: AbortSignal } = {}): Promise<number> {
+  const now = BigInt(Date.now()) * 1_000_000n;
+  let newest = 0n;
+  let vanished = false;
+  let entries = 0;
+  const walk = walkTree(root, {
+    ...options,
+    onVanished: () => {
+      vanished = true;
+    },
+    // Whether it can be read is for the inspection to say; its own times count.
+    onUnreadable: () => undefined,
+  });
+  for (const { mtime_ns, ctime_ns } of walk) {
+    if (mtime_ns > newest && mtime_ns <= now) newest = mtime_ns;
+    if (ctime_ns > newest) newest = ctime_ns;
+    if (++entries % ENTRIES_PER_TURN === 0) await new Promise(setImmediate);
+  }
+  return vanished ? Date.now() : Number(newest) / 1e6;
+}

@@ -1,0 +1,256 @@
+import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import type { DigestName } from '../../config/index.ts';
+import { LongshoreError } from '../errors.ts';
+import { createHasher, type Digests, digestOf, feedZeros, type Hasher } from './digest.ts';
+import { reading } from './files.ts';
+import { type ManifestCounts, type ManifestMember, ManifestWriter } from './manifest.ts';
+import { encodePath, fsPath, shownPath } from './path.ts';
+import { type Counters, createCounters, openProducer, type RingMemory, type RingProducer } from './ring.ts';
+import { nameBytes, TYPE } from './tar/header.ts';
+import { paxRecord } from './tar/pax.ts';
+import { encodeSparseMap, type Extent, findExtents } from './tar/sparse.ts';
+import { TarStream } from './tar/stream.ts';
+import { serveThread } from './threads.ts';
+import { absolutePath, isVanished, type Member, resolveRoot, vanished, walkTree } from './walk.ts';
+
+interface Data {
+  readonly source: string;
+  readonly manifest: string;
+  readonly digests: readonly DigestName[];
+}
+
+/** Files up to this size are read in one call into one slot and digested in one call. */
+const SMALL_BYTES = 128 * 1024;
+
+/** The first thread of packing: walks, reads files straight into the ring as tar, digests them, writes the manifest. */
+function readTree(
+  { source, manifest, digests }: Data,
+  ring: RingMemory,
+): { counts: ManifestCounts; body: string } {
+  const base = resolveRoot(source);
+  const producer = openProducer(ring);
+  const progress = createCounters(ring);
+  const packer = new Packer({ base, tar: new TarStream(producer), ring: producer, digests, progress });
+  const writer = new ManifestWriter(manifest, digests);
+  let complete = false;
+  try {
+    const options = { onUnreadable: (path: string, error: Error) => refuse(path, error.message) };
+    for (const member of walkTree(base, options)) {
+      writer.add(packer.pack(member));
+      progress.add(0, member.path === '.' ? 0 : 1);
+    }
+    packer.tar.end();
+    complete = true;
+  } finally {
+    if (!complete) writer.abandon();
+  }
+  return writer.close();
+}
+
+interface Packing {
+  readonly base: string;
+  readonly tar: TarStream;
+  readonly ring: RingProducer;
+  readonly digests: readonly DigestName[];
+  /** Bytes are counted as they are read, not file by file: a person watches a file of 4 GiB for a while. */
+  readonly progress: Counters;
+}
+
+class Packer {
+  readonly tar: TarStream;
+  readonly #base: string;
+  readonly #ring: RingProducer;
+  readonly #digests: readonly DigestName[];
+  readonly #progress: Counters;
+
+  constructor({ base, tar, ring, digests, progress }: Packing) {
+    this.#base = base;
+    this.tar = tar;
+    this.#ring = ring;
+    this.#digests = digests;
+    this.#progress = progress;
+  }
+
+  pack(member: Member): ManifestMember {
+    if (member.type === 'file') return this.#file(member);
+    if (member.type === 'directory') {
+      this.tar.header({ ...this.#fields(member), type: TYPE.directory, size: 0 });
+      return { ...described(member), type: 'directory', size: 0 };
+    }
+    if (member.type === 'symbolic link') return this.#link(member);
+    return refuse(member.path, 'is neither file, directory nor symbolic link');
+  }
+
+  #fields(member: Member) {
+    return {
+      name: nameBytes(member.path, member.type === 'directory'),
+      mode: member.mode,
+      uid: member.uid,
+      gid: member.gid,
+      mtime: Number(member.mtime_ns / 1_000_000_000n),
+    };
+  }
+
+  #link(member: Member): ManifestMember {
+    const target = member.target ?? '';
+    this.tar.header({ ...this.#fields(member), type: TYPE.symbolicLink, size: 0, link: encodePath(target) });
+    const manifest: ManifestMember = {
+      ...described(member),
+      type: 'symbolic link',
+      size: member.size,
+      target,
+    };
+    return leadsToDirectory(absolutePath(this.#base, member.path))
+      ? { ...manifest, to_directory: true }
+      : manifest;
+  }
+
+  #file(member: Member): ManifestMember {
+    const fd = this.#open(member);
+    try {
+      return reading(absolutePath(this.#base, member.path), () => this.#content(fd, member));
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  #content(fd: number, member: Member): ManifestMember {
+    const sparse = member.blocks * 512 < member.size;
+    const extents = sparse ? findExtents(fd, member.size, () => this.#ring.check()) : null;
+    const stored = extents === null ? this.#whole(fd, member) : this.#parts(fd, member, extents);
+    unchanged(fd, member);
+    return { ...described(member), type: 'file', size: member.size, ...stored };
+  }
+
+  #open(member: Member): number {
+    const path = absolutePath(this.#base, member.path);
+    try {
+      // O_NOFOLLOW, O_NONBLOCK: the entry may have become a link or a FIFO since the walk looked at it.
+      return openSync(fsPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    } catch (error) {
+      if (isVanished(error)) throw vanished(member.path);
+      if ((error as NodeJS.ErrnoException).code === 'ELOOP') throw changed(member.path, 'became a link');
+      if (['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) {
+        refuse(member.path, 'cannot be read');
+      }
+      throw error;
+    }
+  }
+
+  #whole(fd: number, member: Member): { digests: Digests; offset: number } {
+    this.tar.header({ ...this.#fields(member), type: TYPE.file, size: member.size });
+    const { size } = member;
+    if (size <= SMALL_BYTES) this.tar.contiguous(size);
+    const offset = this.tar.offset;
+    let digests: Digests;
+    if (size <= SMALL_BYTES) {
+      const into = this.tar.room(size);
+      readFully(fd, into, size, member.path, null);
+      digests = digestOf(this.#digests, into);
+      this.tar.advance(size);
+      this.#progress.add(size, 0);
+    } else {
+      const hasher = createHasher(this.#digests);
+      this.#copy(fd, { offset: 0, length: size }, member.path, hasher);
+      digests = hasher.digests();
+    }
+    this.tar.pad();
+    return { digests, offset };
+  }
+
+  #parts(
+    fd: number,
+    member: Member,
+    extents: readonly Extent[],
+  ): { digests: Digests; offset: number; sparse: true } {
+    const map = encodeSparseMap(extents, member.size);
+    const stored = map.length + extents.reduce((sum, extent) => sum + extent.length, 0);
+    const name = nameBytes(member.path, false);
+    const records = [
+      paxRecord('GNU.sparse.major', '1'),
+      paxRecord('GNU.sparse.minor', '0'),
+      paxRecord('GNU.sparse.name', name),
+      paxRecord('GNU.sparse.realsize', String(member.size)),
+    ];
+    const placeholder = Buffer.from('./GNUSparseFile.0/member');
+    this.tar.header({ ...this.#fields(member), name: placeholder, type: TYPE.file, size: stored }, records);
+    const offset = this.tar.offset;
+    this.tar.write(map);
+    const hasher = createHasher(this.#digests);
+    let at = 0;
+    for (const extent of extents) {
+      this.#hole(hasher, extent.offset - at);
+      this.#copy(fd, extent, member.path, hasher);
+      at = extent.offset + extent.length;
+    }
+    this.#hole(hasher, member.size - at);
+    this.tar.pad();
+    return { digests: hasher.digests(), offset, sparse: true };
+  }
+
+  #hole(hasher: Hasher, length: number): void {
+    feedZeros(hasher, length);
+    this.#progress.add(length, 0);
+  }
+
+  #copy(fd: number, extent: Extent, path: string, hasher: Hasher): void {
+    for (let done = 0; done < extent.length; ) {
+      const into = this.tar.room(extent.length - done);
+      readFully(fd, into, into.length, path, extent.offset + done);
+      hasher.update(into);
+      this.tar.advance(into.length);
+      this.#progress.add(into.length, 0);
+      done += into.length;
+    }
+  }
+}
+
+const described = (member: Member): { path: string; mode: number; mtime: string } => ({
+  path: member.path,
+  mode: member.mode,
+  mtime: String(member.mtime_ns),
+});
+
+function readFully(fd: number, into: Buffer, length: number, path: string, position: number | null): void {
+  for (let at = 0; at < length; ) {
+    const read = readSync(fd, into, at, length - at, position === null ? null : position + at);
+    if (read === 0) throw changed(path, 'shrank');
+    at += read;
+  }
+}
+
+/** The walk's look at the file against one after the last byte: whoever wrote in between left a trace. */
+function unchanged(fd: number, member: Member): void {
+  const after = fstatSync(fd, { bigint: true });
+  if (after.ino !== member.ino || after.dev !== member.dev) throw changed(member.path, 'was replaced');
+  if (Number(after.size) !== member.size)
+    throw changed(member.path, `went from ${member.size} to ${after.size} bytes`);
+  // The change time too, although a chmod touches it: a copy that sets the old mtime again shows only there.
+  if (after.mtimeNs !== member.mtime_ns || after.ctimeNs !== member.ctime_ns) {
+    throw changed(member.path, 'was modified');
+  }
+}
+
+function changed(path: string, how: string): LongshoreError {
+  const shown = shownPath(path);
+  return new LongshoreError('E_SOURCE_CHANGED', `"${shown}" ${how} while it was read`, {
+    fields: { path: shown, reason: how },
+  });
+}
+
+function refuse(path: string, reason: string): never {
+  const shown = shownPath(path);
+  throw new LongshoreError('E_INSPECTION', `"${shown}" cannot be archived: it ${reason}`, {
+    fields: { problems: [[shown, reason]], total: 1 },
+  });
+}
+
+function leadsToDirectory(path: string): boolean {
+  try {
+    return statSync(fsPath(path), { throwIfNoEntry: false })?.isDirectory() === true;
+  } catch {
+    return false; // A loop, or a place that may not be looked at: no directory for us.
+  }
+}
+
+serveThread((data, ring) => readTree(data as Data, ring));

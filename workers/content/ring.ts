@@ -1,0 +1,146 @@
+/**
+ * A ring of buffers in shared memory between one producing and one consuming thread.
+ *
+ * 8 slots of 256 KiB: 1 MiB slots were up to 1.5 times slower on small and mixed files, 4 MiB slots slowest (the slot
+ * leaves the cache before the other thread digests it). Streams and per-file promises in place of the ring: 2 times
+ * slower on large files, 10 times on small ones.
+ *
+ * | word    | written by | meaning                                                      |
+ * | ------- | ---------- | ------------------------------------------------------------ |
+ * | HEAD    | producer   | slots published so far                                       |
+ * | TAIL    | consumer   | slots given back so far                                      |
+ * | ENDED   | producer   | no slot will follow; stored after the last HEAD              |
+ * | STOPPED | main       | both threads leave at their next slot by throwing `Stopped`  |
+ */
+export const SLOT_BYTES = 256 * 1024;
+const SLOTS = 8;
+const [HEAD, TAIL, ENDED, STOPPED, LENGTHS] = [0, 1, 2, 3, 8] as const;
+const CONTROL_BYTES = 128;
+/** A stop between a thread's check and its wait would be slept through; so no wait is longer than this. */
+const NAP_MS = 100;
+
+export class Stopped extends Error {
+  override readonly name = 'Stopped';
+}
+
+/** Counters that a thread adds to and the main thread shows: [bytes, files]. */
+export interface RingMemory {
+  readonly memory: SharedArrayBuffer;
+}
+
+export const createRing = (): RingMemory => ({
+  memory: new SharedArrayBuffer(CONTROL_BYTES + SLOTS * SLOT_BYTES),
+});
+
+const controlOf = (ring: RingMemory): Int32Array => new Int32Array(ring.memory, 0, 16);
+const countersOf = (ring: RingMemory): Float64Array => new Float64Array(ring.memory, 64, 4);
+
+/** Called by the main thread. */
+export function stopRing(ring: RingMemory): void {
+  const control = controlOf(ring);
+  Atomics.store(control, STOPPED, 1);
+  Atomics.notify(control, HEAD);
+  Atomics.notify(control, TAIL);
+}
+
+export interface ProgressCounts {
+  readonly bytes: number;
+  readonly files: number;
+}
+
+export function readCounters(ring: RingMemory): ProgressCounts {
+  const counters = countersOf(ring);
+  return { bytes: counters[0] ?? 0, files: counters[1] ?? 0 };
+}
+
+export interface Counters {
+  add(bytes: number, files: number): void;
+}
+
+/** Torn reads cannot happen (aligned 8 bytes), stale ones do not matter: these numbers are only shown. */
+export function createCounters(ring: RingMemory): Counters {
+  const counters = countersOf(ring);
+  return {
+    add: (bytes, files) => {
+      counters[0] = (counters[0] ?? 0) + bytes;
+      counters[1] = (counters[1] ?? 0) + files;
+    },
+  };
+}
+
+function slotsOf(ring: RingMemory): Buffer[] {
+  return Array.from({ length: SLOTS }, (_, index) =>
+    Buffer.from(ring.memory, CONTROL_BYTES + index * SLOT_BYTES, SLOT_BYTES),
+  );
+}
+
+export interface RingProducer {
+  /** The slot being filled; valid until the next `publish`. */
+  acquire(): Buffer;
+  publish(length: number): void;
+  end(): void;
+  /** @throws Stopped */
+  check(): void;
+}
+
+export function openProducer(ring: RingMemory): RingProducer {
+  const control = controlOf(ring);
+  const slots = slotsOf(ring);
+  let head = 0;
+  const check = (): void => {
+    if (Atomics.load(control, STOPPED) === 1) throw new Stopped('stopped');
+  };
+  return {
+    check,
+    acquire: () => {
+      for (;;) {
+        check();
+        const tail = Atomics.load(control, TAIL);
+        if (head - tail < SLOTS) return slots[head % SLOTS] as Buffer;
+        Atomics.wait(control, TAIL, tail, NAP_MS);
+      }
+    },
+    publish: (length) => {
+      control[LENGTHS + (head % SLOTS)] = length;
+      head += 1;
+      Atomics.store(control, HEAD, head);
+      Atomics.notify(control, HEAD);
+    },
+    end: () => {
+      Atomics.store(control, ENDED, 1);
+      Atomics.notify(control, HEAD);
+    },
+  };
+}
+
+export interface RingConsumer {
+  /** The next filled slot, or null at the end; valid until `release`. */
+  take(): Buffer | null;
+  release(): void;
+}
+
+export function openConsumer(ring: RingMemory): RingConsumer {
+  const control = controlOf(ring);
+  const slots = slotsOf(ring);
+  let tail = 0;
+  return {
+    take: () => {
+      for (;;) {
+        if (Atomics.load(control, STOPPED) === 1) throw new Stopped('stopped');
+        // Ended is read before the head: read after it, a slot published in between would be lost.
+        const ended = Atomics.load(control, ENDED) === 1;
+        const head = Atomics.load(control, HEAD);
+        if (head !== tail) {
+          return (slots[tail % SLOTS] as Buffer).subarray(0, control[LENGTHS + (tail % SLOTS)]);
+        }
+        if (ended) return null;
+        Atomics.wait(control, HEAD, head, NAP_MS);
+      }
+    },
+    release: () => {
+      tail += 1;
+      Atomics.store(control, TAIL, tail);
+      Atomics.notify(control, TAIL);
+    },
+  };
+}

@@ -1,0 +1,150 @@
+import { mkdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { dirname, join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { LongshoreError } from '../errors.ts';
+
+/**
+ * Space is promised before bytes move, so that two tasks do not both start on room for one.
+ * Promises stand in a small SQLite file of this host (its write lock is what makes look-and-promise one step across
+ * processes, also when one is killed in between). A promise whose process is gone does not count. Other hosts on the
+ * same file system are not seen: their writes show as less free space, and a full disk is still E_NO_SPACE.
+ */
+export interface SpaceRequest {
+  /** Where the bytes will be written; need not exist yet. */
+  readonly folder: string;
+  readonly bytes: number;
+  /** Must stay free after it all. */
+  readonly keep: number;
+  readonly state_dir: string;
+  /** Who asks, for the refusal of others: the task id. */
+  readonly holder: string;
+}
+
+export interface Reservation {
+  /** So many bytes of it are written: they show as used now, and need no promise any more. */
+  spent(bytes: number): void;
+  release(): void;
+}
+
+const SPENT_EVERY_MS = 1000;
+
+/** @throws E_NO_SPACE with `need`, `available`, `free`, `reserved`, `keep` and `path` in its fields */
+export function reserveSpace(request: SpaceRequest): Reservation {
+  const book = openBook(request.state_dir);
+  try {
+    const id = promise(book, request);
+    return reservation(book, id, request.bytes);
+  } catch (error) {
+    book.close();
+    throw error;
+  }
+}
+
+function openBook(state_dir: string): DatabaseSync {
+  mkdirSync(state_dir, { recursive: true });
+  const book = new DatabaseSync(join(state_dir, 'reservations.db'), { timeout: 10_000 });
+  book.exec(`create table if not exists reservation (
+    id integer primary key, device text not null, bytes integer not null, holder text not null,
+    host text not null, pid integer not null, started text not null)`);
+  return book;
+}
+
+function promise(book: DatabaseSync, request: SpaceRequest): number {
+  const folder = nearest(request.folder);
+  const device = String(statSync(folder, { bigint: true }).dev);
+  book.exec('begin immediate');
+  try {
+    const reserved = reservedOn(book, device);
+    refuseUnlessFree(request, folder, reserved);
+    const added = book
+      .prepare(
+        'insert into reservation (device, bytes, holder, host, pid, started) values (?, ?, ?, ?, ?, ?)',
+      )
+      .run(device, request.bytes, request.holder, hostname(), process.pid, startOf(process.pid) ?? '');
+    book.exec('commit');
+    return Number(added.lastInsertRowid);
+  } catch (error) {
+    book.exec('rollback');
+    throw error;
+  }
+}
+
+/** Sum of the live promises; those of dead processes are struck off. */
+function reservedOn(book: DatabaseSync, device: string): number {
+  const rows = book
+    .prepare('select id, bytes, pid, started from reservation where device = ? and host = ?')
+    .all(device, hostname()) as { id: number; bytes: number; pid: number; started: string }[];
+  let reserved = 0;
+  for (const row of rows) {
+    if (startOf(row.pid) === row.started) reserved += row.bytes;
+    else book.prepare('delete from reservation where id = ?').run(row.id);
+  }
+  return reserved;
+}
+
+function refuseUnlessFree(request: SpaceRequest, folder: string, reserved: number): void {
+  const { bavail, bsize } = statfsSync(folder);
+  const free = bavail * bsize;
+  const available = free - reserved - request.keep;
+  if (request.bytes <= available) return;
+  throw new LongshoreError(
+    'E_NO_SPACE',
+    `${request.folder} has ${humanBytes(Math.max(0, available))} available, but ${humanBytes(request.bytes)} are needed ` +
+      `(${humanBytes(free)} free, ${humanBytes(reserved)} promised to other tasks, ${humanBytes(request.keep)} kept free)`,
+    {
+      fields: { path: request.folder, need: request.bytes, available, free, reserved, keep: request.keep },
+    },
+  );
+}
+
+function reservation(book: DatabaseSync, id: number, bytes: number): Reservation {
+  let open = true;
+  let written = 0;
+  return {
+    spent: (done) => {
+      if (!open || Date.now() - written < SPENT_EVERY_MS) return;
+      written = Date.now();
+      book
+        .prepare('update reservation set bytes = ? where id = ?')
+        .run(Math.max(0, Math.round(bytes - done)), id);
+    },
+    release: () => {
+      if (!open) return;
+      open = false;
+      book.prepare('delete from reservation where id = ?').run(id);
+      book.close();
+    },
+  };
+}
+
+/** The folder itself or the nearest one above that exists. */
+function nearest(folder: string): string {
+  for (let at = folder; ; at = dirname(at)) {
+    if (statSync(at, { throwIfNoEntry: false })?.isDirectory() === true || at === dirname(at)) return at;
+  }
+}
+
+/** When the process started, in the kernel's ticks: a process id alone may have been given to another process. */
+function startOf(pid: number): string | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // Field 22; the name in field 2 may hold spaces and brackets.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+  } catch {
+    return null; // Gone.
+  }
+}
+
+const UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
+
+/** `12.3 GB`, powers of 1000. */
+export function humanBytes(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (Math.abs(value) >= 999.95 && unit < UNITS.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${UNITS[unit]}`;
+}

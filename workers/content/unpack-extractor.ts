@@ -1,0 +1,230 @@
+import { closeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { DigestName } from '../../config/index.ts';
+import { isLongshoreError, LongshoreError } from '../errors.ts';
+import { createHasher, digestMismatch, type Digests, digestOf, feedZeros, type Hasher } from './digest.ts';
+import { type ManifestMember, ManifestReader, type ManifestTrailer } from './manifest.ts';
+import { containedPath, linkEscapes, shownPath, unsafe } from './path.ts';
+import { type Counters, createCounters, openConsumer, type RingMemory } from './ring.ts';
+import { TYPE } from './tar/header.ts';
+import { type TarMember, TarMembers } from './tar/members.ts';
+import { TarSource } from './tar/source.ts';
+import { serveThread } from './threads.ts';
+import { TreeWriter } from './tree-writer.ts';
+
+interface Data {
+  readonly target: string;
+  readonly manifest: string | null;
+  readonly verify: 'bundle' | 'member' | null;
+  readonly bundle_size: number;
+}
+
+export interface Extracted {
+  readonly num_files: number;
+  readonly num_directories: number;
+  readonly bytes: number;
+  /** Directory below the target that all members share, `.` for none. */
+  readonly common: string;
+  readonly trailer: ManifestTrailer | null;
+}
+
+/** The second thread of unpacking: takes the tar apart as it comes out of the ring. */
+function extract(data: Data, ring: RingMemory): Extracted {
+  const progress = createCounters(ring);
+  const source = new TarSource(openConsumer(ring), (bytes) => progress.add(bytes, 0));
+  const extractor = new Extractor(data, source, progress);
+  try {
+    return extractor.run();
+  } catch (error) {
+    // The bundle's digest says more than a strange member does: let the other thread finish it.
+    if (isLongshoreError(error) && error.code.startsWith('E_BUNDLE')) source.drain();
+    throw error;
+  } finally {
+    extractor.close();
+  }
+}
+
+class Extractor {
+  readonly #data: Data;
+  readonly #source: TarSource;
+  readonly #tree: TreeWriter;
+  readonly #manifest: ManifestReader | null;
+  readonly #digests: readonly DigestName[];
+  readonly #progress: Counters;
+  #counts = { num_files: 0, num_directories: 0, bytes: 0 };
+  #common: string | null = null;
+
+  constructor(data: Data, source: TarSource, progress: Counters) {
+    this.#data = data;
+    this.#source = source;
+    this.#manifest = data.manifest === null ? null : new ManifestReader(data.manifest);
+    this.#tree = new TreeWriter(data.target);
+    this.#progress = progress;
+    // One digest proves a member; the others in the manifest are for those who ask by them.
+    const names = this.#manifest?.header.member_digests.slice(0, 1) ?? [];
+    const verify = data.verify ?? (names[0] === 'blake3' ? 'member' : 'bundle');
+    this.#digests = verify === 'member' ? names : [];
+  }
+
+  run(): Extracted {
+    const members = new TarMembers(this.#source);
+    for (let member = members.next(); member !== null; member = members.next()) {
+      const path = containedPath(member.name);
+      const known = this.#expected(path, member);
+      this.#member(path, member, known);
+      members.finish(member);
+      this.#progress.add(0, 1);
+    }
+    this.#source.drain();
+    const absent = this.#manifest?.next() ?? null;
+    if (absent !== null) throw differs(absent.path, 'in the bundle', 'a member', 'missing');
+    this.#tree.complete(() => undefined);
+    const trailer = this.#manifest?.trailer ?? null;
+    // The manifest knows which links led to directories; those count as such.
+    const { num_files, num_directories } = trailer?.counts ?? this.#counts;
+    return { num_files, num_directories, bytes: this.#counts.bytes, common: this.#common ?? '.', trailer };
+  }
+
+  close(): void {
+    this.#manifest?.close();
+    this.#tree.close();
+  }
+
+  /** The manifest's line for this member, compared in all that the tar header knows. */
+  #expected(path: string, member: TarMember): ManifestMember | null {
+    if (this.#manifest === null) return null;
+    const known = this.#manifest.next();
+    if (known === null) throw differs(path, 'in the manifest', 'no further member', 'a member');
+    if (known.path !== path) throw differs(path, 'name', shownPath(known.path), shownPath(path));
+    const type = TYPES[member.type] ?? member.type;
+    if (known.type !== type) throw differs(path, 'type', known.type, type);
+    if (known.type === 'file') {
+      if (known.size !== member.size) throw differs(path, 'size', String(known.size), String(member.size));
+      if (known.offset !== member.offset)
+        throw differs(path, 'place', String(known.offset), String(member.offset));
+    }
+    if (known.type === 'symbolic link' && known.target !== member.link) {
+      throw differs(path, 'link target', shownPath(known.target ?? ''), shownPath(member.link));
+    }
+    return known;
+  }
+
+  #member(path: string, member: TarMember, known: ManifestMember | null): void {
+    const mtime = known === null ? member.mtime : secondsOf(BigInt(known.mtime));
+    switch (TYPES[member.type]) {
+      case 'directory':
+        this.#share(path);
+        this.#tree.directory(path, member.mode, mtime);
+        if (path !== '.') this.#counts.num_directories += 1;
+        return;
+      case 'file':
+        this.#share(dirname(path));
+        this.#file(path, member, mtime, known);
+        break;
+      case 'symbolic link':
+        this.#share(dirname(path));
+        // Our own manifest proves that the dataset holds exactly this link; nothing is ever written through it.
+        if (known === null && linkEscapes(path, member.link)) {
+          throw unsafe(path, `is a link to "${shownPath(member.link)}", outside the dataset`);
+        }
+        this.#tree.symbolicLink(path, member.link, mtime);
+        break;
+      case 'hard link':
+        this.#share(dirname(path));
+        this.#tree.hardLink(path, containedPath(member.link));
+        break;
+      default:
+        throw unsafe(path, `is of type ${JSON.stringify(member.type)}, neither file, directory nor link`);
+    }
+    this.#counts.num_files += 1;
+  }
+
+  #file(path: string, member: TarMember, mtime: number, known: ManifestMember | null): void {
+    if (path === '.') throw unsafe(path, 'is a file in place of the dataset');
+    if (member.stored > this.#data.bundle_size) {
+      throw differs(path, 'size', `at most ${this.#data.bundle_size}`, String(member.stored));
+    }
+    const fd = this.#tree.create(path, member.mode);
+    let open = true;
+    try {
+      const digests =
+        member.extents === null ? this.#whole(fd, path, member.size) : this.#parts(fd, path, member);
+      this.#tree.finish(fd, mtime, member.extents === null ? null : member.size);
+      open = false;
+      if (known !== null) this.#prove(path, known, digests);
+    } finally {
+      if (open) closeSync(fd);
+    }
+    this.#counts.bytes += member.size;
+  }
+
+  #whole(fd: number, path: string, size: number): Digests {
+    if (size === 0) return digestOf(this.#digests, Buffer.alloc(0));
+    const first = this.#source.some(size);
+    this.#tree.write(fd, path, first, null);
+    if (first.length === size) return digestOf(this.#digests, first);
+    const hasher = createHasher(this.#digests);
+    hasher.update(first);
+    this.#run(fd, path, first.length, size - first.length, hasher);
+    return hasher.digests();
+  }
+
+  #parts(fd: number, path: string, member: TarMember): Digests {
+    const hasher = createHasher(this.#digests);
+    let at = 0;
+    for (const { offset, length } of member.extents ?? []) {
+      if (this.#digests.length > 0) feedZeros(hasher, offset - at);
+      this.#run(fd, path, offset, length, hasher);
+      at = offset + length;
+    }
+    if (this.#digests.length > 0) feedZeros(hasher, member.size - at);
+    return hasher.digests();
+  }
+
+  #run(fd: number, path: string, position: number, length: number, hasher: Hasher): void {
+    for (let done = 0; done < length; ) {
+      const bytes = this.#source.some(length - done);
+      this.#tree.write(fd, path, bytes, position + done);
+      hasher.update(bytes);
+      done += bytes.length;
+    }
+  }
+
+  #prove(path: string, known: ManifestMember, digests: Digests): void {
+    const wanted: Digests = {};
+    for (const name of this.#digests) wanted[name] = known.digests?.[name] ?? '';
+    const wrong = digestMismatch(wanted, digests);
+    if (wrong !== null) throw differs(path, wrong.digest, wrong.expected, String(wrong.actual));
+  }
+
+  /** Narrows the directory that all members share, by whole names: `d/a1` and `d/a2` share `d`, not `d/a`. */
+  #share(directory: string): void {
+    if (this.#common === null) this.#common = directory;
+    while (this.#common !== '.' && directory !== this.#common && !directory.startsWith(`${this.#common}/`)) {
+      this.#common = dirname(this.#common);
+    }
+  }
+}
+
+/** Whole seconds and the rest apart: nanoseconds since 1970 as one double lose their last eight bits. */
+const secondsOf = (ns: bigint): number => Number(ns / 1_000_000_000n) + Number(ns % 1_000_000_000n) / 1e9;
+
+const TYPES: Readonly<Record<string, 'file' | 'directory' | 'symbolic link' | 'hard link'>> = {
+  [TYPE.file]: 'file',
+  [TYPE.contiguous]: 'file',
+  [TYPE.gnuSparse]: 'file',
+  [TYPE.directory]: 'directory',
+  [TYPE.symbolicLink]: 'symbolic link',
+  [TYPE.hardLink]: 'hard link',
+};
+
+function differs(path: string, what: string, expected: string, actual: string): LongshoreError {
+  const member = shownPath(path);
+  return new LongshoreError(
+    'E_BUNDLE_CORRUPT',
+    `member "${member}" of the bundle: ${what} is ${actual}, expected ${expected}`,
+    { fields: { member, what, expected, actual } },
+  );
+}
+
+serveThread((data, ring) => extract(data as Data, ring));

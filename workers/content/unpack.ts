@@ -1,0 +1,108 @@
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { DigestName } from '../../config/index.ts';
+import { LongshoreError } from '../errors.ts';
+import { syncFileSystem } from './coreutils.ts';
+import { digestMismatch, type Digests } from './digest.ts';
+import { runPair, type ThreadOptions } from './threads.ts';
+import type { Extracted } from './unpack-extractor.ts';
+
+export interface UnpackOptions extends ThreadOptions {
+  readonly bundle: string;
+  /** A fresh, empty directory; a temporary name beside the final place. */
+  readonly target: string;
+  /** What the catalog knows of the bundle. The given digests are computed and must match. */
+  readonly expect?: { readonly size?: number; readonly digests?: Readonly<Digests> };
+  /** Digests to compute besides those of `expect` and of the manifest. */
+  readonly digests?: readonly DigestName[];
+  /** Also write the bundle here, from the same buffers: the staged bundle. Replaced if it exists. */
+  readonly copy?: string;
+  /** Made with the bundle: members are compared with it one by one, and nothing else may be in the bundle. */
+  readonly manifest?: string;
+  /**
+   * `bundle`: the bundle's digest proves every member, since the manifest holds each one's place. `member`: the first
+   * member digest of the manifest is computed too, while writing. Default: `member` where that is BLAKE3, which costs
+   * nothing beside the writing; a second md5 or sha256 would cost up to 40 % of the time.
+   */
+  readonly verify?: 'bundle' | 'member';
+}
+
+export interface UnpackResult {
+  /** Of the bundle. */
+  readonly size: number;
+  readonly digests: Digests;
+  readonly num_files: number;
+  readonly num_directories: number;
+  readonly bytes: number;
+  /** The dataset: `target`, or a folder in it when all members of a foreign bundle share one. Rename this. */
+  readonly root: string;
+}
+
+/**
+ * Unpacks a bundle in a single pass: each byte is read once, and the same buffer is checked against the bundle's
+ * digest, kept as staged bundle, written out and checked against the manifest. Everything is on disk when the promise
+ * resolves; after a failure `target` and `copy` are litter for the caller to remove.
+ *
+ * @throws E_BUNDLE_CORRUPT size or digest differ, or the tar is damaged or cut short
+ * @throws E_BUNDLE_UNSAFE a member would reach outside, or is a device or FIFO
+ */
+export async function unpackBundle(options: UnpackOptions): Promise<UnpackResult> {
+  const { bundle, target, expect = {}, copy = null, manifest = null, verify = null } = options;
+  const bundle_size = sizeOf(bundle, expect.size);
+  const digests = new Set([...Object.keys(expect.digests ?? {}), ...(options.digests ?? [])]);
+  const pair = await runPair<{ size: number; digests: Digests }, Extracted>(
+    {
+      file: new URL('./unpack-reader.ts', import.meta.url),
+      data: { bundle, copy, digests: [...digests] },
+    },
+    {
+      file: new URL('./unpack-extractor.ts', import.meta.url),
+      data: { target, manifest, verify, bundle_size },
+    },
+    { ...options, writes: copy },
+  );
+  // First what was read, then what was found in it: a strange member of a damaged bundle is damage.
+  if (pair.first !== null) proveBundle(bundle, pair.first, expect);
+  if (pair.error !== null) throw pair.error;
+  if (pair.first === null || pair.second === null) throw new Error('a thread stopped without a reason');
+  const { trailer, common, ...counts } = pair.second;
+  if (trailer !== null) proveBundle(bundle, pair.first, commonDigests(trailer.bundle, pair.first));
+  await syncFileSystem(target);
+  return { ...pair.first, ...counts, root: join(target, common) };
+}
+
+function sizeOf(bundle: string, expected: number | undefined): number {
+  const size = statSync(bundle, { throwIfNoEntry: false })?.size;
+  if (size === undefined) {
+    throw new LongshoreError('E_BUNDLE_MISSING', `there is no bundle at ${bundle}`, {
+      fields: { path: bundle },
+    });
+  }
+  if (expected !== undefined && size !== expected)
+    throw wrong(bundle, 'size', String(expected), String(size));
+  return size;
+}
+
+type Expected = NonNullable<UnpackOptions['expect']>;
+
+function proveBundle(bundle: string, read: { size: number; digests: Digests }, expect: Expected): void {
+  if (expect.size !== undefined && read.size !== expect.size) {
+    throw wrong(bundle, 'size', String(expect.size), String(read.size));
+  }
+  const mismatch = digestMismatch(expect.digests ?? {}, read.digests);
+  if (mismatch !== null) throw wrong(bundle, mismatch.digest, mismatch.expected, String(mismatch.actual));
+}
+
+/** Of the digests in the manifest those that were computed; the catalog's choice may be a part of them. */
+function commonDigests(known: { size: number; digests: Digests }, read: { digests: Digests }): Expected {
+  const digests = Object.entries(known.digests).filter(([name]) => read.digests[name] !== undefined);
+  return { size: known.size, digests: Object.fromEntries(digests) };
+}
+
+function wrong(path: string, what: string, expected: string, actual: string): LongshoreError {
+  return new LongshoreError(
+    'E_BUNDLE_CORRUPT',
+    `the bundle at ${path} has ${what} ${actual}, expected ${expected}`,
+    { fields: { path, what, expected, actual } },
+  );
+}

@@ -1,0 +1,29 @@
+/** What every task asks and says about the dataset it works on. */
+import type { Catalog } from '../catalog/contract.ts';
+import { LongshoreError } from '../errors.ts';
+import type { Dataset, DatasetStateName } from './types.ts';
+
+/** @throws E_DATASET_NOT_FOUND, E_DATASET_DELETED */
+export async function liveDataset(catalog: Catalog, id: number): Promise<Dataset> {
+  const dataset = await catalog.get(id, { bundle: true, states: true });
+  if (!dataset.is_deleted) return dataset;
+  throw new LongshoreError('E_DATASET_DELETED', `dataset ${id} (${dataset.name}) was deleted`, {
+    fields: { dataset_id: id, name: dataset.name },
+  });
+}
+
+/**
+ * Adds a state once per workflow: a step that was killed after this and before its end runs again, and must not say
+ * the same thing twice. Another workflow that brings the dataset there again does add it.
+ */
+export async function reachState(
+  catalog: Catalog,
+  id: number,
+  state: DatasetStateName,
+  workflow_id: string,
+  metadata: Record<string, unknown> = {},
+): Promise<void> {
+  const [last] = await catalog.states(id);
+  if (last?.state === state && last.metadata.workflow_id === workflow_id) return;
+  await catalog.addState(id, state, { ...metadata, workflow_id });
+}
