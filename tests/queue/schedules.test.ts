@@ -1,0 +1,136 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Queue } from 'bullmq';
+import { expect, onTestFinished, test } from 'vitest';
+import { config } from '../../config/common.ts';
+import { createLogger } from '../../workers/log.ts';
+import { connectRedis } from '../../workers/queue/connection.ts';
+import { openSchedules } from '../../workers/queue/schedules.ts';
+import { withScriptLock } from '../../workers/queue/script-lock.ts';
+import { makePlace, type Place } from '../support/place.ts';
+import { until } from '../support/until.ts';
+
+const log = createLogger('test', {});
+const everySecond = '* * * * * *';
+
+/** A script that takes its lock, writes what it does, and works until a file appears. */
+function writeScript(place: Place, name: string): string {
+  const root = join(import.meta.dirname, '../..');
+  const folder = place.dir('scripts');
+  writeFileSync(
+    join(folder, `${name}.ts`),
+    `import { appendFileSync, existsSync } from 'node:fs';
+     import { setTimeout as sleep } from 'node:timers/promises';
+     import { loadConfig } from '${root}/config/index.ts';
+     import { createLogger } from '${root}/workers/log.ts';
+     import { EXIT_BUSY, withScriptLock } from '${root}/workers/queue/script-lock.ts';
+     const { config } = await loadConfig();
+     const note = (text) => appendFileSync('${place.path('journal')}', text + '\\n');
+     const outcome = await withScriptLock(config, '${name}', createLogger('${name}'), async () => {
+       note('begin ' + process.argv.slice(2).join(' '));
+       while (!existsSync('${place.path('go')}')) await sleep(10);
+       note('end');
+     });
+     if (!outcome.ran) note('skipped');
+     process.exit(outcome.ran ? 0 : EXIT_BUSY);`,
+  );
+  return folder;
+}
+
+const journal = (place: Place): string[] =>
+  existsSync(place.path('journal')) ? readFileSync(place.path('journal'), 'utf8').trim().split('\n') : [];
+
+async function withSchedules(place: Place, folder: string): Promise<void> {
+  for (const [name, value] of Object.entries(place.env)) {
+    const before = process.env[name];
+    process.env[name] = value;
+    onTestFinished(() => {
+      if (before === undefined) delete process.env[name];
+      else process.env[name] = before;
+    });
+  }
+  const redis = await connectRedis(place.config, { log });
+  const schedules = await openSchedules(place.config, redis, log, folder);
+  onTestFinished(async () => {
+    await schedules.close();
+    redis.disconnect();
+  });
+}
+
+test('a tick runs its script with its arguments; ticks that find it still active are skipped, not killed', async () => {
+  const place = await makePlace({
+    schedules: [{ script: 'purge', args: ['--dry', 'run'], cron: everySecond }],
+  });
+  const folder = writeScript(place, 'purge');
+  await withSchedules(place, folder);
+  await until(() => journal(place).includes('skipped'), { what: 'a skipped tick' });
+  expect(journal(place)[0]).toBe('begin --dry run');
+  expect(journal(place).filter((line) => line.startsWith('begin'))).toHaveLength(1);
+  writeFileSync(place.path('go'), '');
+  await until(() => journal(place).filter((line) => line === 'end').length >= 2, { what: 'a second run' });
+});
+
+test('two workers run each tick once', async () => {
+  const place = await makePlace({ schedules: [{ script: 'purge', args: [], cron: everySecond }] });
+  writeFileSync(place.path('go'), '');
+  const folder = writeScript(place, 'purge');
+  await withSchedules(place, folder);
+  await withSchedules(place, folder);
+  const begun = Date.now();
+  await until(() => journal(place).filter((line) => line === 'end').length >= 3, { what: 'three runs' });
+  const seconds = Math.ceil((Date.now() - begun) / 1000);
+  expect(journal(place).filter((line) => line.startsWith('begin')).length).toBeLessThanOrEqual(seconds + 1);
+});
+
+test('schedules that left the configuration leave Redis', async () => {
+  const before = await makePlace({ schedules: [{ script: 'purge', args: ['a'], cron: '0 7 * * *' }] });
+  const redis = await connectRedis(before.config, { log });
+  const queue = new Queue(`${before.config.app_id}.schedules`, {
+    connection: redis,
+    prefix: before.config.queue.prefix,
+  });
+  const known = async () => (await queue.getJobSchedulers(0, -1)).map((scheduler) => scheduler.key);
+  const folder = writeScript(before, 'purge');
+  await (await openSchedules(before.config, redis, log, folder)).close();
+  expect(await known()).toEqual(['purge a']);
+  const changed = { ...before.config, schedules: [{ script: 'purge', args: [], cron: '0 7 * * *' }] };
+  await (await openSchedules(changed, redis, log, folder)).close();
+  expect(await known()).toEqual(['purge']);
+  await (await openSchedules({ ...changed, schedules: [] }, redis, log, folder)).close();
+  expect(await known()).toEqual([]);
+  await queue.close();
+  redis.disconnect();
+});
+
+test('a script lock is held by one at a time, names its holder, and is free again afterwards, also after a failure', async () => {
+  const { config } = await makePlace();
+  const entered = Promise.withResolvers<void>();
+  const leave = Promise.withResolvers<void>();
+  const first = withScriptLock(config, 'purge', log, async () => {
+    entered.resolve();
+    await leave.promise;
+    return 'first';
+  });
+  await entered.promise;
+  const busy = await withScriptLock(config, 'purge', log, async () => 'second');
+  expect(busy).toEqual({ ran: false, holder: expect.stringContaining(`:${process.pid}`) });
+  expect(await withScriptLock(config, 'other', log, async () => 'other')).toEqual({
+    ran: true,
+    result: 'other',
+  });
+  leave.resolve();
+  expect(await first).toEqual({ ran: true, result: 'first' });
+  const failing = withScriptLock(config, 'purge', log, async () => {
+    throw new Error('failed');
+  });
+  await expect(failing).rejects.toThrow('failed');
+  expect((await withScriptLock(config, 'purge', log, async () => 'third')).ran).toBe(true);
+});
+
+test('purging staged copies is scheduled daily at 07:00, and each scheduled script exists and takes a lock', () => {
+  expect(config.schedules).toContainEqual({ script: 'purge_staged_datasets', args: [], cron: '0 7 * * *' });
+  for (const { script } of config.schedules) {
+    const text = readFileSync(join(import.meta.dirname, '../../scripts', `${script}.ts`), 'utf8');
+    expect(text).toContain('withScriptLock(');
+  }
+});

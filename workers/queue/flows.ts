@@ -1,0 +1,54 @@
+import type { FlowJob, JobsOptions } from 'bullmq';
+import { LongshoreError } from '../errors.ts';
+import type { WorkflowDocument } from '../records/contract.ts';
+
+/** All that a job carries: the queue holds ids, never data. */
+export interface JobData {
+  workflow_id: string;
+  /** 0-based position of the step. */
+  index: number;
+}
+
+export const jobId = (workflow_id: string, index: number): string => `${workflow_id}.${index}`;
+
+/**
+ * How every job is queued.
+ *
+ * - `attempts: 1`: BullMQ never repeats a job on its own; retries are decided by error class and counted in the
+ *   records, and wait as delayed jobs, so that a worker that dies cannot lose the count.
+ * - `removeOnComplete`: what happened is in the records; a finished job would only take memory.
+ * - `removeOnFail: false`: a failed child that is removed releases its parent, and the next step would run.
+ *   It stays, holding its successors back, until a resume retries it or a revoke takes the chain out.
+ */
+function jobOptions(workflow: WorkflowDocument, index: number): JobsOptions {
+  return {
+    jobId: jobId(workflow.id, index),
+    priority: queuePriority(workflow.steps[index]?.priority ?? 0),
+    attempts: 1,
+    removeOnComplete: true,
+    removeOnFail: false,
+  };
+}
+
+/** Ours: 0..9, larger sooner. BullMQ: smaller sooner, and 0 would mean "before all others". */
+const queuePriority = (priority: number): number => 10 - priority;
+
+/** The steps from `first` on as one flow: the last step is the root, and each step waits for the one before it. */
+export function chainOf(workflow: WorkflowDocument, first: number): FlowJob {
+  const jobs = workflow.steps.map(
+    (step, index): FlowJob => ({
+      name: step.task,
+      queueName: step.queue,
+      data: { workflow_id: workflow.id, index } satisfies JobData,
+      opts: jobOptions(workflow, index),
+    }),
+  );
+  const [start, ...rest] = jobs.slice(first);
+  if (start === undefined) {
+    throw new LongshoreError(
+      'E_WORKFLOW_STATE',
+      `workflow ${workflow.id} has ${jobs.length} steps; there is none at position ${first}`,
+    );
+  }
+  return rest.reduce((child, parent) => ({ ...parent, children: [child] }), start);
+}

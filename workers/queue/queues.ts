@@ -1,0 +1,63 @@
+import { FlowProducer, Queue } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { Config } from '../../config/index.ts';
+import type { Logger } from '../log.ts';
+import type { JobData } from './flows.ts';
+
+export type JobQueue = Queue<JobData>;
+
+/** Queues by name, opened at first use over one shared connection, and the producer of flows. */
+export interface Queues {
+  get(name: string): JobQueue;
+  readonly flows: FlowProducer;
+  close(): Promise<void>;
+}
+
+export function openQueues(config: Config, connection: Redis, log: Logger): Queues {
+  const opened = new Map<string, JobQueue>();
+  const options = { connection, prefix: config.queue.prefix };
+  const flows = new FlowProducer(options);
+  reportErrors(flows, log);
+  return {
+    flows,
+    get: (name) => {
+      const known = opened.get(name);
+      if (known !== undefined) return known;
+      const queue: JobQueue = new Queue<JobData>(name, options);
+      reportErrors(queue, log);
+      opened.set(name, queue);
+      return queue;
+    },
+    close: async () => {
+      await Promise.all([...opened.values(), flows].map((part) => part.close()));
+    },
+  };
+}
+
+const CONNECTION_ERRORS = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOENT',
+  'ENOTFOUND',
+  'ETIMEDOUT',
+  'EPIPE',
+]);
+
+/** BullMQ repeats every connection error of its client on each object; the connection itself reports those once. */
+export function reportErrors(
+  source: { on(event: 'error', listener: (error: Error) => void): unknown },
+  log: Logger,
+): void {
+  source.on('error', (error) => {
+    if (isConnectionError(error)) return;
+    log.error({ err: error }, 'the queue reported an error');
+  });
+}
+
+export function isConnectionError(error: Error): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return (
+    (code !== undefined && CONNECTION_ERRORS.has(code)) ||
+    /Connection is closed|Stream isn't writeable|LOADING/.test(error.message)
+  );
+}

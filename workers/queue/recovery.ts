@@ -1,0 +1,50 @@
+import type { Worker } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { Config } from '../../config/index.ts';
+import type { Logger } from '../log.ts';
+import type { JobData } from './flows.ts';
+
+/** Gives the jobs of lost workers back to the queue. */
+export interface Recovery {
+  stop(): void;
+}
+
+/**
+ * BullMQ's own check for lost workers looks at once when Redis comes back from an outage, finds that every lock has
+ * run out meanwhile, and takes all running jobs from workers that are alive and well. So it is switched off
+ * (`skipStalledCheck`), and the same script runs from here, but not before every living worker had the time to
+ * renew its locks: not within lock_seconds of a start of Redis, nor shortly after this process was cut off itself.
+ */
+export function startRecovery(config: Config, worker: Worker<JobData>, redis: Redis, log: Logger): Recovery {
+  const lock_ms = config.queue.lock_seconds * 1000;
+  let connected_at = Number.NEGATIVE_INFINITY;
+  const reconnected = (): void => {
+    connected_at = Date.now();
+  };
+  redis.on('ready', reconnected);
+
+  const check = async (): Promise<void> => {
+    if (redis.status !== 'ready' || Date.now() - connected_at < lock_ms) return;
+    if ((await uptimeMs(redis)) < lock_ms) return;
+    for (const job_id of await worker.getBackend().moveStalledJobsToWait())
+      log.warn({ job_id }, 'a lost worker held this job; it runs again');
+  };
+  let checking: Promise<void> = Promise.resolve();
+  const timer = setInterval(() => {
+    checking = checking.then(check).catch((error: unknown) => {
+      log.warn({ err: error }, 'lost workers could not be looked for');
+    });
+  }, config.queue.stalled_check_seconds * 1000);
+  return {
+    stop: () => {
+      clearInterval(timer);
+      redis.off('ready', reconnected);
+    },
+  };
+}
+
+/** Whole seconds, so up to one second too little: the careful side. */
+async function uptimeMs(redis: Redis): Promise<number> {
+  const seconds = /uptime_in_seconds:(\d+)/.exec(await redis.info('server'))?.[1];
+  return seconds === undefined ? Number.POSITIVE_INFINITY : Number(seconds) * 1000;
+}

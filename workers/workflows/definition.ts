@@ -1,0 +1,116 @@
+import { randomUUID } from 'node:crypto';
+import type { Config } from '../../config/index.ts';
+import { LongshoreError } from '../errors.ts';
+import type { WorkflowDocument, WorkflowStep } from '../records/contract.ts';
+
+/** A workflow that stands in no configuration: one made for a single run. */
+export interface AdHocWorkflow {
+  name: string;
+  description?: string | undefined;
+  steps: readonly StepDefinition[];
+}
+
+export interface StepDefinition {
+  readonly name: string;
+  readonly task: string;
+  readonly queue?: string | undefined;
+  readonly kwargs?: Readonly<Record<string, unknown>> | undefined;
+  readonly priority?: number | undefined;
+}
+
+export interface WorkflowStart {
+  dataset_id: number | null;
+  /** Positional arguments of the first step; default `[dataset_id]`. */
+  args?: readonly unknown[];
+  /** Kept for every step and every resume. */
+  start_kwargs?: Readonly<Record<string, unknown>>;
+  /** Who asks: a user, `watch`, `schedule`, … */
+  initiator: string;
+  id?: string;
+}
+
+/** Where steps without a queue of their own run. */
+export const defaultQueue = (config: Config): string => `${config.app_id}.q`;
+
+/**
+ * A complete, unstarted workflow document. Pure: nothing is stored or queued.
+ *
+ * @throws E_WORKFLOW_INVALID naming everything that is wrong with it
+ */
+export function buildWorkflow(
+  config: Config,
+  workflow: string | AdHocWorkflow,
+  start: WorkflowStart,
+): WorkflowDocument {
+  const definition = typeof workflow === 'string' ? registered(config, workflow) : workflow;
+  const problems = problemsOf(definition, config.app_id);
+  if (problems.length > 0) {
+    throw new LongshoreError(
+      'E_WORKFLOW_INVALID',
+      `workflow "${definition.name}" cannot be started: ${problems.join('; ')}`,
+      { fields: { workflow: definition.name, problems } },
+    );
+  }
+  return {
+    id: start.id ?? randomUUID(),
+    name: definition.name,
+    app_id: config.app_id,
+    description: definition.description ?? null,
+    dataset_id: start.dataset_id,
+    args: [...(start.args ?? [start.dataset_id])],
+    start_kwargs: { ...start.start_kwargs },
+    steps: definition.steps.map((step, index) => buildStep(step, index, defaultQueue(config))),
+    _status: 'PENDING',
+    resume_lock: null,
+    revoked_at: null,
+    initiator: start.initiator,
+    created_at: new Date().toISOString(),
+    updated_at: null,
+  };
+}
+
+function registered(config: Config, name: string): AdHocWorkflow {
+  const found = Object.hasOwn(config.workflow_registry, name) ? config.workflow_registry[name] : undefined;
+  if (found !== undefined) return { ...found, name };
+  throw new LongshoreError(
+    'E_WORKFLOW_INVALID',
+    `there is no workflow "${name}"; config.workflow_registry has ${Object.keys(config.workflow_registry).join(', ')}`,
+    { fields: { workflow: name } },
+  );
+}
+
+function buildStep(step: StepDefinition, index: number, queue: string): WorkflowStep {
+  return {
+    name: step.name,
+    task: step.task,
+    queue: step.queue ?? queue,
+    kwargs: { ...step.kwargs },
+    // Later steps run before the early steps of other workflows, so that datasets that were begun are finished.
+    priority: clampPriority(step.priority ?? index + 1),
+    task_runs: [],
+    next_task_id: randomUUID(),
+  };
+}
+
+const clampPriority = (priority: number): number => Math.min(9, Math.max(0, Math.trunc(priority)));
+
+function problemsOf(definition: AdHocWorkflow, app_id: string): string[] {
+  const problems: string[] = [];
+  if (blank(app_id)) problems.push('app_id is empty');
+  if (blank(definition.name)) problems.push('the name is empty');
+  if (definition.steps.length === 0) problems.push('it has no steps');
+  for (const [index, step] of definition.steps.entries()) {
+    if (blank(step.name)) problems.push(`step ${index + 1} has no name`);
+    if (blank(step.task)) problems.push(`step ${index + 1} names no task`);
+    if (step.queue !== undefined && !/^[^\s:]+$/.test(step.queue))
+      problems.push(
+        `step ${index + 1} names queue "${step.queue}"; expected text without ":" and white space`,
+      );
+  }
+  const names = definition.steps.map((step) => step.name);
+  for (const name of new Set(names.filter((name, index) => names.indexOf(name) !== index)))
+    problems.push(`step name "${name}" is used twice`);
+  return problems;
+}
+
+const blank = (text: unknown): boolean => typeof text !== 'string' || text.trim() === '';

@@ -1,0 +1,238 @@
+import type { Config } from '../../config/index.ts';
+import { LongshoreError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { Queues } from '../queue/queues.ts';
+import { openQueueSide, type QueueSide } from '../queue/side.ts';
+import type {
+  PauseAnswer,
+  ResumeAnswer,
+  RunningAttempt,
+  WorkflowDocument,
+  WorkflowQuery,
+  WorkflowStatus,
+} from '../records/contract.ts';
+import type { Store } from '../store.ts';
+import { type AdHocWorkflow, buildWorkflow, defaultQueue, type WorkflowStart } from './definition.ts';
+import { enqueue, enqueueNow, type ReconcileReport, reconcile } from './reconcile.ts';
+import { type ServedWorkflow, toServed } from './status.ts';
+
+/** Everything that may be done to workflows, from any process of the installation. */
+export interface Engine {
+  /**
+   * Records a new workflow and queues it.
+   * @throws E_WORKFLOW_STATE when another workflow works on the dataset, unless `alongside`
+   */
+  start(workflow: string | AdHocWorkflow, start: StartOptions): Promise<WorkflowDocument>;
+  /** Puts whatever is missing of the workflow's chain into the queue. Idempotent; `not runnable` is no error. */
+  enqueue(workflow_id: string): Promise<'added' | 'retried' | 'present' | 'not runnable'>;
+  /** Stops the pending step; a resume goes on with it. */
+  pause(workflow_id: string, options: { actor: string }): Promise<StopAnswer>;
+  /** As pause, and takes the rest of the chain out of the queue. */
+  revoke(workflow_id: string, options: { actor: string }): Promise<StopAnswer>;
+  resume(
+    workflow_id: string,
+    options: { actor: string; force?: boolean; args?: unknown[] },
+  ): Promise<Omit<ResumeAnswer, 'running'>>;
+  /** Stops what runs, takes the chain out of the queue and removes the records. */
+  delete(workflow_id: string, options: { actor: string }): Promise<{ deleted_count: number }>;
+  list(query: WorkflowQuery, options?: ServeOptions): Promise<WorkflowPage>;
+  /** @throws E_WORKFLOW_NOT_FOUND */
+  show(workflow_id: string, options?: ServeOptions): Promise<ServedWorkflow>;
+  counts(): Promise<Record<WorkflowStatus, number>>;
+  /** Jobs by state in the default queue, and the workers that listen to it. */
+  fleet(): Promise<{ jobs: Record<string, number>; workers: FleetWorker[] }>;
+  reconcile(): Promise<ReconcileReport>;
+  close(): Promise<void>;
+}
+
+export interface StartOptions extends WorkflowStart {
+  /** Also when another workflow of the dataset is pending or running. */
+  alongside?: boolean;
+}
+
+export interface ServeOptions {
+  last_task_run?: boolean;
+  prev_task_runs?: boolean;
+}
+
+export interface WorkflowPage {
+  metadata: { total: number; limit: number; skip: number };
+  results: ServedWorkflow[];
+}
+
+export interface StopAnswer extends Omit<PauseAnswer, 'running'> {
+  /**
+   * What became of the process: `stopped` (its worker says that its process group is gone), `silent` (the worker
+   * did not answer; it may publish nothing any more, and stops at its next write), or null when none ran.
+   */
+  process: 'stopped' | 'silent' | null;
+}
+
+export interface FleetWorker {
+  name: string;
+  addr: string;
+  age_seconds: number;
+}
+
+export interface EngineParts {
+  config: Config;
+  store: Store;
+  log: Logger;
+  /** How long an operation waits for a Redis that was never reached; default 10 s, then E_REDIS_UNAVAILABLE. */
+  wait_seconds?: number;
+  /** Of a process that has one already; the engine does not close it. */
+  queue_side?: QueueSide;
+}
+
+/** Connects at the first operation that needs Redis: what only reads the records works without it. */
+export async function createEngine(given: EngineParts): Promise<Engine> {
+  const { config, store, log } = given;
+  const { records } = store;
+  const { side, close } = lazySide(given);
+  const parts = { config, store, side, log };
+  return {
+    start: (workflow, start) => startWorkflow(parts, workflow, start),
+    enqueue: async (id) => enqueue(id, records, (await side()).chains),
+    pause: (id, { actor }) => stop(parts, id, { actor, take_out: false }),
+    revoke: (id, { actor }) => stop(parts, id, { actor, take_out: true }),
+    resume: async (id, { actor, force = false, args }) => {
+      const lock_seconds = config.workflow.resume_lock_seconds;
+      const options = { actor, force, lock_seconds, ...(args === undefined ? {} : { args }) };
+      const { running, ...answer } = await records.resume(id, options);
+      await stopProcess(parts, running, 'resumed by force');
+      if (answer.resumed) await enqueueNow(id, records, (await side()).chains);
+      return answer;
+    },
+    delete: (id, { actor }) => deleteWorkflow(parts, id, actor),
+    list: async (query, options = {}) => {
+      const { total, results } = await records.listWorkflows(query, {
+        prev_runs: options.prev_task_runs ?? false,
+      });
+      return {
+        metadata: { total, limit: query.limit ?? 10, skip: query.skip ?? 0 },
+        results: results.map((workflow) => toServed(workflow, options)),
+      };
+    },
+    show: async (id, options = {}) => {
+      const found = await records.workflowWithRuns(id, { prev_runs: options.prev_task_runs ?? false });
+      if (found === null) throw notFound(id);
+      return toServed(found, options);
+    },
+    counts: () => records.countWorkflows(config.app_id),
+    fleet: async () => fleetOf((await side()).queues, defaultQueue(config)),
+    reconcile: async () => reconcile(config, records, (await side()).chains, log),
+    close,
+  };
+}
+
+/** One attempt to connect at a time; a failed one is forgotten, so that the next operation tries again. */
+function lazySide({ config, log, wait_seconds = 10, queue_side }: EngineParts): {
+  side: () => Promise<QueueSide>;
+  close: () => Promise<void>;
+} {
+  if (queue_side !== undefined) return { side: async () => queue_side, close: async () => undefined };
+  let opening: Promise<QueueSide> | null = null;
+  const side = (): Promise<QueueSide> => {
+    opening ??= openQueueSide(config, { log, wait_seconds, name: 'longshore-engine' }).catch(
+      (error: unknown) => {
+        opening = null;
+        throw error;
+      },
+    );
+    return opening;
+  };
+  // A connection that was never made has told its failure to the operation that asked for it.
+  return { side, close: async () => (await opening?.catch(() => null))?.close() };
+}
+
+interface Parts {
+  config: Config;
+  store: Store;
+  side: () => Promise<QueueSide>;
+  log: Logger;
+}
+
+const notFound = (id: string): LongshoreError =>
+  new LongshoreError('E_WORKFLOW_NOT_FOUND', `there is no workflow ${id}`, { fields: { workflow_id: id } });
+
+async function startWorkflow(
+  { config, store: { records }, side }: Parts,
+  workflow: string | AdHocWorkflow,
+  { alongside = false, ...start }: StartOptions,
+): Promise<WorkflowDocument> {
+  const document = buildWorkflow(config, workflow, start);
+  // Two workflows on one dataset would replace each other's files. Looked at and recorded in one unit, or two people
+  // who start at the same moment would both pass.
+  const other = await records.createWorkflow(document, { alone: !alongside });
+  if (other !== null) {
+    throw new LongshoreError(
+      'E_WORKFLOW_STATE',
+      `workflow ${other.id} (${other.name}) works on dataset ${start.dataset_id} already; "${document.name}" was not started`,
+      {
+        fields: { dataset_id: start.dataset_id, workflow_id: other.id },
+        hint: `Wait for it, or take it out with \`longshore revoke ${other.id}\`.`,
+      },
+    );
+  }
+  await enqueue(document.id, records, (await side()).chains);
+  return document;
+}
+
+async function stop(
+  parts: Parts,
+  id: string,
+  options: { actor: string; take_out: boolean },
+): Promise<StopAnswer> {
+  const { running, ...answer } = await parts.store.records.pause(id, options);
+  const process = await stopProcess(parts, running, options.take_out ? 'revoked' : 'paused');
+  const workflow = options.take_out ? await parts.store.records.workflow(id) : null;
+  // A job that its worker still holds is taken out by that worker when it ends.
+  if (workflow !== null) await (await parts.side()).chains.remove(workflow);
+  return { ...answer, process };
+}
+
+async function stopProcess(
+  { config, side, log }: Parts,
+  running: RunningAttempt | null,
+  reason: string,
+): Promise<'stopped' | 'silent' | null> {
+  if (running === null) return null;
+  const { task_id, number, worker } = running;
+  const { control } = await side();
+  const answer = await control.cancel(
+    { task_id, number, worker, reason },
+    config.task.kill_grace_seconds + 5,
+  );
+  if (answer === 'silent')
+    log.warn(
+      { task_id, worker },
+      'the worker did not confirm that the task was stopped; it may publish nothing',
+    );
+  return answer;
+}
+
+async function deleteWorkflow(parts: Parts, id: string, actor: string): Promise<{ deleted_count: number }> {
+  const { records } = parts.store;
+  if ((await records.workflow(id)) === null) return { deleted_count: 0 };
+  await stop(parts, id, { actor, take_out: true });
+  const deleted_count = await records.deleteWorkflow(id);
+  await records.audit({ actor, action: 'workflow.delete', subject: `workflow:${id}`, details: {} });
+  return { deleted_count };
+}
+
+async function fleetOf(
+  queues: Queues,
+  name: string,
+): Promise<{ jobs: Record<string, number>; workers: FleetWorker[] }> {
+  const queue = queues.get(name);
+  const [jobs, workers] = await Promise.all([queue.getJobCounts(), queue.getWorkers()]);
+  return {
+    jobs,
+    workers: workers.map((worker) => ({
+      // BullMQ puts the queue's name into `name`; ours stands behind `:w:` in the name of the connection.
+      name: (worker.rawname ?? '').split(':w:')[1] ?? '',
+      addr: worker.addr ?? '',
+      age_seconds: Number(worker.age ?? 0),
+    })),
+  };
+}
