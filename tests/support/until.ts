@@ -1,0 +1,18 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Waits for a condition, asking every few milliseconds; fails with what was last seen. */
+export async function until<T>(
+  ask: () => Promise<T> | T,
+  options: { ms?: number; what?: string } = {},
+): Promise<NonNullable<T>> {
+  const deadline = Date.now() + (options.ms ?? 30_000);
+  for (;;) {
+    const seen = await ask();
+    if (seen) return seen;
+    if (Date.now() > deadline)
+      throw new Error(
+        `waited ${options.ms ?? 30_000} ms for ${options.what ?? 'a condition'}; last seen: ${JSON.stringify(seen)}`,
+      );
+    await sleep(15);
+  }
+}

@@ -1,0 +1,170 @@
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { type Landing, makeLanding } from './landing.ts';
+
+const files = { 'a.txt': 'alpha', 'sub/b.txt': 'beta', 'sub/link': { link: 'b.txt' } };
+
+const archived = async (landing: Landing): Promise<string> =>
+  (await landing.dataset()).archive_path as string;
+
+const archiveFolder = (landing: Landing): string[] => {
+  const year = String(new Date().getFullYear());
+  const folder = landing.place.path('data/archive', year, 'raw_data');
+  return existsSync(folder) ? readdirSync(folder) : [];
+};
+
+test('the catalog knows every file with its digest, the bundle with size and digests, and the state', async () => {
+  const landing = await makeLanding(files, {
+    config: { digests: { member: ['md5', 'sha256'], bundle: ['md5'] } },
+  });
+  await landing.upTo('archive_dataset');
+  const rows = await landing.store.catalog.files(landing.id, { limit: 10 });
+  expect(rows.map(({ path, type, size, md5 }) => [path, type, size, md5])).toEqual([
+    ['a.txt', 'file', 5, '2c1743a391305fbf367df8e4f069f9f9'],
+    ['sub/b.txt', 'file', 4, '987bcab01b929eb2c07877b224215c92'],
+    ['sub/link', 'symbolic link', 5, null],
+  ]);
+  const { bundle, archive_path } = await landing.dataset();
+  expect(archive_path).toBe(
+    landing.place.path(`data/archive/${new Date().getFullYear()}/raw_data/run_A.tar`),
+  );
+  expect(bundle).toMatchObject({
+    name: 'run_A.tar',
+    size: statSync(archive_path as string).size,
+    md5: expect.stringMatching(/^[0-9a-f]{32}$/),
+    verified_at: null,
+  });
+  expect(await landing.states()).toEqual(['REGISTERED', 'ARCHIVED']);
+  expect(landing.progress.find(({ name }) => name === 'archive')?.done).toBeGreaterThanOrEqual(9);
+});
+
+test('a rerun over an unchanged origin writes no second bundle; a changed origin gets a new one', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  const before = statSync(await archived(landing));
+  await landing.run('archive_dataset', { attempt: 2 });
+  const again = statSync(await archived(landing));
+  expect([again.ino, again.mtimeMs]).toEqual([before.ino, before.mtimeMs]);
+  expect(await landing.states()).toEqual(['REGISTERED', 'ARCHIVED']);
+
+  writeFileSync(join(landing.origin, 'a.txt'), 'ALPHA'); // Same size: only the time tells.
+  utimesSync(join(landing.origin, 'a.txt'), 1_000_000_000, 1_000_000_000);
+  await landing.run('archive_dataset', { attempt: 3 });
+  expect(statSync(await archived(landing)).ino).not.toBe(before.ino);
+  expect(archiveFolder(landing)).toEqual(['run_A.tar', 'run_A.tar.manifest.ndjson']);
+});
+
+test('killed between archive and catalog, the next attempt adopts the bundle that is there', async () => {
+  const landing = await makeLanding(files);
+  await landing.run('inspect_dataset');
+  const { catalog } = landing.store;
+  const patch = catalog.patch.bind(catalog);
+  catalog.patch = async (id, change) => {
+    if (change.archive_path !== undefined) throw new Error('killed');
+    return patch(id, change);
+  };
+  await expect(landing.run('archive_dataset')).rejects.toThrow('killed');
+  catalog.patch = patch;
+  expect(await archived(landing)).toBeNull();
+  const [bundle] = archiveFolder(landing);
+  const path = landing.place.path(
+    'data/archive',
+    String(new Date().getFullYear()),
+    'raw_data',
+    bundle as string,
+  );
+  const before = statSync(path);
+  await landing.run('archive_dataset', { attempt: 2 });
+  expect(await archived(landing)).toBe(path);
+  expect(statSync(path).ino).toBe(before.ino);
+});
+
+test('an attempt begun last year is completed where it began', async () => {
+  const landing = await makeLanding(files);
+  await landing.run('inspect_dataset');
+  const target = landing.place.path('data/archive/2019/raw_data/run_A.tar');
+  await landing.store.catalog.patch(landing.id, { metadata: { archive_target: target } });
+  await landing.run('archive_dataset');
+  expect(await archived(landing)).toBe(target);
+  expect(archiveFolder(landing)).toEqual([]);
+});
+
+test('a worker that lost its job publishes nothing and leaves nothing', async () => {
+  const landing = await makeLanding(files);
+  await landing.run('inspect_dataset');
+  const lost = new Error('lease lost');
+  await expect(
+    landing.run('archive_dataset', {
+      lease: () => {
+        throw lost;
+      },
+    }),
+  ).rejects.toBe(lost);
+  expect(archiveFolder(landing)).toEqual([]);
+  expect(await archived(landing)).toBeNull();
+});
+
+test('what a dead attempt left in the archive is removed by the next one', async () => {
+  const landing = await makeLanding(files);
+  await landing.run('inspect_dataset');
+  const folder = landing.place.dir('data/archive', String(new Date().getFullYear()), 'raw_data');
+  writeFileSync(join(folder, '.run_A.tar.partial-deadbeef'), 'half');
+  writeFileSync(join(folder, '.run_A.tar.manifest.ndjson.partial-deadbeef'), 'half');
+  await landing.run('archive_dataset');
+  expect(archiveFolder(landing)).toEqual(['run_A.tar', 'run_A.tar.manifest.ndjson']);
+});
+
+test('too little space is refused before a byte moves, with need and have', async () => {
+  const landing = await makeLanding(files, { config: { stage: { reserve_bytes: 2 ** 52 } } });
+  await landing.run('inspect_dataset');
+  const error = await landing.fails('archive_dataset');
+  expect(error).toMatchObject({ code: 'E_NO_SPACE', class: 'operator' });
+  expect(error.fields).toMatchObject({ need: expect.any(Number), available: expect.any(Number) });
+  expect(archiveFolder(landing)).toEqual([]);
+});
+
+test('an origin that has vanished since its inspection fails by name and leaves nothing', async () => {
+  const landing = await makeLanding(files);
+  await landing.run('inspect_dataset');
+  rmSync(landing.origin, { recursive: true });
+  expect(await landing.fails('archive_dataset')).toMatchObject({ code: 'E_ORIGIN_MISSING' });
+  expect(archiveFolder(landing)).toEqual([]);
+});
+
+test('files that came after the inspection are counted again, so that the landing can go on', async () => {
+  const landing = await makeLanding(files);
+  await landing.run('inspect_dataset');
+  writeFileSync(join(landing.origin, 'late.txt'), 'late');
+  await landing.run('archive_dataset');
+  expect(await landing.dataset()).toMatchObject({ num_files: 4, num_directories: 1 });
+  expect(await landing.store.catalog.countFiles(landing.id)).toBe(4);
+  await landing.run('stage_dataset');
+  expect(await landing.run('validate_dataset')).toEqual([landing.id, []]);
+});
+
+test('files that are gone leave the catalog with the next bundle', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  rmSync(join(landing.origin, 'a.txt'));
+  await landing.run('archive_dataset', { attempt: 2 });
+  const rows = await landing.store.catalog.files(landing.id, { limit: 10 });
+  expect(rows.map(({ path }) => path)).toEqual(['sub/b.txt', 'sub/link']);
+});
+
+test('a damaged manifest in the archive is not believed: the bundle is made anew', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  const manifest = `${await archived(landing)}.manifest.ndjson`;
+  const good = readFileSync(manifest, 'utf8');
+  writeFileSync(manifest, good.replace('a.txt', 'z.txt'));
+  await landing.run('archive_dataset', { attempt: 2 });
+  expect(readFileSync(manifest, 'utf8')).toBe(good);
+});
+
+test('nothing is left where bundles used to be generated', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  const folder = landing.place.path('data/bundle/raw_data/generation');
+  expect(existsSync(folder) ? readdirSync(folder) : []).toEqual([]);
+});

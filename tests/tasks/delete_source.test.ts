@@ -1,0 +1,104 @@
+import { existsSync, readdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { expect, test } from 'vitest';
+import { type Landing, makeLanding } from './landing.ts';
+
+const files = { 'a.txt': 'alpha', 'sub/b.txt': 'beta' };
+
+async function verified(): Promise<Landing> {
+  const landing = await makeLanding(files);
+  await landing.upTo('validate_dataset');
+  return landing;
+}
+
+const refuses = async (landing: Landing, why: RegExp): Promise<void> => {
+  const error = await landing.fails('delete_source', { task_id: 'delete-1' });
+  expect(error.code).toBe('E_NOT_ARCHIVED');
+  expect(error.message).toMatch(why);
+  expect(existsSync(landing.origin)).toBe(true);
+  expect(landing.audit).toEqual([]);
+};
+
+test('an archived, verified, unchanged origin is removed without a trace, and the audit says so', async () => {
+  const landing = await verified();
+  await landing.run('delete_source');
+  expect(readdirSync(dirname(landing.origin))).toEqual([]);
+  expect(landing.audit).toEqual([
+    { action: 'dataset.delete_source', details: { dataset_id: landing.id, origin_path: landing.origin } },
+  ]);
+  expect((await landing.dataset()).metadata.source_deleted_at).toMatch(/^\d{4}-/);
+  await landing.run('delete_source', { attempt: 2 });
+});
+
+test('a dataset that is not archived keeps its origin', async () => {
+  await refuses(await makeLanding(files), /no archived bundle/);
+});
+
+test('a bundle that was never read back keeps the origin', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  await refuses(landing, /never been read back/);
+});
+
+test('a bundle that is gone from the archive, or has another size, keeps the origin', async () => {
+  const landing = await verified();
+  const bundle = (await landing.dataset()).archive_path as string;
+  writeFileSync(bundle, 'short', { flag: 'a' });
+  await refuses(landing, /are recorded/);
+  rmSync(bundle);
+  await refuses(landing, /the archive has no bundle/);
+});
+
+test.each<[string, (origin: string) => void]>([
+  ['a new file', (origin) => writeFileSync(join(origin, 'new'), 'x')],
+  ['a missing file', (origin) => rmSync(join(origin, 'a.txt'))],
+  ['other bytes of the same size', (origin) => writeFileSync(join(origin, 'a.txt'), 'ALPHA')],
+  ['another time', (origin) => utimesSync(join(origin, 'sub/b.txt'), 1, 1)],
+])('an origin with %s since it was archived is kept', async (_, change) => {
+  const landing = await verified();
+  change(landing.origin);
+  await refuses(landing, /has changed since it was archived/);
+});
+
+test('a new archive after the change has to be read back before the origin may go', async () => {
+  const landing = await verified();
+  writeFileSync(join(landing.origin, 'new'), 'x');
+  await landing.run('inspect_dataset', { attempt: 2 });
+  await landing.run('archive_dataset', { attempt: 2 });
+  await refuses(landing, /never been read back/);
+  await landing.run('stage_dataset', { attempt: 2 });
+  await landing.run('delete_source');
+  expect(existsSync(landing.origin)).toBe(false);
+});
+
+test('an origin outside the folders that datasets come from is kept, also behind a link', async () => {
+  const landing = await verified();
+  const elsewhere = landing.place.path('elsewhere');
+  renameSync(landing.origin, elsewhere);
+  symlinkSync(elsewhere, landing.origin);
+  const { catalog } = landing.store;
+  for (const origin_path of [elsewhere, landing.origin, landing.place.path('data/source/raw_data'), '/']) {
+    await catalog.patch(landing.id, { origin_path });
+    expect(await landing.fails('delete_source')).toMatchObject({ code: 'E_NAME_UNSAFE' });
+  }
+  expect(readdirSync(elsewhere)).toEqual(['a.txt', 'sub']);
+});
+
+test('killed after its rename, the next attempt removes what was set aside', async () => {
+  const landing = await verified();
+  renameSync(landing.origin, join(dirname(landing.origin), '.run_A.partial-deadbeef'));
+  await landing.run('delete_source', { attempt: 2 });
+  expect(readdirSync(dirname(landing.origin))).toEqual([]);
+});
+
+test('a worker that lost its job removes nothing', async () => {
+  const landing = await verified();
+  await expect(
+    landing.run('delete_source', {
+      lease: () => {
+        throw new Error('lost');
+      },
+    }),
+  ).rejects.toThrow('lost');
+  expect(existsSync(landing.origin)).toBe(true);
+});

@@ -1,0 +1,154 @@
+import { spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { expect, test } from 'vitest';
+import { fingerprint, type Landing, makeLanding } from './landing.ts';
+
+const files = { 'a.txt': 'alpha', 'sub/b.txt': 'beta'.repeat(5000), 'sub/link': { link: 'b.txt' } };
+
+/** Replaces the archived bundle by one that `tar` makes, as an older system would have. */
+async function foreignBundle(landing: Landing, ...args: string[]): Promise<void> {
+  const { archive_path } = await landing.dataset();
+  rmSync(`${archive_path}.manifest.ndjson`, { force: true });
+  rmSync(archive_path as string, { force: true });
+  const made = spawnSync('tar', ['-P', '-cf', archive_path as string, ...args], { encoding: 'utf8' });
+  expect(made.stderr).toBe('');
+  const md5 = spawnSync('md5sum', [archive_path as string], { encoding: 'utf8' }).stdout.slice(0, 32);
+  const size = statSync(archive_path as string).size;
+  const bundle = { name: 'run_A.tar', size, md5, digests: {}, verified_at: null };
+  await landing.store.catalog.patch(landing.id, { bundle });
+}
+
+const flip = (path: string, at: number): void => {
+  const bytes = readFileSync(path);
+  bytes[at] = (bytes[at] as number) ^ 1;
+  writeFileSync(path, bytes);
+};
+
+test('a flipped byte in the bundle is found; the old staged tree stays as it is, nothing is left over', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('validate_dataset');
+  const { archive_path, staged_path } = await landing.dataset();
+  const before = fingerprint(staged_path as string);
+  flip(archive_path as string, 6000);
+  const error = await landing.fails('stage_dataset', { task_id: 'task-0002' });
+  expect(error).toMatchObject({ code: 'E_BUNDLE_CORRUPT', class: 'operator' });
+  expect(fingerprint(staged_path as string)).toBe(before);
+  expect(readdirSync(dirname(staged_path as string))).toEqual(['run_A']);
+  expect(readdirSync(landing.place.path('data/bundle/raw_data/staging'))).toEqual(['run_A.RAW_DATA.tar']);
+});
+
+test('a bundle that is cut short, and one that is gone, are told apart', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  const { archive_path } = await landing.dataset();
+  truncateSync(archive_path as string, 1024);
+  expect(await landing.fails('stage_dataset')).toMatchObject({ code: 'E_BUNDLE_CORRUPT' });
+  rmSync(archive_path as string);
+  expect(await landing.fails('stage_dataset')).toMatchObject({ code: 'E_BUNDLE_MISSING' });
+});
+
+test('an archive that is not mounted is an outage, not a missing bundle', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  rmSync(landing.place.path('data/archive'), { recursive: true });
+  expect(await landing.fails('stage_dataset')).toMatchObject({
+    code: 'E_ARCHIVE_UNAVAILABLE',
+    class: 'retryable',
+  });
+});
+
+test('staging again replaces the tree and the bundle and says FETCHED again in another workflow only', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('stage_dataset');
+  const { staged_path } = await landing.dataset();
+  writeFileSync(join(staged_path as string, 'extra'), 'x');
+  await landing.run('stage_dataset', { attempt: 2 });
+  expect(fingerprint(staged_path as string)).toBe(fingerprint(landing.origin));
+  expect((await landing.states()).filter((state) => state === 'FETCHED')).toHaveLength(1);
+  await landing.run('stage_dataset', { workflow_id: 'workflow-2', task_id: 'task-0002' });
+  expect((await landing.states()).filter((state) => state === 'FETCHED')).toHaveLength(2);
+});
+
+test('what a dead attempt left is removed', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('stage_dataset');
+  const alias = dirname((await landing.dataset()).staged_path as string);
+  landing.place.dir(`${alias.slice(landing.place.folder.length + 1)}/.run_A.partial-deadbeef/sub`);
+  writeFileSync(landing.place.path('data/bundle/raw_data/staging/.run_A.RAW_DATA.tar.partial-deadbeef'), 'x');
+  await landing.run('stage_dataset', { attempt: 2 });
+  expect(readdirSync(alias)).toEqual(['run_A']);
+  expect(readdirSync(landing.place.path('data/bundle/raw_data/staging'))).toEqual(['run_A.RAW_DATA.tar']);
+});
+
+test('the bundle is only marked verified once it was read back', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  expect((await landing.dataset()).bundle?.verified_at).toBeNull();
+  await landing.run('stage_dataset');
+  const { verified_at } = (await landing.dataset()).bundle ?? {};
+  expect(Date.parse(verified_at ?? '')).toBeGreaterThan(Date.now() - 60_000);
+});
+
+test('the staged bundle is not kept when the configuration says so', async () => {
+  const landing = await makeLanding(files, { config: { stage: { keep_bundle: false } } });
+  await landing.upTo('setup_dataset_download');
+  expect(readdirSync(landing.place.path('data/bundle/raw_data/staging'))).toEqual([]);
+  const { metadata } = await landing.dataset();
+  expect(readdirSync(landing.place.path('data/downloads'))).toEqual([metadata.stage_alias]);
+});
+
+test('a legacy bundle with a top folder, and one without, land at the same path', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  for (const args of [
+    ['-C', dirname(landing.origin), 'run_A'],
+    ['-C', landing.origin, 'a.txt', 'sub'],
+  ]) {
+    await foreignBundle(landing, ...args);
+    await landing.run('stage_dataset', { task_id: `task-${args.length}` });
+    const { staged_path } = await landing.dataset();
+    expect(readdirSync(staged_path as string)).toEqual(['a.txt', 'sub']);
+    expect(readFileSync(join(staged_path as string, 'sub/b.txt'), 'utf8')).toBe(files['sub/b.txt']);
+  }
+  expect(await landing.run('validate_dataset')).toEqual([landing.id, []]);
+});
+
+test.each([
+  ['a path that climbs out', (landing: Landing) => ['-C', join(landing.origin, 'sub'), '../a.txt']],
+  ['an absolute path', (landing: Landing) => [join(landing.origin, 'a.txt')]],
+  ['a link that leads out', (landing: Landing) => ['-C', landing.place.dir('evil'), 'out']],
+])('an evil bundle with %s is refused, and nothing of it is published', async (_, args) => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  spawnSync('ln', ['-s', '/etc', join(landing.place.dir('evil'), 'out')]);
+  await foreignBundle(landing, ...args(landing));
+  expect(await landing.fails('stage_dataset')).toMatchObject({ code: 'E_BUNDLE_UNSAFE', class: 'fatal' });
+  const { staged_path } = await landing.dataset();
+  expect(staged_path).toBeNull();
+  expect(spawnSync('find', [landing.place.path('data/staged'), '-mindepth', '3']).stdout.toString()).toBe('');
+});
+
+test('too little space is refused before the tree is touched', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('validate_dataset');
+  const { bundle, staged_path } = await landing.dataset();
+  if (!bundle) throw new Error('no bundle');
+  await landing.store.catalog.patch(landing.id, { size: 2 ** 52, bundle });
+  expect(await landing.fails('stage_dataset')).toMatchObject({ code: 'E_NO_SPACE' });
+  expect(existsSync(staged_path as string)).toBe(true);
+  expect(readdirSync(dirname(staged_path as string))).toEqual(['run_A']);
+});
+
+test('a dataset that was never archived is refused', async () => {
+  const landing = await makeLanding(files);
+  expect(await landing.fails('stage_dataset')).toMatchObject({ code: 'E_NOT_ARCHIVED' });
+});

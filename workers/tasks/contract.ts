@@ -1,0 +1,94 @@
+/**
+ * What a task body is given and what it gives back. A task is one file in workers/tasks/ that exports `task`; its
+ * file name is its name. Nothing here knows of queues, workers or processes.
+ */
+import type { Config } from '../../config/index.ts';
+import type { Catalog } from '../catalog/contract.ts';
+import type { Logger } from '../log.ts';
+import type { Progress } from '../records/contract.ts';
+
+export interface TaskContext {
+  /** Positional argument of every task. */
+  readonly dataset_id: number;
+  readonly args: readonly unknown[];
+  /** Step kwargs, overlaid by start kwargs, overlaid by workflow_id, step, app_id. */
+  readonly kwargs: Readonly<Record<string, unknown>>;
+  readonly config: Config;
+  /** Every write through it first proves that this attempt still owns its job. */
+  readonly catalog: Catalog;
+  readonly run: {
+    readonly workflow_id: string;
+    readonly step: string;
+    readonly task_id: string;
+    readonly attempt: number;
+  };
+  readonly log: Logger;
+  /** Aborted when the task is paused, revoked, timed out or its worker goes away. */
+  readonly signal: AbortSignal;
+  readonly lease: {
+    /** Call right before each effect that others can see (rename, link, delete). @throws E_LEASE_LOST */
+    assert(): Promise<void>;
+  };
+  /** Starts a progress display; at most one write per second, the last value always. */
+  progress(name: string, options: { total: number | null; units: string }): ProgressMeter;
+  /** Writes progress as it is (await_stability has its own shape). */
+  report(progress: Progress | Record<string, unknown>): void;
+  /** Runs an external program: no shell, its lines go to the process logs. @throws E_SUBPROCESS, E_TOOL_MISSING */
+  tool(command: string, args: readonly string[], options?: ToolOptions): Promise<ToolResult>;
+  audit(action: string, details: Record<string, unknown>): Promise<void>;
+}
+
+export interface ToolOptions {
+  cwd?: string;
+  env?: Readonly<Record<string, string>>;
+  /** Keep stdout in the result (up to this many bytes); default 0. */
+  capture_bytes?: number;
+  /** Keep lines of either stream that match in the result: for programs whose exit code hides a failure. */
+  watch_for?: RegExp;
+}
+
+export interface ToolResult {
+  /** In the records; null when the log store was away from start to end. */
+  readonly process_id: number | null;
+  readonly stdout: string;
+  /** The first lines that matched `watch_for`. */
+  readonly seen: readonly string[];
+  /** Output that could neither be delivered nor kept; 0 unless the log store was away for long. */
+  readonly lost_lines: number;
+}
+
+export interface ProgressMeter {
+  /** `done` in the units of the meter. */
+  set(done: number): void;
+  add(count: number): void;
+  /** Writes the final value. */
+  end(): void;
+}
+
+/** Try again later without holding a slot; not a retry. */
+export interface Postponement {
+  readonly postpone: {
+    readonly until: Date;
+    readonly reason: string;
+    readonly progress?: Record<string, unknown>;
+  };
+}
+
+/** What a finished task hands on: the first element is the argument of the next step. */
+export type TaskReturn = readonly unknown[];
+
+export interface Task {
+  /** One line for `longshore tasks` and the docs. */
+  readonly description: string;
+  run(context: TaskContext): Promise<TaskReturn | Postponement>;
+}
+
+export function postpone(until: Date, reason: string, progress?: Record<string, unknown>): Postponement {
+  return { postpone: progress === undefined ? { until, reason } : { until, reason, progress } };
+}
+
+export const isPostponement = (value: TaskReturn | Postponement): value is Postponement =>
+  'postpone' in value;
+
+/** Types a task where it stands: `export const task = defineTask({ … })`. */
+export const defineTask = (task: Task): Task => task;

@@ -1,0 +1,60 @@
+/** Counts and sizes of a dataset, and whether all of it can be read; with digests when asked for. */
+import { inspectTree } from '../content/inspect.ts';
+import { liveDataset } from '../dataset/lifecycle.ts';
+import { memberDigestsOf } from '../dataset/digests.ts';
+import { LongshoreError } from '../errors.ts';
+import { defineTask } from './contract.ts';
+
+export const task = defineTask({
+  description: 'Counts files, folders and bytes; fails with the list of what cannot be read.',
+  run: async (ctx) => {
+    const dataset = await liveDataset(ctx.catalog, ctx.dataset_id);
+    const generation = `inspect ${ctx.run.task_id}.${ctx.run.attempt}`;
+    const digests = wantsDigests(ctx.kwargs, ctx.config.inspect.digests)
+      ? memberDigestsOf(ctx.config, ctx.catalog)
+      : undefined;
+    const meter = ctx.progress('inspect', { total: dataset.num_files, units: 'items' });
+    const found = await inspectTree({
+      root: dataset.origin_path,
+      genome_file_types: ctx.config.genome_file_types,
+      batch_size: ctx.config.inspect.file_metadata_batch_size,
+      signal: ctx.signal,
+      onProgress: ({ items }) => meter.set(items),
+      ...(digests === undefined
+        ? {}
+        : { digests, onFiles: (rows) => ctx.catalog.putFiles(dataset.id, rows, generation) }),
+    });
+    meter.end();
+    if (found.problems.length > 0) throw unreadable(dataset.origin_path, found);
+    if (digests !== undefined) await ctx.catalog.sweepFiles(dataset.id, generation);
+    await ctx.catalog.patch(dataset.id, {
+      du_size: found.du_size,
+      size: found.size,
+      num_files: found.num_files,
+      num_directories: found.num_directories,
+      metadata: { num_genome_files: found.num_genome_files },
+    });
+    return [dataset.id];
+  },
+});
+
+/** A workflow that archives next says false: the archive's single pass digests the same bytes anyway. */
+function wantsDigests(kwargs: Readonly<Record<string, unknown>>, configured: boolean): boolean {
+  const given = kwargs.digests ?? configured;
+  if (typeof given === 'boolean') return given;
+  throw new LongshoreError('E_USAGE', `digests is ${JSON.stringify(given)}; expected true or false`, {
+    hint: "Correct it in the step's kwargs or in the start of the workflow.",
+  });
+}
+
+function unreadable(
+  origin: string,
+  found: { problems: readonly (readonly [string, string])[]; num_problems: number },
+): LongshoreError {
+  const [path, reason] = found.problems[0] ?? ['.', 'unknown'];
+  return new LongshoreError(
+    'E_INSPECTION',
+    `${found.num_problems} entries of ${origin} cannot be archived, first "${path}": ${reason}`,
+    { fields: { origin_path: origin, total: found.num_problems, problems: found.problems } },
+  );
+}

@@ -1,0 +1,47 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { LongshoreError } from '../errors.ts';
+import type { Task } from './contract.ts';
+
+/** A task's file name is its name: a newcomer adds a file and nothing else. */
+const NAME = /^[a-z][a-z0-9_]*$/;
+const NOT_TASKS = new Set(['contract', 'registry']);
+
+/** This folder, and those of LONGSHORE_TASKS_PATH (`:` between them), searched in that order. */
+function taskFolders(): string[] {
+  const extra = (process.env.LONGSHORE_TASKS_PATH ?? '').split(delimiter).filter((folder) => folder !== '');
+  return [import.meta.dirname, ...extra];
+}
+
+export function listTasks(): string[] {
+  const names = taskFolders()
+    .filter((folder) => existsSync(folder))
+    .flatMap((folder) => readdirSync(folder))
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => file.slice(0, -'.ts'.length))
+    .filter((name) => NAME.test(name) && !NOT_TASKS.has(name));
+  return [...new Set(names)].toSorted();
+}
+
+/** @throws E_TASK_UNKNOWN naming the tasks there are, or saying what the file lacks */
+export async function loadTask(name: string): Promise<Task> {
+  const file = taskFolders()
+    .map((folder) => join(folder, `${name}.ts`))
+    .find((path) => existsSync(path));
+  if (!NAME.test(name) || NOT_TASKS.has(name) || file === undefined) {
+    const known = listTasks();
+    throw new LongshoreError(
+      'E_TASK_UNKNOWN',
+      `there is no task "${name}"; known tasks: ${known.join(', ')}`,
+      {
+        fields: { task: name, known },
+      },
+    );
+  }
+  const module = (await import(file)) as { task?: Partial<Task> };
+  if (typeof module.task?.run === 'function') return module.task as Task;
+  throw new LongshoreError('E_TASK_UNKNOWN', `${file} does not export a task`, {
+    fields: { task: name, file },
+    hint: 'Export it as `export const task = defineTask({ description, run })`; see workers/tasks/contract.ts.',
+  });
+}

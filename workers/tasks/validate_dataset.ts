@@ -1,0 +1,98 @@
+/** Compares the staged copy with the manifest and with what was counted, and declares it staged. */
+import { openArchive } from '../archive/index.ts';
+import { compareTree } from '../content/compare.ts';
+import { checkManifest } from '../content/manifest.ts';
+import { compareRows } from '../content/compare-rows.ts';
+import { liveDataset, reachState } from '../dataset/lifecycle.ts';
+import type { Dataset } from '../dataset/types.ts';
+import { LongshoreError } from '../errors.ts';
+import { defineTask, type TaskContext } from './contract.ts';
+
+type Problem = readonly [path: string, reason: string];
+
+/** File rows read from the catalog at once. */
+const PAGE = 10_000;
+
+export const task = defineTask({
+  description: 'Compares the staged copy with the manifest; any difference fails with path and reason.',
+  run: async (ctx) => {
+    const dataset = await liveDataset(ctx.catalog, ctx.dataset_id);
+    const staged_path = stagedPath(dataset);
+    const manifest = await manifestOf(ctx, dataset);
+    const meter = ctx.progress('validate', { total: dataset.num_files, units: 'files' });
+    const problems = await countProblems(ctx, dataset, manifest);
+    const found =
+      manifest === null
+        ? await compareRows({
+            root: staged_path,
+            page: (after) =>
+              ctx.catalog.files(dataset.id, { limit: PAGE, ...(after === null ? {} : { after }) }),
+            signal: ctx.signal,
+            onProgress: (files) => meter.set(files),
+          })
+        : await compareTree({
+            root: staged_path,
+            manifest,
+            level: ctx.config.validate.level,
+            times: 'prove',
+            signal: ctx.signal,
+            onProgress: ({ files }) => meter.set(files),
+          });
+    meter.end();
+    refuse(dataset, [...problems, ...found.problems], problems.length + found.num_problems);
+    await ctx.lease.assert();
+    await ctx.catalog.patch(dataset.id, { is_staged: true });
+    await reachState(ctx.catalog, dataset.id, 'STAGED', ctx.run.workflow_id);
+    return [dataset.id, []];
+  },
+});
+
+function stagedPath(dataset: Dataset): string {
+  if (dataset.staged_path !== null) return dataset.staged_path;
+  throw new LongshoreError('E_VALIDATION', `dataset ${dataset.id} (${dataset.name}) has no staged copy`, {
+    fields: { dataset_id: dataset.id, problems: [[dataset.name, 'file does not exist']] },
+    hint: `Stage it first: longshore stage ${dataset.id}.`,
+  });
+}
+
+/** null: an older bundle, made without a manifest; the catalog's file rows stand in for it. */
+async function manifestOf(ctx: TaskContext, dataset: Dataset): Promise<string | null> {
+  if (dataset.archive_path === null) return null;
+  const archive = openArchive(ctx.config);
+  await archive.ensureReachable(dataset.archive_path);
+  return (await archive.openBundle(dataset.archive_path)).manifestPath;
+}
+
+/** Manifest, file rows and inspection count the same files, or one of them is not of this dataset. */
+async function countProblems(
+  ctx: TaskContext,
+  dataset: Dataset,
+  manifest: string | null,
+): Promise<Problem[]> {
+  const inspected = dataset.num_files;
+  const rows = await ctx.catalog.countFiles(dataset.id);
+  const listed = manifest === null ? rows : checkManifest(manifest).counts.num_files;
+  const problems: Problem[] = [];
+  if (listed === 0 && inspected !== 0)
+    problems.push(['.', `the list of files is empty, the inspection counted ${inspected ?? 'nothing yet'}`]);
+  else if (inspected !== null && listed !== inspected)
+    problems.push(['.', `the manifest lists ${listed} files, the inspection counted ${inspected}`]);
+  if (rows !== listed) problems.push(['.', `the catalog lists ${rows} files, the manifest ${listed}`]);
+  return problems;
+}
+
+function refuse(dataset: Dataset, problems: readonly Problem[], total: number): void {
+  const [first] = problems;
+  if (first === undefined) return;
+  throw new LongshoreError(
+    'E_VALIDATION',
+    `the staged copy of ${dataset.name} differs in ${total} place(s), first ${first[0]}: ${first[1]}`,
+    {
+      fields: {
+        staged_path: dataset.staged_path,
+        total,
+        problems,
+      },
+    },
+  );
+}
