@@ -1,0 +1,79 @@
+import { writeFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { membersOf } from '../../workers/fleet/process-group.ts';
+import { makeFleet } from '../support/fleet.ts';
+import { until } from '../support/until.ts';
+
+test('a worker told to leave takes no new job and lets a short one end', async () => {
+  const fleet = await makeFleet();
+  const worker = await fleet.worker();
+  const go = fleet.place.path('go');
+  const id = await fleet.start({ one: { until_file: go }, two: {} });
+  await until(() => fleet.events('start')[0]);
+  worker.kill('SIGTERM');
+  await until(() => worker.log().includes('takes no more jobs'));
+  writeFileSync(go, '');
+  expect(await worker.exited).toEqual({ code: 0, signal: null });
+  const left = await fleet.engine.show(id);
+  expect(left.steps.map((step) => step.status)).toEqual(['SUCCESS', 'PENDING']);
+  await fleet.worker();
+  await fleet.reaches(id, 'SUCCESS');
+  expect(fleet.events('start').map((entry) => entry.step)).toEqual(['one', 'two']);
+});
+
+test('a long job is handed back within the time that pm2 grants: no process left, no loss, no retry counted', async () => {
+  const fleet = await makeFleet();
+  const worker = await fleet.worker();
+  const go = fleet.place.path('go');
+  const id = await fleet.start({ one: { deaf_until_file: go, grandchild: true } });
+  const { pid } = await until(() => fleet.events('grandchild')[0]);
+  const asked = Date.now();
+  worker.kill('SIGTERM');
+  expect((await worker.exited).code).toBe(0);
+  expect(Date.now() - asked).toBeLessThan(9_500);
+  expect(membersOf(pid)).toEqual([]);
+  await fleet.worker();
+  await until(() => fleet.events('start').length === 2, { ms: 3_000, what: 'the job to go on at once' });
+  writeFileSync(go, '');
+  const done = await fleet.reaches(id, 'SUCCESS');
+  const run = done.steps[0]?.last_task_run;
+  expect(run).toMatchObject({ losses: 0, retries: 0 });
+  const [first] = await fleet.store.records.attempts(run?._id ?? '');
+  expect(first).toMatchObject({ outcome: 'postponed', reason: expect.stringContaining('shut down') });
+});
+
+test('a worker grows to its maximum while its long jobs run, shrinks when idle, and logs both with the reason', async () => {
+  const fleet = await makeFleet({ autoscale: { min: 1, max: 3, idle_seconds: 0.5 } });
+  const worker = await fleet.worker();
+  const go = fleet.place.path('go');
+  const ids = [];
+  for (const name of ['a', 'b', 'c', 'd']) ids.push(await fleet.start({ [name]: { until_file: go } }));
+  await until(() => fleet.events('start').length === 3, { what: 'three at a time' });
+  const { jobs } = await fleet.engine.fleet();
+  expect(jobs).toMatchObject({ active: 3, prioritized: 1 });
+  writeFileSync(go, '');
+  for (const id of ids) await fleet.reaches(id, 'SUCCESS');
+  await until(() => /"from":3,"to":1/.test(worker.log()), { what: 'the worker to shrink' });
+  expect(worker.log()).toMatch(/"from":1,"to":3,"reason":"[^"]*wait[^"]*"/);
+});
+
+test('two workers share the work, and each is listed', async () => {
+  const fleet = await makeFleet({ autoscale: { min: 1, max: 1 } });
+  await fleet.worker();
+  await fleet.worker();
+  const go = fleet.place.path('go');
+  const ids = [await fleet.start({ a: { until_file: go } }), await fleet.start({ b: { until_file: go } })];
+  await until(() => fleet.events('start').length === 2, { what: 'both at work' });
+  const { workers } = await fleet.engine.fleet();
+  expect(new Set(workers.map((worker) => worker.name)).size).toBe(2);
+  writeFileSync(go, '');
+  for (const id of ids) await fleet.reaches(id, 'SUCCESS');
+  const runs = await Promise.all(ids.map((id) => fleet.engine.show(id)));
+  expect(new Set(runs.map((workflow) => workflow.steps[0]?.last_task_run?.worker)).size).toBe(2);
+});
+
+test('a worker that pm2 waits for says when it is ready', async () => {
+  const fleet = await makeFleet();
+  const worker = await fleet.worker();
+  expect(worker.messages).toContain('ready');
+});

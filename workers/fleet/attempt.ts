@@ -1,0 +1,119 @@
+import { join } from 'node:path';
+import type { Job } from 'bullmq';
+import type { Config } from '../../config/index.ts';
+import { LongshoreError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { JobData } from '../queue/flows.ts';
+import { holdLock, type JobLock } from '../queue/job-lock.ts';
+import type { QueueSide } from '../queue/side.ts';
+import type { AttemptKey, ClaimVerdict, Finish } from '../records/contract.ts';
+import type { Store } from '../store.ts';
+import { startChild, type TaskChild } from './child.ts';
+import { crashPoint } from './crash-points.ts';
+import { finishOf } from './outcome.ts';
+import { endOrphan } from './process-group.ts';
+
+export interface WorkerParts {
+  readonly config: Config;
+  readonly store: Store;
+  readonly side: QueueSide;
+  readonly log: Logger;
+  /** Shown with every run and attempt. */
+  readonly name: string;
+  readonly host: string;
+}
+
+/** An attempt that runs in this worker. */
+export interface RunningTask {
+  readonly key: AttemptKey;
+  readonly lock: JobLock;
+  readonly child: TaskChild;
+}
+
+/** Where a worker keeps the attempts that it runs. */
+export interface Room {
+  readonly running: Map<string, RunningTask>;
+  /** The attempt is in `running` now, and can be stopped. */
+  readonly onRunning: () => void;
+}
+
+type Granted = Extract<ClaimVerdict, { verdict: 'run' }>;
+
+/** The longest delay of a timer in Node; longer ones would fire at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/**
+ * Runs one granted attempt in a process of its own, and says what the records are to be told; null when whoever
+ * stopped it has changed them already.
+ */
+export async function runAttempt(
+  parts: WorkerParts,
+  granted: Granted,
+  job: Job<JobData>,
+  token: string,
+  { running, onRunning }: Room,
+): Promise<Finish | null> {
+  const { config, store, log } = parts;
+  const { key, run, workflow, orphan } = granted;
+  if (orphan !== null) {
+    const ended = await endOrphan(orphan);
+    if (ended.length > 0) log.warn({ task_id: key.task_id, pids: ended }, 'ended what a lost worker left');
+  }
+  const lock = lockOf(parts, job, token);
+  const child: TaskChild = startChild(
+    { task_id: key.task_id, cache: join(config.state_dir, 'cache', 'node') },
+    {
+      lease: () => proveLease(parts, key, lock),
+      overtaken: () => void child.stop(lost('the records give this step to somebody else'), 0),
+    },
+  );
+  const timer = setTimeout(
+    () => void child.stop(timeout(config), config.task.kill_grace_seconds),
+    Math.min(config.task.time_limit_seconds * 1000, LONGEST_TIMER_MS),
+  );
+  running.set(key.task_id, { key, lock, child });
+  onRunning();
+  try {
+    const process = { pid: child.pid, pgid: child.pid, hostname: parts.host };
+    if (child.pid === 0 || (await store.records.running(key, process))) {
+      child.start({ key, run, dataset_id: workflow.dataset_id ?? Number(run.args[0]) });
+      crashPoint('after-start');
+    } else {
+      await child.stop(lost('the step was stopped before it began'), 0);
+    }
+    return finishOf(await child.ended, run, config.workflow.retry, new Date());
+  } finally {
+    clearTimeout(timer);
+    // A store that failed above must not leave the child behind.
+    await child.stop(lost('the worker could not record this attempt'), 0);
+    running.delete(key.task_id);
+  }
+}
+
+const lost = (reason: string): LongshoreError => new LongshoreError('E_LEASE_LOST', reason);
+
+const timeout = (config: Config): LongshoreError =>
+  new LongshoreError(
+    'E_TIMEOUT',
+    `the task ran longer than ${config.task.time_limit_seconds} s (config.task.time_limit_seconds)`,
+  );
+
+/**
+ * Both must hold: the queue still keeps this worker's lock on the job (else another worker may have it already), and
+ * the records still name this attempt (else a person stopped it, or somebody claimed the step).
+ */
+async function proveLease(
+  { side, store }: WorkerParts,
+  key: AttemptKey,
+  lock: JobLock,
+): Promise<string | null> {
+  if ((await holdLock(side.redis, lock)) === 'lost') return 'the lock on its job was lost';
+  return (await store.records.isCurrent(key)) ? null : 'the step was stopped, or another attempt was begun';
+}
+
+const lockOf = ({ side, config }: WorkerParts, job: Job<JobData>, token: string): JobLock => ({
+  queue: side.queues.get(job.queueName),
+  job_id: job.id ?? '',
+  token,
+  lock_ms: config.queue.lock_seconds * 1000,
+});

@@ -1,0 +1,112 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type LongshoreError, reportOf } from '../errors.ts';
+import type { Assignment, FromTask, TaskReport, ToTask } from './messages.ts';
+import { reapGroup, signalGroup, TASK_ID_VARIABLE } from './process-group.ts';
+
+export type ChildEnding =
+  | TaskReport
+  /** We ended it: paused, revoked, timed out, lease lost, shutdown. */
+  | { kind: 'stopped'; error: LongshoreError }
+  /** It ended without a word: out of memory, a signal, a crash of the runtime. */
+  | { kind: 'lost'; reason: string };
+
+export interface TaskChild {
+  readonly pid: number;
+  /** After this the process group is gone. Never rejects. */
+  readonly ended: Promise<ChildEnding>;
+  /** Gives it its work. Until then it only loads. */
+  start(assignment: Assignment): void;
+  /** SIGTERM to the group, SIGKILL after the grace time. Repeated calls change nothing; all wait for the end. */
+  stop(error: LongshoreError, grace_seconds: number): Promise<void>;
+}
+
+interface Questions {
+  /** Proves the lease; answers why not, or null. */
+  lease: () => Promise<string | null>;
+  overtaken: () => void;
+}
+
+const PROGRAM = join(import.meta.dirname, 'task-process.ts');
+
+export interface ChildOptions {
+  task_id: string;
+  /** Where Node keeps compiled and type-stripped code between processes. */
+  cache: string;
+}
+
+export function startChild({ task_id, cache }: ChildOptions, questions: Questions): TaskChild {
+  const child = spawn(process.execPath, [PROGRAM], {
+    detached: true, // Leader of its own process group.
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    env: { ...process.env, [TASK_ID_VARIABLE]: task_id, NODE_COMPILE_CACHE: cache },
+  });
+  let report: TaskReport | null = null;
+  let stopping: LongshoreError | null = null;
+  let over = false;
+  child.on('message', (message: FromTask) => {
+    if (message.kind === 'lease') void answerLease(child, message.question, questions);
+    else if (message.kind === 'overtaken') questions.overtaken();
+    else report = message;
+  });
+  const ended = exitOf(child).then(async (reason): Promise<ChildEnding> => {
+    if (child.pid !== undefined) await reapGroup(child.pid);
+    over = true; // From here on its number may belong to somebody else.
+    // Finished work counts, even when the order to stop crossed it; the records decide whether they take it.
+    if (report !== null && (report.kind !== 'failed' || stopping === null)) return report;
+    return stopping === null ? { kind: 'lost', reason } : { kind: 'stopped', error: stopping };
+  });
+  return {
+    pid: child.pid ?? 0,
+    ended,
+    start: (assignment) => tell(child, { kind: 'start', assignment }),
+    stop: async (error, grace_seconds) => {
+      if (stopping === null && !over) {
+        stopping = error;
+        tell(child, { kind: 'stop', error: reportOf(error) });
+        if (child.pid !== undefined) await endGroup(child.pid, ended, grace_seconds);
+      }
+      await ended;
+    },
+  };
+}
+
+async function endGroup(pgid: number, ended: Promise<unknown>, grace_seconds: number): Promise<void> {
+  signalGroup(pgid, 'SIGTERM');
+  const waiting = new AbortController();
+  const grace = sleep(grace_seconds * 1000, undefined, { signal: waiting.signal }).catch(() => undefined);
+  await Promise.race([ended, grace]);
+  waiting.abort();
+  signalGroup(pgid, 'SIGKILL');
+}
+
+async function answerLease(child: ChildProcess, question: number, questions: Questions): Promise<void> {
+  const reason = await questions
+    .lease()
+    .catch((error: unknown) => `it could not be proven (${String(error)})`);
+  tell(child, { kind: 'lease', question, held: reason === null, reason: reason ?? '' });
+}
+
+function tell(child: ChildProcess, message: ToTask): void {
+  // A channel that is closed belongs to a process that is ending; its exit says all there is to say.
+  if (child.connected) child.send(message, () => undefined);
+}
+
+/** Resolves when the process has ended and its last message has arrived; says how it ended. */
+function exitOf(child: ChildProcess): Promise<string> {
+  return new Promise((resolve) => {
+    child.once('error', (error) => resolve(`its process could not be started: ${error.message}`));
+    child.once('exit', () => {
+      // Its grandchildren may hold its pipes; they go with the group, or 'close' would never come.
+      if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL');
+    });
+    child.once('close', (code, signal) =>
+      resolve(
+        signal === null
+          ? `its process ended with exit code ${code} and no report`
+          : `its process was killed by ${signal}`,
+      ),
+    );
+  });
+}

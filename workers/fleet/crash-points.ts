@@ -1,0 +1,23 @@
+/**
+ * A drill facility: LONGSHORE_CRASH_AT=<point> kills the process without warning when it comes to that point, as a
+ * power cut or the kernel's out-of-memory killer would. Off unless the variable is set. The suite walks through all
+ * points and proves that no step is lost or doubled; an installation may do the same with its own workflows.
+ */
+export const CRASH_POINTS = [
+  /** The records know that this worker runs the step; its process does not exist yet. */
+  'after-claim',
+  /** The process of the task works. */
+  'after-start',
+  /** The task has done its work and reported; nothing of that is recorded. */
+  'before-finish',
+  /** The outcome is recorded; the queue does not know. */
+  'after-finish',
+  /** Workflows that follow have been started; the queue does not know. */
+  'before-complete',
+] as const;
+
+export type CrashPoint = (typeof CRASH_POINTS)[number];
+
+export function crashPoint(point: CrashPoint): void {
+  if (process.env.LONGSHORE_CRASH_AT === point) process.kill(process.pid, 'SIGKILL');
+}

@@ -1,0 +1,27 @@
+import type { ErrorReport } from '../errors.ts';
+import type { AttemptKey, TaskRun } from '../records/contract.ts';
+
+/** What a worker and the process of one of its tasks say to each other. */
+export interface Assignment {
+  readonly key: AttemptKey;
+  readonly run: TaskRun;
+  readonly dataset_id: number;
+}
+
+export type ToTask =
+  | { kind: 'start'; assignment: Assignment }
+  | { kind: 'lease'; question: number; held: boolean; reason: string }
+  | { kind: 'stop'; error: ErrorReport };
+
+export type FromTask =
+  /** May I publish? */
+  | { kind: 'lease'; question: number }
+  /** A write was refused: another attempt or a person has taken this step over. */
+  | { kind: 'overtaken' }
+  | TaskReport;
+
+/** How the body ended; the last message of a task. */
+export type TaskReport =
+  | { kind: 'result'; result: unknown[] }
+  | { kind: 'postponed'; until: string; reason: string; progress: Record<string, unknown> | null }
+  | { kind: 'failed'; error: ErrorReport };

@@ -1,0 +1,235 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DelayedError, type Job, UnrecoverableError, WaitingError } from 'bullmq';
+import { LongshoreError } from '../errors.ts';
+import type { CancelOrder } from '../queue/control.ts';
+import type { JobData } from '../queue/flows.ts';
+import { holdLock } from '../queue/job-lock.ts';
+import type { Logger } from '../log.ts';
+import type { AttemptKey, ClaimVerdict, Finish } from '../records/contract.ts';
+import { enqueue, settle } from '../workflows/reconcile.ts';
+import { enqueueFollowers, followersOf } from '../workflows/followers.ts';
+import { type Room, type RunningTask, runAttempt, type WorkerParts } from './attempt.ts';
+import { crashPoint } from './crash-points.ts';
+import { lossDelayMs } from './outcome.ts';
+
+/** A job that cannot be taken now (records away, or the queue ahead of them) is looked at again after this. */
+const LOOK_AGAIN_MS = 1_000;
+const FINISH_TRIES = 30;
+
+/** What a worker does with the jobs it is given. */
+export interface Processor {
+  /** For BullMQ. Resolves when the step has succeeded; everything else is told by the errors it knows. */
+  process(job: Job<JobData>, token: string): Promise<unknown>;
+  /** From now on a job that still arrives (BullMQ's blocking read may bring one after a pause) is given back. */
+  refuse(): void;
+  /** After a job has gone to the failed set. */
+  ended(job: Job<JobData>): Promise<void>;
+  /** False when the attempt is not run here; else resolves when its process group is gone. */
+  cancel(order: CancelOrder): Promise<boolean>;
+  /** Their locks could not be renewed: taken again if nobody else did, else their tasks are stopped. */
+  lockLost(job_ids: readonly string[]): Promise<void>;
+  /** Stops all; resolves when no process is left. */
+  stopAll(error: LongshoreError, grace_seconds: number): Promise<void>;
+  readonly running: ReadonlyMap<string, RunningTask>;
+}
+
+export function createProcessor(parts: WorkerParts): Processor {
+  const running = new Map<string, RunningTask>();
+  const beginning = new Set<Promise<void>>();
+  let refusing = false;
+  return {
+    running,
+    refuse: () => {
+      refusing = true;
+    },
+    process: async (job, token) => {
+      if (refusing) return giveBack(parts, job, token);
+      const begun = Promise.withResolvers<void>();
+      beginning.add(begun.promise);
+      const onRunning = (): void => {
+        begun.resolve();
+        beginning.delete(begun.promise);
+      };
+      try {
+        return await take(parts, job, token, { running, onRunning });
+      } finally {
+        onRunning();
+      }
+    },
+    ended: async (job) => {
+      const { workflow_id } = job.data;
+      const known = await parts.store.records.workflowWithRuns(workflow_id);
+      if (known === null) await parts.side.chains.removeUnrecorded(job);
+      else await settle(workflow_id, known, parts.store.records, parts.side.chains);
+    },
+    cancel: async ({ task_id, number, worker, reason }) => {
+      if (worker !== parts.name) return false;
+      // Between its claim and its process an attempt is in neither place; it will be in `running` or over soon.
+      await Promise.all(beginning);
+      const task = running.get(task_id);
+      if (task === undefined || task.key.number !== number) return true;
+      await task.child.stop(
+        new LongshoreError('E_REVOKED', `the task was ${reason}`),
+        parts.config.task.kill_grace_seconds,
+      );
+      return true;
+    },
+    lockLost: async (job_ids) => {
+      for (const { lock, child } of running.values()) {
+        if (!job_ids.includes(lock.job_id)) continue;
+        const held = await holdLock(parts.side.redis, lock);
+        parts.log.warn({ job_id: lock.job_id, held }, 'the lock on a job had run out');
+        if (held === 'lost')
+          void child.stop(new LongshoreError('E_LEASE_LOST', 'the lock on its job was lost'), 0);
+      }
+    },
+    stopAll: async (reason, grace_seconds) => {
+      await Promise.all([...running.values()].map(({ child }) => child.stop(reason, grace_seconds)));
+    },
+  };
+}
+
+async function take(parts: WorkerParts, job: Job<JobData>, token: string, room: Room): Promise<unknown> {
+  const { store, side, log } = parts;
+  const verdict = await claim(parts, job);
+  switch (verdict?.verdict) {
+    case 'run': {
+      crashPoint('after-claim');
+      const about = aboutAttempt(verdict);
+      log.info(about, 'step begins');
+      const finish = withFollowers(parts, verdict, await runAttempt(parts, verdict, job, token, room));
+      crashPoint('before-finish');
+      tell(log, about, finish);
+      return conclude(parts, { job, token, key: verdict.key, losses: verdict.run.losses }, finish);
+    }
+    case 'done':
+      return handOn(parts, job.data, verdict.result);
+    case 'stopped':
+      throw new UnrecoverableError(`the step is ${verdict.status}`);
+    case 'poisoned':
+      log.error({ ...job.data, losses: verdict.losses }, 'a job that loses its process was set aside');
+      throw new UnrecoverableError(`lost its process ${verdict.losses} times`);
+    case 'missing':
+      log.error({ ...job.data, code: 'E_WORKFLOW_NOT_FOUND' }, 'a job of a workflow that is not recorded');
+      throw new UnrecoverableError('E_WORKFLOW_NOT_FOUND: its workflow is not recorded');
+    case 'early':
+      await enqueue(job.data.workflow_id, store.records, side.chains);
+      return delay(parts, job, token, Date.now() + LOOK_AGAIN_MS);
+    case undefined:
+      return delay(parts, job, token, Date.now() + LOOK_AGAIN_MS);
+  }
+}
+
+type Granted = Extract<ClaimVerdict, { verdict: 'run' }>;
+
+const aboutAttempt = ({ key, run, workflow }: Granted) => ({
+  workflow_id: workflow.id,
+  workflow: workflow.name,
+  dataset_id: workflow.dataset_id,
+  step: run.step,
+  task: run.name,
+  ...key,
+});
+
+function withFollowers({ config, log }: WorkerParts, granted: Granted, finish: Finish | null): Finish | null {
+  if (finish?.outcome !== 'success') return finish;
+  const last = granted.workflow.steps.at(-1)?.name === granted.run.step;
+  return last ? { ...finish, then: followersOf(config, granted.workflow, log) } : finish;
+}
+
+/** One line about each end of an attempt, for people who read the log. */
+function tell(log: Logger, about: ReturnType<typeof aboutAttempt>, finish: Finish | null): void {
+  if (finish === null) log.info(about, 'step stopped by a person');
+  else if (finish.outcome === 'success') log.info(about, 'step succeeded');
+  else if (finish.outcome === 'postponed') log.info({ ...about, reason: finish.reason }, 'step postponed');
+  else if (finish.outcome === 'lost') log.warn({ ...about, reason: finish.reason }, 'step lost its process');
+  else {
+    const { code, message, hint } = finish.error;
+    const level = finish.outcome === 'retry' ? 'warn' : 'error';
+    const again = finish.outcome === 'retry' ? { next_attempt_at: finish.next_attempt_at } : {};
+    log[level]({ ...about, code, reason: message, hint, ...again }, `step failed (${finish.outcome})`);
+  }
+}
+
+/** Null when the records are away: the job is looked at again, and no attempt is spent. */
+async function claim({ store, config, name, host, log }: WorkerParts, job: Job<JobData>) {
+  try {
+    const { max_losses } = config.workflow;
+    return await store.records.claim({ ...job.data, worker: name, host }, { max_losses });
+  } catch (error) {
+    log.error({ err: error, ...job.data }, 'the records did not answer; the job is looked at again');
+    return null;
+  }
+}
+
+interface Held {
+  job: Job<JobData>;
+  token: string;
+  key: AttemptKey;
+  losses: number;
+}
+
+/** Records first, queue second: a crash in between repeats only the second, because a claim then answers `done`. */
+async function conclude(parts: WorkerParts, held: Held, finish: Finish | null): Promise<unknown> {
+  const { job, token } = held;
+  if (finish === null) throw new UnrecoverableError('stopped');
+  if (!(await record(parts, held.key, finish))) throw new UnrecoverableError('overtaken');
+  crashPoint('after-finish');
+  switch (finish.outcome) {
+    case 'success':
+      return handOn(parts, job.data, finish.result);
+    case 'failure':
+      throw new UnrecoverableError(`${finish.error.code}: ${finish.error.message}`);
+    case 'retry':
+    case 'postponed':
+      return delay(parts, job, token, Date.parse(finish.next_attempt_at));
+    case 'lost':
+      return delay(parts, job, token, Date.now() + lossDelayMs(held.losses));
+  }
+}
+
+/** The work is done: a store that is away for a moment must not cost it. The lock is renewed meanwhile. */
+async function record({ store, log }: WorkerParts, key: AttemptKey, finish: Finish): Promise<boolean> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await store.records.finish(key, finish);
+    } catch (error) {
+      if (tries === FINISH_TRIES) throw error;
+      log.error({ err: error, task_id: key.task_id }, 'an outcome could not be recorded yet');
+      await sleep(LOOK_AGAIN_MS);
+    }
+  }
+}
+
+/** The value that BullMQ keeps is of no use to us; the next step reads the records. */
+async function handOn(
+  { config, store, side }: WorkerParts,
+  { workflow_id, index }: JobData,
+  result: unknown[],
+): Promise<unknown> {
+  const workflow = await store.records.workflow(workflow_id);
+  if (workflow !== null && index === workflow.steps.length - 1) {
+    await enqueueFollowers(config, store.records, side.chains, workflow);
+  }
+  crashPoint('before-complete');
+  return result[0] ?? null;
+}
+
+/** To the front of its priority, for another worker; it was not begun. */
+async function giveBack(parts: WorkerParts, job: Job<JobData>, token: string): Promise<never> {
+  await job.moveToWait(token).catch((error: unknown) => {
+    parts.log.warn({ err: error, ...job.data }, 'a job could not be given back by this worker');
+  });
+  throw new WaitingError();
+}
+
+/** Later, and the slot is free until then. */
+async function delay(parts: WorkerParts, job: Job<JobData>, token: string, until: number): Promise<never> {
+  try {
+    await job.moveToDelayed(until, token);
+  } catch (error) {
+    // The lock or the whole job is gone: another worker has it, or the queue lost it and it will be put back.
+    parts.log.warn({ err: error, ...job.data }, 'a job could not be put back by this worker');
+  }
+  throw new DelayedError();
+}

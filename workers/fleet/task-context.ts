@@ -1,0 +1,96 @@
+import { hostname } from 'node:os';
+import type { Config } from '../../config/index.ts';
+import type { Logger } from '../log.ts';
+import type { Progress, Records, TaskRun } from '../records/contract.ts';
+import type { Store } from '../store.ts';
+import type { TaskContext } from '../tasks/contract.ts';
+import { type LogSink, runTool } from '../tools/run.ts';
+import { guardCatalog } from './guarded-catalog.ts';
+import type { Assignment } from './messages.ts';
+import { createMeter, createProgressWriter } from './progress.ts';
+
+interface Surroundings {
+  config: Config;
+  store: Store;
+  log: Logger;
+  signal: AbortSignal;
+  assertLease: () => Promise<void>;
+  /** The records refused a write of this attempt. */
+  overtaken: () => void;
+}
+
+/** What a task body is given, and how to bring its last progress to the records before it reports. */
+export function createTaskContext(
+  assignment: Assignment,
+  { config, store, log, signal, assertLease, overtaken }: Surroundings,
+): { context: TaskContext; flush: () => Promise<void> } {
+  const { key, run, dataset_id } = assignment;
+  const flushes: (() => Promise<void>)[] = [];
+  const write = async (value: Progress | Record<string, unknown>): Promise<void> => {
+    try {
+      if (!(await store.records.progress(key, value))) overtaken();
+    } catch (error) {
+      // Progress is a display: a task of many hours does not end because one of its lines could not be written.
+      log.warn({ err: error }, 'progress could not be recorded');
+    }
+  };
+  const newWriter = () => {
+    const writer = createProgressWriter(write);
+    flushes.push(() => writer.flush());
+    return writer;
+  };
+  const reports = newWriter();
+  const context: TaskContext = {
+    dataset_id,
+    args: run.args,
+    kwargs: run.kwargs,
+    config,
+    catalog: guardCatalog(store.catalog, assertLease),
+    run: { workflow_id: run.workflow_id, step: run.step, task_id: key.task_id, attempt: key.number },
+    log,
+    signal,
+    lease: { assert: assertLease },
+    progress: (name, options) => createMeter(name, options, newWriter()),
+    report: (progress) => reports.offer(() => progress),
+    tool: (command, args, options = {}) =>
+      runTool({
+        command,
+        args,
+        options,
+        signal,
+        sink: logSink(store.records, run),
+        onLoss: (lines, cause) => log.error({ command, lines, err: cause }, 'lines of a program were lost'),
+        kill_grace_seconds: config.task.kill_grace_seconds,
+      }),
+    audit: (action, details) =>
+      store.records.audit({
+        actor: `task:${run.name}`,
+        action,
+        subject: `dataset:${dataset_id}`,
+        details: { ...details, workflow_id: run.workflow_id },
+      }),
+  };
+  return {
+    context,
+    flush: async () => {
+      for (const flush of flushes) await flush();
+    },
+  };
+}
+
+/** Lines of a program that a task runs, under the task's run. */
+function logSink(records: Records, run: TaskRun): LogSink {
+  return {
+    open: ({ command, args, pid, start_time }) =>
+      records.registerProcess({
+        workflow_id: run.workflow_id,
+        step: run.step,
+        task_id: run._id,
+        pid,
+        hostname: hostname(),
+        start_time,
+        tags: { args: [command, ...args] },
+      }),
+    append: (process_id, lines) => records.appendLogs(process_id, lines),
+  };
+}

@@ -1,0 +1,90 @@
+/**
+ * The process of one attempt: a fresh one for each, in its own process group, so that it can be stopped with all it
+ * started, cannot hold up its worker, and runs the code that is on disk now. The worker speaks over the IPC channel.
+ */
+import { loadConfig } from '../../config/index.ts';
+import { errorFromReport, LongshoreError, reportOf } from '../errors.ts';
+import { createLogger, type Logger } from '../log.ts';
+import { openStore } from '../store.ts';
+import { isPostponement, type Postponement, type TaskReturn } from '../tasks/contract.ts';
+import { loadTask } from '../tasks/registry.ts';
+import { createLease } from './lease.ts';
+import type { Assignment, FromTask, TaskReport, ToTask } from './messages.ts';
+import { createTaskContext } from './task-context.ts';
+
+const stop = new AbortController();
+const lease = createLease(send, stop.signal);
+
+// The worker is gone: nobody renews the lease, so nothing of this group may go on, tools included.
+process.on('disconnect', () => process.kill(-process.pid, 'SIGKILL'));
+process.on('SIGTERM', () =>
+  abort(new LongshoreError('E_REVOKED', 'the process of this task was told to stop')),
+);
+process.on('message', (message: ToTask) => {
+  if (message.kind === 'lease') lease.answered(message);
+  else if (message.kind === 'stop') abort(errorFromReport(message.error));
+  else void perform(message.assignment);
+});
+
+function abort(reason: LongshoreError): void {
+  if (!stop.signal.aborted) stop.abort(reason);
+}
+
+function send(message: FromTask): void {
+  process.send?.(message);
+}
+
+async function perform(assignment: Assignment): Promise<void> {
+  const { run, key } = assignment;
+  const log = createLogger(run.name, {
+    dataset_id: assignment.dataset_id,
+    workflow_id: run.workflow_id,
+    task_id: key.task_id,
+    attempt: key.number,
+  });
+  const report = await attempt(assignment, log).catch(
+    (error: unknown): TaskReport => ({ kind: 'failed', error: reportOf(error) }),
+  );
+  // Whatever the body left open (a timer, a socket) must not keep a finished task alive.
+  process.send?.(report, () => process.exit(0));
+}
+
+async function attempt(assignment: Assignment, log: Logger): Promise<TaskReport> {
+  const { config } = await loadConfig();
+  const task = await loadTask(assignment.run.name);
+  const store = await openStore(config);
+  try {
+    const { context, flush } = createTaskContext(assignment, {
+      config,
+      store,
+      log,
+      signal: stop.signal,
+      assertLease: () => lease.assert(),
+      overtaken: () => {
+        abort(new LongshoreError('E_LEASE_LOST', 'another attempt or a person has taken this step over'));
+        send({ kind: 'overtaken' });
+      },
+    });
+    try {
+      return reportOfBody(await task.run(context), assignment);
+    } finally {
+      await flush();
+    }
+  } finally {
+    await store.close();
+  }
+}
+
+function reportOfBody(value: TaskReturn | Postponement, { run }: Assignment): TaskReport {
+  if (Array.isArray(value)) {
+    if (value.length > 0) return { kind: 'result', result: [...value] };
+  } else if (value !== undefined && value !== null && isPostponement(value)) {
+    const { until, reason, progress } = value.postpone;
+    return { kind: 'postponed', until: until.toISOString(), reason, progress: progress ?? null };
+  }
+  throw new LongshoreError(
+    'E_TASK_CRASHED',
+    `task "${run.name}" returned ${JSON.stringify(value)}; expected a list that begins with the argument of the next step`,
+    { class: 'fatal', hint: 'Correct its return value; see workers/tasks/contract.ts.' },
+  );
+}

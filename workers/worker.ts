@@ -1,0 +1,39 @@
+/** pm2 app `worker`: one worker of the fleet. As many as wanted, on as many machines as see the same storage. */
+import { configOrExit } from '../config/index.ts';
+import { isLongshoreError } from './errors.ts';
+import { startWorkerProcess, type WorkerProcess } from './fleet/worker-process.ts';
+import { createLogger } from './log.ts';
+
+/** Within pm2's kill_timeout of 10 s: better to leave by ourselves than to be killed in the middle of a write. */
+const LEAVE_WITHIN_MS = 9_500;
+
+const config = await configOrExit();
+const log = createLogger('worker');
+const worker = await startOrExit();
+if (process.send !== undefined) process.send('ready');
+
+async function startOrExit(): Promise<WorkerProcess> {
+  try {
+    return await startWorkerProcess(config, log);
+  } catch (error) {
+    if (!isLongshoreError(error)) throw error;
+    log.fatal({ code: error.code, hint: error.hint }, error.message);
+    process.exit(78); // EX_CONFIG: starting again changes nothing before a person does.
+  }
+}
+
+let leaving = false;
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.on(signal, () => {
+    if (leaving) process.exit(1); // Asked twice: at once. Its tasks notice and end themselves.
+    leaving = true;
+    setTimeout(() => process.exit(1), LEAVE_WITHIN_MS).unref();
+    worker.shutdown(signal).then(
+      () => process.exit(0),
+      (error: unknown) => {
+        log.error({ err: error }, 'the worker did not stop in good order');
+        process.exit(1);
+      },
+    );
+  });
+}
