@@ -1,0 +1,100 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type ConnectionOptions, Queue } from 'bullmq';
+import { expect, onTestFinished, test } from 'vitest';
+import { redisOptions } from '../../workers/queue/connection.ts';
+import { openStore } from '../../workers/store.ts';
+import { defaultQueue } from '../../workers/workflows/definition.ts';
+import { makePlace, type Place } from '../support/place.ts';
+import { runScript, startScript } from '../support/script.ts';
+import { until } from '../support/until.ts';
+
+async function openAll(place: Place) {
+  const store = await openStore(place.config);
+  const queue = new Queue(defaultQueue(place.config), {
+    connection: redisOptions(place.config, place.env.REDIS_URL ?? '') as ConnectionOptions,
+    prefix: place.config.queue.prefix,
+  });
+  onTestFinished(async () => {
+    await queue.obliterate({ force: true });
+    await queue.close();
+    await store.close();
+  });
+  return { store, queue };
+}
+
+test('killed with SIGKILL at any point of registration: every folder once, with one queued workflow', async () => {
+  const place = await makePlace({ registration: { batch_size: 3 } });
+  const raw = place.dir('data/source/raw_data');
+  const { store, queue } = await openAll(place);
+  const names = Array.from({ length: 120 }, (_, at) => `run-${at}`);
+  for (const name of names) mkdirSync(join(raw, name));
+  const count = async () => (await store.catalog.list({ limit: 1 })).count;
+
+  for (const stop of [1, 17, 18, 40, 41, 77, 119]) {
+    const watch = startScript('watch.ts', [], place.env);
+    await until(async () => (await count()) >= stop, { what: `${stop} datasets` });
+    watch.kill('SIGKILL');
+    await watch.ended;
+  }
+  const last = startScript('watch.ts', [], place.env);
+  const chain = place.config.workflow_registry.integrated?.steps.length ?? 0;
+  await until(async () => (await queue.getJobs()).length === names.length * chain, { what: 'every chain' });
+  last.kill('SIGTERM');
+  expect(await last.ended).toMatchObject({ code: 0 });
+
+  const { datasets } = await store.catalog.list({});
+  expect(datasets.map(({ origin_path }) => origin_path).sort()).toEqual(
+    names.map((name) => join(raw, name)).sort(),
+  );
+  const { total, results } = await store.records.listWorkflows({ limit: 1000 });
+  expect(total).toBe(names.length);
+  expect(new Set(results.map(({ workflow }) => workflow.dataset_id)).size).toBe(names.length);
+});
+
+test('a new folder is registered and its workflow queued within two seconds, and SIGTERM ends the watch cleanly', async () => {
+  const place = await makePlace({ registration: { poll_interval_seconds: 3600 } });
+  const raw = place.dir('data/source/raw_data');
+  place.dir('data/source/data_products');
+  const { store, queue } = await openAll(place);
+  const watch = startScript('watch.ts', [], place.env);
+  await until(() => watch.stdout().includes('"watching"'));
+  mkdirSync(join(raw, 'first'));
+  await until(async () => (await store.catalog.list({ name: 'first' })).count === 1);
+  // The first scan and the connection are behind us: from here on only the hint can be in time.
+  const started = performance.now();
+  mkdirSync(join(raw, 'second'));
+  await until(async () => (await queue.getJobs()).length === 12, { what: 'both chains in the queue' });
+  expect(performance.now() - started).toBeLessThan(2000);
+  watch.kill('SIGTERM');
+  expect(await watch.ended).toMatchObject({ code: 0, signal: null, stderr: '' });
+});
+
+test('--once scans every source once and reports it; a source that is missing makes it fail', async () => {
+  const place = await makePlace({ registration: { DATA_PRODUCT: { source_dir: '/nonexistent/products' } } });
+  mkdirSync(join(place.dir('data/source/raw_data'), 'a'));
+  await openAll(place);
+  const once = await runScript('watch.ts', ['--once', '--json'], place.env);
+  expect(JSON.parse(once.stdout)).toMatchObject({
+    queued: true,
+    sources: [
+      { type: 'RAW_DATA', result: { outcome: 'scanned', added: 1, left: 0 } },
+      { type: 'DATA_PRODUCT', path: '/nonexistent/products', result: { outcome: 'outage' } },
+    ],
+  });
+  expect(once.code).toBe(1);
+});
+
+test('the sources of an unconfigured installation are made, those of a site are not', async () => {
+  const place = await makePlace({ registration: { DATA_PRODUCT: { source_dir: '/nonexistent/products' } } });
+  await openAll(place);
+  await runScript('watch.ts', ['--once'], place.env);
+  mkdirSync(place.path('data/source/raw_data/b'));
+  expect((await runScript('watch.ts', ['--once'], place.env)).stdout).toContain('1 new');
+});
+
+test('wrong arguments end with exit code 2 and say what is wrong', async () => {
+  const place = await makePlace();
+  const wrong = await runScript('watch.ts', ['--often'], place.env);
+  expect(wrong).toMatchObject({ code: 2, stderr: expect.stringContaining("unknown option '--often'") });
+});

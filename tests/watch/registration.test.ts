@@ -1,0 +1,294 @@
+import { mkdirSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import type { Catalog } from '../../workers/catalog/contract.ts';
+import { LongshoreError } from '../../workers/errors.ts';
+import { createLogger } from '../../workers/log.ts';
+import { openStore } from '../../workers/store.ts';
+import { createRegistrar, datasetNameOf } from '../../workers/watch/registration.ts';
+import { createScanners, scanOnce } from '../../workers/watch/watch.ts';
+import { buildWorkflow } from '../../workers/workflows/definition.ts';
+import { makePlace } from '../support/place.ts';
+import { until } from '../support/until.ts';
+
+const { signal } = new AbortController();
+/** Counts of what is logged at each level, by message. */
+const log = createLogger('test', {}, { level: 'error' });
+
+async function setUp(overrides: Record<string, unknown> = {}) {
+  const place = await makePlace(overrides);
+  const raw = place.dir('data/source/raw_data');
+  const product = place.dir('data/source/data_products');
+  const store = await openStore(place.config);
+  onTestFinished(() => store.close());
+  const enqueued: string[] = [];
+  const calls: number[] = [];
+  let down = false;
+  const catalog: Catalog = {
+    ...store.catalog,
+    register: async (items, actor) => {
+      if (down) throw new LongshoreError('E_CATALOG_UNAVAILABLE', 'the catalog is away');
+      calls.push(items.length);
+      return store.catalog.register(items, actor);
+    },
+  };
+  const parts = {
+    config: place.config,
+    store: { ...store, catalog },
+    enqueue: async (id: string) => enqueued.push(id),
+    log,
+  };
+  return {
+    place,
+    raw,
+    product,
+    store,
+    enqueued,
+    calls,
+    parts,
+    make: (...names: string[]) => names.forEach((name) => mkdirSync(join(raw, name))),
+    /** As after a restart: nothing is kept but what is stored. */
+    scan: () => scanOnce(parts, signal),
+    datasets: async () => (await store.catalog.list({})).datasets.toSorted((a, b) => a.id - b.id),
+    setDown: (value: boolean) => {
+      down = value;
+    },
+  };
+}
+
+describe('registering what a scan finds', () => {
+  test('a folder becomes a dataset of the type of its source, with one workflow of the configured steps', async () => {
+    const { place, raw, product, store, enqueued, scan } = await setUp();
+    mkdirSync(join(raw, 'run_1'));
+    mkdirSync(join(product, 'atlas'));
+    await scan();
+    const { datasets } = await store.catalog.list({});
+    expect(
+      datasets.map(({ name, type, create_method }) => `${type} ${name} ${create_method}`).sort(),
+    ).toEqual(['DATA_PRODUCT atlas SCAN', 'RAW_DATA run_1 SCAN']);
+    for (const { id, origin_path, name, type } of datasets) {
+      expect(origin_path).toBe(realpathSync(join(type === 'RAW_DATA' ? raw : product, name)));
+      expect((await store.catalog.states(id)).map(({ state }) => state)).toEqual(['REGISTERED']);
+      const { results } = await store.records.listWorkflows({ dataset_id: id });
+      expect(results.map(({ workflow }) => [workflow.name, workflow.args, workflow.initiator])).toEqual([
+        ['integrated', [id], 'watch'],
+      ]);
+      const steps = results[0]?.workflow.steps.map(({ name, task }) => ({ name, task }));
+      expect(steps).toEqual(
+        place.config.workflow_registry.integrated?.steps.map(({ name, task }) => ({ name, task })),
+      );
+      expect(enqueued).toContain(results[0]?.workflow.id);
+    }
+  });
+
+  test('a second watch registers nothing again, also when it remembers nothing', async () => {
+    const { make, scan, store, raw, enqueued, datasets } = await setUp();
+    make('a', 'b');
+    await scan();
+    await scan();
+    await store.records.watch.apply(raw, { remove: ['a', 'b'] });
+    await scan();
+    expect(await datasets()).toHaveLength(2);
+    expect((await store.records.listWorkflows({})).total).toBe(2);
+    expect(enqueued).toHaveLength(2);
+  });
+
+  test('250 folders are three calls to the catalog', async () => {
+    const { make, scan, calls, datasets } = await setUp();
+    make(...Array.from({ length: 250 }, (_, at) => `folder-${at}`));
+    await scan();
+    expect(calls).toEqual([100, 100, 50]);
+    expect(await datasets()).toHaveLength(250);
+  });
+
+  test('rejected folders are never registered, not by a full scan either', async () => {
+    const { make, scan, datasets } = await setUp({
+      registration: { full_scan_every_n_scans: 2, RAW_DATA: { rejects: ['.snapshots', 'tmp_*'] } },
+    });
+    make('.snapshots', 'tmp_1', 'TMP_1', 'kept');
+    for (let round = 0; round < 4; round += 1) await scan();
+    expect((await datasets()).map(({ name }) => name).sort()).toEqual(['TMP_1', 'kept']);
+  });
+
+  test('several sources of one type are all watched', async () => {
+    const place = await makePlace();
+    const [one, two] = [place.dir('one'), place.dir('two')];
+    const { parts, datasets } = await setUp({ registration: { RAW_DATA: { source_dir: [one, two] } } });
+    mkdirSync(join(one, 'a'));
+    mkdirSync(join(two, 'b'));
+    await scanOnce(parts, signal);
+    expect((await datasets()).map(({ origin_path }) => origin_path)).toEqual([
+      join(one, 'a'),
+      join(two, 'b'),
+    ]);
+  });
+
+  test('the real path is recorded for a link, and odd names keep their path under a plain name', async () => {
+    const { place, raw, make, scan, datasets } = await setUp();
+    make('two words\nand a line', '-rf');
+    symlinkSync(place.dir('elsewhere/target'), join(raw, 'link'));
+    await scan();
+    const found = new Map((await datasets()).map(({ name, origin_path }) => [name, origin_path]));
+    expect(found).toEqual(
+      new Map([
+        ['two-words-and-a-line', join(raw, 'two words\nand a line')],
+        ['-rf', join(raw, '-rf')],
+        ['link', place.path('elsewhere/target')],
+      ]),
+    );
+  });
+
+  test('of two folders that come to one name the first is registered and the other is not', async () => {
+    const { make, scan, raw, datasets, parts } = await setUp();
+    make('run 1');
+    await scan();
+    make('run-1');
+    const [first] = await scanOnce(parts, signal);
+    // Done with: it is not tried again every few seconds.
+    expect(first?.result).toMatchObject({ added: 1, left: 0 });
+    expect((await datasets()).map(({ origin_path }) => origin_path)).toEqual([join(raw, 'run 1')]);
+  });
+
+  test('a name of 255 bytes is registered under a shortened one, the same each time', async () => {
+    const { make, scan, raw, datasets } = await setUp();
+    const names = ['x'.repeat(255), `${'x'.repeat(254)}y`, 'é'.repeat(127)];
+    make(...names);
+    await scan();
+    const all = await datasets();
+    expect(all.map(({ origin_path }) => origin_path).sort()).toEqual(
+      names.map((name) => join(raw, name)).sort(),
+    );
+    for (const { name } of all) expect(Buffer.byteLength(`${name}.RAW_DATA.tar`)).toBeLessThan(255);
+    expect(datasetNameOf(names[0] ?? '')).toBe(datasetNameOf('x'.repeat(255)));
+    expect(datasetNameOf('short')).toBe('short');
+    expect(datasetNameOf('试验')).toMatch(/^dataset-[0-9a-f]{12}$/);
+    expect(datasetNameOf('试验')).not.toBe(datasetNameOf('实验'));
+  });
+
+  test('a folder below minimum_dataset_size waits for a full scan that finds it grown', async () => {
+    const { make, scan, raw, datasets } = await setUp({
+      registration: { minimum_dataset_size: 1000, full_scan_every_n_scans: 2 },
+    });
+    make('small', 'large');
+    mkdirSync(join(raw, 'large/deep'));
+    writeFileSync(join(raw, 'large/deep/file'), Buffer.alloc(1000));
+    writeFileSync(join(raw, 'small/file'), Buffer.alloc(999));
+    await scan();
+    expect((await datasets()).map(({ name }) => name)).toEqual(['large']);
+    writeFileSync(join(raw, 'small/more'), Buffer.alloc(1));
+    await scan();
+    expect((await datasets()).map(({ name }) => name)).toEqual(['large', 'small']);
+  });
+});
+
+describe('recovering', () => {
+  test('a catalog that is away loses nothing: the folders are registered when it is back, without a restart', async () => {
+    const { make, parts, setDown, datasets } = await setUp();
+    make('a', 'b');
+    const scanner = createScanners(parts)[0]?.scanner;
+    setDown(true);
+    await expect(scanner?.scan(signal)).rejects.toThrow('the catalog is away');
+    await expect(scanner?.scan(signal)).rejects.toThrow('the catalog is away');
+    setDown(false);
+    expect(await scanner?.scan(signal)).toMatchObject({ added: 2, left: 0 });
+    expect(await datasets()).toHaveLength(2);
+  });
+
+  test('a dataset that was left without a workflow gets one, and only one', async () => {
+    const { place, make, store, scan, raw, enqueued } = await setUp({
+      registration: { full_scan_every_n_scans: 1 },
+    });
+    make('left');
+    await store.catalog.register(
+      [
+        {
+          dataset: { name: 'left', type: 'RAW_DATA', origin_path: join(raw, 'left'), create_method: 'SCAN' },
+        },
+      ],
+      'test',
+    );
+    expect((await store.records.listWorkflows({})).total).toBe(0);
+    await scan();
+    await scan();
+    const { total, results } = await store.records.listWorkflows({});
+    expect(total).toBe(1);
+    expect(enqueued).toEqual([results[0]?.workflow.id]);
+    expect(results[0]?.workflow.args).toEqual([1]);
+    expect(place.config.registration.full_scan_every_n_scans).toBe(1);
+  });
+
+  test('a landed dataset whose old workflows were purged is not landed again', async () => {
+    const { make, store, scan } = await setUp({ registration: { full_scan_every_n_scans: 1 } });
+    make('old');
+    await scan();
+    const { results } = await store.records.listWorkflows({});
+    await store.catalog.patch(1, { archive_path: '/archive/old.tar' });
+    await store.records.deleteWorkflow(results[0]?.workflow.id ?? '');
+    await scan();
+    expect((await store.records.listWorkflows({})).total).toBe(0);
+  });
+
+  test('a deleted dataset does not come back while its folder stays; a new folder of that name does', async () => {
+    const { place, make, raw, store, scan, datasets } = await setUp({
+      registration: { full_scan_every_n_scans: 1 },
+    });
+    make('gone');
+    await scan();
+    await store.catalog.patch(1, { is_deleted: true, name: 'gone-1' });
+    await scan();
+    await store.records.watch.apply(raw, { remove: ['gone'] });
+    await scan();
+    expect(await datasets()).toEqual([]);
+    renameSync(join(raw, 'gone'), place.path('old'));
+    // A file system stamps with the tick of its kernel, some milliseconds behind the clock.
+    const { updated_at } = await store.catalog.get(1);
+    await until(() => Date.now() > Date.parse(updated_at) + 50);
+    make('gone');
+    await scan();
+    expect((await datasets()).map(({ id, name }) => [id, name])).toEqual([[2, 'gone']]);
+    rmSync(place.path('old'), { recursive: true });
+  });
+
+  test('a queue that is away holds up no registration', async () => {
+    const { make, parts, datasets } = await setUp();
+    make('a', 'b');
+    const enqueue = () => Promise.reject(new LongshoreError('E_REDIS_UNAVAILABLE', 'no answer'));
+    await scanOnce({ ...parts, log: createLogger('quiet', {}, { level: 'silent' }), enqueue }, signal);
+    expect(await datasets()).toHaveLength(2);
+  });
+
+  test('an item that cannot be recorded does not touch the others of its batch', async () => {
+    const { parts, place, store } = await setUp();
+    const registrar = createRegistrar({ ...parts, catalog: store.catalog });
+    const item = (name: string) => ({
+      name,
+      type: 'RAW_DATA',
+      origin_path: place.path(name),
+      create_method: 'SCAN' as const,
+    });
+    const outcomes = await registrar.register([item('a'), item('/'), item('b')], {
+      workflow: 'integrated',
+      actor: 'test',
+    });
+    expect(outcomes.map(({ outcome }) => outcome)).toEqual(['created', 'failed', 'created']);
+    expect(outcomes[1]).toMatchObject({ error: { code: 'E_NAME_UNSAFE' } });
+  });
+
+  test('an unknown workflow is refused before anything is recorded', async () => {
+    const { parts, place, datasets, store } = await setUp();
+    const registrar = createRegistrar({ ...parts, catalog: store.catalog });
+    const item = {
+      name: 'a',
+      type: 'RAW_DATA',
+      origin_path: place.path('a'),
+      create_method: 'SCAN' as const,
+    };
+    await expect(registrar.register([item], { workflow: 'nope', actor: 'test' })).rejects.toMatchObject({
+      code: 'E_WORKFLOW_INVALID',
+    });
+    expect(await datasets()).toEqual([]);
+    expect(() => buildWorkflow(place.config, 'nope', { dataset_id: 1, initiator: 'test' })).toThrow(
+      'integrated',
+    );
+  });
+});

@@ -1,0 +1,162 @@
+import { lstat, readdir, realpath, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Config, registrationOf } from '../../config/index.ts';
+import type { Catalog, NewDataset } from '../catalog/contract.ts';
+import { coerceError, LongshoreError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import { datasetNameOf, type Registrar, type RegistrationOutcome } from './registration.ts';
+import { matcher } from './rejects.ts';
+import type { Handle, ScanEvent } from './scanner.ts';
+
+/** An origin that `delete_source` has set aside, on its way out. */
+const OURS = '.*.partial-*';
+
+/** Turns what a scanner sees in one source into registrations. */
+export function registerFolders(parts: {
+  config: Config;
+  type: string;
+  /** The watched folder. */
+  source: string;
+  catalog: Pick<Catalog, 'list'>;
+  registrar: Registrar;
+  log: Logger;
+}): Handle {
+  const { config, type, source, catalog, log } = parts;
+  const { batch_size, minimum_dataset_size, workflow } = config.registration;
+  const rejected = matcher([OURS, ...registrationOf(config, type).rejects]);
+  const tell = onChange(log);
+
+  /** Null: done with for now; the next full scan asks again. */
+  async function candidate(
+    name: string,
+    deleted: ReadonlyMap<string, string>,
+  ): Promise<NewDataset | null | 'again'> {
+    try {
+      if (name.includes('\uFFFD')) throw notText(source, name);
+      const origin_path = await realpath(join(source, name));
+      const deletedAt = deleted.get(origin_path);
+      if (deletedAt !== undefined && (await stat(origin_path)).birthtimeMs < Date.parse(deletedAt)) {
+        tell(name, 'info', 'the dataset of this folder was deleted; register it by hand to land it again');
+        return null;
+      }
+      if (minimum_dataset_size > 0 && !(await isLarge(origin_path))) {
+        tell(name, 'info', `smaller than ${minimum_dataset_size} bytes; looked at again with each full scan`);
+        return null;
+      }
+      return { name: datasetNameOf(name), type, origin_path, create_method: 'SCAN' };
+    } catch (error) {
+      const { code, message, hint } = coerceError(error);
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'again'; // Gone since it was listed.
+      tell(name, 'error', `${code}: ${message}. ${hint}`);
+      return code === 'E_NAME_UNSAFE' ? null : 'again';
+    }
+  }
+
+  /** What is registered has been large enough: its tree is not walked at each full scan for ever. */
+  async function isLarge(origin_path: string): Promise<boolean> {
+    const { count } = await catalog.list({ type, origin_path, limit: 1 });
+    return count > 0 || (await holdsAtLeast(origin_path, minimum_dataset_size));
+  }
+
+  /** False: not done with; it comes again with the next scan. What no repeat can heal waits for the next full scan. */
+  function settle(name: string, item: NewDataset, result: RegistrationOutcome): boolean {
+    if (result.outcome === 'failed') {
+      const { code, message, hint } = result.error;
+      tell(name, 'error', `${code}: ${message}. ${hint}`);
+      return result.error.class !== 'retryable';
+    }
+    const { dataset, outcome } = result;
+    if (outcome === 'taken') {
+      const text = `not registered: the name ${dataset.name} belongs to dataset ${dataset.id} from ${dataset.origin_path}. Rename this folder, or register it by hand with --prefix or --suffix`;
+      tell(name, 'warn', text);
+    } else if (outcome !== 'present') {
+      const fields = { dataset_id: dataset.id, dataset: dataset.name, type, origin_path: item.origin_path };
+      const told =
+        outcome === 'created' ? 'registered' : 'registered before without a workflow; it has one now';
+      log.info({ ...fields, workflow_id: result.workflow_id }, told);
+    }
+    return true;
+  }
+
+  async function handleBatch(
+    names: readonly string[],
+    deleted: ReadonlyMap<string, string>,
+    signal: AbortSignal,
+  ): Promise<string[]> {
+    const accepted = names.filter((name) => !rejected(name));
+    const items = await Promise.all(accepted.map((name) => candidate(name, deleted)));
+    const requests = accepted.flatMap((name, at) => {
+      const item = items[at];
+      return item === null || item === undefined || item === 'again' ? [] : [{ name, item }];
+    });
+    const outcomes = await parts.registrar.register(
+      requests.map(({ item }) => item),
+      { workflow, actor: 'watch', signal },
+    );
+    const left = new Set(accepted.filter((_, at) => items[at] === 'again'));
+    for (const [at, { name, item }] of requests.entries())
+      if (!settle(name, item, outcomes[at] as RegistrationOutcome)) left.add(name);
+    return names.filter((name) => !left.has(name));
+  }
+
+  return async function* handle({ event, names }: ScanEvent, signal): AsyncGenerator<readonly string[]> {
+    if (event === 'delete') {
+      log.info(
+        { source, folders: names.length, first: names.slice(0, 5) },
+        'folders are gone from the source',
+      );
+      yield names;
+      return;
+    }
+    const deleted = await deletedOrigins(catalog, type);
+    for (let at = 0; at < names.length; at += batch_size) {
+      signal.throwIfAborted();
+      yield await handleBatch(names.slice(at, at + batch_size), deleted, signal);
+    }
+  };
+}
+
+/** Origin of each deleted dataset, and when it was deleted: a folder that is still there may not come back by itself. */
+async function deletedOrigins(catalog: Pick<Catalog, 'list'>, type: string): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  for (let offset = 0, limit = 1000; ; offset += limit) {
+    const { datasets } = await catalog.list({ type, deleted: true, limit, offset });
+    for (const { origin_path, updated_at } of datasets)
+      if (!found.has(origin_path)) found.set(origin_path, updated_at);
+    if (datasets.length < limit) return found;
+  }
+}
+
+/** Stops walking as soon as the answer is known. Links count as themselves. */
+export async function holdsAtLeast(folder: string, bytes: number): Promise<boolean> {
+  let sum = 0;
+  const folders = [folder];
+  for (let at = folders.pop(); at !== undefined && sum < bytes; at = folders.pop()) {
+    for (const entry of await readdir(at, { withFileTypes: true })) {
+      const path = join(at, entry.name);
+      const status = await lstat(path);
+      if (status.isDirectory()) folders.push(path);
+      else sum += status.size;
+      if (sum >= bytes) return true;
+    }
+  }
+  return sum >= bytes;
+}
+
+function notText(source: string, name: string): LongshoreError {
+  return new LongshoreError(
+    'E_NAME_UNSAFE',
+    `the folder ${JSON.stringify(name)} in ${source} has a name that is not valid UTF-8`,
+    { fields: { source, name }, hint: 'Rename it; names inside of a dataset may be any bytes.' },
+  );
+}
+
+/** Logs what is told of a name when it differs from the last time: a scan repeats every few seconds for ever. */
+function onChange(log: Logger): (name: string, level: 'info' | 'warn' | 'error', text: string) => void {
+  const told = new Map<string, string>();
+  return (name, level, text) => {
+    if (told.get(name) === text) return;
+    told.set(name, text);
+    log[level]({ folder: name }, text);
+  };
+}

@@ -1,0 +1,87 @@
+import { mkdir } from 'node:fs/promises';
+import { type Config, registrationOf } from '../../config/index.ts';
+import { isBelow } from '../dataset/paths.ts';
+import type { Logger } from '../log.ts';
+import type { Store } from '../store.ts';
+import { registerFolders } from './folders.ts';
+import { scanMemory } from './memory.ts';
+import { observe } from './observer.ts';
+import { createRegistrar } from './registration.ts';
+import { createScanner, type Scanner, type ScanResult } from './scanner.ts';
+
+/** A watched folder and what its folders are registered as. */
+export interface Source {
+  readonly type: string;
+  readonly path: string;
+}
+
+export function sourcesOf(config: Config): Source[] {
+  return config.dataset_types.flatMap((type) => {
+    const { source_dir } = registrationOf(config, type);
+    return [source_dir].flat().map((path) => ({ type, path }));
+  });
+}
+
+/**
+ * Where nobody has configured anything, the sources are folders of Longshore's own and are made. Anywhere else a
+ * missing source is an unmounted file system, and a folder made in its place would hide that.
+ */
+export async function makeOwnSources(config: Config): Promise<void> {
+  for (const { path } of sourcesOf(config))
+    if (isBelow(config.state_dir, path)) await mkdir(path, { recursive: true });
+}
+
+export interface WatchParts {
+  config: Config;
+  store: Store;
+  enqueue: (workflow_id: string) => Promise<unknown>;
+  log: Logger;
+}
+
+export function createScanners({
+  config,
+  store,
+  enqueue,
+  log,
+}: WatchParts): (Source & { scanner: Scanner })[] {
+  const registrar = createRegistrar({ config, catalog: store.catalog, enqueue, log });
+  return sourcesOf(config).map((source) => ({
+    ...source,
+    scanner: createScanner({
+      path: source.path,
+      memory: scanMemory(store.records, source.path),
+      full_every: config.registration.full_scan_every_n_scans,
+      handle: registerFolders({
+        config,
+        type: source.type,
+        source: source.path,
+        catalog: store.catalog,
+        registrar,
+        log,
+      }),
+      log,
+    }),
+  }));
+}
+
+/** One scan of every source, one after the other. */
+export async function scanOnce(
+  parts: WatchParts,
+  signal: AbortSignal,
+): Promise<(Source & { result: ScanResult })[]> {
+  const results: (Source & { result: ScanResult })[] = [];
+  for (const { type, path, scanner } of createScanners(parts))
+    results.push({ type, path, result: await scanner.scan(signal) });
+  return results;
+}
+
+/** Watches every source until it is stopped. A source that hangs holds up none of the others. */
+export function watchSources(parts: WatchParts): { stop(): Promise<void> } {
+  const poll_ms = parts.config.registration.poll_interval_seconds * 1000;
+  const observers = createScanners(parts).map(({ scanner }) => observe({ scanner, poll_ms, log: parts.log }));
+  return {
+    stop: async () => {
+      await Promise.all(observers.map((observer) => observer.stop()));
+    },
+  };
+}
