@@ -1,0 +1,154 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { DatasetQuery } from '../../../workers/catalog/contract.ts';
+import { coerceError, LongshoreError } from '../../../workers/errors.ts';
+import type { StatusGroup, WorkflowStatus } from '../../../workers/records/contract.ts';
+import { listTasks, loadTask } from '../../../workers/tasks/registry.ts';
+import { toServed } from '../../../workers/workflows/status.ts';
+import { datasetColumns, workflowColumns } from '../dataset-view.ts';
+import { findDataset, namesOf } from '../find.ts';
+import { helpTail, jsonOption } from '../program.ts';
+import { printJson, withStore } from '../session.ts';
+import { printTable } from '../table.ts';
+
+const STATUSES = ['PENDING', 'STARTED', 'SUCCESS', 'FAILURE', 'REVOKED', 'DONE', 'ACTIVE', 'EXCEPTION'];
+
+export function addLists(program: Command): void {
+  addDatasets(program);
+  addWorkflows(program);
+  program
+    .command('tasks')
+    .description('the tasks that steps can name')
+    .addOption(jsonOption())
+    .action(async ({ json }: { json?: boolean }) => {
+      const tasks = await Promise.all(listTasks().map(describe));
+      if (json) return printJson(tasks);
+      printTable(process.stdout, tasks, [
+        { title: 'TASK', value: ({ name }) => name },
+        { title: 'WHAT IT DOES', value: ({ description }) => description, shrink: true },
+      ]);
+    });
+}
+
+/** A task file that cannot be loaded is a line of the list: its author is looking at it. */
+async function describe(name: string): Promise<{ name: string; description: string }> {
+  return loadTask(name).then(
+    ({ description }) => ({ name, description }),
+    (error: unknown) => ({ name, description: `cannot be loaded: ${coerceError(error).message}` }),
+  );
+}
+
+interface DatasetFilters {
+  type?: string;
+  state?: string;
+  name?: string;
+  staged?: boolean;
+  archived?: boolean;
+  deleted?: boolean;
+  limit: number;
+  json?: boolean;
+}
+
+function addDatasets(program: Command): void {
+  program
+    .command('datasets')
+    .description('datasets, the one that changed last first')
+    .option('--type <type>', 'only of this type')
+    .option('--name <text>', 'only with this in the name')
+    .option('--state <state>', 'only whose last state is this, as STAGED')
+    .option('--staged', 'only those with a staged copy')
+    .option('--archived', 'only those in the archive')
+    .option('--deleted', 'those that were deleted')
+    .addOption(limitOption(50))
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      helpTail([
+        'longshore datasets --type RAW_DATA --name run_17',
+        'longshore datasets --state ARCHIVED --json',
+      ]),
+    )
+    .action((filters: DatasetFilters) =>
+      withStore(async ({ config, store: { catalog } }) => {
+        const { type, name, staged, archived, deleted, limit } = filters;
+        if (type !== undefined && !config.dataset_types.includes(type))
+          throw new LongshoreError(
+            'E_USAGE',
+            `dataset type "${type}" is not configured; expected one of ${config.dataset_types.join(', ')}`,
+          );
+        const query = dropUndefined({ type, name, staged, archived, deleted });
+        const wanted = filters.state?.toUpperCase();
+        const rows = [];
+        // The state is not the catalog's to filter by: pages are read until enough have it.
+        let count = 0;
+        for (let offset = 0, more = true; more && rows.length < limit; offset += limit) {
+          const page = await catalog.list({ ...query, limit, offset });
+          count = page.count;
+          for (const dataset of page.datasets) {
+            const state = (await catalog.states(dataset.id))[0]?.state ?? '-';
+            if (wanted === undefined || state === wanted) rows.push({ ...dataset, state });
+          }
+          more = page.datasets.length === limit;
+        }
+        const shown = rows.slice(0, limit);
+        if (filters.json) return printJson({ count, datasets: shown });
+        printTable(process.stdout, shown, datasetColumns);
+        process.stdout.write(shown.length === 0 ? 'no datasets\n' : `${shown.length} of ${count}\n`);
+      }),
+    );
+}
+
+function dropUndefined(query: { [K in keyof DatasetQuery]: DatasetQuery[K] | undefined }): DatasetQuery {
+  return Object.fromEntries(Object.entries(query).filter(([, value]) => value !== undefined));
+}
+
+interface WorkflowFilters {
+  status?: WorkflowStatus | StatusGroup;
+  dataset?: string;
+  name?: string;
+  limit: number;
+  json?: boolean;
+}
+
+function addWorkflows(program: Command): void {
+  program
+    .command('workflows')
+    .description('workflows, newest first')
+    .addOption(new Option('--status <status>', 'only in this status').choices(STATUSES))
+    .option('--dataset <dataset>', 'only of this dataset (id or name)')
+    .option('--name <workflow>', 'only of this kind, as integrated')
+    .addOption(limitOption(20))
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      helpTail(['longshore workflows --status ACTIVE', 'longshore workflows --dataset run_17']),
+    )
+    .action((filters: WorkflowFilters) =>
+      withStore(async ({ config, store }) => {
+        const { status, name, limit } = filters;
+        const dataset_id =
+          filters.dataset === undefined ? undefined : (await findDataset(store, filters.dataset)).id;
+        const { total, results } = await store.records.listWorkflows({
+          app_id: config.app_id,
+          status,
+          name,
+          dataset_id,
+          limit,
+        });
+        const workflows = results.map((one) => toServed(one));
+        if (filters.json) return printJson({ total, workflows });
+        const names = await namesOf(
+          store,
+          workflows.map((one) => one.dataset_id),
+        );
+        printTable(process.stdout, workflows, workflowColumns(names));
+        process.stdout.write(workflows.length === 0 ? 'no workflows\n' : `${workflows.length} of ${total}\n`);
+      }),
+    );
+}
+
+function limitOption(usual: number): Option {
+  return new Option('--limit <n>', 'at most this many').default(usual).argParser((text) => {
+    if (/^[1-9][0-9]{0,6}$/.test(text)) return Number(text);
+    throw new InvalidArgumentError('Expected a whole number from 1.');
+  });
+}

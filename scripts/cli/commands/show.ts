@@ -1,0 +1,162 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { downloadLinksOf } from '../../../workers/dataset/paths.ts';
+import type { Dataset } from '../../../workers/dataset/types.ts';
+import type { Attempt } from '../../../workers/records/contract.ts';
+import { type ServedWorkflow, toServed } from '../../../workers/workflows/status.ts';
+import { datasetFacts, facts, showSteps, workflowColumns } from '../dataset-view.ts';
+import { find, namesOf } from '../find.ts';
+import { ago, oneLine } from '../format.ts';
+import { helpTail, jsonOption } from '../program.ts';
+import { isDone } from '../progress.ts';
+import { printJson, type Session, withStore } from '../session.ts';
+import { paint, printTable, takesColour } from '../table.ts';
+
+export function addShow(program: Command): void {
+  program
+    .command('show')
+    .argument('<id>', 'id or name of a dataset, or id of a workflow')
+    .description(
+      'all about a dataset (paths, bundle, states, workflows) or a workflow (steps, tries, errors)',
+    )
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      helpTail([
+        'longshore show 17',
+        'longshore show run_17',
+        'longshore show 3d9ed8a4-5438-4b6b-af14-f6193186c136',
+      ]),
+    )
+    .action((id: string, { json = false }: { json?: boolean }) =>
+      withStore(async (session) => {
+        const found = await find(session.store, id);
+        if (found.kind === 'dataset') await showDataset(session, found.dataset, json);
+        else await showWorkflow(session, found.id, json);
+      }),
+    );
+  program
+    .command('logs')
+    .argument('<id>', 'id of a workflow, or id or name of a dataset: all its workflows, one after the other')
+    .description('what the programs of a workflow wrote')
+    .option('-f, --follow', 'go on until the workflow has ended')
+    .addOption(jsonOption())
+    .addHelpText('after', helpTail(['longshore logs run_17 --follow', 'longshore logs 17 --json']))
+    .action((id: string, options: LogOptions) => withStore((session) => logs(session, id, options)));
+}
+
+async function showDataset({ config, store }: Session, dataset: Dataset, json: boolean): Promise<void> {
+  const { results } = await store.records.listWorkflows({ dataset_id: dataset.id, limit: 100 });
+  const workflows = results.map((one) => toServed(one));
+  const report = await store.catalog.report(dataset.id);
+  const links = dataset.is_staged ? downloadLinksOf(config, dataset) : null;
+  const audit = await store.records.auditLog({ subject: `dataset:${dataset.id}`, limit: 20 });
+  if (json) return printJson({ dataset, report, links, workflows, audit });
+  const out = process.stdout;
+  facts(out, [
+    ...datasetFacts(dataset),
+    ...(links === null
+      ? []
+      : [['download', links.tree] as [string, string], ['', links.bundle] as [string, string]]),
+    ...(report === null ? [] : [['QC report', report.path] as [string, string]]),
+  ]);
+  if (workflows.length > 0) out.write('\n');
+  printTable(out, workflows, workflowColumns(await namesOf(store, [dataset.id])));
+}
+
+async function showWorkflow({ store }: Session, id: string, json: boolean): Promise<void> {
+  const found = await store.records.workflowWithRuns(id, { prev_runs: true });
+  if (found === null) return; // Deleted since it was found: there is nothing to show.
+  const workflow = toServed(found);
+  const attempts = await attemptsOf(store, workflow);
+  const audit = await store.records.auditLog({ subject: `workflow:${id}`, limit: 20 });
+  if (json) {
+    const { args, start_kwargs, revoked_at } = found.workflow;
+    return printJson({
+      workflow: { ...workflow, args, start_kwargs, revoked_at },
+      attempts: Object.fromEntries(attempts),
+      audit,
+    });
+  }
+  const out = process.stdout;
+  const { dataset_id } = workflow;
+  const name = (await namesOf(store, [dataset_id])).get(dataset_id ?? -1) ?? '';
+  facts(out, [
+    ['workflow', workflow.id],
+    ['name', workflow.name],
+    ['status', workflow.status],
+    ['dataset', dataset_id === null ? null : `${dataset_id} ${name}`],
+    ['started by', `${workflow.initiator}, ${ago(workflow.created_at)}`],
+    ...(Object.keys(found.workflow.start_kwargs).length === 0
+      ? []
+      : [['arguments', JSON.stringify(found.workflow.start_kwargs)] as [string, string]]),
+    ...audit
+      .toReversed()
+      .map(({ action, actor, at }): [string, string] => [
+        action.replace('workflow.', ''),
+        `by ${actor}, ${ago(at)}`,
+      ]),
+  ]);
+  out.write('\n');
+  showSteps(out, workflow, attempts);
+}
+
+async function attemptsOf(
+  store: Session['store'],
+  workflow: ServedWorkflow,
+): Promise<Map<string, Attempt[]>> {
+  const ids = workflow.steps
+    .flatMap((step) => [...(step.prev_task_runs ?? []), step.last_task_run])
+    .flatMap((run) => (run ? [run._id] : []));
+  return new Map(
+    await Promise.all(ids.map(async (id) => [id, await store.records.attempts(id)] as [string, Attempt[]])),
+  );
+}
+
+const PAGE = 1000;
+
+interface LogOptions {
+  follow?: boolean;
+  json?: boolean;
+}
+
+async function logs(session: Session, text: string, options: LogOptions): Promise<void> {
+  const found = await find(session.store, text);
+  const ids = found.kind === 'workflow' ? [found.id] : await workflowsOf(session, found.dataset.id);
+  let printed = 0;
+  for (const id of ids) printed += await printLogs(session, id, options);
+  if (printed === 0 && !options.json) process.stderr.write('no program has written anything here\n');
+}
+
+async function workflowsOf({ store: { records } }: Session, dataset_id: number): Promise<string[]> {
+  const { results } = await records.listWorkflows({ dataset_id, sort_order_asc: true, limit: 1000 });
+  return results.map(({ workflow }) => workflow.id);
+}
+
+async function printLogs(
+  { store: { records } }: Session,
+  workflow_id: string,
+  { follow = false, json = false }: LogOptions,
+): Promise<number> {
+  const out = process.stdout;
+  const colour = takesColour(out);
+  let after = 0;
+  let printed = 0;
+  for (;;) {
+    // Asked before the lines are: what was written before the end is then among them.
+    const state = await records.workflowWithRuns(workflow_id);
+    const ended = state === null || isDone(toServed(state).status);
+    for (let lines = await records.logs({ workflow_id, after, limit: PAGE }); lines.length > 0; ) {
+      for (const { timestamp, step, level, message } of lines) {
+        const text = `${timestamp} ${step}: ${oneLine(message)}`;
+        if (!json) out.write(`${paint(text, level === 'stderr' ? 'yellow' : undefined, colour)}\n`);
+      }
+      if (json) for (const line of lines) out.write(`${JSON.stringify(line)}\n`);
+      printed += lines.length;
+      after = lines.at(-1)?.id ?? after;
+      lines = await records.logs({ workflow_id, after, limit: PAGE });
+    }
+    if (!follow || ended) return printed;
+    await sleep(300);
+  }
+}

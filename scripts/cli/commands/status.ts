@@ -1,0 +1,135 @@
+import type { Command } from 'commander';
+import { coerceError } from '../../../workers/errors.ts';
+import type { WorkflowStatus } from '../../../workers/records/contract.ts';
+import type { ServedWorkflow } from '../../../workers/workflows/status.ts';
+import { facts } from '../dataset-view.ts';
+import { namesOf } from '../find.ts';
+import { ago, duration, oneLine } from '../format.ts';
+import { EXIT, helpTail, jsonOption } from '../program.ts';
+import { failureOf, failureText } from '../progress.ts';
+import { type EngineSession, printJson, withEngine } from '../session.ts';
+import { paint, printTable, takesColour } from '../table.ts';
+
+const SHOWN = 10;
+
+interface Queue {
+  running: number;
+  ready: number;
+  later: number;
+  held: number;
+  stopped: number;
+}
+
+interface Status {
+  workers: { name: string; addr: string; age_seconds: number }[] | null;
+  queue: Queue | null;
+  workflows: Record<WorkflowStatus, number>;
+  datasets: { total: number; archived: number; staged: number };
+  needs_a_person: ServedWorkflow[];
+  problems: string[];
+}
+
+export function addStatus(program: Command): void {
+  program
+    .command('status')
+    .description('workers, queue, workflows, datasets, and what waits for a person')
+    .addOption(jsonOption())
+    .addHelpText('after', helpTail(['longshore status', 'longshore status --json | jq .queue']))
+    .action(async ({ json }: { json?: boolean }) => {
+      process.exitCode = await withEngine(async (session) => {
+        const status = await statusOf(session);
+        if (json) printJson(status);
+        else await show(session, status);
+        return status.queue === null ? EXIT.unavailable : EXIT.ok;
+      });
+    });
+}
+
+async function statusOf({ config, engine, store: { catalog } }: EngineSession): Promise<Status> {
+  const problems: string[] = [];
+  const [all, archived, staged, workflows, failed] = await Promise.all([
+    catalog.list({ limit: 1 }),
+    catalog.list({ archived: true, limit: 1 }),
+    catalog.list({ staged: true, limit: 1 }),
+    engine.counts(),
+    engine.list({ app_id: config.app_id, status: 'FAILURE', limit: SHOWN }),
+  ]);
+  // The records tell most of it: a Redis that is away is a line of the answer, not its end.
+  const fleet = await engine.fleet().catch((error: unknown) => {
+    const { code, message, hint } = coerceError(error);
+    problems.push(`${code}: ${message}. ${hint}`);
+    return null;
+  });
+  const queue = fleet === null ? null : queueOf(fleet.jobs);
+  if (fleet !== null && fleet.workers.length === 0)
+    problems.push('No worker is connected to the queue, so nothing runs. Start one with `npm start`.');
+  return {
+    workers: fleet?.workers ?? null,
+    queue,
+    workflows,
+    datasets: { total: all.count, archived: archived.count, staged: staged.count },
+    needs_a_person: failed.results,
+    problems,
+  };
+}
+
+/** BullMQ's states in our words: a step is ready, comes later (waits, is tried again), or is held by the one before it. */
+function queueOf(jobs: Readonly<Record<string, number>>): Queue {
+  const sum = (...states: string[]): number => states.reduce((total, state) => total + (jobs[state] ?? 0), 0);
+  return {
+    running: sum('active'),
+    ready: sum('waiting', 'prioritized', 'paused'),
+    later: sum('delayed'),
+    held: sum('waiting-children'),
+    stopped: sum('failed'),
+  };
+}
+
+async function show({ config, store }: EngineSession, status: Status): Promise<void> {
+  const out = process.stdout;
+  const { min, max } = config.autoscale;
+  const { workers, queue, workflows, datasets, needs_a_person } = status;
+  const listed = Object.entries(workflows).map(([name, count]) => `${count} ${name}`);
+  const since = (workers ?? [])
+    .map(({ name, age_seconds }) => `${name} (up ${duration(age_seconds)})`)
+    .join(', ');
+  facts(out, [
+    [
+      'workers',
+      workers === null
+        ? null
+        : `${workers.length}${workers.length > 0 ? `, ${min} to ${max} slots each: ${since}` : ''}`,
+    ],
+    [
+      'steps',
+      queue === null
+        ? null
+        : `${queue.running} running, ${queue.ready} ready, ${queue.later} later, ${queue.held} behind others, ${queue.stopped} stopped`,
+    ],
+    ['workflows', listed.join(', ')],
+    ['datasets', `${datasets.total}, ${datasets.archived} archived, ${datasets.staged} staged`],
+  ]);
+  for (const problem of status.problems) out.write(`\n${paint(problem, 'red', takesColour(out))}\n`);
+  if (needs_a_person.length === 0) return;
+  const names = await namesOf(
+    store,
+    needs_a_person.map(({ dataset_id }) => dataset_id),
+  );
+  const more = workflows.FAILURE - needs_a_person.length;
+  out.write(
+    `\n${paint('Waiting for a person', 'bold', takesColour(out))}${more > 0 ? ` (and ${more} more: longshore workflows --status FAILURE)` : ''}\n`,
+  );
+  printTable(out, needs_a_person, [
+    { title: 'WORKFLOW', value: ({ id }) => id },
+    { title: 'DATASET', value: ({ dataset_id }) => names.get(dataset_id ?? -1), shrink: true },
+    { title: 'STEP', value: (one) => one.steps[one.steps_done]?.name },
+    { title: 'SINCE', value: (one) => ago(one.updated_at) },
+    { title: 'ERROR', value: errorText, shrink: true, style: () => 'red' },
+  ]);
+  out.write('Details and what to do: longshore show <workflow>; then: longshore resume <workflow>\n');
+}
+
+function errorText(workflow: ServedWorkflow): string {
+  const failure = failureOf(workflow.steps[workflow.steps_done]?.last_task_run);
+  return failure === null ? '-' : oneLine(failureText(failure));
+}

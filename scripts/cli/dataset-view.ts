@@ -1,0 +1,146 @@
+import type { Dataset } from '../../workers/dataset/types.ts';
+import type { Attempt } from '../../workers/records/contract.ts';
+import type { ServedStep, ServedWorkflow } from '../../workers/workflows/status.ts';
+import { ago, bytes, count, duration, oneLine } from './format.ts';
+import { elapsedOf, failureOf, failureText, meterText, styleOf } from './progress.ts';
+import { type Column, type Out, paint, printTable, takesColour } from './table.ts';
+
+/** What the operator's commands show of datasets and workflows. */
+export const workflowColumns = (names: ReadonlyMap<number, string>): Column<ServedWorkflow>[] => [
+  { title: 'WORKFLOW', value: (one) => one.id },
+  { title: 'NAME', value: (one) => one.name },
+  { title: 'STATUS', value: (one) => one.status, style: (one) => styleOf(one.status) },
+  { title: 'STEP', value: stepText },
+  {
+    title: 'DATASET',
+    value: (one) => (one.dataset_id === null ? '-' : `${one.dataset_id} ${names.get(one.dataset_id) ?? ''}`),
+    shrink: true,
+  },
+  { title: 'CREATED', value: (one) => ago(one.created_at) },
+  {
+    title: 'TOOK',
+    value: (one) => (one.status === 'PENDING' ? '-' : duration(elapsedOf(one))),
+    align: 'right',
+  },
+];
+
+function stepText(workflow: ServedWorkflow): string {
+  const step = workflow.steps[workflow.steps_done];
+  return step === undefined ? 'done' : `${workflow.steps_done + 1}/${workflow.total_steps} ${step.name}`;
+}
+
+export const datasetColumns: Column<Dataset & { state: string }>[] = [
+  { title: 'ID', value: (one) => one.id, align: 'right' },
+  { title: 'NAME', value: (one) => one.name, shrink: true },
+  { title: 'TYPE', value: (one) => one.type },
+  { title: 'STATE', value: (one) => one.state },
+  { title: 'SIZE', value: (one) => bytes(one.size), align: 'right' },
+  { title: 'FILES', value: (one) => count(one.num_files), align: 'right' },
+  { title: 'STAGED', value: (one) => (one.is_staged ? 'yes' : 'no') },
+  { title: 'UPDATED', value: (one) => ago(one.updated_at) },
+];
+
+export function facts(
+  out: Out,
+  rows: readonly [name: string, value: string | number | null | undefined][],
+): void {
+  const width = Math.max(...rows.map(([name]) => name.length));
+  const colour = takesColour(out);
+  for (const [name, value] of rows)
+    out.write(`${paint(name.padEnd(width), 'bold', colour)}  ${oneLine(String(value ?? '-'))}\n`);
+}
+
+export function datasetFacts(dataset: Dataset): [string, string | number | null][] {
+  const { bundle, states = [] } = dataset;
+  const digests = Object.entries(bundle?.digests ?? {}).map(([name, digest]) => `${name} ${digest}`);
+  const verified = bundle?.verified_at
+    ? `, read back and proven ${ago(bundle.verified_at)}`
+    : ', not yet read back';
+  return [
+    ['dataset', dataset.id],
+    ['name', dataset.name],
+    ['type', dataset.type],
+    ['registered', `${ago(dataset.created_at)} (${dataset.create_method ?? '-'})`],
+    [
+      'states',
+      states
+        .map(({ state }) => state)
+        .toReversed()
+        .join(' → '),
+    ],
+    ['origin', dataset.origin_path],
+    [
+      'content',
+      `${bytes(dataset.size)}, ${count(dataset.num_files)} files, ${count(dataset.num_directories)} folders`,
+    ],
+    ['archive', dataset.archive_path],
+    ['bundle', bundle ? `${bundle.name}, ${bytes(bundle.size)}${verified}` : null],
+    ...digests.map((digest): [string, string] => ['', digest]),
+    ['staged', dataset.staged_path],
+    ...(dataset.description === null ? [] : [['description', dataset.description] as [string, string]]),
+    ...(Object.keys(dataset.metadata).length === 0
+      ? []
+      : [['metadata', JSON.stringify(dataset.metadata)] as [string, string]]),
+  ];
+}
+
+/** Steps, then every attempt that did not simply succeed, then what to do about the last failure. */
+export function showSteps(
+  out: Out,
+  workflow: ServedWorkflow,
+  attempts: ReadonlyMap<string, readonly Attempt[]>,
+): void {
+  printTable(out, workflow.steps, [
+    { title: 'STEP', value: (step) => step.name },
+    { title: 'TASK', value: (step) => step.task },
+    { title: 'STATUS', value: (step) => step.status, style: (step) => styleOf(step.status) },
+    {
+      title: 'RUNS',
+      value: (step) => (step.prev_task_runs?.length ?? 0) + (step.last_task_run ? 1 : 0),
+      align: 'right',
+    },
+    {
+      title: 'TRIES',
+      value: (step) => attempts.get(step.last_task_run?._id ?? '')?.length ?? 0,
+      align: 'right',
+    },
+    { title: 'TOOK', value: tookText, align: 'right' },
+    { title: 'WORKER', value: (step) => step.last_task_run?.worker, shrink: true },
+    { title: 'NOW', value: nowText, shrink: true },
+  ]);
+  const tries = workflow.steps.flatMap((step) =>
+    [...(step.prev_task_runs ?? []), step.last_task_run]
+      .flatMap((run) => attempts.get(run?._id ?? '') ?? [])
+      .filter((attempt) => attempt.outcome !== 'success' && attempt.outcome !== null)
+      .map((attempt) => ({ step, attempt })),
+  );
+  if (tries.length > 0) out.write('\n');
+  printTable(out, tries, [
+    { title: 'STEP', value: ({ step }) => step.name },
+    { title: 'TRY', value: ({ attempt }) => attempt.number, align: 'right' },
+    { title: 'STARTED', value: ({ attempt }) => attempt.date_start },
+    { title: 'ENDED AS', value: ({ attempt }) => attempt.outcome },
+    {
+      title: 'BECAUSE',
+      value: ({ attempt }) =>
+        attempt.error === null ? attempt.reason : `${attempt.error.code}: ${attempt.error.message}`,
+      shrink: true,
+    },
+    { title: 'NEXT TRY', value: ({ attempt }) => attempt.next_attempt_at },
+  ]);
+  const failure = failureOf(workflow.steps[workflow.steps_done]?.last_task_run);
+  if (failure !== null) out.write(`\n${oneLine(failureText(failure))}\n${failure.hint}\n`);
+}
+
+function tookText(step: ServedStep): string {
+  const run = step.last_task_run;
+  if (!run) return '-';
+  return duration(
+    (Date.parse(run.date_done ?? new Date().toISOString()) - Date.parse(run.date_start)) / 1000,
+  );
+}
+
+function nowText(step: ServedStep): string {
+  const failure = failureOf(step.last_task_run);
+  return failure === null ? meterText(step.last_task_run) : (failure.code ?? failure.exc_type);
+}

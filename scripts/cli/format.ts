@@ -1,0 +1,70 @@
+/** Figures as people read them. Sizes are binary (KiB, MiB) as `ls -h` and `du -h` count. */
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];
+
+export function bytes(value: number | null | undefined): string {
+  if (value === null || value === undefined || !Number.isFinite(value)) return '-';
+  let unit = 0;
+  let shown = Math.abs(value);
+  // 1023.96 KiB would print as 1024.0 KiB: the next unit takes over where rounding would.
+  while (shown >= (unit === 0 ? 1024 : 1023.95) && unit < UNITS.length - 1) {
+    shown /= 1024;
+    unit += 1;
+  }
+  const text = unit === 0 ? String(Math.round(shown)) : shown.toFixed(shown < 99.95 ? 1 : 0);
+  return `${value < 0 ? '-' : ''}${text} ${UNITS[unit] ?? ''}`;
+}
+
+export function rate(bytesPerSecond: number | null | undefined): string {
+  const text = bytes(bytesPerSecond);
+  return text === '-' ? text : `${text}/s`;
+}
+
+/** `450 ms`, `4.2 s`, `3 min 05 s`, `2 h 07 min`, `3 d 04 h`. */
+export function duration(seconds: number | null | undefined): string {
+  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return '-';
+  const value = Math.max(0, seconds);
+  if (value < 0.9995) return `${Math.round(value * 1000)} ms`;
+  if (value < 9.95) return `${value.toFixed(1)} s`;
+  const whole = Math.round(value);
+  if (whole < 60) return `${whole} s`;
+  const pad = (part: number): string => String(part).padStart(2, '0');
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${pad(whole % 60)} s`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 1440) return `${Math.floor(minutes / 60)} h ${pad(minutes % 60)} min`;
+  const hours = Math.floor(minutes / 60);
+  return `${Math.floor(hours / 24)} d ${pad(hours % 24)} h`;
+}
+
+/** `12,345`, the same in every locale so that output can be compared. */
+export function count(value: number | null | undefined): string {
+  return value === null || value === undefined ? '-' : value.toLocaleString('en-US');
+}
+
+/** How long ago an ISO date was. */
+export function ago(date: string | null | undefined, now = Date.now()): string {
+  if (date === null || date === undefined) return '-';
+  const seconds = (now - Date.parse(date)) / 1000;
+  return seconds < 1 ? 'now' : `${duration(Math.round(seconds))} ago`;
+}
+
+/** `10MB`, `1.5 GiB`, `4096`: MB and MiB both count in 1024s, as `dd` and `split` do for M. Null: no size. */
+export function parseBytes(text: string): number | null {
+  const found = /^\s*(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:i?B)?\s*$/i.exec(text);
+  if (found === null) return null;
+  const power = ' KMGTP'.indexOf((found[2] ?? '').toUpperCase() || ' ');
+  return Math.round(Number(found[1]) * 1024 ** power);
+}
+
+/** A name on one line: control characters (a newline in a folder name) shown as escapes, never sent to a terminal. */
+export function oneLine(text: string): string {
+  return text.replaceAll(
+    /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}]/gu,
+    (char) => NAMED[char] ?? String.raw`\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+const NAMED: Readonly<Record<string, string>> = {
+  '\n': String.raw`\n`,
+  '\r': String.raw`\r`,
+  '\t': String.raw`\t`,
+};

@@ -1,0 +1,53 @@
+import { userInfo } from 'node:os';
+import { type Config, configOrExit } from '../../config/index.ts';
+import { createLogger, type Logger } from '../../workers/log.ts';
+import { openStore, type Store } from '../../workers/store.ts';
+import { createEngine, type Engine } from '../../workers/workflows/engine.ts';
+
+export interface Session {
+  config: Config;
+  store: Store;
+  /** To stderr: stdout is the command's result. Quiet below warnings unless LOG_LEVEL says otherwise. */
+  log: Logger;
+}
+
+export interface EngineSession extends Session {
+  engine: Engine;
+}
+
+/** Opens the records for one command and closes them whatever happens. No Redis is needed. */
+export async function withStore<T>(run: (session: Session) => Promise<T>): Promise<T> {
+  const config = await configOrExit();
+  const log = createLogger('longshore', {}, { to: 2, level: process.env.LOG_LEVEL ?? 'warn' });
+  const store = await openStore(config);
+  try {
+    return await run({ config, store, log });
+  } finally {
+    await store.close();
+  }
+}
+
+/** As {@link withStore}, with the queue. @throws E_REDIS_UNAVAILABLE */
+export async function withEngine<T>(run: (session: EngineSession) => Promise<T>): Promise<T> {
+  return withStore(async (session) => {
+    const engine = await createEngine({ ...session, wait_seconds: 5 });
+    try {
+      return await run({ ...session, engine });
+    } finally {
+      await engine.close();
+    }
+  });
+}
+
+/** Who stands in the audit trail for what is done by hand. */
+export function currentUser(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return `uid ${process.getuid?.() ?? '?'}`; // A container's user without a passwd entry.
+  }
+}
+
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+}

@@ -1,0 +1,206 @@
+/** A developer's command: makes a small dataset, runs one task or workflow on it, and shows what becomes of it. */
+import { randomBytes } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { InvalidArgumentError } from 'commander';
+import { pathsOf } from '../config/index.ts';
+import type { Dataset } from '../workers/dataset/types.ts';
+import { LongshoreError } from '../workers/errors.ts';
+import type { WorkflowDocument } from '../workers/records/contract.ts';
+import { loadTask } from '../workers/tasks/registry.ts';
+import { type AdHocWorkflow, buildWorkflow } from '../workers/workflows/definition.ts';
+import { follow } from './cli/follow.ts';
+import { bytes, duration, parseBytes } from './cli/format.ts';
+import { createProgram, EXIT, jsonOption, runProgram } from './cli/program.ts';
+import { currentStep, elapsedOf, type Followed, failureOf, failureText, isDone } from './cli/progress.ts';
+import { currentUser, type EngineSession, printJson, withEngine } from './cli/session.ts';
+import { makeSample, type Sample } from './enqueue-test/sample.ts';
+
+interface Options extends Sample {
+  task?: string;
+  workflow?: string;
+  prepare?: boolean;
+  kwargs: Record<string, unknown>;
+  type: string;
+  keep?: boolean;
+  json?: boolean;
+}
+
+const program = createProgram('enqueue-test', 'Make a small dataset and run one task or workflow on it.', [
+  'npm run enqueue-test                                    the workflow that watched folders start with',
+  'npm run enqueue-test -- --task inspect_dataset          one task on a fresh dataset',
+  'npm run enqueue-test -- --task stage_dataset --prepare  with the steps that it builds on',
+  'npm run enqueue-test -- --workflow integrated --fastq --size 50MB --files 8',
+])
+  .option('--task <name>', 'run this task; see `longshore tasks`')
+  .option('--workflow <name>', 'run this workflow of config.workflow_registry')
+  .option('--prepare', 'with --task: first the steps that come before it in the landing workflow')
+  .option('--kwargs <json>', 'arguments by name, as {"wait_seconds": 1}', jsonObject, {})
+  .option('--size <size>', 'of all files together', size, 10 * 1024 ** 2)
+  .option('--files <n>', 'how many files', wholeNumber, 5)
+  .option('--fastq', 'sequencing reads instead of noise', false)
+  .option('--type <type>', 'dataset type', 'RAW_DATA')
+  .option('--keep', 'leave the dataset, its archive and its copies in place')
+  .addOption(jsonOption())
+  .action(async (options: Options) => {
+    process.exitCode = await withEngine((session) => run(session, options));
+  });
+
+async function run(session: EngineSession, options: Options): Promise<number> {
+  const { config, engine } = session;
+  pathsOf(config, options.type);
+  const workflow = await workflowOf(session, options);
+  buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' });
+  if ((await engine.fleet()).workers.length === 0)
+    throw new LongshoreError('E_NO_WORKER', 'no worker is connected to the queue, so nothing would run');
+
+  const name = `test_${new Date()
+    .toISOString()
+    .slice(0, 19)
+    .replaceAll(/[^0-9]/g, '')}_${randomBytes(3).toString('hex')}`;
+  const folder = join(config.paths.scratch, 'enqueue-test', name);
+  await makeSample(folder, options);
+  const dataset = await registerSample(session, name, folder, options.type);
+  // A sample does not change any more; asked for by name, the configured hour of waiting would help nobody.
+  const start_kwargs = { recency_threshold: 0.5, wait_seconds: 0.5, ...options.kwargs };
+  const started = await engine.start(workflow, {
+    dataset_id: dataset.id,
+    start_kwargs,
+    initiator: currentUser(),
+  });
+  if (!options.json) process.stdout.write(`${folder}: ${options.files} files, ${bytes(options.size)}\n`);
+  const followed = await watchIt(session, started, options.json ?? false);
+  // What went wrong is what there is to report; all well, the workflow that was asked for.
+  const end = followed.find((one) => one.workflow.status !== 'SUCCESS') ?? followed[0];
+  if (end === undefined) throw new LongshoreError('E_WORKFLOW_NOT_FOUND', `workflow ${started.id} is gone`);
+  const done = end.workflow.status === 'SUCCESS';
+  const cleaned = done && !options.keep && (await cleanUp(session, dataset, folder));
+  await report(session, end, dataset, { json: options.json ?? false, cleaned });
+  return done ? EXIT.ok : EXIT.failed;
+}
+
+async function workflowOf({ config }: EngineSession, options: Options): Promise<string | AdHocWorkflow> {
+  const { task, workflow, prepare = false } = options;
+  if (task !== undefined && workflow !== undefined)
+    throw new LongshoreError('E_USAGE', 'expected --task or --workflow, not both');
+  if (task === undefined) return workflow ?? config.registration.workflow;
+  await loadTask(task);
+  const landing = config.workflow_registry[config.registration.workflow]?.steps ?? [];
+  const at = landing.findIndex((step) => step.task === task);
+  // A task that is no step of the landing, as generate_qc, builds on a landed dataset.
+  const before = prepare ? landing.slice(0, at === -1 ? landing.length : at) : [];
+  return { name: `test ${task}`, steps: [...before, landing[at] ?? { name: task, task }] };
+}
+
+async function registerSample(
+  { store }: EngineSession,
+  name: string,
+  origin_path: string,
+  type: string,
+): Promise<Dataset> {
+  const dataset = { name, type, origin_path, create_method: 'TEST' as const };
+  const [answer] = await store.catalog.register([{ dataset }], currentUser());
+  if (answer?.outcome === 'created') return answer.dataset;
+  throw answer?.outcome === 'errored'
+    ? answer.error
+    : new LongshoreError('E_DATASET_EXISTS', `a dataset ${name} is there already`);
+}
+
+/** Until it and what follows it have ended, the workflow itself first; Ctrl-C leaves them running. */
+async function watchIt(
+  { config, store }: EngineSession,
+  { id, name, dataset_id }: WorkflowDocument,
+  json: boolean,
+): Promise<Followed[]> {
+  const leaving = new AbortController();
+  const leave = (): void => leaving.abort();
+  process.once('SIGINT', leave).once('SIGTERM', leave);
+  const next = config.workflow_registry[name]?.then ?? [];
+  const followed = await follow({
+    store,
+    workflow_ids: async () => {
+      const { results } = await store.records.listWorkflows({
+        dataset_id: dataset_id ?? 0,
+        sort_order_asc: true,
+        limit: 50,
+      });
+      return results.map(({ workflow }) => workflow.id);
+    },
+    out: json ? process.stderr : process.stdout,
+    signal: leaving.signal,
+    finished: (all) => {
+      const first = all.find((one) => one.id === id)?.workflow.status ?? 'PENDING';
+      if (first === 'FAILURE' || first === 'REVOKED') return true;
+      const begun = new Set(all.map((one) => one.workflow.name));
+      return all.every((one) => isDone(one.workflow.status)) && next.every((one) => begun.has(one));
+    },
+  });
+  process.off('SIGINT', leave).off('SIGTERM', leave);
+  if (!leaving.signal.aborted) return followed;
+  throw new LongshoreError('E_WORKFLOW_STATE', `no longer following workflow ${id}; it goes on without you`, {
+    hint: `See it with \`longshore show ${id}\`, stop it with \`longshore revoke ${id}\`.`,
+  });
+}
+
+/** By the task that users delete with, so that nothing is left that it would leave. */
+async function cleanUp({ store, engine }: EngineSession, dataset: Dataset, folder: string): Promise<boolean> {
+  const { id } = await engine.start(
+    { name: 'test clean-up', steps: [{ name: 'delete', task: 'delete_dataset' }] },
+    { dataset_id: dataset.id, initiator: currentUser() },
+  );
+  const [end] = await follow({ store, workflow_ids: [id], out: { write: () => undefined }, isTTY: false });
+  if (end?.workflow.status !== 'SUCCESS') return false;
+  await rm(folder, { recursive: true, force: true });
+  return true;
+}
+
+async function report(
+  { store }: EngineSession,
+  end: Followed,
+  dataset: Dataset,
+  { json, cleaned }: { json: boolean; cleaned: boolean },
+): Promise<void> {
+  const { workflow } = end;
+  const step = currentStep(workflow);
+  const failure = failureOf(step?.last_task_run);
+  const states = (await store.catalog.states(dataset.id)).map(({ state }) => state).toReversed();
+  if (json) return printJson({ workflow, dataset_id: dataset.id, states, failure, cleaned });
+  const out = process.stdout;
+  const kept = cleaned
+    ? 'the dataset was deleted again'
+    : `kept: \`longshore delete ${dataset.id}\` removes it`;
+  const result = workflow.steps.at(-1)?.last_task_run?.result;
+  if (workflow.status === 'SUCCESS')
+    out.write(
+      `done in ${duration(elapsedOf(workflow))}, result ${JSON.stringify(result)}, states ${states.join(' → ')}; ${kept}\n`,
+    );
+  else if (failure !== null)
+    out.write(
+      `${failureText(failure)}\n${failure.hint}\nMore: longshore show ${workflow.id}, longshore logs ${workflow.id}; ${kept}\n`,
+    );
+  else out.write(`${workflow.status}; ${kept}\n`);
+}
+
+function size(text: string): number {
+  const value = parseBytes(text);
+  if (value === null) throw new InvalidArgumentError('Expected a size, as 10MB or 4096.');
+  return value;
+}
+
+function wholeNumber(text: string): number {
+  if (/^[1-9][0-9]{0,5}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('Expected a whole number from 1 to 999999.');
+}
+
+function jsonObject(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      return value as Record<string, unknown>;
+  } catch {
+    // Told below: whatever is wrong with it, an object was expected.
+  }
+  throw new InvalidArgumentError('Expected a JSON object.');
+}
+
+await runProgram(program);

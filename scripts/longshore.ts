@@ -1,0 +1,22 @@
+#!/usr/bin/env node
+/** The operator's command line. */
+import { addControl } from './cli/commands/control.ts';
+import { addLists } from './cli/commands/lists.ts';
+import { addShow } from './cli/commands/show.ts';
+import { addStart } from './cli/commands/start.ts';
+import { addStatus } from './cli/commands/status.ts';
+import { createProgram, runProgram } from './cli/program.ts';
+
+const program = createProgram('longshore', 'See and steer what Longshore does.', [
+  'longshore status',
+  'longshore workflows --status FAILURE',
+  'longshore show run_17',
+  'longshore resume run_17',
+]);
+addStatus(program);
+addLists(program);
+addShow(program);
+addControl(program);
+addStart(program);
+
+await runProgram(program);

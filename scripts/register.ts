@@ -1,0 +1,157 @@
+/** Registers a folder, or its subfolders, by hand. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Argument, Option } from 'commander';
+import { type Config, configOrExit } from '../config/index.ts';
+import { coerceError } from '../workers/errors.ts';
+import { createLogger, type Logger } from '../workers/log.ts';
+import { openStore, type Store } from '../workers/store.ts';
+import { createRegistrar } from '../workers/watch/registration.ts';
+import { buildWorkflow } from '../workers/workflows/definition.ts';
+import { createEngine } from '../workers/workflows/engine.ts';
+import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
+import { currentUser, printJson } from './cli/session.ts';
+import { printTable, type Style } from './cli/table.ts';
+import { type Candidate, candidatesOf, type RegisterOptions } from './register/candidates.ts';
+import { predict, type Row, rowOf } from './register/predict.ts';
+
+const LEVELS: Record<string, string> = {
+  DEBUG: 'debug',
+  INFO: 'info',
+  WARNING: 'warn',
+  ERROR: 'error',
+  CRITICAL: 'fatal',
+};
+
+interface Options extends RegisterOptions {
+  workflow?: string;
+  dryRun?: boolean;
+  json?: boolean;
+  logLevel: string;
+}
+
+const program = createProgram('register', 'Register a folder, or each of its subfolders, as datasets.', [
+  'npm run register -- /data/run_17 --dataset-type RAW_DATA',
+  'npm run register -- /data/runs --dataset-type RAW_DATA --ingest-subdirs --prefix 2026 --dry-run',
+])
+  .addArgument(new Argument('<dir-path>', 'the folder'))
+  .requiredOption('--dataset-type <type>', 'type of the datasets, as RAW_DATA')
+  .option('--project-id <id>', 'project that the datasets belong to')
+  .option('--description <text>', 'description of the datasets')
+  .option('--prefix <text>', 'put before the name, with a dash')
+  .option('--suffix <text>', 'put after the name, with a dash')
+  .option('--ingest-subdirs', 'register each direct subfolder instead of the folder itself')
+  .option('--workflow <name>', 'workflow to start; default: config.registration.workflow')
+  .addOption(dryRunOption())
+  .addOption(jsonOption())
+  .addOption(
+    new Option('--log-level <level>', 'what goes into the log file')
+      .choices(Object.keys(LEVELS))
+      .default('INFO')
+      .argParser((text) => text.toUpperCase()),
+  )
+  .action(async (path: string, options: Options) => {
+    process.exitCode = await register(await configOrExit(), path, options);
+  });
+
+async function register(config: Config, path: string, options: Options): Promise<number> {
+  const workflow = options.workflow ?? config.registration.workflow;
+  buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' });
+  const candidates = await candidatesOf(config, path, options);
+  const rows = options.dryRun
+    ? await withCatalogIfAny(config, (store) => predict(candidates, store?.catalog ?? null))
+    : await registerAll(config, candidates, workflow, options);
+  if (options.json) printJson({ dry_run: options.dryRun ?? false, datasets: rows });
+  else show(rows, options.dryRun ?? false);
+  if (rows.some((row) => row.outcome === 'failed')) return EXIT.failed;
+  return rows.some((row) => row.outcome === 'taken') ? EXIT.state : EXIT.ok;
+}
+
+/** A dry run makes nothing, no empty catalog either. */
+async function withCatalogIfAny<T>(config: Config, run: (store: Store | null) => Promise<T>): Promise<T> {
+  if (!existsSync(config.catalog.path)) return run(null);
+  const store = await openStore(config);
+  try {
+    return await run(store);
+  } finally {
+    await store.close();
+  }
+}
+
+async function registerAll(
+  config: Config,
+  candidates: readonly Candidate[],
+  workflow: string,
+  options: Options,
+): Promise<Row[]> {
+  const log = fileLogger(config, options.logLevel);
+  const store = await openStore(config);
+  const engine = await createEngine({ config, store, log, wait_seconds: 5 });
+  try {
+    const registrar = createRegistrar({
+      config,
+      log,
+      catalog: store.catalog,
+      enqueue: (id) =>
+        engine.enqueue(id).catch((error: unknown) => {
+          process.stderr.write(
+            `${coerceError(error).message}; what was registered is queued by the workers when it answers\n`,
+          );
+          throw error;
+        }),
+    });
+    log.info({ options, candidates: candidates.length }, 'registering on demand');
+    const outcomes = await registrar.register(
+      candidates.map(({ dataset }) => dataset),
+      { workflow, actor: currentUser() },
+    );
+    const rows = candidates.map((candidate, at) =>
+      rowOf(candidate, outcomes[at] as (typeof outcomes)[number]),
+    );
+    for (const row of rows) log[LOG_AS[row.outcome] ?? 'info'](row, row.outcome);
+    return rows;
+  } finally {
+    await engine.close();
+    await store.close();
+  }
+}
+
+const LOG_AS: Partial<Record<Row['outcome'], 'warn' | 'error'>> = { taken: 'warn', failed: 'error' };
+
+/** `YYYY-MM-DD_HH-MM-SS.log` in local time, as operators look for it. */
+function fileLogger(config: Config, level: string): Logger {
+  const now = new Date();
+  const local = new Date(now.getTime() - now.getTimezoneOffset() * 60_000).toISOString();
+  const name = `${local.slice(0, 10)}_${local.slice(11, 19).replaceAll(':', '-')}.log`;
+  return createLogger(
+    'register',
+    {},
+    { to: join(config.logs.register_ondemand, name), level: LEVELS[level] ?? 'info' },
+  );
+}
+
+const STYLES: Record<Row['outcome'], Style> = {
+  created: 'green',
+  completed: 'green',
+  present: 'gray',
+  taken: 'yellow',
+  failed: 'red',
+  'would create': 'cyan',
+};
+
+function show(rows: readonly Row[], dryRun: boolean): void {
+  printTable(process.stdout, rows, [
+    { title: 'FOLDER', value: (row) => row.folder, shrink: true },
+    { title: 'DATASET', value: (row) => row.name, shrink: true },
+    { title: 'OUTCOME', value: (row) => row.outcome, style: (row) => STYLES[row.outcome] },
+    { title: 'ID', value: (row) => row.dataset_id, align: 'right' },
+    { title: 'WORKFLOW', value: (row) => row.workflow_id },
+    { title: 'NOTE', value: (row) => row.note, shrink: true },
+  ]);
+  const counts = new Map<string, number>();
+  for (const { outcome } of rows) counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
+  const summary = [...counts].map(([outcome, count]) => `${count} ${outcome}`).join(', ');
+  process.stdout.write(`${summary}${dryRun ? ' (dry run: nothing was changed)' : ''}\n`);
+}
+
+await runProgram(program);

@@ -1,0 +1,89 @@
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import type { Config } from '../../config/index.ts';
+import type { NewDataset } from '../../workers/catalog/contract.ts';
+import { LongshoreError } from '../../workers/errors.ts';
+import { datasetNameOf } from '../../workers/watch/registration.ts';
+import { outageOf } from '../../workers/watch/source.ts';
+
+export interface RegisterOptions {
+  datasetType: string;
+  projectId?: string;
+  description?: string;
+  prefix?: string;
+  suffix?: string;
+  ingestSubdirs?: boolean;
+}
+
+export interface Candidate {
+  /** As the person sees it. */
+  folder: string;
+  dataset: NewDataset;
+}
+
+/**
+ * What is to be registered: the folder itself or its direct subfolders.
+ *
+ * @throws E_USAGE with every problem at once
+ */
+export async function candidatesOf(
+  config: Config,
+  path: string,
+  options: RegisterOptions,
+): Promise<Candidate[]> {
+  const problems = problemsOf(config, options);
+  // npm changes into the project's folder; a relative path means the one where it was called.
+  const root = resolve(process.env.INIT_CWD ?? '', path);
+  const folders = await foldersOf(root, options.ingestSubdirs ?? false, problems);
+  if (problems.length > 0) {
+    throw new LongshoreError('E_USAGE', `nothing was registered: ${problems.join('; ')}`, {
+      fields: { path: root, problems },
+    });
+  }
+  return Promise.all(folders.map(async (folder) => ({ folder, dataset: await newDataset(folder, options) })));
+}
+
+function problemsOf(config: Config, options: RegisterOptions): string[] {
+  const problems: string[] = [];
+  const { datasetType, projectId } = options;
+  if (!config.dataset_types.includes(datasetType))
+    problems.push(
+      `dataset type "${datasetType}" is not configured; expected one of ${config.dataset_types.join(', ')}`,
+    );
+  if (projectId !== undefined && !/^\S+$/.test(projectId))
+    problems.push(`project id "${projectId}" is blank or holds white space`);
+  return problems;
+}
+
+async function foldersOf(root: string, subfolders: boolean, problems: string[]): Promise<string[]> {
+  try {
+    if (!(await stat(root)).isDirectory()) {
+      problems.push(`${root} is not a folder`);
+      return [];
+    }
+    if (!subfolders) return [root];
+    const entries = await readdir(root, { withFileTypes: true });
+    const found = entries.filter((entry) => entry.isDirectory()).map((entry) => join(root, entry.name));
+    if (found.length === 0) problems.push(`${root} has no subfolders, and --ingest-subdirs asks for them`);
+    return found.toSorted();
+  } catch (error) {
+    problems.push(`${root} cannot be read: ${outageOf(error)}`);
+    return [];
+  }
+}
+
+async function newDataset(folder: string, options: RegisterOptions): Promise<NewDataset> {
+  const { datasetType, projectId, description, prefix, suffix } = options;
+  const name = [prefix, basename(folder), suffix]
+    .filter((part) => part !== undefined && part !== '')
+    .join('-');
+  return {
+    name: datasetNameOf(name),
+    type: datasetType,
+    origin_path: await realpath(folder),
+    create_method: 'ON_DEMAND',
+    ...(description === undefined ? {} : { description }),
+    // In the metadata as well: that is what a catalog without projects keeps and shows.
+    ...(projectId === undefined ? {} : { project_id: projectId, metadata: { project_id: projectId } }),
+  };
+}

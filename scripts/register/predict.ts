@@ -1,0 +1,69 @@
+import type { Catalog } from '../../workers/catalog/contract.ts';
+import { normaliseName } from '../../workers/dataset/name.ts';
+import { coerceError } from '../../workers/errors.ts';
+import type { RegistrationOutcome } from '../../workers/watch/registration.ts';
+import type { Candidate } from './candidates.ts';
+
+/** One line of the answer: what was done with a folder, or would be. */
+export interface Row {
+  folder: string;
+  name: string;
+  outcome: RegistrationOutcome['outcome'] | 'would create';
+  dataset_id: number | null;
+  workflow_id: string | null;
+  note: string;
+}
+
+/** What registration would do, from reads alone. `catalog` null: there is none yet, so nothing is taken. */
+export async function predict(candidates: readonly Candidate[], catalog: Catalog | null): Promise<Row[]> {
+  const earlier = new Map<string, string>();
+  const rows: Row[] = [];
+  for (const { folder, dataset } of candidates) {
+    const name = normaliseName(dataset.name);
+    const row = { folder, name, dataset_id: null, workflow_id: null, note: '' };
+    const found = await catalog?.list({ type: dataset.type, name, match_name_exact: true });
+    // The filter does not mind the case, the name does.
+    const existing = found?.datasets.find((one) => one.name === name);
+    const twin = earlier.get(name);
+    earlier.set(name, folder);
+    if (existing?.origin_path === dataset.origin_path)
+      rows.push({ ...row, outcome: 'present', dataset_id: existing.id, note: 'registered already' });
+    else if (existing !== undefined)
+      rows.push({ ...row, outcome: 'taken', dataset_id: existing.id, note: takenNote(existing.origin_path) });
+    else if (twin !== undefined) rows.push({ ...row, outcome: 'taken', note: takenNote(twin) });
+    else rows.push({ ...row, outcome: 'would create' });
+  }
+  return rows;
+}
+
+export function rowOf({ folder, dataset }: Candidate, result: RegistrationOutcome): Row {
+  if (result.outcome === 'failed') {
+    const { code, message } = coerceError(result.error);
+    const name = normaliseName(dataset.name);
+    return {
+      folder,
+      name,
+      outcome: 'failed',
+      dataset_id: null,
+      workflow_id: null,
+      note: `${code}: ${message}`,
+    };
+  }
+  const { outcome, dataset: recorded, workflow_id = null } = result;
+  const notes = {
+    created: '',
+    completed: 'it had no workflow',
+    present: 'registered already',
+    taken: takenNote(recorded.origin_path),
+  };
+  return {
+    folder,
+    name: recorded.name,
+    outcome,
+    dataset_id: recorded.id,
+    workflow_id,
+    note: notes[outcome],
+  };
+}
+
+const takenNote = (origin: string): string => `the name belongs to ${origin}; use --prefix or --suffix`;

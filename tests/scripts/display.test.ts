@@ -1,0 +1,206 @@
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { follow, screenLines } from '../../scripts/cli/follow.ts';
+import { ago, bytes, count, duration, oneLine, parseBytes, rate } from '../../scripts/cli/format.ts';
+import type { Followed } from '../../scripts/cli/progress.ts';
+import { cutMiddle, table, textWidth } from '../../scripts/cli/table.ts';
+import { openStore } from '../../workers/store.ts';
+import { buildWorkflow } from '../../workers/workflows/definition.ts';
+import { makePlace } from '../support/place.ts';
+
+describe('figures', () => {
+  test('sizes, rates, durations and counts read as people write them', () => {
+    expect([0, 1023, 1024, 1536, 1024 ** 2 - 1, 150 * 1024 ** 3].map(bytes)).toEqual([
+      '0 B',
+      '1023 B',
+      '1.0 KiB',
+      '1.5 KiB',
+      '1.0 MiB',
+      '150 GiB',
+    ]);
+    expect([bytes(null), rate(Number.NaN), rate(2048)]).toEqual(['-', '-', '2.0 KiB/s']);
+    expect([0.0004, 0.45, 4.24, 59.6, 185, 7620, 360_000].map(duration)).toEqual([
+      '0 ms',
+      '450 ms',
+      '4.2 s',
+      '1 min 00 s',
+      '3 min 05 s',
+      '2 h 07 min',
+      '4 d 04 h',
+    ]);
+    expect([count(1_234_567), ago('2026-01-01T00:00:00Z', Date.parse('2026-01-01T00:05:00Z'))]).toEqual([
+      '1,234,567',
+      '5 min 00 s ago',
+    ]);
+    expect(['10MB', '1.5 GiB', '4096', '7k', 'many', '-1', ''].map(parseBytes)).toEqual([
+      10_485_760,
+      1_610_612_736,
+      4096,
+      7168,
+      null,
+      null,
+      null,
+    ]);
+  });
+
+  test('a name can neither break a line nor steer the terminal', () => {
+    expect(oneLine('a\nb\u001b[31mc\u009b\ud800')).toBe(String.raw`a\nb\u001b[31mc\u009b\ud800`);
+    expect(oneLine('Größe 数据 🧬')).toBe('Größe 数据 🧬');
+  });
+});
+
+describe('tables', () => {
+  const columns = [
+    { title: 'NAME', value: (row: [string, number]) => row[0], shrink: true },
+    { title: 'N', value: (row: [string, number]) => row[1], align: 'right' as const },
+  ];
+
+  test('columns are aligned by what a terminal shows, wide characters included', () => {
+    const text = table(
+      [
+        ['a', 1],
+        ['数据', 1000],
+      ],
+      columns,
+    );
+    expect(text).toBe('NAME     N\na        1\n数据  1000');
+    expect(table([], columns)).toBe('');
+  });
+
+  test('a narrow terminal cuts the middle of what may shrink, and no line is too long', () => {
+    const lines = table([[`/start/${'x'.repeat(200)}/end`, 5]], columns, { width: 40 }).split('\n');
+    for (const line of lines) expect(textWidth(line)).toBeLessThanOrEqual(40);
+    expect(lines[1]).toMatch(/^\/start\/x+…x+\/end\s+5$/);
+    expect(textWidth(cutMiddle('数据数据数据', 7))).toBeLessThanOrEqual(7);
+  });
+});
+
+function followed(id: string, status: Followed['workflow']['status']): Followed {
+  const step = {
+    name: 'archive',
+    task: 'archive_dataset',
+    status: status === 'STARTED' ? status : 'PENDING',
+    last_task_run: null,
+  };
+  return {
+    id,
+    dataset: id,
+    workflow: {
+      id,
+      name: 'integrated',
+      app_id: 'test',
+      description: null,
+      created_at: new Date().toISOString(),
+      updated_at: null,
+      status,
+      steps_done: status === 'SUCCESS' ? 1 : 0,
+      total_steps: 1,
+      steps: [step as Followed['workflow']['steps'][number]],
+      resume_lock: null,
+      dataset_id: 1,
+      initiator: 'test',
+    },
+  };
+}
+
+describe('following workflows', () => {
+  test('more than fit on a screen are counted, what needs attention first', () => {
+    const all = [
+      ...Array.from({ length: 30 }, (_, at) => followed(`done-${at}`, 'SUCCESS')),
+      followed('broken', 'FAILURE'),
+      followed('running', 'STARTED'),
+    ];
+    const lines = screenLines(all, { width: 60, height: 10, colour: false });
+    expect(lines).toHaveLength(8);
+    expect(lines[0]).toContain('broken');
+    expect(lines[1]).toContain('running');
+    expect(lines.at(-1)).toBe('  and 25 more (30 of 32 done)');
+    for (const line of lines) expect(textWidth(line)).toBeLessThan(60);
+  });
+
+  test('each change is one plain line, progress with bytes, rate and time left, until all are done', async () => {
+    const place = await makePlace();
+    const store = await openStore(place.config);
+    onTestFinished(() => store.close());
+    const item = { name: 'run_1', type: 'RAW_DATA', origin_path: '/x', create_method: 'TEST' as const };
+    await store.catalog.register([{ dataset: item }], 'test');
+    const workflow = buildWorkflow(
+      place.config,
+      { name: 'one', steps: [{ name: 'archive', task: 'archive_dataset' }] },
+      { dataset_id: 1, initiator: 'test' },
+    );
+    await store.records.createWorkflow(workflow);
+    let text = '';
+    let looks = 0;
+    const claim = async () => {
+      const verdict = await store.records.claim(
+        { workflow_id: workflow.id, index: 0, worker: 'w', host: 'h' },
+        { max_losses: 3 },
+      );
+      if (verdict.verdict !== 'run') throw new Error(verdict.verdict);
+      return verdict.key;
+    };
+    let key: Awaited<ReturnType<typeof claim>> | null = null;
+    const act = async (): Promise<readonly string[]> => {
+      looks += 1;
+      if (looks === 2) key = await claim();
+      if (looks === 4 && key !== null) await store.records.finish(key, { outcome: 'success', result: [1] });
+      if (looks === 3 && key !== null)
+        await store.records.progress(key, {
+          name: 'tar',
+          fraction_done: 0.5,
+          done: 1024 ** 3,
+          total: 2 * 1024 ** 3,
+          units: 'bytes',
+          time_remaining_sec: 8,
+          wt_avg_rate: 128 * 1024 ** 2,
+          avg_rate: 1,
+        });
+      return [workflow.id];
+    };
+    const seen: string[] = [];
+    const [end] = await follow({
+      store,
+      workflow_ids: act,
+      out: { write: (part: string) => (text += part) },
+      interval_ms: 1,
+      onChange: ([one]) =>
+        seen.push(
+          screenLines(one === undefined ? [] : [one], { width: 120, height: 9, colour: false })[0] ?? '',
+        ),
+    });
+    expect(end?.workflow.status).toBe('SUCCESS');
+    expect(text.split('\n').map((line) => line.slice(9))).toEqual([
+      `run_1: one (${workflow.id})`,
+      'run_1: archive started',
+      expect.stringMatching(/^run_1: archive done in/),
+      expect.stringMatching(/^run_1: one SUCCESS after/),
+      '',
+    ]);
+    expect(seen[2]).toContain('50% · 1.0 GiB of 2.0 GiB · 128 MiB/s · 8.0 s left');
+    expect(text).not.toContain('\u001b');
+  });
+
+  test('on a terminal the lines are drawn over each other', async () => {
+    const place = await makePlace();
+    const store = await openStore(place.config);
+    onTestFinished(() => store.close());
+    const workflow = buildWorkflow(place.config, 'qc', { dataset_id: null, initiator: 'test' });
+    await store.records.createWorkflow(workflow);
+    let text = '';
+    const leaving = new AbortController();
+    let looks = 0;
+    await follow({
+      store,
+      workflow_ids: async () => {
+        looks += 1;
+        if (looks === 2) await store.records.pause(workflow.id, { actor: 'test', take_out: false });
+        return [workflow.id];
+      },
+      out: { write: (part: string) => (text += part), isTTY: true, columns: 60 },
+      signal: leaving.signal,
+      interval_ms: 1,
+    });
+    expect(text).toContain('\u001b[1A\u001b[J');
+    expect(text).toContain('stopped; `longshore resume` continues it');
+  });
+});

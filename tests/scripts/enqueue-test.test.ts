@@ -1,0 +1,87 @@
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { openStore } from '../../workers/store.ts';
+import { makePlace, type Place } from '../support/place.ts';
+import { runScript } from '../support/script.ts';
+import { until } from '../support/until.ts';
+
+const root = join(import.meta.dirname, '../..');
+
+async function startWorker(place: Place): Promise<void> {
+  const worker = spawn(process.execPath, [join(root, 'workers/worker.ts')], {
+    env: { ...process.env, ...place.env, LOG_LEVEL: 'info', LOG_FORMAT: 'json' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let output = '';
+  worker.stdout.on('data', (text: Buffer) => (output += text.toString()));
+  const ended = new Promise((resolve) => worker.once('exit', resolve));
+  onTestFinished(async () => {
+    worker.kill('SIGTERM');
+    await ended;
+  });
+  await until(() => output.includes('worker ready'), { what: 'the worker' });
+}
+
+test('says at once that no worker is running, and makes nothing', async () => {
+  const place = await makePlace();
+  const done = await runScript('enqueue-test.ts', ['--task', 'inspect_dataset'], place.env);
+  expect(done).toMatchObject({ code: 5, stderr: expect.stringMatching(/E_NO_WORKER.*\n.*npm start/) });
+  expect(existsSync(place.config.paths.scratch)).toBe(false);
+});
+
+test('an unknown task, workflow or size is refused with what there is', async () => {
+  const place = await makePlace();
+  const run = (...args: string[]) => runScript('enqueue-test.ts', args, place.env);
+  expect(await run('--task', 'nope')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('inspect_dataset'),
+  });
+  expect(await run('--workflow', 'nope')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('integrated'),
+  });
+  expect(await run('--size', 'huge')).toMatchObject({ code: 2 });
+  expect(await run('--type', 'NOPE')).toMatchObject({ code: 2 });
+});
+
+test('runs one task, follows it, prints its result and leaves nothing; a failing one says why and is kept', async () => {
+  const place = await makePlace();
+  await startWorker(place);
+  const good = await runScript(
+    'enqueue-test.ts',
+    ['--task', 'inspect_dataset', '--size', '100KB', '--files', '4'],
+    place.env,
+  );
+  expect(good).toMatchObject({ code: 0, stderr: '' });
+  expect(good.stdout).toMatch(/inspect started[^]*inspect done in[^]*done in .* result \[1\]/);
+  expect(readdirSync(join(place.config.paths.scratch, 'enqueue-test'))).toEqual([]);
+
+  const bad = await runScript(
+    'enqueue-test.ts',
+    ['--task', 'stage_dataset', '--size', '1KB', '--json'],
+    place.env,
+  );
+  expect(bad.code).toBe(1);
+  expect(JSON.parse(bad.stdout)).toMatchObject({ failure: { code: 'E_NOT_ARCHIVED' }, cleaned: false });
+  expect(readdirSync(join(place.config.paths.scratch, 'enqueue-test'))).toHaveLength(1);
+});
+
+test('lands a whole sample and keeps it when asked', async () => {
+  const place = await makePlace();
+  await startWorker(place);
+  const done = await runScript(
+    'enqueue-test.ts',
+    ['--size', '200KB', '--files', '3', '--keep', '--json'],
+    place.env,
+  );
+  expect(done.code).toBe(0);
+  const { dataset_id, states } = JSON.parse(done.stdout) as { dataset_id: number; states: string[] };
+  expect(states.slice(0, 5)).toEqual(['REGISTERED', 'READY', 'ARCHIVED', 'FETCHED', 'STAGED']);
+  const store = await openStore(place.config);
+  onTestFinished(() => store.close());
+  const dataset = await store.catalog.get(dataset_id, { bundle: true });
+  expect(dataset).toMatchObject({ is_staged: true, num_files: 3, create_method: 'TEST' });
+  expect(existsSync(dataset.staged_path ?? '')).toBe(true);
+});

@@ -1,0 +1,203 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { createLogger } from '../../workers/log.ts';
+import { openStore } from '../../workers/store.ts';
+import { createEngine } from '../../workers/workflows/engine.ts';
+import { makePlace } from '../support/place.ts';
+import { runScript } from '../support/script.ts';
+
+/** Two datasets: `failed`, whose inspection failed for want of space, and `waiting`, in the queue. No worker. */
+async function setUp() {
+  const place = await makePlace();
+  const store = await openStore(place.config);
+  const log = createLogger('test', {}, { level: 'silent' });
+  const engine = await createEngine({ config: place.config, store, log });
+  onTestFinished(async () => {
+    await engine.close();
+    await store.close();
+  });
+  const ids: number[] = [];
+  const workflows: string[] = [];
+  for (const name of ['failed', 'waiting']) {
+    mkdirSync(join(place.dir('origin'), name));
+    const item = {
+      name,
+      type: 'RAW_DATA',
+      origin_path: place.path('origin', name),
+      create_method: 'TEST' as const,
+    };
+    const [answer] = await store.catalog.register([{ dataset: item }], 'test');
+    if (answer?.outcome !== 'created') throw new Error('not registered');
+    ids.push(answer.dataset.id);
+    const { id } = await engine.start('integrated', { dataset_id: answer.dataset.id, initiator: 'test' });
+    workflows.push(id);
+  }
+  const [failing = '', waiting = ''] = workflows;
+  const claim = { workflow_id: failing, index: 0, worker: 'w1@host', host: 'host' };
+  const verdict = await store.records.claim(claim, { max_losses: 3 });
+  if (verdict.verdict !== 'run') throw new Error(`not claimed: ${verdict.verdict}`);
+  const started = { workflow_id: failing, step: 'await stability', task_id: verdict.key.task_id };
+  const process_id = await store.records.registerProcess({
+    ...started,
+    pid: 1,
+    hostname: 'host',
+    start_time: new Date().toISOString(),
+    tags: { args: ['fastqc'] },
+  });
+  await store.records.appendLogs(process_id, [
+    { timestamp: new Date().toISOString(), level: 'stdout', message: 'Analysis complete' },
+    { timestamp: new Date().toISOString(), level: 'stderr', message: 'two\nlines' },
+  ]);
+  await store.records.finish(verdict.key, {
+    outcome: 'failure',
+    error: {
+      code: 'E_NO_SPACE',
+      class: 'operator',
+      message: 'need 3 TiB, have 1 TiB',
+      hint: 'Free the missing space.',
+      fields: {},
+      traceback: '',
+    },
+  });
+  const run = (...args: string[]) => runScript('longshore.ts', args, place.env);
+  const json = async (...args: string[]) =>
+    JSON.parse((await run(...args, '--json')).stdout) as Record<string, unknown>;
+  return { place, store, engine, run, json, failing, waiting, ids };
+}
+
+describe('the operator’s command line', () => {
+  test('status counts everything, says that no worker runs, and lists what waits for a person', async () => {
+    const { run, json, failing } = await setUp();
+    const shown = await run('status');
+    expect(shown.code).toBe(0);
+    expect(shown.stdout).toContain('1 PENDING, 0 STARTED, 0 SUCCESS, 1 FAILURE, 0 REVOKED');
+    expect(shown.stdout).toContain('No worker is connected');
+    expect(shown.stdout).toMatch(new RegExp(`${failing}.*failed.*E_NO_SPACE: need 3 TiB, have 1 TiB`));
+    expect(await json('status')).toMatchObject({
+      workers: [],
+      datasets: { total: 2 },
+      needs_a_person: [{ id: failing }],
+    });
+  });
+
+  test('status without Redis still tells what the records know, and ends with code 5', async () => {
+    const { place } = await setUp();
+    const env = { ...place.env, REDIS_URL: 'redis://127.0.0.1:1' };
+    const shown = await runScript('longshore.ts', ['status'], env);
+    expect(shown.code).toBe(5);
+    expect(shown.stdout).toContain('E_REDIS_UNAVAILABLE');
+    expect(shown.stdout).toContain('1 FAILURE');
+  });
+
+  test('datasets and workflows are listed and filtered', async () => {
+    const { json, run, waiting } = await setUp();
+    expect(await json('datasets', '--name', 'wait')).toMatchObject({
+      count: 1,
+      datasets: [{ name: 'waiting' }],
+    });
+    expect(await json('datasets', '--state', 'archived')).toMatchObject({ datasets: [] });
+    expect(await json('workflows', '--status', 'ACTIVE')).toMatchObject({
+      total: 1,
+      workflows: [{ id: waiting }],
+    });
+    expect((await run('workflows', '--dataset', 'waiting')).stdout).toContain('1/6 await stability');
+  });
+
+  test('show finds a dataset by id and by name, and a workflow with its tries, reasons and hints', async () => {
+    const { run, json, failing, ids } = await setUp();
+    expect(await json('show', String(ids[0]))).toMatchObject({ dataset: { name: 'failed' } });
+    expect((await run('show', 'failed')).stdout).toContain(failing);
+    const shown = (await run('show', failing)).stdout;
+    expect(shown).toMatch(/await stability\s+await_stability\s+FAILURE\s+1\s+1/);
+    expect(shown).toContain('E_NO_SPACE: need 3 TiB, have 1 TiB\nFree the missing space.');
+  });
+
+  test('logs prints each line once, control characters escaped, and as lines of JSON', async () => {
+    const { run, failing } = await setUp();
+    const text = (await run('logs', failing, '--follow')).stdout.trimEnd().split('\n');
+    expect(text.map((line) => line.slice(25))).toEqual([
+      'await stability: Analysis complete',
+      String.raw`await stability: two\nlines`,
+    ]);
+    const lines = (await run('logs', 'failed', '--json')).stdout.trimEnd().split('\n');
+    expect(lines.map((line) => (JSON.parse(line) as { message: string }).message)).toEqual([
+      'Analysis complete',
+      'two\nlines',
+    ]);
+  });
+
+  test('pause, resume and revoke change the workflow and refuse what does not apply', async () => {
+    const { run, engine, store, waiting, failing } = await setUp();
+    expect((await run('pause', 'waiting', '--dry-run')).stdout).toContain(`would pause ${waiting}`);
+    expect((await engine.show(waiting)).status).toBe('PENDING');
+    expect((await run('pause', 'waiting')).stdout).toContain(`paused ${waiting} at step "await stability"`);
+    expect((await engine.show(waiting)).status).toBe('REVOKED');
+    expect(await run('pause', waiting)).toMatchObject({
+      code: 4,
+      stderr: expect.stringContaining('E_WORKFLOW_STATE'),
+    });
+    expect(await run('resume', failing)).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('resumed'),
+    });
+    expect(await run('resume', failing)).toMatchObject({ code: 4 });
+    expect(await run('revoke', waiting)).toMatchObject({ code: 0 });
+    expect((await store.records.workflow(waiting))?.revoked_at).not.toBeNull();
+  });
+
+  test('stage and qc refuse at once what cannot work, and say what comes first', async () => {
+    const { run, engine } = await setUp();
+    expect(await run('stage', 'failed')).toMatchObject({
+      code: 4,
+      stderr: expect.stringMatching(/E_NOT_ARCHIVED.*\n.*longshore start integrated/),
+    });
+    expect(await run('qc', 'failed')).toMatchObject({
+      code: 4,
+      stderr: expect.stringContaining('longshore stage'),
+    });
+    expect((await engine.list({})).metadata.total).toBe(2);
+  });
+
+  test('delete asks for --yes where nobody can be asked, and a dry run starts nothing', async () => {
+    const { run, engine } = await setUp();
+    expect(await run('delete', 'failed')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--yes'),
+    });
+    expect(await run('delete', 'failed', '--dry-run')).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('(stays)'),
+    });
+    expect((await engine.list({})).metadata.total).toBe(2);
+    const started = await run('delete', 'failed', '--yes');
+    expect(started).toMatchObject({ code: 0, stderr: expect.stringContaining('No worker') });
+    expect((await engine.list({ name: 'delete' })).metadata.total).toBe(1);
+  });
+
+  test('what is not there, and what is not a command, ends with its own code', async () => {
+    const { run, json } = await setUp();
+    expect(await run('show', '4711')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('E_DATASET_NOT_FOUND'),
+    });
+    expect(await run('show', '00000000-0000-4000-8000-000000000000')).toMatchObject({ code: 3 });
+    expect(await json('show', 'nobody')).toMatchObject({ error: { code: 'E_DATASET_NOT_FOUND' } });
+    expect(await run('start', 'frobnicate', 'failed')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('integrated'),
+    });
+    expect(await run('frobnicate')).toMatchObject({ code: 2 });
+    expect(await run('show')).toMatchObject({ code: 2 });
+    expect(await run('--help')).toMatchObject({ code: 0, stdout: expect.stringContaining('Exit codes') });
+  });
+
+  test('tasks lists every task; one that cannot be loaded says why', async () => {
+    const { place } = await setUp();
+    writeFileSync(join(place.dir('tasks'), 'broken_one.ts'), 'export const nothing = 1;\n');
+    const env = { ...place.env, LONGSHORE_TASKS_PATH: place.path('tasks') };
+    const { stdout } = await runScript('longshore.ts', ['tasks'], env);
+    expect(stdout).toMatch(/archive_dataset\s+\S/);
+    expect(stdout).toMatch(/broken_one\s+cannot be loaded: .*does not export a task/);
+  });
+});
