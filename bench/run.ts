@@ -1,0 +1,18 @@
+import * as ingest from './ingest.ts';
+import * as watch from './watch.ts';
+
+/**
+ * `npm run bench -- <name> [options]`. Ratios measured in one run count; absolute figures drift by a factor of two
+ * between hours on a shared machine.
+ */
+const BENCHES: Readonly<Record<string, { run(args: string[]): Promise<void> }>> = { ingest, watch };
+
+const [name = '', ...args] = process.argv.slice(2);
+const bench = BENCHES[name];
+
+if (bench === undefined) {
+  process.stderr.write(`usage: npm run bench -- <${Object.keys(BENCHES).join('|')}> [options]\n`);
+  process.exitCode = 64;
+} else {
+  await bench.run(args);
+}
