@@ -1,0 +1,171 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize, relative } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { ERRORS } from '../workers/errors.ts';
+
+const root = join(import.meta.dirname, '..');
+
+/**
+ * Who may import whom below workers/: the arrows of docs/architecture.md. `errors`, `log` and config/ are open to all;
+ * scripts/ stand at the top and may import everything.
+ */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  errors: [],
+  log: [],
+  sqlite: [],
+  dataset: ['catalog'],
+  records: ['sqlite', 'dataset'],
+  catalog: ['sqlite', 'dataset', 'records'],
+  store: ['catalog', 'records', 'sqlite'],
+  content: ['dataset'],
+  archive: ['content', 'dataset'],
+  tools: ['records', 'tasks'],
+  tasks: ['archive', 'catalog', 'content', 'dataset', 'records', 'tools'],
+  queue: ['records'],
+  workflows: ['queue', 'records', 'store'],
+  fleet: ['workflows', 'queue', 'tasks', 'tools', 'catalog', 'records', 'store'],
+  watch: ['workflows', 'catalog', 'dataset', 'records', 'store'],
+  worker: ['fleet'],
+};
+
+/** Of folders that may import each other, only the contracts may be used in this direction. */
+const ONLY_CONTRACTS: ReadonlySet<string> = new Set([
+  'dataset>catalog',
+  'tools>tasks',
+  'queue>records',
+  'tools>records',
+]);
+
+const sources = ['config', 'workers', 'scripts'].flatMap((folder) =>
+  readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => join(folder, file)),
+);
+
+const textOf = (file: string): string => readFileSync(join(root, file), 'utf8');
+
+function importsOf(file: string): string[] {
+  const found = textOf(file).matchAll(/(?:from|import\(|import) '(\.[^']+)'/g);
+  return [...found].map((match) => normalize(join(dirname(file), match[1] ?? '')));
+}
+
+/** `workers/queue/flows.ts` → `queue`, `workers/store.ts` → `store`. */
+const partOf = (file: string): string => (file.split('/')[1] ?? '').replace(/\.ts$/, '');
+
+describe('imports', () => {
+  test.each(sources.filter((file) => file.startsWith('workers/')))(
+    '%s imports only what its part may',
+    (file) => {
+      const part = partOf(file);
+      const allowed = MAY_IMPORT[part];
+      expect(
+        allowed,
+        `workers/${part} has no place in the architecture; give it one here and in docs/`,
+      ).toBeDefined();
+      const wrong = importsOf(file).filter((target) => {
+        if (target.startsWith('config/')) return false;
+        if (!target.startsWith('workers/')) return true;
+        const other = partOf(target);
+        if (other === part || other === 'errors' || other === 'log') return false;
+        if (allowed?.includes(other) !== true) return true;
+        return ONLY_CONTRACTS.has(`${part}>${other}`) && !target.endsWith('/contract.ts');
+      });
+      expect(wrong).toEqual([]);
+    },
+  );
+
+  test('config/ imports nothing of workers/ but the errors, and nothing of scripts/', () => {
+    const wrong = sources
+      .filter((file) => file.startsWith('config/'))
+      .flatMap((file) => importsOf(file).map((target) => `${file} → ${target}`))
+      .filter((arrow) => !/→ (config\/|workers\/errors\.ts)/.test(arrow));
+    expect(wrong).toEqual([]);
+  });
+
+  test('a task body knows nothing of queues, workers and processes', () => {
+    const wrong = sources
+      .filter((file) => file.startsWith('workers/tasks/'))
+      .flatMap((file) => importsOf(file).map((target) => `${file} → ${target}`))
+      .filter((arrow) => /→ workers\/(queue|fleet|workflows)\//.test(arrow));
+    expect(wrong).toEqual([]);
+  });
+
+  test('every import leads to a file, and none of them in a circle', () => {
+    const graph = new Map(sources.map((file) => [file, importsOf(file)]));
+    const missing = [...graph].flatMap(([file, targets]) =>
+      targets.filter((target) => !existsSync(join(root, target))).map((target) => `${file} → ${target}`),
+    );
+    expect(missing).toEqual([]);
+    expect(circles(graph)).toEqual([]);
+  });
+});
+
+function circles(graph: ReadonlyMap<string, readonly string[]>): string[] {
+  const found: string[] = [];
+  const done = new Set<string>();
+  const walk = (file: string, way: readonly string[]): void => {
+    if (way.includes(file)) found.push([...way.slice(way.indexOf(file)), file].join(' → '));
+    if (done.has(file) || way.includes(file)) return;
+    for (const next of graph.get(file) ?? []) walk(next, [...way, file]);
+    done.add(file);
+  };
+  for (const file of graph.keys()) walk(file, []);
+  return found;
+}
+
+test('no file is longer than 400 lines', () => {
+  const long = sources
+    .map((file) => ({ file, lines: textOf(file).split('\n').length }))
+    .filter(({ lines }) => lines > 400);
+  expect(long).toEqual([]);
+});
+
+test('docs/errors.md has every code of the registry with its class, and no other', () => {
+  const page = textOf('docs/errors.md');
+  const documented = [...page.matchAll(/^\| `(E_[A-Z_]+)` \| (\w+) \|/gm)].map(
+    ([, code, kind]) => `${code} ${kind}`,
+  );
+  const registered = Object.entries(ERRORS).map(([code, entry]) => `${code} ${entry.class}`);
+  expect(documented.sort()).toEqual(registered.sort());
+});
+
+/** Of the machine, not of Longshore. */
+const OF_THE_SYSTEM = new Set([
+  'PATH',
+  'HOME',
+  'USER',
+  'TERM',
+  'NO_COLOR',
+  'NODE_DISABLE_COLORS',
+  'CI',
+  'TMPDIR',
+  'INIT_CWD',
+]);
+
+test('.env.example has every variable that is read, and no other', () => {
+  const readers = [...sources, 'ecosystem.config.js', 'tests/support/services.ts'];
+  const used = new Set(
+    readers.flatMap((file) => variablesOf(textOf(file))).filter((name) => !OF_THE_SYSTEM.has(name)),
+  );
+  const documented = [...textOf('.env.example').matchAll(/^#? ?([A-Z][A-Z0-9_]+)=/gm)].map(
+    (match) => match[1] ?? '',
+  );
+  expect(documented.toSorted()).toEqual([...used].toSorted());
+});
+
+function variablesOf(text: string): string[] {
+  const direct = text.matchAll(/(?:process\.env|\bvalues|\bbase|\benv)\.([A-Z][A-Z0-9_]+)\b/g);
+  const configured = text.matchAll(/[fF]romEnv\(\s*'([A-Z][A-Z0-9_]+)'/g);
+  const destructured = [...text.matchAll(/\{([^{}]*)\} = process\.env/g)].flatMap((match) =>
+    [...(match[1] ?? '').matchAll(/\b([A-Z][A-Z0-9_]+)\b/g)].map((name) => name[1] ?? ''),
+  );
+  return [...[...direct, ...configured].map((match) => match[1] ?? ''), ...destructured];
+}
+
+test('every folder of workers/ stands in docs/architecture.md', () => {
+  const page = textOf('docs/architecture.md');
+  const folders = readdirSync(join(root, 'workers'), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => relative(root, join(root, 'workers', entry.name)));
+  expect(folders.filter((folder) => !page.includes(`\`${folder}/\``))).toEqual([]);
+});
