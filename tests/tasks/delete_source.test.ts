@@ -1,4 +1,13 @@
-import { existsSync, readdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type Landing, makeLanding } from './landing.ts';
@@ -84,11 +93,43 @@ test('an origin outside the folders that datasets come from is kept, also behind
   expect(readdirSync(elsewhere)).toEqual(['a.txt', 'sub']);
 });
 
-test('killed after its rename, the next attempt removes what was set aside', async () => {
+const beside = (landing: Landing, phase: string): string =>
+  join(dirname(landing.origin), `.run_A.partial-${phase}`);
+
+test('killed while it removed, the next attempt removes what is left', async () => {
   const landing = await verified();
-  renameSync(landing.origin, join(dirname(landing.origin), '.run_A.partial-deadbeef'));
+  renameSync(landing.origin, beside(landing, 'deleting'));
+  rmSync(join(beside(landing, 'deleting'), 'a.txt'));
   await landing.run('delete_source', { attempt: 2 });
   expect(readdirSync(dirname(landing.origin))).toEqual([]);
+});
+
+test('killed while it compared, the next attempt puts the origin back and looks again', async () => {
+  const landing = await verified();
+  renameSync(landing.origin, beside(landing, 'checking'));
+  writeFileSync(join(beside(landing, 'checking'), 'late.txt'), 'x');
+  await refuses(landing, /has changed since it was archived/);
+  expect(readdirSync(landing.origin)).toEqual(['a.txt', 'late.txt', 'sub']);
+  rmSync(join(landing.origin, 'late.txt'));
+  await landing.run('delete_source', { attempt: 2 });
+  expect(readdirSync(dirname(landing.origin))).toEqual([]);
+});
+
+test('another folder in the place of one that was set aside is not touched, nor is that one', async () => {
+  const landing = await verified();
+  renameSync(landing.origin, beside(landing, 'checking'));
+  landing.place.dir('data/source/raw_data/run_A');
+  await refuses(landing, /another folder has taken its place/);
+  expect(readdirSync(beside(landing, 'checking'))).toEqual(['a.txt', 'sub']);
+});
+
+test('a file that comes after the comparison, at the last moment before the removal, is not lost', async () => {
+  const landing = await verified();
+  const late = join(landing.origin, 'late.txt');
+  const error = await landing.fails('delete_source', { lease: () => writeFileSync(late, 'precious') });
+  expect(error.message).toMatch(/late\.txt/);
+  expect(readFileSync(late, 'utf8')).toBe('precious');
+  expect(readdirSync(dirname(landing.origin))).toEqual(['run_A']);
 });
 
 test('a worker that lost its job removes nothing', async () => {

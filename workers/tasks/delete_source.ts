@@ -1,10 +1,19 @@
-/** Removes the origin folder, and only when the archive provably holds what it holds. */
+/**
+ * Removes the origin folder, and only when the archive provably holds what it holds. The comparison that counts is made
+ * after the folder was set aside: a file that somebody adds by name can no longer come in between it and the removal.
+ *
+ * | beside the origin's place | an attempt that was killed | then                   |
+ * | ------------------------- | -------------------------- | ---------------------- |
+ * | `.name.partial-checking`  | while it compared          | put back, begun anew   |
+ * | `.name.partial-deleting`  | while it removed           | removed                |
+ */
 import { lstatSync, realpathSync, renameSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { pathsOf, registrationOf } from '../../config/index.ts';
 import { openArchive } from '../archive/index.ts';
 import { compareTree } from '../content/compare.ts';
 import { checkManifest } from '../content/manifest.ts';
-import { partialPath, removeStale, removeTree } from '../content/publish.ts';
+import { partialPath, removeStale, syncPath } from '../content/publish.ts';
 import { liveDataset } from '../dataset/lifecycle.ts';
 import { isBelow } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
@@ -18,15 +27,14 @@ export const task = defineTask({
     const manifest = await provenManifest(ctx, dataset);
     const origin = dataset.origin_path;
     assertSource(ctx, dataset);
-    if (lstatSync(origin, { throwIfNoEntry: false }) !== undefined) {
-      await assertUnchanged(ctx, dataset, manifest);
+    putBack(dataset);
+    if (isThere(origin)) {
+      // At its place first: what is going to be refused is not moved.
+      await assertUnchanged(ctx, dataset, { root: origin, manifest });
       await ctx.lease.assert();
-      await ctx.audit('dataset.delete_source', { dataset_id: dataset.id, origin_path: origin });
-      const aside = partialPath(origin, ctx.run.task_id);
-      renameSync(origin, aside);
-      await removeTree(aside);
+      await setAside(ctx, dataset, manifest);
     }
-    await removeStale(origin); // What an attempt that was killed after its rename has left.
+    await removeStale(origin);
     await ctx.catalog.patch(dataset.id, { metadata: { source_deleted_at: new Date().toISOString() } });
     return [dataset.id];
   },
@@ -84,10 +92,50 @@ function assertSource(ctx: TaskContext, dataset: Dataset): void {
   );
 }
 
-async function assertUnchanged(ctx: TaskContext, dataset: Dataset, manifest: string): Promise<void> {
+const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+
+const checkingPath = (origin: string): string => partialPath(origin, 'checking');
+const deletingPath = (origin: string): string => partialPath(origin, 'deleting');
+
+function putBack(dataset: Dataset): void {
+  const origin = dataset.origin_path;
+  const aside = checkingPath(origin);
+  if (!isThere(aside)) return;
+  if (isThere(origin))
+    throw refuse(dataset, `another folder has taken its place while it was set aside as ${aside}`, { aside });
+  move(aside, origin);
+}
+
+/** Leaves it under the name of what may be removed, or where it was. */
+async function setAside(ctx: TaskContext, dataset: Dataset, manifest: string): Promise<void> {
+  const origin = dataset.origin_path;
+  const aside = checkingPath(origin);
+  move(origin, aside);
+  try {
+    await assertUnchanged(ctx, dataset, { root: aside, manifest });
+    await ctx.lease.assert();
+    await ctx.audit('dataset.delete_source', { dataset_id: dataset.id, origin_path: origin });
+  } catch (error) {
+    putBack(dataset);
+    throw error;
+  }
+  move(aside, deletingPath(origin));
+}
+
+/** On disk at once: a power cut must not bring back the name that says less about what is under it. */
+function move(from: string, to: string): void {
+  renameSync(from, to);
+  syncPath(dirname(to));
+}
+
+async function assertUnchanged(
+  ctx: TaskContext,
+  dataset: Dataset,
+  { root, manifest }: { root: string; manifest: string },
+): Promise<void> {
   const meter = ctx.progress('compare', { total: dataset.num_files, units: 'files' });
   const { problems, num_problems } = await compareTree({
-    root: dataset.origin_path,
+    root,
     manifest,
     level: 'stream',
     times: 'report',
@@ -104,5 +152,5 @@ async function assertUnchanged(ctx: TaskContext, dataset: Dataset, manifest: str
 }
 
 function resolved(path: string): string {
-  return lstatSync(path, { throwIfNoEntry: false }) === undefined ? path : realpathSync(path);
+  return isThere(path) ? realpathSync(path) : path;
 }
