@@ -8,7 +8,6 @@ import type { WorkflowStatus } from '../../workers/records/contract.ts';
 import { createEngine, type Engine, type StartOptions } from '../../workers/workflows/engine.ts';
 import type { ServedWorkflow } from '../../workers/workflows/status.ts';
 import type { DrillOptions } from '../fixtures/tasks/drill.ts';
-import { membersOf } from '../../workers/fleet/process-group.ts';
 import { makePlace, type Place } from './place.ts';
 import { until } from './until.ts';
 
@@ -93,9 +92,6 @@ export async function makeFleet(
     await Promise.all(workers.map((worker) => worker.exited));
     await engine.close();
     await store.close();
-    for (const entry of entriesOf(journal)) {
-      await until(() => membersOf(entry.pid).length === 0, { what: `process group ${entry.pid} gone` });
-    }
   });
   return {
     place,

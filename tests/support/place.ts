@@ -3,6 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { inject, onTestFinished } from 'vitest';
 import { type Config, loadConfig } from '../../config/index.ts';
+import { processesWith } from './processes.ts';
+import { until } from './until.ts';
 
 /** A test's own corner of the world: folders, key prefix, configuration. Kept when the test fails. */
 export interface Place {
@@ -22,9 +24,17 @@ export async function makePlace(overrides: Record<string, unknown> = {}): Promis
   mkdirSync(root, { recursive: true });
   const folder = mkdtempSync(join(root, 'place-'));
   // The result is asked for here: `onTestFailed` runs only after this, when the evidence would be gone.
-  onTestFinished(({ task }) => {
-    if (task.result?.state === 'fail') console.error(`evidence kept in ${folder}`);
-    else rmSync(folder, { recursive: true, force: true });
+  onTestFinished(async ({ task }) => {
+    if (task.result?.state === 'fail') {
+      console.error(`evidence kept in ${folder}`);
+      return;
+    }
+    // All that was started here carries the folder in its environment. A task whose worker was killed a moment ago may
+    // still write; one that stays is a leak, and fails the test.
+    await until(() => processesWith(folder).length === 0, {
+      what: `the last process of ${folder} to be gone`,
+    });
+    rmSync(folder, { recursive: true, force: true });
   });
   const prefix = `t${randomBytes(6).toString('hex')}`;
   const env = {
