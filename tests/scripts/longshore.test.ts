@@ -9,7 +9,8 @@ import { runScript } from '../support/script.ts';
 
 /** Two datasets: `failed`, whose inspection failed for want of space, and `waiting`, in the queue. No worker. */
 async function setUp() {
-  const place = await makePlace();
+  // Each command is a process of its own, and on a busy machine two of them take longer than the test's usual lock lasts.
+  const place = await makePlace({ workflow: { resume_lock_seconds: 600 } });
   const store = await openStore(place.config);
   const log = createLogger('test', {}, { level: 'silent' });
   const engine = await createEngine({ config: place.config, store, log });
