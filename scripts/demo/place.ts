@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { LongshoreError } from '../../workers/errors.ts';
 import { bytes } from '../cli/format.ts';
@@ -17,8 +17,18 @@ export interface DemoPlace {
   readonly dotenv: string;
 }
 
-/** @throws E_USAGE when the folder holds something else than an earlier demo */
+/** @throws E_USAGE when the folder holds something else than an earlier demo, or one that still runs */
 export function makeDemoPlace(folder: string): DemoPlace {
+  const other = runningIn(folder);
+  if (other !== null) {
+    throw new LongshoreError(
+      'E_USAGE',
+      `a demo runs in ${folder} already (process ${other}); nothing was touched`,
+      {
+        hint: 'Wait for it, end it with Ctrl-C, or give --at another folder.',
+      },
+    );
+  }
   if (existsSync(folder) && readdirSync(folder).length > 0 && !existsSync(join(folder, MARK))) {
     throw new LongshoreError(
       'E_USAGE',
@@ -39,8 +49,18 @@ export function makeDemoPlace(folder: string): DemoPlace {
   };
   for (const path of [place.logs, place.raw, place.products, place.aside])
     mkdirSync(path, { recursive: true });
-  writeFileSync(join(folder, MARK), '');
+  writeFileSync(join(folder, MARK), String(process.pid));
   return place;
+}
+
+/** The process that marked the folder, if it still is a demo: its number may have been given to another program. */
+function runningIn(folder: string): string | null {
+  try {
+    const pid = readFileSync(join(folder, MARK), 'utf8').trim();
+    return /demo\.ts/.test(readFileSync(`/proc/${pid}/cmdline`, 'latin1')) ? pid : null;
+  } catch {
+    return null; // No mark, or no such process: the usual case.
+  }
 }
 
 export interface DemoSettings {

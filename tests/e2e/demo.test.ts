@@ -98,12 +98,15 @@ test('a worker that is killed is started again, and the datasets land all the sa
 });
 
 test.each(['SIGINT', 'SIGKILL'] as const)(
-  'a demo that ends by %s leaves no process behind',
+  'a running demo keeps its folder, and one that ends by %s leaves no process behind',
   async (signal) => {
     const place = await makePlace();
     const at = place.path('demo');
     const { child, seen, ended } = startDemo(['--no-qc', '--at', at]);
     await until(() => seen.out.includes('inspect started'), { what: 'a running step', ms: 50_000 });
+    const second = startDemo(['--at', at]);
+    expect(await second.ended).toBe(2);
+    expect(second.seen.err).toContain('a demo runs in');
     child.kill(signal);
     expect(await ended).toBe(signal === 'SIGINT' ? 130 : null);
     await until(() => processesWith(at).length === 0, { what: 'all processes gone' });
