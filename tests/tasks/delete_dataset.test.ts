@@ -63,6 +63,21 @@ test('a repeat after the record was changed adds the suffix once and says DELETE
   expect((await landing.states()).filter((state) => state === 'DELETED')).toHaveLength(1);
 });
 
+test('killed between the removal and the record, the history tells of both attempts', async () => {
+  const landing = await landed();
+  const { catalog } = landing.store;
+  const patch = catalog.patch.bind(catalog);
+  catalog.patch = async () => {
+    throw new Error('killed');
+  };
+  await expect(landing.run('delete_dataset')).rejects.toThrow('killed');
+  expect(landing.audit.map(({ action }) => action)).toEqual(['dataset.delete']);
+  catalog.patch = patch;
+  await landing.run('delete_dataset', { attempt: 2 });
+  expect(landing.audit.map(({ action }) => action)).toEqual(['dataset.delete', 'dataset.delete']);
+  expect((await landing.dataset()).is_deleted).toBe(true);
+});
+
 test('an archive that is away fails the deletion, and everything is still there when it is back', async () => {
   const landing = await landed();
   const before = remains(landing);

@@ -25,7 +25,8 @@ export const task = defineTask({
     if (!dataset.is_deleted) {
       await ctx.lease.assert();
       const removed = [...(await removeArchived(ctx, dataset)), ...(await removeLocal(ctx, dataset))];
-      await ctx.lease.assert();
+      // Told first: killed in between, the next attempt tells it once more. The other way round nobody would know who did it.
+      await ctx.audit('dataset.delete', { dataset_id: dataset.id, name: dataset.name, removed });
       await ctx.catalog.patch(dataset.id, {
         name: `${dataset.name}-${dataset.id}`,
         is_deleted: true,
@@ -34,7 +35,6 @@ export const task = defineTask({
         staged_path: null,
         metadata: { archive_target: null },
       });
-      await ctx.audit('dataset.delete', { dataset_id: dataset.id, name: dataset.name, removed });
     }
     await reachState(ctx.catalog, dataset.id, 'DELETED', ctx.run.workflow_id);
     return [dataset.id];
