@@ -136,8 +136,8 @@ export const schema = z.strictObject({
     purge: z.strictObject({ types: z.array(text), age_threshold_seconds: seconds, max_purge_count: count }),
     retry: z.strictObject({ max: count, delay_seconds: seconds }),
     /**
-     * A job that has lost its process more often than this is set aside. A loss counts whole when its own process died
-     * or its worker ran nothing else, and by its share when a worker died with several jobs.
+     * A job that has lost its process more often than this is set aside. A loss counts whole when its own process crashed
+     * or ran out of memory, half when it was killed, and by its share when a worker died with several jobs.
      */
     max_losses: z.int().min(1),
     /** A resume that no worker takes up in this time may be asked for again. */

@@ -38,7 +38,9 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 const { code, signal } = await server.exited;
 if (!leaving)
   log.error({ code, signal, log: join(folder, 'redis.log') }, 'the embedded Redis ended by itself');
-// Not 0 when it died: whoever keeps this process up starts the server again, on the same port, with its data.
+// In the way its server ended: whoever keeps this process up starts it again, on the same port, with its data, and may
+// tell a server that was killed from one that cannot run.
+if (!leaving && signal !== null) process.kill(process.pid, signal);
 process.exit(leaving ? 0 : 1);
 
 async function leave(embedded: EmbeddedRedis, reason: string): Promise<void> {

@@ -6,8 +6,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const root = join(import.meta.dirname, '../..');
 
-/** A process that dies this often in this time is not started again: something is wrong with it. */
+/**
+ * A process that dies of itself this often in this time is not started again: something is wrong with it. One that is
+ * killed (SIGKILL comes from outside: a person who looks what happens, the kernel's need for memory) always is.
+ */
 const GIVE_UP = { deaths: 5, within_ms: 30_000 };
+const LONGEST_PAUSE_MS = 2_000;
 const STOP_MS = 12_000;
 
 /** The fleet's own processes, kept up as pm2 would keep them, until they are stopped. */
@@ -37,6 +41,7 @@ export function startProcesses(options: {
 
   const keep = async (name: string, script: string): Promise<void> => {
     const deaths: number[] = [];
+    let restarts = 0;
     while (!stopping.signal.aborted) {
       const log = join(options.logs, `${name}.log`);
       const child = launch(script, options.env, log);
@@ -45,13 +50,14 @@ export function startProcesses(options: {
       if (stopping.signal.aborted) return;
       const how = signal === null ? `exit code ${code}` : signal;
       const now = Date.now();
-      deaths.push(now);
+      if (signal !== 'SIGKILL') deaths.push(now);
       if (code === 78 || deaths.filter((at) => now - at < GIVE_UP.within_ms).length >= GIVE_UP.deaths) {
         fail(new Error(`${name} ended by ${how} and cannot be kept up; the end of ${log}:\n${tail(log)}`));
         return;
       }
       options.note(`${name} ended by ${how}; it is started again, as pm2 would do`);
-      await sleep(200 * deaths.length);
+      restarts += 1;
+      await sleep(Math.min(200 * restarts, LONGEST_PAUSE_MS));
     }
   };
 

@@ -127,6 +127,21 @@ test('a job that kills its process again and again is set aside with a reason, a
   await fleet.reaches(await fleet.start({ three: {} }), 'SUCCESS');
 });
 
+test('a task process that somebody kills is not taken for one that brings itself down', async () => {
+  const fleet = await makeFleet({ workflow: { max_losses: 1 } });
+  await fleet.worker();
+  const go = fleet.place.path('go');
+  const id = await fleet.start({ one: { until_file: go } });
+  for (const kill of [1, 2]) {
+    const started = await until(() => fleet.events('start')[kill - 1], { what: `start ${kill}` });
+    process.kill(started.pid, 'SIGKILL');
+  }
+  await until(() => fleet.events('start').length === 3, { what: 'the third run' });
+  writeFileSync(go, '');
+  await fleet.reaches(id, 'SUCCESS');
+  expect(await lastRun(fleet, id, 0)).toMatchObject({ losses: 2, retries: 0 });
+});
+
 test('a worker that sleeps beyond its lease may not publish when it wakes: the new owner has, once', async () => {
   const fleet = await makeFleet(quick);
   const sleeper = await fleet.worker();

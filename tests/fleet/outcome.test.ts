@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { ERRORS, type ErrorCode, LongshoreError, reportOf } from '../../workers/errors.ts';
-import { finishOf, lossDelayMs } from '../../workers/fleet/outcome.ts';
+import { blameFor, lossDelayMs, oomKills } from '../../workers/fleet/losses.ts';
+import { finishOf } from '../../workers/fleet/outcome.ts';
 import type { TaskRun } from '../../workers/records/contract.ts';
 
 const now = new Date('2026-01-02T03:04:05.000Z');
@@ -49,4 +50,13 @@ test('a task over its time limit is retried as E_TIMEOUT; one that a person stop
 
 test('the wait after a lost process grows and stays short', () => {
   expect([0, 1, 2, 50].map(lossDelayMs)).toEqual([200, 400, 800, 5000]);
+});
+
+test('a job is to blame for a crash and for memory, and half for being killed by somebody', () => {
+  expect(blameFor(null, { before: 3, after: 3 })).toBe(1);
+  expect(blameFor('SIGSEGV', { before: 3, after: 3 })).toBe(1);
+  expect(blameFor('SIGKILL', { before: 3, after: 4 })).toBe(1);
+  expect(blameFor('SIGKILL', { before: Number.NaN, after: Number.NaN })).toBe(1);
+  expect(blameFor('SIGKILL', { before: 3, after: 3 })).toBe(0.5);
+  expect(oomKills()).toBeGreaterThanOrEqual(0);
 });

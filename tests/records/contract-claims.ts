@@ -197,6 +197,19 @@ export function claimBattery(open: OpenStore): void {
     },
   );
 
+  test('a loss counts by the blame that is reported with it', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    for (let turn = 0; turn < 6; turn++) {
+      const { key } = await begin(records, workflow, 0, `w${turn}`);
+      await records.finish(key, { outcome: 'lost', reason: 'SIGKILL', blame: 0.5 });
+    }
+    const { key } = await begin(records, workflow, 0, 'w6'); // 3 of the 3 that are allowed.
+    await records.finish(key, { outcome: 'lost', reason: 'SIGKILL', blame: 0.5 });
+    expect(await records.claim(claimOf(workflow), policy)).toMatchObject({ verdict: 'poisoned', losses: 7 });
+  });
+
   test('a worker that dies with several jobs is held against each of them by its share only', async () => {
     const { records } = await openBench(open);
     const workflows = [makeWorkflow(), makeWorkflow(), makeWorkflow(), makeWorkflow()];

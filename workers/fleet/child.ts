@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type LongshoreError, reportOf } from '../errors.ts';
+import { blameFor, oomKills } from './losses.ts';
 import type { Assignment, FromTask, TaskReport, ToTask } from './messages.ts';
 import { reapGroup, signalGroup, TASK_ID_VARIABLE } from './process-group.ts';
 
@@ -10,7 +11,7 @@ export type ChildEnding =
   /** We ended it: paused, revoked, timed out, lease lost, shutdown. */
   | { kind: 'stopped'; error: LongshoreError }
   /** It ended without a word: out of memory, a signal, a crash of the runtime. */
-  | { kind: 'lost'; reason: string };
+  | { kind: 'lost'; reason: string; blame: number };
 
 export interface TaskChild {
   readonly pid: number;
@@ -45,17 +46,19 @@ export function startChild({ task_id, cache }: ChildOptions, questions: Question
   let report: TaskReport | null = null;
   let stopping: LongshoreError | null = null;
   let over = false;
+  const before = oomKills();
   child.on('message', (message: FromTask) => {
     if (message.kind === 'lease') void answerLease(child, message.question, questions);
     else if (message.kind === 'overtaken') questions.overtaken();
     else report = message;
   });
-  const ended = exitOf(child).then(async (reason): Promise<ChildEnding> => {
+  const ended = exitOf(child).then(async ({ reason, signal }): Promise<ChildEnding> => {
     if (child.pid !== undefined) await reapGroup(child.pid);
     over = true; // From here on its number may belong to somebody else.
     // Finished work counts, even when the order to stop crossed it; the records decide whether they take it.
     if (report !== null && (report.kind !== 'failed' || stopping === null)) return report;
-    return stopping === null ? { kind: 'lost', reason } : { kind: 'stopped', error: stopping };
+    if (stopping !== null) return { kind: 'stopped', error: stopping };
+    return { kind: 'lost', reason, blame: blameFor(signal, { before, after: oomKills() }) };
   });
   return {
     pid: child.pid ?? 0,
@@ -93,20 +96,24 @@ function tell(child: ChildProcess, message: ToTask): void {
   if (child.connected) child.send(message, () => undefined);
 }
 
+interface Exit {
+  readonly reason: string;
+  readonly signal: NodeJS.Signals | null;
+}
+
 /** Resolves when the process has ended and its last message has arrived; says how it ended. */
-function exitOf(child: ChildProcess): Promise<string> {
+function exitOf(child: ChildProcess): Promise<Exit> {
   return new Promise((resolve) => {
-    child.once('error', (error) => resolve(`its process could not be started: ${error.message}`));
+    child.once('error', (error) =>
+      resolve({ reason: `its process could not be started: ${error.message}`, signal: null }),
+    );
     child.once('exit', () => {
       // Its grandchildren may hold its pipes; they go with the group, or 'close' would never come.
       if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL');
     });
-    child.once('close', (code, signal) =>
-      resolve(
-        signal === null
-          ? `its process ended with exit code ${code} and no report`
-          : `its process was killed by ${signal}`,
-      ),
-    );
+    child.once('close', (code, signal) => {
+      const ended = `its process ended with exit code ${code} and no report`;
+      resolve({ reason: signal === null ? ended : `its process was killed by ${signal}`, signal });
+    });
   });
 }

@@ -35,7 +35,7 @@ export function finishOf(ending: ChildEnding, run: TaskRun, policy: RetryPolicy,
     case 'failed':
       return failed(ending.error, run, policy, now);
     case 'lost':
-      return { outcome: 'lost', reason: ending.reason };
+      return { outcome: 'lost', reason: ending.reason, blame: ending.blame };
     case 'stopped':
       return stopped(ending.error, run, policy, now);
   }
@@ -59,6 +59,3 @@ function failed(error: ErrorReport, run: TaskRun, policy: RetryPolicy, now: Date
     reason: `${error.code}: try ${run.retries + 1} of ${policy.max + 1} failed; tried again in ${policy.delay_seconds} s`,
   };
 }
-
-/** How long a job waits after it lost its process: short, growing, so that a poisoned job does not spin. */
-export const lossDelayMs = (losses: number): number => Math.min(200 * 2 ** Math.min(losses, 10), 5_000);

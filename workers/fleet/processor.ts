@@ -10,7 +10,7 @@ import { enqueue, settle } from '../workflows/reconcile.ts';
 import { enqueueFollowers, followersOf } from '../workflows/followers.ts';
 import { type Room, type RunningTask, runAttempt, type WorkerParts } from './attempt.ts';
 import { crashPoint } from './crash-points.ts';
-import { lossDelayMs } from './outcome.ts';
+import { lossDelayMs } from './losses.ts';
 
 /** A job that cannot be taken now (records away, or the queue ahead of them) is looked at again after this. */
 const LOOK_AGAIN_MS = 1_000;

@@ -159,7 +159,8 @@ export type Finish =
   | { outcome: 'retry'; error: ErrorReport; next_attempt_at: string; reason: string }
   | { outcome: 'failure'; error: ErrorReport }
   | { outcome: 'postponed'; reason: string; next_attempt_at: string; result?: unknown }
-  | { outcome: 'lost'; reason: string };
+  /** `blame`: how far the job itself is the cause, 0 to 1 (default 1). */
+  | { outcome: 'lost'; reason: string; blame?: number };
 
 export type RunningAttempt = AttemptKey & { worker: string; host: string; pgid: number | null };
 

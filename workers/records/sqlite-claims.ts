@@ -135,7 +135,7 @@ function poison(
   max_losses: number,
 ): ClaimVerdict {
   const { losses } = row;
-  const message = `step "${row.step}" lost its process ${losses} times; allowed are ${max_losses}`;
+  const message = `step "${row.step}" lost its process ${losses} times (workflow.max_losses is ${max_losses})`;
   const report = reportBy('E_WORKER_LOST', message, { losses, max_losses, task_id: row.task_id });
   moveRun(sql, row, state, 'poison', { result: failureOf(report) });
   setWorkflowStatus(sql, row.workflow_id, 'FAILURE');
@@ -198,7 +198,7 @@ function finishAttempt(sql: Statements, key: AttemptKey, finish: Finish): boolea
       break;
     case 'lost':
       move(state, 'lost');
-      countLoss(sql, key.task_id, 1);
+      countLoss(sql, key.task_id, finish.blame ?? 1);
       break;
   }
   return true;

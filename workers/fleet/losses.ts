@@ -1,0 +1,32 @@
+import { readFileSync } from 'node:fs';
+
+/**
+ * How far a job is to blame for the loss of its process, 0 to 1. The records add it up, and set a job aside that has
+ * more than config.workflow.max_losses.
+ *
+ * | the process ended by                              | blame |
+ * | ------------------------------------------------- | ----- |
+ * | a crash, an exit code without a report             | 1     |
+ * | SIGKILL, and the kernel ran out of memory meanwhile | 1     |
+ * | SIGKILL otherwise: a person or another program      | 0.5   |
+ *
+ * Not 0 in the last row: a batch system that enforces its limits kills just like that, again and again.
+ */
+export function blameFor(
+  signal: NodeJS.Signals | null,
+  oom_kills: { before: number; after: number },
+): number {
+  return signal === 'SIGKILL' && oom_kills.before === oom_kills.after ? 0.5 : 1;
+}
+
+/** Processes that the kernel has killed for want of memory since the machine started, in any cgroup (proc(5), vmstat). */
+export function oomKills(): number {
+  try {
+    return Number(/^oom_kill (\d+)$/m.exec(readFileSync('/proc/vmstat', 'latin1'))?.[1] ?? Number.NaN);
+  } catch {
+    return Number.NaN; // Never equal to itself: without the counter, every SIGKILL may have been the kernel's.
+  }
+}
+
+/** How long a job waits after it lost its process: short, growing, so that a poisoned job does not spin. */
+export const lossDelayMs = (losses: number): number => Math.min(200 * 2 ** Math.min(losses, 10), 5_000);
