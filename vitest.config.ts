@@ -6,8 +6,8 @@ export default defineConfig({
     include: ['tests/**/*.test.ts'],
     globalSetup: ['tests/support/services.ts'],
     reporters: ['default', './tests/support/reporter.ts'],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     pool: 'forks',
     // Tests wait for timers, processes and disks more than they compute; one at a time on two cores takes 8 minutes.
     maxWorkers: Math.max(3, availableParallelism()),

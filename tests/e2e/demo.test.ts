@@ -36,7 +36,7 @@ function startDemo(args: string[]) {
 }
 
 test('the demo lands its five datasets byte-identical, the growing one last, and leaves no process behind', {
-  timeout: 180_000,
+  timeout: 300_000,
 }, async () => {
   const place = await makePlace();
   const at = place.path('demo');
@@ -59,7 +59,7 @@ test('the demo lands its five datasets byte-identical, the growing one last, and
 });
 
 test('a lent directory is landed and left as it was; what cannot land under its name is told and fails the demo', {
-  timeout: 120_000,
+  timeout: 300_000,
 }, async () => {
   const place = await makePlace();
   const source = place.dir('lent');
@@ -83,7 +83,7 @@ test('a lent directory is landed and left as it was; what cannot land under its 
 });
 
 test('a worker that is killed is started again, and the datasets land all the same', {
-  timeout: 180_000,
+  timeout: 300_000,
 }, async () => {
   const place = await makePlace();
   const at = place.path('demo');

@@ -52,7 +52,7 @@ async function untilStaged(place: Place): Promise<void> {
 }
 
 test('pm2 start lands a dataset without any configuration, restarts what is killed, and stops without a trace', {
-  timeout: 150_000,
+  timeout: 300_000,
 }, async () => {
   const place = await makePlace();
   const env = environmentOf(place);
@@ -82,7 +82,7 @@ test('pm2 start lands a dataset without any configuration, restarts what is kill
 });
 
 test('npm start runs in the foreground, and an interrupt ends all of it in order: workers first, Redis last', {
-  timeout: 120_000,
+  timeout: 300_000,
 }, async () => {
   const place = await makePlace();
   // As in package.json. Without the flag it leaves in a hurry, with code 2, when the others take a few seconds to leave.

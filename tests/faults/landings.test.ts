@@ -92,7 +92,8 @@ function killRedis(place: Place): void {
         killIfThere(Number(pid));
       }
     } catch (error) {
-      if (!['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      // It has ended meanwhile, or is somebody else's.
+      if (!['ENOENT', 'ESRCH', 'EACCES'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
     }
   }
 }

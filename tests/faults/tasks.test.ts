@@ -86,7 +86,7 @@ test('archive and stage killed at eight moments each land the dataset once, byte
   );
   expect(await landing.states()).toEqual(['REGISTERED', 'ARCHIVED', 'FETCHED', 'STAGED']);
   expect(await landing.store.catalog.countFiles(landing.id)).toBe(3000);
-}, 120_000);
+}, 300_000);
 
 test('what the service user may not read is named, and nothing is archived', async (context) => {
   if (process.getuid?.() !== 0) context.skip('NOT TESTED: needs root, to run the task as another user');

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import { inject, onTestFinished } from 'vitest';
 import { type Config, loadConfig } from '../../config/index.ts';
+import { removeTree } from '../../workers/content/coreutils.ts';
 import { processesWith } from './processes.ts';
 import { until } from './until.ts';
 
@@ -34,7 +35,7 @@ export async function makePlace(overrides: Record<string, unknown> = {}): Promis
     await until(() => processesWith(folder).length === 0, {
       what: `the last process of ${folder} to be gone`,
     });
-    rmSync(folder, { recursive: true, force: true });
+    await removeTree(folder); // Read-only folders too, for a user who is not root.
   });
   const prefix = `t${randomBytes(6).toString('hex')}`;
   const env = {

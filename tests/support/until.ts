@@ -5,13 +5,13 @@ export async function until<T>(
   ask: () => Promise<T> | T,
   options: { ms?: number; what?: string } = {},
 ): Promise<NonNullable<T>> {
-  const deadline = Date.now() + (options.ms ?? 30_000);
+  const deadline = Date.now() + (options.ms ?? 60_000);
   for (;;) {
     const seen = await ask();
     if (seen) return seen;
     if (Date.now() > deadline)
       throw new Error(
-        `waited ${options.ms ?? 30_000} ms for ${options.what ?? 'a condition'}; last seen: ${JSON.stringify(seen)}`,
+        `waited ${options.ms ?? 60_000} ms for ${options.what ?? 'a condition'}; last seen: ${JSON.stringify(seen)}`,
       );
     await sleep(15);
   }

@@ -222,4 +222,4 @@ test('a process that the program left behind with its pipes open does not hold t
   const script = `console.log(require('node:child_process').spawn('sleep', ['20'], {stdio: 'inherit', detached: true}).pid); process.exit(0)`;
   await run(sink, script);
   process.kill(Number(sink.lines[0]?.message), 'SIGKILL');
-}, 10_000);
+}, 30_000);

@@ -41,9 +41,9 @@ test('a new folder is seen at once by the hint of the file system, long before t
   start();
   await until(() => scans() === 1);
   mkdirSync(join(path, 'made'));
-  await until(() => seen.includes('made'), { ms: 2000, what: 'the hint of a new folder' });
+  await until(() => seen.includes('made'), { what: 'the hint of a new folder' });
   renameSync(place.dir('elsewhere'), join(path, 'moved in'));
-  await until(() => seen.includes('moved in'), { ms: 2000, what: 'the hint of a folder moved in' });
+  await until(() => seen.includes('moved in'), { what: 'the hint of a folder moved in' });
 });
 
 test('a source that was absent is watched as soon as it is polled, and hints work from then on', async () => {
@@ -52,7 +52,7 @@ test('a source that was absent is watched as soon as it is polled, and hints wor
   await until(() => scans() >= 2);
   mkdirSync(place.path('source'));
   mkdirSync(join(path, 'late'));
-  await until(() => seen.includes('late'), { ms: 5000 });
+  await until(() => seen.includes('late'));
   expect(seen).toEqual(['late']);
 });
 
@@ -64,7 +64,7 @@ test('a folder put in the place of the watched one is watched in its stead', asy
   renameSync(path, place.path('old'));
   renameSync(place.dir('new'), path);
   mkdirSync(join(path, 'in the new one'));
-  await until(() => seen.includes('in the new one'), { ms: 5000 });
+  await until(() => seen.includes('in the new one'));
 });
 
 test('errors never end the observation: after seven in a row the folder is still taken', async () => {
@@ -72,7 +72,7 @@ test('errors never end the observation: after seven in a row the folder is still
   const { path, seen, start, place } = await watchPlace(2, () => (errors += 1) <= 7);
   place.dir('source', 'a');
   start();
-  await until(() => seen.includes('a'), { ms: 10_000 });
+  await until(() => seen.includes('a'));
   expect(errors).toBeGreaterThan(7);
   expect(path).toContain('source');
 });
@@ -84,7 +84,7 @@ test('stopping waits for the scan under way and leaves no timer or watcher', asy
   await until(() => scans() === 1);
   await observer.stop();
   const held = () => process.getActiveResourcesInfo().filter((name) => name === 'FSEventWrap');
-  await until(() => held().length === 0, { ms: 2000, what: 'the watcher to be closed' });
+  await until(() => held().length === 0, { what: 'the watcher to be closed' });
   const after = scans();
   mkdirSync(place.path('source', 'unseen'));
   await new Promise(setImmediate);
