@@ -32,7 +32,7 @@ export function createFilesystemArchive({ roots, state_dir }: FilesystemArchiveO
       `the archive at ${root(key)} is not there: ${mark} is missing`,
       {
         fields: { root: root(key), key },
-        hint: `Mount the archive. If ${root(key)} is a new archive, create ${mark} as an empty file.`,
+        hint: `Mount the archive, then resume. If it is a new one that was put in the old one's place: mkdir -p '${root(key)}' && touch '${mark}'`,
       },
     );
   };
