@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import {
   existsSync,
   readdirSync,
@@ -58,11 +59,21 @@ test('a bundle that is gone from the archive, or has another size, keeps the ori
   await refuses(landing, /the archive has no bundle/);
 });
 
+/** As a program does that edits a file in place and sets its time back. */
+function forge(origin: string): void {
+  const file = join(origin, 'a.txt');
+  spawnSync('cp', ['-p', file, `${origin}.kept`]);
+  writeFileSync(file, 'ALPHA');
+  spawnSync('touch', ['-r', `${origin}.kept`, file]);
+  rmSync(`${origin}.kept`);
+}
+
 test.each<[string, (origin: string) => void]>([
   ['a new file', (origin) => writeFileSync(join(origin, 'new'), 'x')],
   ['a missing file', (origin) => rmSync(join(origin, 'a.txt'))],
   ['other bytes of the same size', (origin) => writeFileSync(join(origin, 'a.txt'), 'ALPHA')],
   ['another time', (origin) => utimesSync(join(origin, 'sub/b.txt'), 1, 1)],
+  ['other bytes behind the same size and time', forge],
 ])('an origin with %s since it was archived is kept', async (_, change) => {
   const landing = await verified();
   change(landing.origin);

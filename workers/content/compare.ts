@@ -29,6 +29,8 @@ export interface Comparison {
 
 const MAX_PROBLEMS = 1000;
 const ENTRIES_PER_TURN = 1000;
+/** Where files are read, few entries may take long. */
+const PROGRESS_MS = 250;
 
 /**
  * Compares a tree with its manifest. Both come in the same order, so they are merged like two sorted lists, and
@@ -44,6 +46,7 @@ export async function compareTree(options: CompareOptions): Promise<Comparison> 
   let files = 0;
   let bytes = 0;
   let entries = 0;
+  let told = performance.now();
   try {
     for (const [known, found] of pairUp(manifest, base, findings, options.signal)) {
       findings.compare(known, found);
@@ -55,7 +58,9 @@ export async function compareTree(options: CompareOptions): Promise<Comparison> 
         if (moved && times === 'prove') pool ??= new DigestPool(base, names, options.signal);
         if (pool !== null && (moved || options.level === 'readback')) await readBack(pool, known, findings);
       }
-      if (++entries % ENTRIES_PER_TURN !== 0) continue;
+      if (++entries % ENTRIES_PER_TURN !== 0 && (pool === null || performance.now() - told < PROGRESS_MS))
+        continue;
+      told = performance.now();
       options.onProgress?.({ files, bytes });
       await new Promise(setImmediate);
     }

@@ -1,6 +1,7 @@
 /**
- * Removes the origin folder, and only when the archive provably holds what it holds. The comparison that counts is made
- * after the folder was set aside: a file that somebody adds by name can no longer come in between it and the removal.
+ * Removes the origin folder, and only when the archive provably holds what it holds: every byte is read and compared once
+ * more, since a file can change and keep its size and time. Then the folder is set aside and looked at again, so that
+ * nothing that somebody adds by name comes in between the look and the removal.
  *
  * | beside the origin's place | an attempt that was killed | then                   |
  * | ------------------------- | -------------------------- | ---------------------- |
@@ -29,8 +30,7 @@ export const task = defineTask({
     assertSource(ctx, dataset);
     putBack(dataset);
     if (isThere(origin)) {
-      // At its place first: what is going to be refused is not moved.
-      await assertUnchanged(ctx, dataset, { root: origin, manifest });
+      await assertUnchanged(ctx, dataset, { root: origin, manifest, level: 'readback' });
       await ctx.lease.assert();
       await setAside(ctx, dataset, manifest);
     }
@@ -112,7 +112,7 @@ async function setAside(ctx: TaskContext, dataset: Dataset, manifest: string): P
   const aside = checkingPath(origin);
   move(origin, aside);
   try {
-    await assertUnchanged(ctx, dataset, { root: aside, manifest });
+    await assertUnchanged(ctx, dataset, { root: aside, manifest, level: 'stream' });
     await ctx.lease.assert();
     await ctx.audit('dataset.delete_source', { dataset_id: dataset.id, origin_path: origin });
   } catch (error) {
@@ -131,16 +131,16 @@ function move(from: string, to: string): void {
 async function assertUnchanged(
   ctx: TaskContext,
   dataset: Dataset,
-  { root, manifest }: { root: string; manifest: string },
+  { root, manifest, level }: { root: string; manifest: string; level: 'readback' | 'stream' },
 ): Promise<void> {
-  const meter = ctx.progress('compare', { total: dataset.num_files, units: 'files' });
+  const meter = ctx.progress('compare', { total: dataset.size, units: 'bytes' });
   const { problems, num_problems } = await compareTree({
     root,
     manifest,
-    level: 'stream',
+    level,
     times: 'report',
     signal: ctx.signal,
-    onProgress: ({ files }) => meter.set(files),
+    onProgress: ({ bytes }) => meter.set(bytes),
   });
   meter.end();
   const [first] = problems;
