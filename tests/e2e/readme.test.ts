@@ -47,7 +47,10 @@ test('what the README says of adding a task, a workflow and an environment works
 });
 
 test('every file and command that the README and the documents name exists', () => {
-  const pages = [readme, ...['architecture', 'tasks', 'workflows', 'operations', 'testing'].map(page)];
+  const pages = [
+    readme,
+    ...['architecture', 'tasks', 'workflows', 'operations', 'testing', 'promises'].map(page),
+  ];
   const scripts = (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: object })
     .scripts;
   for (const text of pages) {
@@ -61,6 +64,18 @@ test('every file and command that the README and the documents name exists', () 
       expect(found, link).toBe(true);
     }
     for (const [, name = ''] of text.matchAll(/npm run ([a-z-]+)/g)) expect(scripts).toHaveProperty([name]);
+  }
+});
+
+test('every test that the page of promises names exists', () => {
+  const rows = [...page('promises').matchAll(/^\|.*\| `(tests\/[\w/.-]+)` (.+) \|$/gm)];
+  expect(rows.length).toBeGreaterThan(70);
+  for (const [, file = '', title = ''] of rows) {
+    const titles = readFileSync(join(root, file), 'utf8').match(/(['"`])(?:(?!\1).|\\.)*\1/g) ?? [];
+    expect(
+      titles.some((text) => text.includes(title)),
+      `${file}: ${title}`,
+    ).toBe(true);
   }
 });
 
