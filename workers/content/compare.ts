@@ -1,6 +1,6 @@
 import { digestMismatch } from './digest.ts';
 import { DigestPool } from './digest-pool.ts';
-import { type ManifestMember, ManifestReader } from './manifest.ts';
+import { type ManifestCounts, type ManifestMember, ManifestReader } from './manifest.ts';
 import { comparePaths, shownPath } from './path.ts';
 import { type Member, resolveRoot, walkTree } from './walk.ts';
 
@@ -20,8 +20,8 @@ export interface CompareOptions {
 }
 
 export interface Comparison {
-  /** Files and links in the manifest; zero is for the caller to refuse. */
-  readonly num_files: number;
+  /** What the manifest lists; no files are for the caller to refuse. */
+  readonly listed: ManifestCounts;
   /** As [path, reason]; at most 1,000 of them. */
   readonly problems: [string, string][];
   readonly num_problems: number;
@@ -67,7 +67,7 @@ export async function compareTree(options: CompareOptions): Promise<Comparison> 
     await pool?.settle();
     for (const [path, reason] of pool?.problems ?? []) findings.add(path, reason);
     options.onProgress?.({ files, bytes });
-    return { num_files: files, problems: findings.problems, num_problems: findings.total };
+    return { listed: manifest.trailer.counts, problems: findings.problems, num_problems: findings.total };
   } finally {
     manifest.close();
     await pool?.close();

@@ -1,7 +1,6 @@
 /** Compares the staged copy with the manifest and with what was counted, and declares it staged. */
 import { openArchive } from '../archive/index.ts';
 import { compareTree } from '../content/compare.ts';
-import { checkManifest } from '../content/manifest.ts';
 import { compareRows } from '../content/compare-rows.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
 import type { Dataset } from '../dataset/types.ts';
@@ -20,16 +19,9 @@ export const task = defineTask({
     const staged_path = stagedPath(dataset);
     const manifest = await manifestOf(ctx, dataset);
     const meter = ctx.progress('validate', { total: dataset.num_files, units: 'files' });
-    const problems = await countProblems(ctx, dataset, manifest);
     const found =
       manifest === null
-        ? await compareRows({
-            root: staged_path,
-            page: (after) =>
-              ctx.catalog.files(dataset.id, { limit: PAGE, ...(after === null ? {} : { after }) }),
-            signal: ctx.signal,
-            onProgress: (files) => meter.set(files),
-          })
+        ? await compareWithRows(ctx, dataset, { staged_path, onProgress: (files) => meter.set(files) })
         : await compareTree({
             root: staged_path,
             manifest,
@@ -38,6 +30,7 @@ export const task = defineTask({
             signal: ctx.signal,
             onProgress: ({ files }) => meter.set(files),
           });
+    const problems = await countProblems(ctx, dataset, found.listed?.num_files ?? null);
     meter.end();
     refuse(dataset, [...problems, ...found.problems], problems.length + found.num_problems);
     await ctx.lease.assert();
@@ -63,15 +56,32 @@ async function manifestOf(ctx: TaskContext, dataset: Dataset): Promise<string | 
   return (await archive.openBundle(dataset.archive_path)).manifestPath;
 }
 
-/** Manifest, file rows and inspection count the same files, or one of them is not of this dataset. */
+async function compareWithRows(
+  ctx: TaskContext,
+  dataset: Dataset,
+  { staged_path, onProgress }: { staged_path: string; onProgress: (files: number) => void },
+) {
+  const found = await compareRows({
+    root: staged_path,
+    page: (after) => ctx.catalog.files(dataset.id, { limit: PAGE, ...(after === null ? {} : { after }) }),
+    signal: ctx.signal,
+    onProgress,
+  });
+  return { ...found, listed: null };
+}
+
+/**
+ * Manifest, file rows and inspection count the same files, or one of them is not of this dataset.
+ * @param in_manifest null: there is none
+ */
 async function countProblems(
   ctx: TaskContext,
   dataset: Dataset,
-  manifest: string | null,
+  in_manifest: number | null,
 ): Promise<Problem[]> {
   const inspected = dataset.num_files;
   const rows = await ctx.catalog.countFiles(dataset.id);
-  const listed = manifest === null ? rows : checkManifest(manifest).counts.num_files;
+  const listed = in_manifest ?? rows;
   const problems: Problem[] = [];
   if (listed === 0 && inspected !== 0)
     problems.push(['.', `the list of files is empty, the inspection counted ${inspected ?? 'nothing yet'}`]);
