@@ -1,10 +1,10 @@
 /** Compares a tree with the catalog's file rows: for bundles from before there were manifests. */
-import { closeSync, lstatSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, lstatSync, openSync, readSync } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
 import type { FileRow } from '../dataset/types.ts';
 import { createHasher, type Digests } from './digest.ts';
 import { fsPath, shownPath } from './path.ts';
-import { absolutePath, walkTree } from './walk.ts';
+import { absolutePath, leadsToDirectory, walkTree } from './walk.ts';
 
 export interface RowComparison {
   readonly root: string;
@@ -54,19 +54,11 @@ export async function compareRows(
 function namesBelow(options: RowComparison): Map<string, string> {
   const names = new Map<string, string>();
   for (const member of walkTree(options.root, options)) {
-    const path = absolutePath(options.root, member.path);
-    if (member.type === 'file' || (member.type === 'symbolic link' && !leadsToDirectory(path)))
-      names.set(shownPath(member.path), path);
+    const { path, type } = member;
+    if (type === 'file' || (type === 'symbolic link' && !leadsToDirectory(options.root, path)))
+      names.set(shownPath(path), absolutePath(options.root, path));
   }
   return names;
-}
-
-function leadsToDirectory(path: string): boolean {
-  try {
-    return statSync(fsPath(path)).isDirectory();
-  } catch {
-    return false; // It leads nowhere, or in a circle: a link like any other.
-  }
 }
 
 async function differenceOf(path: string, row: FileRow): Promise<string | null> {

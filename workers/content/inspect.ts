@@ -1,11 +1,11 @@
-import { accessSync, constants, statSync } from 'node:fs';
+import { accessSync, constants } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
 import type { FileRow } from '../dataset/types.ts';
 import type { Digests } from './digest.ts';
 import { DigestPool } from './digest-pool.ts';
 import { fileRow } from './manifest.ts';
 import { fsPath, shownPath } from './path.ts';
-import { absolutePath, type Member, resolveRoot, walkTree } from './walk.ts';
+import { absolutePath, leadsToDirectory, type Member, resolveRoot, walkTree } from './walk.ts';
 
 export interface InspectOptions {
   readonly root: string;
@@ -202,14 +202,6 @@ export function joinedSuffixes(path: string): string {
   const bare = name.replace(/^\.+/, '');
   const dot = bare.indexOf('.');
   return dot === -1 ? '' : bare.slice(dot);
-}
-
-function leadsToDirectory(base: string, path: string): boolean {
-  try {
-    return statSync(fsPath(absolutePath(base, path)), { throwIfNoEntry: false })?.isDirectory() === true;
-  } catch {
-    return false; // A loop, or a place that may not be looked at: the link itself is still archived.
-  }
 }
 
 function reasonOf(error: NodeJS.ErrnoException): string {

@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import { createHasher, type Digests, digestOf, feedZeros, type Hasher } from './digest.ts';
@@ -11,7 +11,15 @@ import { paxRecord } from './tar/pax.ts';
 import { encodeSparseMap, type Extent, findExtents } from './tar/sparse.ts';
 import { TarStream } from './tar/stream.ts';
 import { serveThread } from './threads.ts';
-import { absolutePath, isVanished, type Member, resolveRoot, vanished, walkTree } from './walk.ts';
+import {
+  absolutePath,
+  isVanished,
+  leadsToDirectory,
+  type Member,
+  resolveRoot,
+  vanished,
+  walkTree,
+} from './walk.ts';
 
 interface Data {
   readonly source: string;
@@ -100,9 +108,7 @@ class Packer {
       size: member.size,
       target,
     };
-    return leadsToDirectory(absolutePath(this.#base, member.path))
-      ? { ...manifest, to_directory: true }
-      : manifest;
+    return leadsToDirectory(this.#base, member.path) ? { ...manifest, to_directory: true } : manifest;
   }
 
   #file(member: Member): ManifestMember {
@@ -243,14 +249,6 @@ function refuse(path: string, reason: string): never {
   throw new LongshoreError('E_INSPECTION', `"${shown}" cannot be archived: it ${reason}`, {
     fields: { problems: [[shown, reason]], total: 1 },
   });
-}
-
-function leadsToDirectory(path: string): boolean {
-  try {
-    return statSync(fsPath(path), { throwIfNoEntry: false })?.isDirectory() === true;
-  } catch {
-    return false; // A loop, or a place that may not be looked at: no directory for us.
-  }
 }
 
 serveThread((data, ring) => readTree(data as Data, ring));

@@ -1,4 +1,4 @@
-import { type BigIntStats, lstatSync, readdirSync, readlinkSync, realpathSync } from 'node:fs';
+import { type BigIntStats, lstatSync, readdirSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { LongshoreError } from '../errors.ts';
 import { decodeLatin1, fsPath, shownPath } from './path.ts';
 
@@ -77,6 +77,15 @@ export function resolveRoot(root: string): string {
 }
 
 export const absolutePath = (base: string, path: string): string => (path === '.' ? base : `${base}/${path}`);
+
+/** Of a link: whether it counts as a directory, as in the reference. It is never entered. */
+export function leadsToDirectory(base: string, path: string): boolean {
+  try {
+    return statSync(fsPath(absolutePath(base, path)), { throwIfNoEntry: false })?.isDirectory() === true;
+  } catch {
+    return false; // A loop, or a place that may not be looked at: the link itself is still archived.
+  }
+}
 
 function listDirectory(base: string, path: string, options: WalkOptions): string[] {
   try {
