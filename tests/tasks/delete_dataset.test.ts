@@ -105,11 +105,19 @@ test('a dataset that never came further than its registration is deleted, archiv
   expect(await landing.dataset()).toMatchObject({ is_deleted: true });
 });
 
-test('a recorded staged path outside the stage folder is refused before anything there is touched', async () => {
+test('a recorded staged path outside the stage folder is refused before anything is touched, also by way of a link', async () => {
   const landing = await landed();
   const precious = landing.place.dir('precious');
   writeFileSync(`${precious}/file`, 'x');
   await landing.store.catalog.patch(landing.id, { staged_path: precious });
+  const before = remains(landing);
+  expect(await landing.fails('delete_dataset')).toMatchObject({ code: 'E_NAME_UNSAFE' });
+  expect(existsSync(`${precious}/file`)).toBe(true);
+  expect(remains(landing)).toEqual(before);
+
+  const wayOut = landing.place.path('data/staged/raw_data/way-out');
+  symlinkSync(landing.place.folder, wayOut);
+  await landing.store.catalog.patch(landing.id, { staged_path: `${wayOut}/precious` });
   expect(await landing.fails('delete_dataset')).toMatchObject({ code: 'E_NAME_UNSAFE' });
   expect(existsSync(`${precious}/file`)).toBe(true);
 });

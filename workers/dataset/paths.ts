@@ -112,7 +112,7 @@ export function assertBelow(folder: string, path: string, what: string): string 
 }
 
 /** A folder that does not exist yet is its own real path. */
-function resolved(folder: string): string {
+export function resolved(folder: string): string {
   try {
     return realpathSync(folder);
   } catch (error) {

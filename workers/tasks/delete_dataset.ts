@@ -1,18 +1,17 @@
 /** Removes everything Longshore holds of a dataset: archive, staged copy, bundles, QC, links. Not its origin. */
-import { lstatSync, readdirSync, readlinkSync, rmdirSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { pathsOf } from '../../config/index.ts';
 import { openArchive } from '../archive/index.ts';
 import { removeStale, removeTree } from '../content/publish.ts';
-import { reachState } from '../dataset/lifecycle.ts';
 import {
-  aliasFolderOf,
-  assertBelow,
-  downloadLinksOf,
-  qcFolderOf,
-  stagedBundleOf,
-  stagedPathOf,
-} from '../dataset/paths.ts';
+  isThere,
+  removeLink,
+  removeStagedCopy,
+  type StagedCopy,
+  stagedCopyOf,
+} from '../content/staged-copy.ts';
+import { reachState } from '../dataset/lifecycle.ts';
+import { assertBelow, qcFolderOf } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 
@@ -24,7 +23,8 @@ export const task = defineTask({
     // Once it is deleted its name carries the id, and all its places have been emptied: only the state may be missing.
     if (!dataset.is_deleted) {
       await ctx.lease.assert();
-      const removed = [...(await removeArchived(ctx, dataset)), ...(await removeLocal(ctx, dataset))];
+      const local = localOf(ctx, dataset);
+      const removed = [...(await removeArchived(ctx, dataset)), ...(await removeLocal(ctx, local))];
       // Told first: killed in between, the next attempt tells it once more. The other way round nobody would know who did it.
       await ctx.audit('dataset.delete', { dataset_id: dataset.id, name: dataset.name, removed });
       await ctx.catalog.patch(dataset.id, {
@@ -59,45 +59,26 @@ async function removeArchived(ctx: TaskContext, dataset: Dataset): Promise<strin
   return removed;
 }
 
-async function removeLocal(ctx: TaskContext, dataset: Dataset): Promise<string[]> {
-  const { config } = ctx;
-  const paths = pathsOf(config, dataset.type);
-  const links = downloadLinksOf(config, dataset);
-  const aliasFolder = aliasFolderOf(config, dataset);
-  const tree = stagedPathOf(config, dataset);
-  const bundle = stagedBundleOf(config, dataset);
-  const qc = dirname(qcFolderOf(config, dataset));
-  if (dataset.staged_path !== null) assertBelow(dirname(aliasFolder), dataset.staged_path, 'the staged path');
-  assertBelow(paths.qc, qc, 'the QC folder');
+/** What Longshore keeps of it on disk, checked before the first thing is removed. */
+function localOf(ctx: TaskContext, dataset: Dataset): { copy: StagedCopy; qc: string } {
+  const qc = dirname(qcFolderOf(ctx.config, dataset));
+  assertBelow(pathsOf(ctx.config, dataset.type).qc, qc, 'the QC folder');
+  return { copy: stagedCopyOf(ctx.config, dataset), qc };
+}
 
-  // Links first: nobody should find one that leads nowhere. The bundle's is another dataset's when it leads elsewhere.
-  const removed = [links.tree, links.report].filter(removeLinkAt);
-  if (linkTarget(links.bundle) === bundle && removeLinkAt(links.bundle)) removed.push(links.bundle);
-  const trees = new Set([tree, dataset.staged_path ?? tree, bundle, qc]);
-  const meter = ctx.progress('delete', { total: trees.size, units: 'items' });
-  for (const path of trees) {
-    if (isThere(path)) removed.push(path);
-    await removeTree(path);
-    meter.add(1);
-  }
-  for (const path of [tree, bundle, links.tree, links.bundle, links.report]) await removeStale(path);
-  removeIfEmpty(aliasFolder);
+async function removeLocal(
+  ctx: TaskContext,
+  { copy, qc }: { copy: StagedCopy; qc: string },
+): Promise<string[]> {
+  const { trees, bundle, links } = copy;
+  const meter = ctx.progress('delete', { total: trees.length + 2, units: 'items' });
+  const removed = removeLink(links.report) ? [links.report] : [];
+  // What attempts that were killed have left, while the alias folder that may hold it is still looked for.
+  for (const path of [...trees, bundle, links.tree, links.bundle, links.report]) await removeStale(path);
+  removed.push(...(await removeStagedCopy(copy, () => meter.add(1))));
+  if (isThere(qc)) removed.push(qc);
+  await removeTree(qc);
+  meter.add(1);
   meter.end();
   return removed;
-}
-
-const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
-
-function linkTarget(path: string): string | null {
-  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ? readlinkSync(path) : null;
-}
-
-function removeLinkAt(path: string): boolean {
-  if (linkTarget(path) === null) return false;
-  unlinkSync(path);
-  return true;
-}
-
-function removeIfEmpty(folder: string): void {
-  if (isThere(folder) && readdirSync(folder).length === 0) rmdirSync(folder);
 }

@@ -8,15 +8,16 @@
  * | `.name.partial-checking`  | while it compared          | put back, begun anew   |
  * | `.name.partial-deleting`  | while it removed           | removed                |
  */
-import { lstatSync, realpathSync, renameSync } from 'node:fs';
+import { renameSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { pathsOf, registrationOf } from '../../config/index.ts';
 import { openArchive } from '../archive/index.ts';
 import { compareTree } from '../content/compare.ts';
 import { checkManifest } from '../content/manifest.ts';
 import { partialPath, removeStale, syncPath } from '../content/publish.ts';
+import { isThere } from '../content/staged-copy.ts';
 import { liveDataset } from '../dataset/lifecycle.ts';
-import { isBelow } from '../dataset/paths.ts';
+import { isBelow, resolved } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
 import { defineTask, type TaskContext } from './contract.ts';
@@ -92,8 +93,6 @@ function assertSource(ctx: TaskContext, dataset: Dataset): void {
   );
 }
 
-const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
-
 const checkingPath = (origin: string): string => partialPath(origin, 'checking');
 const deletingPath = (origin: string): string => partialPath(origin, 'deleting');
 
@@ -149,8 +148,4 @@ async function assertUnchanged(
     total: num_problems,
     problems: problems.slice(0, 100),
   });
-}
-
-function resolved(path: string): string {
-  return isThere(path) ? realpathSync(path) : path;
 }
