@@ -6,6 +6,7 @@ import type { Logger } from '../log.ts';
 import { checkRedis } from '../queue/connection.ts';
 import { openSchedules } from '../queue/schedules.ts';
 import { openQueueSide } from '../queue/side.ts';
+import { takeLock } from '../queue/token-lock.ts';
 import { openStore, type Store } from '../store.ts';
 import { defaultQueue } from '../workflows/definition.ts';
 import { reconcile } from '../workflows/reconcile.ts';
@@ -39,7 +40,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     const turn = `${config.queue.prefix}:${config.app_id}:reconcile`;
     // One worker per period is enough for the fleet.
     const period_ms = Math.round(config.workflow.reconcile_seconds * 900);
-    if ((await side.redis.set(turn, name, 'PX', period_ms, 'NX')) !== null)
+    if (await takeLock(side.redis, turn, name, period_ms))
       await reconcile(config, store.records, side.chains, log);
   });
   log.info({ worker: name, queue, slots: slots.count }, 'worker ready');

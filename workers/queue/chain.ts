@@ -6,6 +6,7 @@ import type { Config } from '../../config/index.ts';
 import type { WorkflowDocument } from '../records/contract.ts';
 import { chainOf, type JobData, jobId } from './flows.ts';
 import type { JobQueue, Queues } from './queues.ts';
+import { releaseLock, takeLock } from './token-lock.ts';
 
 /**
  * The queue entries of a workflow, made to agree with its records. What `ensure(workflow, P)` does, where P is the
@@ -168,7 +169,6 @@ async function suspects(
 }
 
 const LOCK_MS = 10_000;
-const RELEASE = `if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0`;
 
 /**
  * One at a time per workflow, over the fleet. Look-then-add by two processes at once could queue a step again
@@ -176,10 +176,10 @@ const RELEASE = `if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call
  */
 async function alone<T>(redis: Redis, key: string, body: () => Promise<T>): Promise<T> {
   const token = randomUUID();
-  while ((await redis.set(key, token, 'PX', LOCK_MS, 'NX')) === null) await sleep(20);
+  while (!(await takeLock(redis, key, token, LOCK_MS))) await sleep(20);
   try {
     return await body();
   } finally {
-    await redis.eval(RELEASE, 1, key, token);
+    await releaseLock(redis, key, token);
   }
 }

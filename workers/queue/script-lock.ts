@@ -3,13 +3,13 @@ import { hostname } from 'node:os';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import { connectRedis } from './connection.ts';
+import { releaseLock, takeLock } from './token-lock.ts';
 
 const LEASE_MS = 30_000;
 /** EX_TEMPFAIL of sysexits.h: the same script runs already; nothing was done. */
 export const EXIT_BUSY = 75;
 
 const RENEW = `if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0`;
-const RELEASE = `if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0`;
 
 export type LockedOutcome<T> = { ran: true; result: T } | { ran: false; holder: string };
 
@@ -30,7 +30,7 @@ export async function withScriptLock<T>(
   const lost = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   try {
-    if ((await redis.set(key, holder, 'PX', LEASE_MS, 'NX')) === null) {
+    if (!(await takeLock(redis, key, holder, LEASE_MS))) {
       const other = ((await redis.get(key)) ?? 'unknown').split(':').slice(0, 2).join(':');
       log.warn({ script, holder: other }, 'skipped: the previous run is still active');
       return { ran: false, holder: other };
@@ -46,7 +46,7 @@ export async function withScriptLock<T>(
     return { ran: true, result: await body(lost.signal) };
   } finally {
     clearInterval(timer);
-    if (redis.status === 'ready') await redis.eval(RELEASE, 1, key, holder);
+    if (redis.status === 'ready') await releaseLock(redis, key, holder);
     redis.disconnect();
   }
 }
