@@ -66,7 +66,7 @@ export const config = {
     reserve_bytes: 64 * 1024 ** 2,
   },
   catalog: { backend: 'sqlite', path: '{home}/longshore.db' },
-  archive: { backend: 'filesystem' },
+  archive: { copies: ['filesystem'], types: {}, backends: { filesystem: { kind: 'filesystem' } } },
   digests: { member: ['blake3'], bundle: ['blake3'] },
   validate: { level: 'stream' },
   queue: {

@@ -32,7 +32,7 @@ function writtenPlaces(config: Config): PlaceOfKey[] {
     const folders = pathsOf(config, type);
     const key = `paths.${type}`;
     return [
-      { key: `${key}.archive`, path: folders.archive },
+      ...archiveFolders(config, type),
       { key: `${key}.stage`, path: folders.stage },
       { key: `${key}.bundle.stage`, path: folders.bundle.stage },
       { key: `${key}.qc`, path: folders.qc },
@@ -45,6 +45,19 @@ function writtenPlaces(config: Config): PlaceOfKey[] {
     { key: 'paths.download_dir', path: config.paths.download_dir },
     ...ofTypes,
   ].map(({ key, path }) => ({ key, path: path.replaceAll('{year}', String(new Date().getFullYear())) }));
+}
+
+/** Of the archives of a type those that are folders of this host. */
+function archiveFolders(config: Config, type: string): PlaceOfKey[] {
+  const { copies, types, backends } = config.archive;
+  return (types[type] ?? copies).flatMap((name) => {
+    const backend = backends[name];
+    if (backend?.kind !== 'filesystem') return [];
+    const { archive } = pathsOf(config, type);
+    return backend.root === undefined
+      ? [{ key: `paths.${type}.archive`, path: archive }]
+      : [{ key: `archive.backends.${name}.root`, path: backend.root }];
+  });
 }
 
 function sourcePlaces(config: Config): PlaceOfKey[] {

@@ -54,17 +54,42 @@ function typeProblems(values: Record<string, unknown>): string[] {
   });
 }
 
-/** Other archives take paths relative to their own root; a file system has none. */
+/** Every named archive exists; one in a file system without a root of its own needs absolute paths. */
 function archiveProblems(values: Record<string, unknown>): string[] {
-  if (sectionOf(values, 'archive').backend !== 'filesystem') return [];
-  return Object.entries(sectionOf(values, 'paths')).flatMap(([type, folders]) => {
+  const archive = sectionOf(values, 'archive');
+  const backends = sectionOf(archive, 'backends');
+  const types = sectionOf(archive, 'types');
+  const known = Object.keys(backends).join(', ');
+  const lists: [string, unknown][] = [
+    ['archive.copies', archive.copies],
+    ...Object.entries(types).map(([type, names]): [string, unknown] => [`archive.types.${type}`, names]),
+  ];
+  const unknown = lists.flatMap(([key, names]) =>
+    namesIn(names)
+      .filter((name) => !isPlainObject(backends[name]))
+      .map((name) => `${key}: "${name}" is not in archive.backends (${known})`),
+  );
+  const declared = Array.isArray(values.dataset_types) ? values.dataset_types.map(String) : [];
+  const strange = Object.keys(types)
+    .filter((type) => !declared.includes(type))
+    .map((type) => `archive.types.${type}: unknown key; dataset_types does not name it`);
+  const relative = Object.entries(sectionOf(values, 'paths')).flatMap(([type, folders]) => {
     const path = isPlainObject(folders) ? folders.archive : undefined;
     if (typeof path !== 'string' || path === '' || path.startsWith('/')) return [];
-    return [
-      `paths.${type}.archive: expected an absolute path, as archive.backend is "filesystem", got "${path}"`,
-    ];
+    return namesIn(types[type] ?? archive.copies)
+      .filter((name) => needsAbsolute(sectionOf(backends, name)))
+      .map(
+        (name) =>
+          `paths.${type}.archive: expected an absolute path, as archive.backends.${name} is a file system without a root, got "${path}"`,
+      );
   });
+  return [...unknown, ...strange, ...relative];
 }
+
+const namesIn = (names: unknown): string[] => (Array.isArray(names) ? names.map(String) : []);
+
+const needsAbsolute = (backend: Record<string, unknown>): boolean =>
+  backend.kind === 'filesystem' && backend.root === undefined;
 
 function workflowProblems(values: Record<string, unknown>): string[] {
   const registry = sectionOf(values, 'workflow_registry');

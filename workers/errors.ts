@@ -95,6 +95,18 @@ export const ERRORS = {
   E_ARCHIVE_UNAVAILABLE: retryable(
     'The archive cannot be reached. This is an outage, not an absence; nothing was changed.',
   ),
+  E_ARCHIVE_DENIED: operator(
+    'The archive refuses these credentials, or what they may do. Correct them on the named back end, then resume.',
+  ),
+  E_TRANSFER: retryable(
+    'What arrived is not what was sent; it was not published. If it repeats, check the network and the archive.',
+  ),
+  E_FIXITY: operator(
+    'An archived copy no longer equals what was archived. Keep it; compare the copies with `longshore fixity`, then archive or restore by hand.',
+  ),
+  E_RECALL: operator(
+    'The named member cannot be recalled; see which members the dataset has with `longshore manifest <dataset>`.',
+  ),
   E_VALIDATION: operator(
     'The staged copy differs from the manifest as listed. Stage again; if it repeats, check the archive.',
   ),

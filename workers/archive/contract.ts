@@ -1,33 +1,102 @@
 /**
  * Where bundles are kept for the long term. A back end is a factory that gives such an object; all back ends pass the
- * same tests. A key is the bundle's archive path, as the catalog has it (`…/2026/raw_data/run1.tar`); its manifest
- * lies beside it as `<key>.manifest.ndjson`.
+ * battery in tests/archive/battery.ts. A key is the bundle's archive path, as the catalog has it
+ * (`…/2026/raw_data/run1.tar`); its manifest is an object of its own, `<key>.manifest.ndjson`. A back end knows objects
+ * only; what belongs to a bundle is the business of bundles.ts.
  *
- * An archive that cannot be reached is an outage (E_ARCHIVE_UNAVAILABLE), and is never taken for an absent bundle.
+ * An archive that cannot be reached is an outage (E_ARCHIVE_UNAVAILABLE), and is never taken for an absent object.
  */
+import type { Digests } from '../content/digest.ts';
+
 export interface Archive {
+  /** As `config.archive.backends` names it. */
   readonly name: string;
   readonly capabilities: ArchiveCapabilities;
+  /** Set where objects are files of this host. */
+  readonly local: LocalArchive | null;
+  /** Where the object lies, for people: `s3://bucket/…`, `hsi:…`. */
+  locate(key: string): string;
   /** @throws E_ARCHIVE_UNAVAILABLE when nothing can be said about this key */
-  ensureReachable(key: string): Promise<void>;
-  /** Starts to put a bundle. What dead attempts at the same key left is removed. */
-  beginPut(key: string, options: { task_id: string }): Promise<ArchivePut>;
-  /** Null only when the archive is there and the bundle is not. */
-  stat(key: string): Promise<ArchivedBundle | null>;
-  /** @throws E_BUNDLE_MISSING */
-  openBundle(key: string): Promise<OpenBundle>;
-  /** Removes bundle and manifest; false when there was no bundle. */
-  delete(key: string): Promise<boolean>;
+  ensureReachable(key: string, options?: CallOptions): Promise<void>;
+  /** Null only when the archive is there and the object is not. */
+  stat(key: string, options?: CallOptions): Promise<ArchivedObject | null>;
+  /**
+   * Stores an object whole or not at all; one that is there is replaced in one step. Resolves when the back end itself
+   * has confirmed the size, and the digest where it states one.
+   * @throws E_TRANSFER what arrived differs from what was sent; nothing of it is visible
+   */
+  put(key: string, source: PutSource, options: PutOptions): Promise<ArchivedObject>;
+  /**
+   * Writes an object to a local file (replaced if it exists), synced. A file that holds the beginning of it already is
+   * continued where the back end can resume.
+   * @throws E_BUNDLE_MISSING, E_TRANSFER
+   */
+  get(key: string, target: string, options: GetOptions): Promise<ArchivedObject>;
+  /** The bytes from `offset`, `length` of them (default: all that follow). @throws E_BUNDLE_MISSING */
+  read(key: string, options: ReadOptions): AsyncIterable<Buffer>;
+  /** False when there was no such object. */
+  delete(key: string, options?: CallOptions): Promise<boolean>;
+  /** Every object whose key begins with `prefix` (a folder, with its slash), in no certain order. */
+  list(prefix: string, options?: CallOptions): AsyncIterable<ListedObject>;
 }
 
 export interface ArchiveCapabilities {
-  /** Bundles are files that can be read and written in place; else they pass through a local copy. */
-  readonly localFile: boolean;
-  /** Parts of a bundle can be read by offset. */
+  /** `put` takes bytes as they are made; without it a bundle is packed into a local file first. */
+  readonly stream: boolean;
+  /** `read` fetches only the asked part; without it, it fetches everything and lets the rest go by. */
   readonly range: boolean;
+  /** A `put` or `get` that was killed goes on with what had arrived. */
+  readonly resume: boolean;
+  /** Digest that the archive computes and states itself; `put` compares it. Null: it states none. */
+  readonly digest: 'md5' | 'sha256' | null;
 }
 
-export interface ArchivePut {
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+}
+
+export type PutSource =
+  /** `digests`: of the file, as far as they are known. */
+  | { readonly file: string; readonly digests?: Readonly<Digests> }
+  /** For back ends that say `stream`. `size`: how many there will be, where that is known. */
+  | { readonly stream: AsyncIterable<Buffer>; readonly size: number | null };
+
+export interface PutOptions extends CallOptions {
+  /** The same in every attempt of one job: what a dead attempt left is found, and continued or removed, by it. */
+  readonly task_id: string;
+  /** Bytes that the archive has taken, as far as it says so. */
+  onProgress?(bytes: number): void;
+}
+
+export interface GetOptions extends CallOptions {
+  onProgress?(bytes: number): void;
+}
+
+export interface ReadOptions extends CallOptions {
+  readonly offset?: number;
+  readonly length?: number;
+}
+
+export interface ArchivedObject {
+  readonly size: number;
+  readonly modified: Date | null;
+  /** As the archive states them; empty where it states none. */
+  readonly digests: Readonly<Digests>;
+}
+
+export interface ListedObject {
+  readonly key: string;
+  readonly size: number;
+}
+
+/** Objects that are files: they are packed and read in place. */
+export interface LocalArchive {
+  path(key: string): string;
+  /** Starts to put a bundle with its manifest. What dead attempts at the same key left is removed. */
+  beginPut(key: string, options: { task_id: string }): Promise<LocalPut>;
+}
+
+export interface LocalPut {
   /** Write the bundle here… */
   readonly path: string;
   /** …and its manifest here. */
@@ -36,17 +105,6 @@ export interface ArchivePut {
   commit(): Promise<void>;
   /** Removes what was written. May be called after a failed commit. */
   abort(): Promise<void>;
-}
-
-export interface ArchivedBundle {
-  readonly size: number;
-  readonly modified: Date;
-}
-
-export interface OpenBundle {
-  readonly path: string;
-  /** Null for bundles that another system archived. */
-  readonly manifestPath: string | null;
 }
 
 export const manifestKey = (key: string): string => `${key}.manifest.ndjson`;

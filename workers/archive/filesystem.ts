@@ -1,111 +1,224 @@
-import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, opendir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { copyBytes } from '../content/copy.ts';
 import { partialPath, publishFile, removeFile, removeStale, syncPath } from '../content/publish.ts';
-import { LongshoreError } from '../errors.ts';
-import { type Archive, type ArchivePut, manifestKey } from './contract.ts';
+import { isLongshoreError, LongshoreError } from '../errors.ts';
+import { type Archive, type LocalPut, manifestKey, type PutSource } from './contract.ts';
 
 /**
  * The archive as folders of a (mounted) file system.
  *
  * An unmounted archive looks like an empty folder, and an empty folder looks like an archive whose bundles are all
- * gone. So the root holds a mark; without it, a bundle that is not found is an outage. The mark is made by the first
- * put this host makes into a root, and never again by the same host: its state folder remembers.
+ * gone. So the root holds a mark; without it, an object that is not found is an outage. The mark is made by the first
+ * put this host makes into a root, and never again by the same host: its state folder remembers. A host that has never
+ * seen the archive mounted would mark the empty mount point; where that can happen, `mark: 'required'` leaves the
+ * first mark to a person.
  */
 const MARK = '.longshore-archive';
+/** What a network mount says that is away; ENOENT alone is an absence. */
+const OUTAGES = new Set([
+  'EIO',
+  'ESTALE',
+  'ENOTCONN',
+  'ETIMEDOUT',
+  'EHOSTDOWN',
+  'EHOSTUNREACH',
+  'ENXIO',
+  'ENODEV',
+]);
 
 export interface FilesystemArchiveOptions {
-  /** Where the archive's file systems are mounted; every key lies below one of them. */
+  readonly name?: string;
+  /** Put before every key; '' where keys are absolute paths. */
+  readonly root?: string;
+  /** Where the archive's file systems are mounted, with `root`; every object lies below one of them. */
   readonly roots: readonly string[];
   /** Of this host. */
   readonly state_dir: string;
+  readonly mark?: 'auto' | 'required';
+  /** A mount that answers no question in this time is away. */
+  readonly answer_seconds?: number;
 }
 
-export function createFilesystemArchive({ roots, state_dir }: FilesystemArchiveOptions): Archive {
-  const root = (key: string): string => roots.find((one) => key.startsWith(`${one}/`)) ?? dirname(key);
-  const size = (key: string) => statSync(key, { throwIfNoEntry: false });
+export function createFilesystemArchive(options: FilesystemArchiveOptions): Archive {
+  const { roots, state_dir, name = 'filesystem', root = '', mark = 'auto', answer_seconds = 60 } = options;
+  const pathOf = (key: string): string => (root === '' ? key : join(root, key));
+  const rootOf = (path: string): string => roots.find((one) => path.startsWith(`${one}/`)) ?? dirname(path);
+  const ask = <T>(path: string, question: Promise<T>): Promise<T> => answer(path, question, answer_seconds);
+  const look = (path: string) => ask(path, statOrNull(path));
 
-  const requireMark = (key: string): void => {
-    const mark = join(root(key), MARK);
-    if (exists(mark)) return;
+  const requireMark = async (path: string): Promise<void> => {
+    const at = join(rootOf(path), MARK);
+    if ((await look(at)) !== null) return;
     throw new LongshoreError(
       'E_ARCHIVE_UNAVAILABLE',
-      `the archive at ${root(key)} is not there: ${mark} is missing`,
+      `the archive at ${rootOf(path)} is not there: ${at} is missing`,
       {
-        fields: { root: root(key), key },
-        hint: `Mount the archive, then resume. If it is a new one that was put in the old one's place: mkdir -p '${root(key)}' && touch '${mark}'`,
+        fields: { archive: name, root: rootOf(path), path },
+        hint: `Mount the archive, then resume. If it is a new one, or was put in the old one's place: mkdir -p '${rootOf(path)}' && touch '${at}'`,
       },
     );
   };
+  const prepare = async (path: string): Promise<void> => {
+    if (mark === 'auto') await ask(path, markOnce(state_dir, rootOf(path)));
+    await requireMark(path);
+    await ask(path, mkdir(dirname(path), { recursive: true }));
+  };
+  const existing = async (key: string) => {
+    const path = pathOf(key);
+    const found = await look(path);
+    if (found !== null) return { path, found };
+    await requireMark(path);
+    throw new LongshoreError('E_BUNDLE_MISSING', `the archive holds nothing at ${path}`, {
+      fields: { archive: name, path },
+    });
+  };
+  const objectOf = (found: { size: number; mtime: Date }) => ({
+    size: found.size,
+    modified: found.mtime,
+    digests: {},
+  });
 
   return {
-    name: 'filesystem',
-    capabilities: { localFile: true, range: true },
-    ensureReachable: async (key) => requireMark(key),
-    beginPut: async (key, { task_id }) => {
-      markOnce(state_dir, root(key));
-      requireMark(key);
-      return beginPut(key, task_id);
+    name,
+    capabilities: { stream: true, range: true, resume: false, digest: null },
+    local: {
+      path: pathOf,
+      beginPut: async (key, { task_id }) => {
+        await prepare(pathOf(key));
+        return beginPut(pathOf(key), task_id);
+      },
     },
+    locate: pathOf,
+    ensureReachable: (key) => requireMark(pathOf(key)),
     stat: async (key) => {
-      const found = size(key);
-      if (found !== undefined) return { size: found.size, modified: found.mtime };
-      requireMark(key);
+      const found = await look(pathOf(key));
+      if (found !== null) return objectOf(found);
+      await requireMark(pathOf(key));
       return null;
     },
-    openBundle: async (key) => {
-      if (size(key) === undefined) {
-        requireMark(key);
-        throw new LongshoreError('E_BUNDLE_MISSING', `the archive holds no bundle ${key}`, {
-          fields: { path: key },
-        });
+    put: async (key, source, { task_id, signal, onProgress }) => {
+      const path = pathOf(key);
+      await prepare(path);
+      await removeStale(path);
+      const partial = partialPath(path, task_id);
+      try {
+        await copyBytes(bytesOf(source), partial, { signal, onProgress });
+        signal?.throwIfAborted();
+        publishFile(partial, path);
+      } finally {
+        removeFile(partial);
       }
-      return { path: key, manifestPath: exists(manifestKey(key)) ? manifestKey(key) : null };
+      return objectOf(await stat(path));
+    },
+    get: async (key, target, { signal, onProgress }) => {
+      const { path, found } = await existing(key);
+      await copyBytes(createReadStream(path), target, { signal, onProgress });
+      return objectOf(found);
+    },
+    read: async function* (key, { offset = 0, length, signal }) {
+      const { path } = await existing(key);
+      if (length === 0) return;
+      const end = length === undefined ? {} : { end: offset + length - 1 };
+      const stream = createReadStream(path, { start: offset, ...end, highWaterMark: 1024 * 1024, signal });
+      for await (const chunk of stream) yield chunk as Buffer;
     },
     delete: async (key) => {
-      if (!exists(key)) requireMark(key);
-      const removed = removeFile(key);
-      // The bundle first: a manifest alone is litter that the next delete finds, a bundle alone would lose its proof.
-      const both = removeFile(manifestKey(key)) || removed;
-      if (both) syncPath(dirname(key));
-      await removeStale(key);
+      const path = pathOf(key);
+      if ((await look(path)) === null) await requireMark(path);
+      const removed = removeFile(path);
+      if (removed) syncPath(dirname(path));
+      await removeStale(path);
       return removed;
+    },
+    list: async function* (prefix) {
+      const folder = pathOf(prefix);
+      if ((await look(folder)) === null) {
+        await requireMark(join(folder, 'any'));
+        return;
+      }
+      for await (const path of filesBelow(folder))
+        yield { key: root === '' ? path : path.slice(root.length + 1), size: (await stat(path)).size };
     },
   };
 }
 
-async function beginPut(key: string, task_id: string): Promise<ArchivePut> {
-  const final = { bundle: key, manifest: manifestKey(key) };
-  mkdirSync(dirname(key), { recursive: true });
+async function* filesBelow(folder: string): AsyncGenerator<string> {
+  for await (const entry of await opendir(folder, { bufferSize: 512 })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) yield* filesBelow(path);
+    else if (entry.isFile() && !entry.name.startsWith('.')) yield path; // Marks, and what is being written.
+  }
+}
+
+const bytesOf = (source: PutSource): AsyncIterable<Buffer> =>
+  'file' in source ? createReadStream(source.file, { highWaterMark: 1024 * 1024 }) : source.stream;
+
+async function statOrNull(path: string) {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+/** What a mount answers, or that it is away: a dead NFS server keeps its clients waiting for ever. */
+async function answer<T>(path: string, question: Promise<T>, seconds: number): Promise<T> {
+  const late = new AbortController();
+  const away = (why: string, cause?: unknown): LongshoreError =>
+    new LongshoreError('E_ARCHIVE_UNAVAILABLE', `the archive's file system at ${path} is away: ${why}`, {
+      fields: { path },
+      cause,
+    });
+  const timeout = sleep(seconds * 1000, undefined, { signal: late.signal, ref: false }).then(() => {
+    throw away(`no answer in ${seconds} s`);
+  });
+  timeout.catch(() => undefined);
+  try {
+    return await Promise.race([question, timeout]);
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    throw OUTAGES.has(code) && !isLongshoreError(error) ? away(code, error) : error;
+  } finally {
+    late.abort();
+  }
+}
+
+async function beginPut(path: string, task_id: string): Promise<LocalPut> {
+  const final = { bundle: path, manifest: manifestKey(path) };
   await removeStale(final.bundle);
   await removeStale(final.manifest);
-  const path = partialPath(final.bundle, task_id);
+  const partial = partialPath(final.bundle, task_id);
   const manifestPath = partialPath(final.manifest, task_id);
   return {
-    path,
+    path: partial,
     manifestPath,
     commit: async () => {
       publishFile(manifestPath, final.manifest);
-      publishFile(path, final.bundle);
+      publishFile(partial, final.bundle);
     },
     abort: async () => {
-      removeFile(path);
+      removeFile(partial);
       removeFile(manifestPath);
     },
   };
 }
 
-const exists = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) !== undefined;
-
 /** Marks a root that this host has never used. One it has used and that lost its mark is an outage, not a new archive. */
-function markOnce(state_dir: string, root: string): void {
+async function markOnce(state_dir: string, root: string): Promise<void> {
   const known = join(state_dir, 'archives', encodeURIComponent(root).slice(0, 200));
-  if (exists(known)) return;
-  mkdirSync(root, { recursive: true });
-  writeFileSync(
-    join(root, MARK),
+  if ((await statOrNull(known)) !== null) return;
+  await mkdir(root, { recursive: true });
+  const file = await open(join(root, MARK), 'w');
+  await file.writeFile(
     'This folder is an archive of Longshore. Without this file it counts as not mounted.\n',
   );
+  await file.sync();
+  await file.close();
   syncPath(root);
-  mkdirSync(dirname(known), { recursive: true });
-  writeFileSync(known, `${root}\n`);
+  await mkdir(dirname(known), { recursive: true });
+  await writeFile(known, `${root}\n`);
 }

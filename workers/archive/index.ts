@@ -1,15 +1,53 @@
 import { type Config, pathsOf } from '../../config/index.ts';
+import { LongshoreError } from '../errors.ts';
 import type { Archive } from './contract.ts';
 import { createFilesystemArchive } from './filesystem.ts';
 
-export type { Archive, ArchivedBundle, ArchivePut, OpenBundle } from './contract.ts';
+export type { Archive, ArchivedObject, LocalPut } from './contract.ts';
 
-const BACK_ENDS: Readonly<Record<Config['archive']['backend'], (config: Config) => Archive>> = {
-  filesystem: (config) => createFilesystemArchive({ roots: rootsOf(config), state_dir: config.state_dir }),
+type BackEnd = Config['archive']['backends'][string];
+type Kind = BackEnd['kind'];
+type Factory<K extends Kind> = (
+  config: Config,
+  name: string,
+  options: Extract<BackEnd, { kind: K }>,
+) => Archive;
+
+const FACTORIES: { readonly [K in Kind]: Factory<K> } = {
+  filesystem: (config, name, { root = '', mark, answer_seconds }) =>
+    createFilesystemArchive({
+      name,
+      root,
+      roots: root === '' ? rootsOf(config) : [root],
+      state_dir: config.state_dir,
+      mark,
+      answer_seconds,
+    }),
+  sda: unbuilt,
+  s3: unbuilt,
+  rclone: unbuilt,
 };
 
-/** The archive that `config.archive.backend` names. */
-export const openArchive = (config: Config): Archive => BACK_ENDS[config.archive.backend](config);
+function unbuilt(_: Config, name: string): never {
+  throw new LongshoreError('E_CONFIG', `archive.backends.${name}: not built yet`);
+}
+
+/** The archive of that name in `config.archive.backends`. @throws E_CONFIG */
+export function openArchive(config: Config, name: string): Archive {
+  const options = config.archive.backends[name];
+  if (options !== undefined)
+    return (FACTORIES[options.kind] as Factory<Kind>)(config, name, options as never);
+  throw new LongshoreError('E_CONFIG', `archive.backends.${name}: missing; a bundle is recorded there`, {
+    fields: { archive: name, known: Object.keys(config.archive.backends) },
+  });
+}
+
+/** The archives that hold a copy of every bundle of this type, the one that is read first. */
+export const archivesOf = (config: Config, type: string): Archive[] =>
+  archiveNamesOf(config, type).map((name) => openArchive(config, name));
+
+export const archiveNamesOf = (config: Config, type: string): readonly string[] =>
+  config.archive.types[type] ?? config.archive.copies;
 
 const rootsOf = (config: Config): string[] => [
   ...new Set(config.dataset_types.map((type) => rootOf(pathsOf(config, type).archive))),

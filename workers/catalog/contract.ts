@@ -1,5 +1,13 @@
 /** The catalog: the truth about datasets. Every back end passes the battery in tests/catalog/contract.ts. */
-import type { Bundle, Dataset, DatasetState, DatasetStateName, FileRow } from '../dataset/types.ts';
+import type {
+  Bundle,
+  BundleCopy,
+  Dataset,
+  DatasetState,
+  DatasetStateName,
+  FileRow,
+  Proof,
+} from '../dataset/types.ts';
 import type { WorkflowDocument } from '../records/contract.ts';
 
 export interface NewDataset {
@@ -91,6 +99,18 @@ export interface Catalog {
   /** One page in path order, after `after`. */
   files(id: number, page: { after?: string; limit: number }): Promise<FileRow[]>;
   countFiles(id: number): Promise<number>;
+
+  /** Upserts by archive. A copy with other digests or another key than before has not been proven. */
+  putCopy(id: number, copy: Omit<BundleCopy, 'verified_at' | 'verified_how'>): Promise<void>;
+  /** By the name of the archive. */
+  copies(id: number): Promise<BundleCopy[]>;
+  removeCopy(id: number, archive: string): Promise<boolean>;
+  /** Copies of datasets that are not deleted, the longest unproven first, those never proven before all. */
+  leastProven(limit: number): Promise<(BundleCopy & { dataset_id: number })[]>;
+  /** Adds a line to the fixity ledger, which is only ever added to; one that holds dates the copy's proof. */
+  addProof(proof: Proof): Promise<void>;
+  /** Newest first. */
+  proofs(query: { dataset_id?: number; result?: Proof['result']; limit: number }): Promise<Proof[]>;
 
   /** Keeps a QC report file's place; answers the path under which it was stored. */
   putReport(id: number, report: { report_id: string; path: string }): Promise<{ path: string }>;

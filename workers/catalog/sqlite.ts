@@ -1,5 +1,6 @@
 import type { Database } from '../sqlite/database.ts';
 import type { Catalog } from './contract.ts';
+import { copyCatalog } from './sqlite-copies.ts';
 import { datasetCatalog } from './sqlite-datasets.ts';
 import { fileCatalog } from './sqlite-files.ts';
 import { registrationCatalog } from './sqlite-registration.ts';
@@ -13,6 +14,7 @@ export function sqliteCatalog(database: Database): Catalog {
     ...datasetCatalog(database),
     ...stateCatalog(database),
     ...fileCatalog(database),
+    ...copyCatalog(database),
     close: () => database.close(),
   };
 }

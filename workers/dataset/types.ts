@@ -42,6 +42,47 @@ export interface Bundle {
   verified_at: string | null;
 }
 
+/** How a copy was looked at, each level proving more than the one before. */
+export type ProofLevel =
+  /** The archive has an object of the recorded size. */
+  | 'size'
+  /** The archive itself states, or confirmed while it was stored, the recorded digest. */
+  | 'digest'
+  /** Every byte was read back, and the bundle's digest and every member's were computed from them. */
+  | 'stream';
+
+/** One archive's copy of a dataset's bundle. */
+export interface BundleCopy {
+  /** As `config.archive.backends` names it. */
+  archive: string;
+  key: string;
+  size: number;
+  /** Of the bundle, by name, hex. */
+  digests: Record<string, string>;
+  stored_at: string;
+  /** Of the last proof that held; null: never proven since it was stored. */
+  verified_at: string | null;
+  verified_how: ProofLevel | null;
+}
+
+/** One line of the fixity ledger. */
+export interface Proof {
+  dataset_id: number;
+  archive: string;
+  key: string;
+  at: string;
+  level: ProofLevel;
+  /** `unavailable`: the archive was away, which says nothing about the copy. */
+  result: 'ok' | 'mismatch' | 'missing' | 'unavailable';
+  /** Read for it. */
+  bytes: number;
+  seconds: number;
+  /** `scrub`, `stage`, `archive`, or who asked. */
+  actor: string;
+  /** What was expected and found, where they differ. */
+  details: Record<string, unknown>;
+}
+
 export type DatasetStateName =
   | 'REGISTERED'
   | 'READY'

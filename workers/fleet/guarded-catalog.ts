@@ -16,6 +16,9 @@ export function guardCatalog(catalog: Catalog, assert: () => Promise<void>): Cat
     files: (...args) => catalog.files(...args),
     countFiles: (...args) => catalog.countFiles(...args),
     report: (...args) => catalog.report(...args),
+    copies: (...args) => catalog.copies(...args),
+    leastProven: (...args) => catalog.leastProven(...args),
+    proofs: (...args) => catalog.proofs(...args),
     register: guarded((...args: Parameters<Catalog['register']>) => catalog.register(...args)),
     attachWorkflow: guarded((...args: Parameters<Catalog['attachWorkflow']>) =>
       catalog.attachWorkflow(...args),
@@ -25,6 +28,9 @@ export function guardCatalog(catalog: Catalog, assert: () => Promise<void>): Cat
     putFiles: guarded((...args: Parameters<Catalog['putFiles']>) => catalog.putFiles(...args)),
     sweepFiles: guarded((...args: Parameters<Catalog['sweepFiles']>) => catalog.sweepFiles(...args)),
     putReport: guarded((...args: Parameters<Catalog['putReport']>) => catalog.putReport(...args)),
+    putCopy: guarded((...args: Parameters<Catalog['putCopy']>) => catalog.putCopy(...args)),
+    removeCopy: guarded((...args: Parameters<Catalog['removeCopy']>) => catalog.removeCopy(...args)),
+    addProof: guarded((...args: Parameters<Catalog['addProof']>) => catalog.addProof(...args)),
     close: () => catalog.close(),
   };
 }

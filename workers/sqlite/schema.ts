@@ -192,6 +192,40 @@ const VERSIONS: readonly string[] = [
     value text not null
   ) strict, without rowid;
   `,
+  `
+  create table copies (
+    dataset_id integer not null references datasets (id) on delete cascade,
+    archive text not null,
+    key text not null,
+    size integer not null,
+    digests text not null,
+    stored_at text not null,
+    verified_at text,
+    verified_how text,
+    primary key (dataset_id, archive)
+  ) strict, without rowid;
+  create index copies_verified on copies (verified_at);
+
+  -- The fixity ledger: only ever added to. No foreign key: what was found outlives the dataset.
+  create table proofs (
+    id integer primary key autoincrement,
+    dataset_id integer not null,
+    archive text not null,
+    key text not null,
+    at text not null,
+    level text not null,
+    result text not null,
+    bytes integer not null,
+    seconds real not null,
+    actor text not null,
+    details text not null
+  ) strict;
+  create index proofs_dataset on proofs (dataset_id, id);
+  create index proofs_result on proofs (result, id) where result <> 'ok';
+
+  -- When the file was changed as the inspection saw it: unchanged files keep their digests.
+  alter table files add column mtime text;
+  `,
 ];
 
 /** Brings the file to the newest version; of many processes that open a new file at once, one does it. */

@@ -1,7 +1,7 @@
 /** Packs a dataset into one bundle in the archive, with its manifest, reading every byte once. */
 import { dirname } from 'node:path';
-import type { Archive, ArchivePut } from '../archive/contract.ts';
-import { openArchive } from '../archive/index.ts';
+import { type Archive, type LocalArchive, type LocalPut, manifestKey } from '../archive/contract.ts';
+import { archivesOf } from '../archive/index.ts';
 import { compareTree } from '../content/compare.ts';
 import type { Digests } from '../content/digest.ts';
 import { inspectTree } from '../content/inspect.ts';

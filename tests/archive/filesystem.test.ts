@@ -5,28 +5,47 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
 import { once } from 'node:events';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { manifestKey } from '../../workers/archive/contract.ts';
+import { deleteBundle, openManifest } from '../../workers/archive/bundles.ts';
+import { type Archive, type LocalArchive, manifestKey } from '../../workers/archive/contract.ts';
+import { createFilesystemArchive } from '../../workers/archive/filesystem.ts';
 import { openArchive } from '../../workers/archive/index.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { until } from '../support/until.ts';
+import { archiveBattery } from './battery.ts';
+
+archiveBattery('filesystem', async (place) => ({
+  place,
+  open: () => openArchive(place.config, 'filesystem'),
+  key: (name) => place.config.paths.RAW_DATA.archive.replace('{year}', '2026').concat(`/${name}`),
+  takeAway: async () => {
+    renameSync(place.path('data/archive'), place.path('data/unmounted'));
+    mkdirSync(place.path('data/archive'));
+  },
+  bringBack: async () => {
+    rmdirSync(place.path('data/archive'));
+    renameSync(place.path('data/unmounted'), place.path('data/archive'));
+  },
+}));
 
 async function archivePlace() {
   const place = await makePlace();
   const key = place.config.paths.RAW_DATA.archive.replace('{year}', '2026').concat('/run1.tar');
-  return { place, key, archive: openArchive(place.config) };
+  const archive = openArchive(place.config, 'filesystem') as Archive & { local: LocalArchive };
+  return { place, key, archive };
 }
 
 async function put(
   { key, archive }: Awaited<ReturnType<typeof archivePlace>>,
   text = 'bundle',
 ): Promise<void> {
-  const started = await archive.beginPut(key, { task_id: 'task-0001' });
+  const started = await archive.local.beginPut(key, { task_id: 'task-0001' });
   writeFileSync(started.path, text);
   writeFileSync(started.manifestPath, `manifest of ${text}`);
   await started.commit();
@@ -43,20 +62,19 @@ test('a bundle and its manifest can be put, found, opened and deleted', async ()
   const { place, key, archive } = at;
   await put(at);
   expect((await archive.stat(key))?.size).toBe(6);
-  const { path, manifestPath } = await archive.openBundle(key);
-  expect(readFileSync(path, 'utf8')).toBe('bundle');
-  expect(readFileSync(manifestPath ?? '', 'utf8')).toBe('manifest of bundle');
+  expect(readFileSync(archive.local.path(key), 'utf8')).toBe('bundle');
+  const manifest = await openManifest(archive, key, { scratch: place.path('scratch') });
+  expect(readFileSync(manifest?.path ?? '', 'utf8')).toBe('manifest of bundle');
   expect(names(place)).toEqual(['.longshore-archive', 'run1.tar', 'run1.tar.manifest.ndjson']);
-  expect(await archive.delete(key)).toBe(true);
-  expect(await archive.delete(key)).toBe(false);
+  expect(await deleteBundle(archive, key)).toBe(true);
+  expect(await deleteBundle(archive, key)).toBe(false);
   expect(await archive.stat(key)).toBeNull();
-  await expect(archive.openBundle(key)).rejects.toMatchObject({ code: 'E_BUNDLE_MISSING' });
   expect(names(place)).toEqual(['.longshore-archive']);
 });
 
 test('nothing is visible before the commit, nothing is left after an abort', async () => {
   const { place, key, archive } = await archivePlace();
-  const started = await archive.beginPut(key, { task_id: 'task-0001' });
+  const started = await archive.local.beginPut(key, { task_id: 'task-0001' });
   expect(statSync(dirname(started.path)).dev).toBe(statSync(dirname(key)).dev);
   writeFileSync(started.path, 'half');
   expect(await archive.stat(key)).toBeNull();
@@ -73,29 +91,34 @@ test('a second put replaces the first one', async () => {
   expect(names(at.place)).toHaveLength(3);
 });
 
-test('an archive that is not mounted is an outage, never an absence', async () => {
+test('an archive that is not mounted takes no new bundle either', async () => {
   const at = await archivePlace();
   const { place, key, archive } = at;
   await put(at);
   renameSync(place.path('data/archive'), place.path('data/unmounted'));
   mkdirSync(place.path('data/archive'));
-  for (const ask of [
-    () => archive.stat(key),
-    () => archive.openBundle(key),
-    () => archive.delete(key),
-    () => archive.ensureReachable(key),
-    () => archive.beginPut(key, { task_id: 'task-0002' }),
-  ]) {
-    await expect(ask()).rejects.toMatchObject({ code: 'E_ARCHIVE_UNAVAILABLE', class: 'retryable' });
-  }
+  await expect(archive.local.beginPut(key, { task_id: 'task-0002' })).rejects.toMatchObject({
+    code: 'E_ARCHIVE_UNAVAILABLE',
+    class: 'retryable',
+  });
   expect(readdirSync(place.path('data/archive'))).toEqual([]);
 });
 
-test('a bundle of another system has no manifest, and can be opened', async () => {
-  const { key, archive } = await archivePlace();
-  mkdirSync(dirname(key), { recursive: true });
-  writeFileSync(key, 'legacy');
-  expect(await archive.openBundle(key)).toEqual({ path: key, manifestPath: null });
+test("where the mark is a person's to make, an empty mount point is no new archive", async () => {
+  const place = await makePlace();
+  const root = place.dir('mount');
+  const options = { root, roots: [root], state_dir: place.path('state'), mark: 'required' } as const;
+  const archive = createFilesystemArchive(options);
+  const file = place.path('file');
+  writeFileSync(file, 'bundle');
+  await expect(archive.put('2026/run1.tar', { file }, { task_id: 't' })).rejects.toMatchObject({
+    code: 'E_ARCHIVE_UNAVAILABLE',
+    hint: expect.stringContaining(`touch '${root}/.longshore-archive'`),
+  });
+  expect(readdirSync(root)).toEqual([]);
+  writeFileSync(join(root, '.longshore-archive'), '');
+  expect(await archive.put('2026/run1.tar', { file }, { task_id: 't' })).toMatchObject({ size: 6 });
+  expect(existsSync(join(root, '2026/run1.tar'))).toBe(true);
 });
 
 test('a process killed while it packs leaves only what the next attempt removes', async () => {
@@ -107,7 +130,7 @@ test('a process killed while it packs leaves only what the next attempt removes'
     const { loadConfig } = await import(${JSON.stringify(new URL('../../config/index.ts', import.meta.url).href)});
     const { config } = await loadConfig();
     const [source, key] = process.argv.slice(1);
-    const put = await openArchive(config).beginPut(key, { task_id: 'dead0000' });
+    const put = await openArchive(config, 'filesystem').local.beginPut(key, { task_id: 'dead0000' });
     await packBundle({ source, target: put.path, manifest: put.manifestPath, digests: { member: ['md5'], bundle: ['md5'] } });
     await put.commit();
   `;
@@ -122,7 +145,7 @@ test('a process killed while it packs leaves only what the next attempt removes'
   expect(existsSync(key)).toBe(false);
   expect(existsSync(manifestKey(key))).toBe(false);
   expect(names(place).filter((name) => !name.startsWith('.'))).toEqual([]);
-  const again = await archive.beginPut(key, { task_id: 'live0000' });
+  const again = await archive.local.beginPut(key, { task_id: 'live0000' });
   expect(names(place)).toEqual(['.longshore-archive']);
   await again.abort();
 });

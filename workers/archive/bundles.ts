@@ -1,0 +1,73 @@
+/** What belongs together in an archive: a bundle and its manifest. */
+import { randomUUID } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { checkManifest, type ManifestTrailer } from '../content/manifest.ts';
+import { removeFile } from '../content/publish.ts';
+import { LongshoreError } from '../errors.ts';
+import { type Archive, type ArchivedObject, type CallOptions, manifestKey } from './contract.ts';
+
+/** A manifest as a local file: in place where the archive is local, else a copy that `close` removes. */
+export interface OpenManifest {
+  readonly path: string;
+  close(): void;
+}
+
+/**
+ * The manifest of an archived bundle; null when there is none (a bundle that another system archived).
+ * @param scratch folder for the copy
+ */
+export async function openManifest(
+  archive: Archive,
+  key: string,
+  { scratch, signal }: CallOptions & { scratch: string },
+): Promise<OpenManifest | null> {
+  const wanted = manifestKey(key);
+  const options = signal === undefined ? {} : { signal };
+  if ((await archive.stat(wanted, options)) === null) return null;
+  if (archive.local !== null) return { path: archive.local.path(wanted), close: () => undefined };
+  mkdirSync(scratch, { recursive: true });
+  const path = join(scratch, `.manifest-${randomUUID()}.ndjson`);
+  try {
+    await archive.get(wanted, path, options);
+  } catch (error) {
+    removeFile(path);
+    throw error;
+  }
+  return { path, close: () => void removeFile(path) };
+}
+
+/** The proven end of an archived bundle's manifest; null without a manifest. @throws E_BUNDLE_CORRUPT */
+export async function readManifestTrailer(
+  archive: Archive,
+  key: string,
+  options: CallOptions & { scratch: string },
+): Promise<ManifestTrailer | null> {
+  const manifest = await openManifest(archive, key, options);
+  if (manifest === null) return null;
+  try {
+    return checkManifest(manifest.path);
+  } finally {
+    manifest.close();
+  }
+}
+
+/** @throws E_BUNDLE_MISSING, E_ARCHIVE_UNAVAILABLE */
+export async function statBundle(archive: Archive, key: string): Promise<ArchivedObject> {
+  const found = await archive.stat(key);
+  if (found !== null) return found;
+  throw new LongshoreError('E_BUNDLE_MISSING', `the archive holds no bundle ${archive.locate(key)}`, {
+    fields: { archive: archive.name, path: archive.locate(key) },
+  });
+}
+
+/** The bundle first: a manifest alone is litter that the next delete finds, a bundle alone would lose its proof. */
+export async function deleteBundle(
+  archive: Archive,
+  key: string,
+  options: CallOptions = {},
+): Promise<boolean> {
+  const removed = await archive.delete(key, options);
+  await archive.delete(manifestKey(key), options);
+  return removed;
+}

@@ -1,0 +1,28 @@
+import { open } from 'node:fs/promises';
+
+export interface CopyOptions {
+  readonly signal?: AbortSignal | undefined;
+  onProgress?: ((bytes: number) => void) | undefined;
+}
+
+/** Writes a stream of buffers to a file (replaced if it exists) and syncs it; gives the number of bytes. */
+export async function copyBytes(
+  source: AsyncIterable<Buffer>,
+  target: string,
+  { signal, onProgress }: CopyOptions = {},
+): Promise<number> {
+  const file = await open(target, 'w', 0o644);
+  let size = 0;
+  try {
+    for await (const chunk of source) {
+      signal?.throwIfAborted();
+      await file.writeFile(chunk);
+      size += chunk.length;
+      onProgress?.(size);
+    }
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  return size;
+}
