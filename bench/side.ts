@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { manifestKey } from '../workers/archive/contract.ts';
 import { createFilesystemArchive } from '../workers/archive/filesystem.ts';
 import type { DigestName } from '../config/index.ts';
 import { compareTree } from '../workers/content/compare.ts';
@@ -72,19 +73,22 @@ async function reference(): Promise<void> {
 async function longshore(): Promise<void> {
   const digests = { member: [digest as DigestName], bundle: [digest as DigestName] };
   const archive = createFilesystemArchive({ roots: [join(work, 'archive')], state_dir: join(work, 'state') });
+  const { local } = archive;
+  if (local === null) throw new Error('the file system is local');
   const key = join(work, 'archive', 'bundle.tar');
+  const bundle = local.path(key);
+  const manifest = local.path(manifestKey(key));
   const staged = join(work, 'staged.tar');
   const tree = join(work, 'tree');
   await step('inspect', () => inspectTree({ root: source, genome_file_types: [] }));
   const packed = await step('archive', async () => {
-    const put = await archive.beginPut(key, { task_id: 'bench' });
+    const put = await local.beginPut(key, { task_id: 'bench' });
     const result = await packBundle({ source, target: put.path, manifest: put.manifestPath, digests });
     for await (const rows of manifestFileRows(put.manifestPath, 25_000)) void rows;
     await put.commit();
     return result;
   });
   await step('stage', async () => {
-    const { path: bundle, manifestPath } = await archive.openBundle(key);
     const target = partialPath(tree, 'bench');
     const copy = partialPath(staged, 'bench');
     mkdirSync(target);
@@ -92,15 +96,14 @@ async function longshore(): Promise<void> {
       bundle,
       target,
       copy,
-      manifest: manifestPath ?? '',
+      manifest,
       expect: { size: packed.size, digests: packed.digests },
     });
     publishFile(copy, staged);
     await publishTree(result.root, tree);
   });
   await step('validate', async () => {
-    const { manifestPath } = await archive.openBundle(key);
-    const { problems } = await compareTree({ root: tree, manifest: manifestPath ?? '', level: 'stream' });
+    const { problems } = await compareTree({ root: tree, manifest, level: 'stream' });
     if (problems.length > 0)
       throw new Error(`the staged tree differs: ${JSON.stringify(problems.slice(0, 3))}`);
   });

@@ -1,4 +1,5 @@
 import type { LoadedConfig } from './load.ts';
+import { isPlainObject } from './layers.ts';
 import { hideCredentials } from './problems.ts';
 
 /** One configured value and why it is what it is. */
@@ -12,9 +13,25 @@ export interface Explanation {
 
 /** Every value in the order of the files, below `prefix` if one is given (`paths`, `paths.RAW_DATA`). */
 export function explainConfig({ config, origins }: LoadedConfig, prefix = ''): Explanation[] {
-  return [...origins]
-    .filter(([key]) => prefix === '' || key === prefix || key.startsWith(`${prefix}.`))
-    .map(([key, { layer, secret }]) => ({ key, value: shown(valueOf(config, key), secret), origin: layer }));
+  const named = [...origins].map(([key, { layer, secret }]) => ({
+    key,
+    value: shown(valueOf(config, key), secret),
+    origin: layer,
+  }));
+  const defaults = leavesOf(config, '')
+    .filter((key) => key !== 'app_env' && !origins.has(key))
+    .map((key) => ({ key, value: valueOf(config, key), origin: 'config/schema.ts (default)' }));
+  return [...named, ...defaults].filter(
+    ({ key }) => prefix === '' || key === prefix || key.startsWith(`${prefix}.`),
+  );
+}
+
+/** Keys of all scalars, arrays and empty objects. */
+function leavesOf(value: unknown, key: string): string[] {
+  if (!isPlainObject(value) || Object.keys(value).length === 0) return [key];
+  return Object.entries(value).flatMap(([name, inner]) =>
+    leavesOf(inner, key === '' ? name : `${key}.${name}`),
+  );
 }
 
 function shown(value: unknown, secret: boolean): unknown {

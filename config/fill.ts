@@ -58,8 +58,12 @@ export function fillFromEnvironment(
   return { values: fill(merged, '') as Record<string, unknown>, secrets, origins, problems };
 }
 
+/** Secret wherever it comes from, since somebody will write it into an overlay. */
+const ALWAYS_SECRET = /(^|\.)secret_[a-z_]+$/;
+
 /** True for a secret, for what stands below one, and for a whole that holds one. */
 export const isSecret = (key: string, secrets: readonly string[]): boolean =>
+  ALWAYS_SECRET.test(key) ||
   secrets.some((secret) => `${key}.`.startsWith(`${secret}.`) || secret.startsWith(`${key}.`));
 
 function secretKeys(value: unknown, key: string): string[] {

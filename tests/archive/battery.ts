@@ -10,12 +10,12 @@ import { makePlace, type Place } from '../support/place.ts';
 export interface Bench {
   readonly place: Place;
   /** A fresh object for the same archive: what another process would open. */
-  open(): Archive;
+  readonly open: () => Archive;
   /** Key of a bundle of that file name, in a folder of its own. */
-  key(name: string): string;
+  readonly key: (name: string) => string;
   /** Makes the archive unreachable, and reachable again. */
-  takeAway(): Promise<void>;
-  bringBack(): Promise<void>;
+  readonly takeAway: () => Promise<void>;
+  readonly bringBack: () => Promise<void>;
 }
 
 const MB = 1024 * 1024;

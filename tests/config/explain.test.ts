@@ -31,7 +31,7 @@ test('every value is explained with its layer, and every leaf of the configurati
     origin: 'LONGSHORE_OVERRIDES',
   });
   const leaves = (value: unknown, key: string): string[] =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
+    typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length > 0
       ? Object.entries(value).flatMap(([name, inner]) => leaves(inner, key === '' ? name : `${key}.${name}`))
       : [key];
   expect([...values.keys()].sort()).toEqual(
@@ -39,6 +39,17 @@ test('every value is explained with its layer, and every leaf of the configurati
       .filter((key) => key !== 'app_env')
       .sort(),
   );
+});
+
+test('a default of the schema is explained as one; a key named secret is hidden wherever it stands', async () => {
+  const s3 = { kind: 's3', bucket: 'b', access_key_id: 'id', secret_access_key: 'plain-7f3a' };
+  const loaded = await load({ REDIS_URL: 'redis://h', ...overrides({ archive: { backends: { s3 } } }) });
+  const values = new Map(explainConfig(loaded, 'archive').map((entry) => [entry.key, entry]));
+  expect(values.get('archive.backends.s3.region')).toMatchObject({
+    value: 'us-east-1',
+    origin: 'config/schema.ts (default)',
+  });
+  expect(values.get('archive.backends.s3.secret_access_key')?.value).toBe('[hidden]');
 });
 
 test('no secret is printed: not in the explanation, not in a problem, not inside of a URL', async () => {

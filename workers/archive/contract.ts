@@ -65,11 +65,11 @@ export interface PutOptions extends CallOptions {
   /** The same in every attempt of one job: what a dead attempt left is found, and continued or removed, by it. */
   readonly task_id: string;
   /** Bytes that the archive has taken, as far as it says so. */
-  onProgress?(bytes: number): void;
+  readonly onProgress?: (bytes: number) => void;
 }
 
 export interface GetOptions extends CallOptions {
-  onProgress?(bytes: number): void;
+  readonly onProgress?: (bytes: number) => void;
 }
 
 export interface ReadOptions extends CallOptions {
@@ -92,6 +92,8 @@ export interface ListedObject {
 /** Objects that are files: they are packed and read in place. */
 export interface LocalArchive {
   path(key: string): string;
+  /** Makes a new archive known to this host; one that is known is not touched. @throws E_ARCHIVE_UNAVAILABLE */
+  prepare(key: string): Promise<void>;
   /** Starts to put a bundle with its manifest. What dead attempts at the same key left is removed. */
   beginPut(key: string, options: { task_id: string }): Promise<LocalPut>;
 }

@@ -86,9 +86,10 @@ export function createFilesystemArchive(options: FilesystemArchiveOptions): Arch
     capabilities: { stream: true, range: true, resume: false, digest: null },
     local: {
       path: pathOf,
+      prepare: (key) => prepare(pathOf(key)),
       beginPut: async (key, { task_id }) => {
         await prepare(pathOf(key));
-        return beginPut(pathOf(key), task_id);
+        return beginLocalPut(pathOf(key), task_id);
       },
     },
     locate: pathOf,
@@ -187,7 +188,8 @@ async function answer<T>(path: string, question: Promise<T>, seconds: number): P
   }
 }
 
-async function beginPut(path: string, task_id: string): Promise<LocalPut> {
+/** Also for a bundle that is made here on its way to an archive elsewhere. */
+export async function beginLocalPut(path: string, task_id: string): Promise<LocalPut> {
   const final = { bundle: path, manifest: manifestKey(path) };
   await removeStale(final.bundle);
   await removeStale(final.manifest);

@@ -35,8 +35,7 @@ function unbuilt(_: Config, name: string): never {
 /** The archive of that name in `config.archive.backends`. @throws E_CONFIG */
 export function openArchive(config: Config, name: string): Archive {
   const options = config.archive.backends[name];
-  if (options !== undefined)
-    return (FACTORIES[options.kind] as Factory<Kind>)(config, name, options as never);
+  if (options !== undefined) return (FACTORIES[options.kind] as Factory<Kind>)(config, name, options);
   throw new LongshoreError('E_CONFIG', `archive.backends.${name}: missing; a bundle is recorded there`, {
     fields: { archive: name, known: Object.keys(config.archive.backends) },
   });

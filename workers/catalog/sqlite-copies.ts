@@ -16,9 +16,7 @@ export function copyCatalog(database: Database): CopyCatalog {
       database.write((sql) => putCopy(sql, id, copy), { durable: true }).then(() => undefined),
     copies: (id) =>
       database.read((sql) =>
-        sql
-          .all<CopyRow>('select * from copies where dataset_id = ? order by archive', id)
-          .map(({ dataset_id: _, ...row }) => copyOf(row)),
+        sql.all<CopyRow>('select * from copies where dataset_id = ? order by archive', id).map(copyOf),
       ),
     removeCopy: (id, archive) =>
       database.write(

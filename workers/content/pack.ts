@@ -1,7 +1,8 @@
 import type { DigestName } from '../../config/index.ts';
-import type { Digests } from './digest.ts';
+import { createHasher, type Digests } from './digest.ts';
 import { endManifest, type ManifestCounts } from './manifest.ts';
-import { runPair, type ThreadOptions } from './threads.ts';
+import { drainRing } from './ring.ts';
+import { type LocalSide, type Pair, runPair, type Thread, type ThreadOptions } from './threads.ts';
 
 export interface PackOptions extends ThreadOptions {
   /** The dataset's folder. */
@@ -31,15 +32,64 @@ export interface PackResult extends ManifestCounts {
  * @throws E_INSPECTION something can not be read or is no file, directory or link
  */
 export async function packBundle(options: PackOptions): Promise<PackResult> {
-  const { source, target, manifest, digests } = options;
-  const pair = await runPair<{ counts: ManifestCounts; body: string }, { size: number; digests: Digests }>(
-    {
-      file: new URL('./pack-reader.ts', import.meta.url),
-      data: { source, manifest, digests: digests.member },
+  const { target, digests } = options;
+  const writer: Thread = {
+    file: new URL('./pack-writer.ts', import.meta.url),
+    data: { target, digests: digests.bundle },
+  };
+  return ended(options, await packInto<Packed>(options, writer, target));
+}
+
+/**
+ * The same for a bundle that goes away as it is made, without a file of it here. `take` is given its bytes and resolves
+ * when they have arrived; a buffer stays valid after the next one was asked for.
+ */
+export async function packStream(
+  options: Omit<PackOptions, 'target'>,
+  take: (bytes: AsyncIterable<Buffer>) => Promise<void>,
+): Promise<PackResult> {
+  const side: LocalSide<Packed> = {
+    run: async (ring) => {
+      const hasher = createHasher(options.digests.bundle);
+      let size = 0;
+      const bytes = async function* (): AsyncGenerator<Buffer> {
+        for await (const slot of drainRing(ring)) {
+          hasher.update(slot);
+          size += slot.length;
+          yield Buffer.from(slot); // A copy: who sends it may hold it for long, the slot is needed at once.
+        }
+      };
+      await take(bytes());
+      return { size, digests: hasher.digests() };
     },
-    { file: new URL('./pack-writer.ts', import.meta.url), data: { target, digests: digests.bundle } },
-    { ...options, writes: target },
-  );
+  };
+  return ended(options, await packInto<Packed>(options, side, null));
+}
+
+interface Packed {
+  readonly size: number;
+  readonly digests: Digests;
+}
+
+interface Walked {
+  readonly counts: ManifestCounts;
+  readonly body: string;
+}
+
+function packInto<B>(
+  options: Omit<PackOptions, 'target'>,
+  writer: Thread | LocalSide<B>,
+  writes: string | null,
+): Promise<Pair<Walked, B>> {
+  const { source, manifest, digests } = options;
+  const reader: Thread = {
+    file: new URL('./pack-reader.ts', import.meta.url),
+    data: { source, manifest, digests: digests.member },
+  };
+  return runPair<Walked, B>(reader, writer, { ...options, writes });
+}
+
+function ended({ manifest }: { manifest: string }, pair: Pair<Walked, Packed>): PackResult {
   if (pair.error !== null) throw pair.error;
   if (pair.first === null || pair.second === null) throw new Error('a thread stopped without a reason');
   const { counts, body } = pair.first;

@@ -113,6 +113,59 @@ export function openProducer(ring: RingMemory): RingProducer {
   };
 }
 
+/** The producer's side for the main thread, which may not block: chunks of any size in, whole slots on. */
+export async function fillRing(ring: RingMemory, source: AsyncIterable<Buffer>): Promise<void> {
+  const control = controlOf(ring);
+  const slots = slotsOf(ring);
+  let head = 0;
+  let used = 0;
+  const free = async (): Promise<Buffer> => {
+    for (;;) {
+      if (Atomics.load(control, STOPPED) === 1) throw new Stopped('stopped');
+      const tail = Atomics.load(control, TAIL);
+      if (head - tail < SLOTS) return slots[head % SLOTS] as Buffer;
+      await Atomics.waitAsync(control, TAIL, tail, NAP_MS).value;
+    }
+  };
+  const publish = (): void => {
+    control[LENGTHS + (head % SLOTS)] = used;
+    head += 1;
+    used = 0;
+    Atomics.store(control, HEAD, head);
+    Atomics.notify(control, HEAD);
+  };
+  for await (const chunk of source) {
+    for (let at = 0; at < chunk.length; ) {
+      const slot = await free();
+      const length = chunk.copy(slot, used, at);
+      used += length;
+      at += length;
+      if (used === slot.length) publish(); // Only the last one is not full: a tar block never lies across two.
+    }
+  }
+  if (used > 0) publish();
+  Atomics.store(control, ENDED, 1);
+  Atomics.notify(control, HEAD);
+}
+
+/** The consumer's side for the main thread; a slot is valid until the next one is asked for. */
+export async function* drainRing(ring: RingMemory): AsyncGenerator<Buffer, void, undefined> {
+  const control = controlOf(ring);
+  const slots = slotsOf(ring);
+  for (let tail = 0; ; ) {
+    if (Atomics.load(control, STOPPED) === 1) throw new Stopped('stopped');
+    const ended = Atomics.load(control, ENDED) === 1; // Before the head, as below.
+    const head = Atomics.load(control, HEAD);
+    if (head !== tail) {
+      yield (slots[tail % SLOTS] as Buffer).subarray(0, control[LENGTHS + (tail % SLOTS)]);
+      tail += 1;
+      Atomics.store(control, TAIL, tail);
+      Atomics.notify(control, TAIL);
+    } else if (ended) return;
+    else await Atomics.waitAsync(control, HEAD, head, NAP_MS).value;
+  }
+}
+
 export interface RingConsumer {
   /** The next filled slot, or null at the end; valid until `release`. */
   take(): Buffer | null;

@@ -6,9 +6,13 @@ import { syncFileSystem } from './coreutils.ts';
 import { digestMismatch, type Digests } from './digest.ts';
 import { runPair, type ThreadOptions } from './threads.ts';
 import type { Extracted } from './unpack-extractor.ts';
+import { feedBundle, type RemoteBundle } from './unpack-feed.ts';
+
+export type { RemoteBundle } from './unpack-feed.ts';
 
 export interface UnpackOptions extends ThreadOptions {
-  readonly bundle: string;
+  /** A file, or bytes that come from elsewhere. */
+  readonly bundle: string | RemoteBundle;
   /** A fresh, empty directory; a temporary name beside the final place. */
   readonly target: string;
   /** What the catalog knows of the bundle. The given digests are computed and must match. */
@@ -50,13 +54,17 @@ export interface UnpackResult {
  */
 export async function unpackBundle(options: UnpackOptions): Promise<UnpackResult> {
   const { bundle, target, expect = {}, copy = null, manifest = null, verify = null } = options;
+  const name = typeof bundle === 'string' ? bundle : bundle.name;
   const bundle_size = sizeOf(bundle, expect.size);
-  const digests = new Set([...Object.keys(expect.digests ?? {}), ...(options.digests ?? [])]);
+  const digests = [
+    ...new Set([...Object.keys(expect.digests ?? {}), ...(options.digests ?? [])]),
+  ] as DigestName[];
+  const reader =
+    typeof bundle === 'string'
+      ? { file: new URL('./unpack-reader.ts', import.meta.url), data: { bundle, copy, digests } }
+      : feedBundle(bundle, { copy, digests });
   const pair = await runPair<{ size: number; digests: Digests }, Extracted>(
-    {
-      file: new URL('./unpack-reader.ts', import.meta.url),
-      data: { bundle, copy, digests: [...digests] },
-    },
+    reader,
     {
       file: new URL('./unpack-extractor.ts', import.meta.url),
       data: { target, manifest, verify, bundle_size },
@@ -64,17 +72,18 @@ export async function unpackBundle(options: UnpackOptions): Promise<UnpackResult
     { ...options, writes: copy },
   );
   // First what was read, then what was found in it: a strange member of a damaged bundle is damage.
-  if (pair.first !== null) proveBundle(bundle, pair.first, expect);
+  if (pair.first !== null) proveBundle(name, pair.first, expect);
   if (pair.error !== null) throw pair.error;
   if (pair.first === null || pair.second === null) throw new Error('a thread stopped without a reason');
   const { trailer, common, ...counts } = pair.second;
-  if (trailer !== null) proveBundle(bundle, pair.first, commonDigests(trailer.bundle, pair.first));
+  if (trailer !== null) proveBundle(name, pair.first, commonDigests(trailer.bundle, pair.first));
   await syncFileSystem(target);
   return { ...pair.first, ...counts, root: join(target, common) };
 }
 
-function sizeOf(bundle: string, expected: number | undefined): number {
-  const size = statSync(bundle, { throwIfNoEntry: false })?.size;
+function sizeOf(from: string | RemoteBundle, expected: number | undefined): number {
+  const bundle = typeof from === 'string' ? from : from.name;
+  const size = typeof from === 'string' ? statSync(from, { throwIfNoEntry: false })?.size : from.size;
   if (size === undefined) {
     throw new LongshoreError('E_BUNDLE_MISSING', `there is no bundle at ${bundle}`, {
       fields: { path: bundle },

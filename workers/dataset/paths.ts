@@ -70,6 +70,11 @@ export function stagedBundleOf(config: Config, dataset: Named): string {
   return join(pathsOf(config, dataset.type).bundle.stage, stagedBundleName(dataset));
 }
 
+/** Where a bundle is fetched that is unpacked and not kept: beside the alias folders, as the reference does. */
+export function fetchedBundleOf(config: Config, dataset: Named): string {
+  return join(resolved(pathsOf(config, dataset.type).stage), bundleName(dataset));
+}
+
 export interface DownloadLinks {
   /** To the staged tree. */
   readonly tree: string;

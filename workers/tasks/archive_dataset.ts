@@ -1,34 +1,33 @@
-/** Packs a dataset into one bundle in the archive, with its manifest, reading every byte once. */
-import { dirname } from 'node:path';
-import { type Archive, type LocalArchive, type LocalPut, manifestKey } from '../archive/contract.ts';
+/** Packs a dataset into one bundle, reading every byte once, and brings it into each archive of its type. */
+import { openManifest } from '../archive/bundles.ts';
+import type { Archive } from '../archive/contract.ts';
 import { archivesOf } from '../archive/index.ts';
 import { compareTree } from '../content/compare.ts';
 import type { Digests } from '../content/digest.ts';
 import { inspectTree } from '../content/inspect.ts';
-import { checkManifest, type ManifestCounts, manifestFileRows } from '../content/manifest.ts';
-import { packBundle } from '../content/pack.ts';
-import { reserveSpace } from '../content/space.ts';
-import { memberDigestsOf } from '../dataset/digests.ts';
+import { checkManifest, manifestFileRows } from '../content/manifest.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
 import { archivePathOf, bundleName } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
+import { type BundleFacts, recordCopy } from './bundle-copies.ts';
+import { type Archived, bundleDigestsOf, fill, packInto } from './bundle-packing.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 
-interface Archived {
-  readonly counts: Pick<ManifestCounts, 'num_files' | 'num_directories' | 'bytes'>;
-  readonly bundle: { readonly size: number; readonly digests: Digests };
-}
-
 export const task = defineTask({
-  description: 'Packs the dataset into one bundle in the archive, with a manifest of every file.',
+  description: 'Packs the dataset into one bundle in each of its archives, with a manifest of every file.',
   run: async (ctx) => {
     const dataset = await liveDataset(ctx.catalog, ctx.dataset_id);
-    const archive = openArchive(ctx.config);
+    const archives = archivesOf(ctx.config, dataset.type);
     const key = await targetOf(ctx, dataset);
-    const archived = await put(ctx, archive, dataset, key);
+    const there = await findArchived(ctx, archives, dataset, key);
+    const archived =
+      there.archived === null
+        ? await packInto(ctx, archives, dataset, key)
+        : await complete(ctx, { archives, there: there.holders, key, archived: there.archived });
     await assertInspected(ctx, dataset, archived.counts);
-    await recordFiles(ctx, archive, key);
+    await recordFiles(ctx, archives, key);
+    await recordCopies(ctx, archives, key, archived.bundle);
     const unchanged = dataset.bundle?.size === archived.bundle.size;
     const proven = unchanged && sameDigests(dataset.bundle?.digests ?? {}, archived.bundle.digests);
     await ctx.catalog.patch(dataset.id, {
@@ -60,32 +59,65 @@ async function targetOf(ctx: TaskContext, dataset: Dataset): Promise<string> {
 }
 
 /**
- * A bundle that is there, complete, and still what the origin holds (names, sizes, times of change): a repeat of this
- * step, or one that was killed between the archive and the catalog, has nothing to write.
+ * The archives that hold a complete bundle of what the origin still holds (names, sizes, times of change): a repeat of
+ * this step, or one that was killed between an archive and the catalog, has nothing to write there.
  */
 async function findArchived(
   ctx: TaskContext,
-  archive: Archive,
+  archives: readonly Archive[],
   dataset: Dataset,
   key: string,
+): Promise<{ holders: Archive[]; archived: Archived | null }> {
+  const holders: Archive[] = [];
+  let archived: Archived | null = null;
+  for (const archive of archives) {
+    const found = await bundleIn(ctx, archive, key, archived === null ? dataset.origin_path : null);
+    if (found === null) continue;
+    // The first one was compared with the origin; another one holds the same when its bundle has the same digests.
+    if (archived !== null && !sameDigests(archived.bundle.digests, found.bundle.digests)) continue;
+    archived ??= found;
+    holders.push(archive);
+  }
+  return { holders, archived };
+}
+
+/** @param origin to compare it with; null: not needed */
+async function bundleIn(
+  ctx: TaskContext,
+  archive: Archive,
+  key: string,
+  origin: string | null,
 ): Promise<Archived | null> {
-  const there = await archive.stat(key);
+  const { signal } = ctx;
+  const there = await statIfUsed(archive, key, signal);
   if (there === null) return null;
-  const { manifestPath } = await archive.openBundle(key);
-  if (manifestPath === null) return null;
-  const manifest = readTrailer(ctx, manifestPath);
-  if (manifest === null || manifest.bundle.size !== there.size) return null;
-  if (!coversDigests(ctx, manifest.bundle.digests)) return null;
-  const { num_problems } = await compareTree({
-    root: dataset.origin_path,
-    manifest: manifestPath,
-    level: 'stream',
-    times: 'report',
-    signal: ctx.signal,
-  });
-  if (num_problems > 0) return null;
-  ctx.log.info({ key, size: there.size }, 'the archived bundle is up to date; nothing is written again');
-  return { counts: manifest.counts, bundle: manifest.bundle };
+  const manifest = await openManifest(archive, key, { scratch: ctx.config.paths.scratch, signal });
+  if (manifest === null) return null;
+  try {
+    const trailer = readTrailer(ctx, manifest.path);
+    if (trailer === null || trailer.bundle.size !== there.size) return null;
+    if (!coversDigests(ctx, archive, trailer.bundle.digests)) return null;
+    if (origin !== null) {
+      const compared = await compareTree({
+        root: origin,
+        manifest: manifest.path,
+        level: 'stream',
+        times: 'report',
+        signal,
+      });
+      if (compared.num_problems > 0) return null;
+    }
+    ctx.log.info({ archive: archive.name, key, size: there.size }, 'the archived bundle is up to date');
+    return { counts: trailer.counts, bundle: trailer.bundle };
+  } finally {
+    manifest.close();
+  }
+}
+
+/** An archive in a file system that was never used has no mark yet; to the first put it is not away. */
+async function statIfUsed(archive: Archive, key: string, signal: AbortSignal) {
+  if (archive.local !== null) await archive.local.prepare(key);
+  return archive.stat(key, { signal });
 }
 
 function readTrailer(ctx: TaskContext, path: string): ReturnType<typeof checkManifest> | null {
@@ -101,57 +133,32 @@ function readTrailer(ctx: TaskContext, path: string): ReturnType<typeof checkMan
   }
 }
 
-/** Digests that are configured now; a bundle from before such a change is made anew. */
-const coversDigests = (ctx: TaskContext, digests: Digests): boolean =>
-  ctx.config.digests.bundle.every((name) => digests[name] !== undefined);
+/** Digests that are configured now, and the one that the archive states; a bundle from before such a change is made anew. */
+const coversDigests = (ctx: TaskContext, archive: Archive, digests: Digests): boolean =>
+  bundleDigestsOf(ctx, [archive]).every((name) => digests[name] !== undefined);
 
-/** Packs into the archive's own file system and publishes there, unless the bundle is there already. */
-async function put(ctx: TaskContext, archive: Archive, dataset: Dataset, key: string): Promise<Archived> {
-  const target = await archive.beginPut(key, { task_id: ctx.run.task_id });
-  try {
-    const found = await findArchived(ctx, archive, dataset, key);
-    if (found !== null) return found;
-    const packed = await pack(ctx, dataset, target);
-    await ctx.lease.assert();
-    await target.commit();
-    return packed;
-  } finally {
-    await target.abort(); // Of a committed bundle nothing is left to remove.
-  }
+/** Nothing is packed again: the rest of a dead attempt goes, and archives that lack the bundle get it. */
+async function complete(ctx: TaskContext, parts: Parameters<typeof fill>[1]): Promise<Archived> {
+  for (const { local } of parts.there)
+    await (await local?.beginPut(parts.key, { task_id: ctx.run.task_id }))?.abort();
+  return fill(ctx, parts);
 }
 
-async function pack(ctx: TaskContext, dataset: Dataset, target: ArchivePut): Promise<Archived> {
-  const space = reserveSpace({
-    folder: dirname(target.path),
-    bytes: bundleEstimate(dataset),
-    keep: ctx.config.stage.reserve_bytes,
-    state_dir: ctx.config.state_dir,
-    holder: ctx.run.task_id,
-  });
-  const meter = ctx.progress('archive', { total: dataset.du_size, units: 'bytes' });
-  try {
-    const { size, digests, ...counts } = await packBundle({
-      source: dataset.origin_path,
-      target: target.path,
-      manifest: target.manifestPath,
-      digests: { member: memberDigestsOf(ctx.config, ctx.catalog), bundle: ctx.config.digests.bundle },
-      signal: ctx.signal,
-      onProgress: ({ bytes }) => {
-        meter.set(bytes);
-        space.spent(bytes);
-      },
-    });
-    meter.end();
-    return { counts, bundle: { size, digests } };
-  } finally {
-    space.release();
+/** With more than one, each is proven before the dataset counts as archived; a single one when it is staged. */
+async function recordCopies(
+  ctx: TaskContext,
+  archives: readonly Archive[],
+  key: string,
+  bundle: BundleFacts,
+): Promise<void> {
+  const known = await ctx.catalog.copies(ctx.dataset_id);
+  const readBack = archives.length > 1;
+  for (const archive of archives) {
+    const copy = known.find((one) => one.archive === archive.name && one.key === key);
+    const same = copy?.size === bundle.size && sameDigests(copy.digests, bundle.digests);
+    if (same && (copy.verified_at !== null || !readBack)) continue;
+    await recordCopy(ctx, archive, { key, bundle, readBack });
   }
-}
-
-/** A tar header and padding per member on top of the data; a long path needs three more blocks. */
-function bundleEstimate(dataset: Dataset): number {
-  const members = (dataset.num_files ?? 0) + (dataset.num_directories ?? 0) + 1;
-  return (dataset.size ?? dataset.du_size ?? 0) + members * 1024 + 10 * 1024;
 }
 
 /**
@@ -190,13 +197,21 @@ async function assertInspected(
   });
 }
 
-async function recordFiles(ctx: TaskContext, archive: Archive, key: string): Promise<void> {
-  const { manifestPath } = await archive.openBundle(key);
-  if (manifestPath === null) throw new Error(`the archive kept no manifest of ${key}`);
-  const generation = `archive ${ctx.run.task_id}.${ctx.run.attempt}`;
-  for await (const rows of manifestFileRows(manifestPath, ctx.config.inspect.file_metadata_batch_size))
-    await ctx.catalog.putFiles(ctx.dataset_id, rows, generation);
-  await ctx.catalog.sweepFiles(ctx.dataset_id, generation);
+async function recordFiles(ctx: TaskContext, archives: readonly Archive[], key: string): Promise<void> {
+  const holder = archives.find(({ local }) => local !== null) ?? archives[0];
+  const manifest =
+    holder === undefined
+      ? null
+      : await openManifest(holder, key, { scratch: ctx.config.paths.scratch, signal: ctx.signal });
+  if (manifest === null) throw new Error(`the archive kept no manifest of ${key}`);
+  try {
+    const generation = `archive ${ctx.run.task_id}.${ctx.run.attempt}`;
+    for await (const rows of manifestFileRows(manifest.path, ctx.config.inspect.file_metadata_batch_size))
+      await ctx.catalog.putFiles(ctx.dataset_id, rows, generation);
+    await ctx.catalog.sweepFiles(ctx.dataset_id, generation);
+  } finally {
+    manifest.close();
+  }
 }
 
 const sameDigests = (a: Readonly<Digests>, b: Readonly<Digests>): boolean => {

@@ -1,7 +1,8 @@
 /** Removes everything Longshore holds of a dataset: archive, staged copy, bundles, QC, links. Not its origin. */
 import { dirname } from 'node:path';
 import { pathsOf } from '../../config/index.ts';
-import { openArchive } from '../archive/index.ts';
+import { deleteBundle } from '../archive/bundles.ts';
+import { archiveNamesOf, openArchive } from '../archive/index.ts';
 import { removeStale, removeTree } from '../content/publish.ts';
 import {
   isThere,
@@ -41,22 +42,43 @@ export const task = defineTask({
   },
 });
 
-/** @throws E_ARCHIVE_UNAVAILABLE: an outage is not an absence, and would leave the bundle behind for ever */
+/**
+ * Every archive that may hold something of it is asked before the first thing goes: an outage is not an absence, and
+ * would leave a bundle behind for ever.
+ * @throws E_ARCHIVE_UNAVAILABLE
+ */
 async function removeArchived(ctx: TaskContext, dataset: Dataset): Promise<string[]> {
-  const archive = openArchive(ctx.config);
-  const noted = dataset.metadata.archive_target;
-  // What is noted and not recorded: an attempt that was killed between the bundle and its record.
-  const keys = new Set([dataset.archive_path, noted].filter((key) => typeof key === 'string'));
+  const places = await archivedPlaces(ctx, dataset);
+  for (const { archive, key } of places) await archive.ensureReachable(key, { signal: ctx.signal });
   const removed: string[] = [];
-  for (const key of keys) {
-    await archive.ensureReachable(key);
-    const there = (await archive.stat(key)) !== null;
+  for (const { archive, key } of places) {
+    const there = (await archive.stat(key, { signal: ctx.signal })) !== null;
     if (!there && key === dataset.archive_path)
-      ctx.log.warn({ key }, 'the archive has no bundle at the recorded path');
-    await archive.delete(key);
-    if (there) removed.push(key);
+      ctx.log.warn({ archive: archive.name, key }, 'the archive has no bundle at the recorded path');
+    await deleteBundle(archive, key, { signal: ctx.signal });
+    if (there) removed.push(archive.locate(key));
   }
+  for (const { archive } of await ctx.catalog.copies(dataset.id))
+    await ctx.catalog.removeCopy(dataset.id, archive);
   return removed;
+}
+
+/**
+ * Recorded copies, and what may be there without a record: an attempt that was killed between a bundle and its record
+ * had noted the key.
+ */
+async function archivedPlaces(ctx: TaskContext, dataset: Dataset) {
+  const noted = dataset.metadata.archive_target;
+  const keys = [dataset.archive_path, noted].filter((key) => typeof key === 'string');
+  const recorded = await ctx.catalog.copies(dataset.id);
+  const names = archiveNamesOf(ctx.config, dataset.type);
+  const places = new Map(
+    [
+      ...recorded.map(({ archive, key }) => ({ name: archive, key })),
+      ...keys.flatMap((key) => names.map((name) => ({ name, key }))),
+    ].map((place) => [JSON.stringify(place), place]),
+  );
+  return [...places.values()].map(({ name, key }) => ({ archive: openArchive(ctx.config, name), key }));
 }
 
 /** What Longshore keeps of it on disk, checked before the first thing is removed. */

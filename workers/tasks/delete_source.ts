@@ -11,7 +11,9 @@
 import { renameSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { pathsOf, registrationOf } from '../../config/index.ts';
-import { openArchive } from '../archive/index.ts';
+import { openManifest, type OpenManifest } from '../archive/bundles.ts';
+import { type Copy, copiesOf } from '../archive/copies.ts';
+import { archiveNamesOf } from '../archive/index.ts';
 import { compareTree } from '../content/compare.ts';
 import { checkManifest } from '../content/manifest.ts';
 import { partialPath, removeStale, syncPath } from '../content/publish.ts';
@@ -27,48 +29,82 @@ export const task = defineTask({
   run: async (ctx) => {
     const dataset = await liveDataset(ctx.catalog, ctx.dataset_id);
     const manifest = await provenManifest(ctx, dataset);
-    const origin = dataset.origin_path;
-    assertSource(ctx, dataset);
-    putBack(dataset);
-    if (isThere(origin)) {
-      await assertUnchanged(ctx, dataset, { root: origin, manifest, level: 'readback' });
-      await ctx.lease.assert();
-      await setAside(ctx, dataset, manifest);
+    try {
+      await removeOrigin(ctx, dataset, manifest.path);
+    } finally {
+      manifest.close();
     }
-    await removeStale(origin);
     await ctx.catalog.patch(dataset.id, { metadata: { source_deleted_at: new Date().toISOString() } });
     return [dataset.id];
   },
 });
+
+async function removeOrigin(ctx: TaskContext, dataset: Dataset, manifest: string): Promise<void> {
+  const origin = dataset.origin_path;
+  assertSource(ctx, dataset);
+  putBack(dataset);
+  if (isThere(origin)) {
+    await assertUnchanged(ctx, dataset, { root: origin, manifest, level: 'readback' });
+    await ctx.lease.assert();
+    await setAside(ctx, dataset, manifest);
+  }
+  await removeStale(origin);
+}
 
 const refuse = (dataset: Dataset, why: string, fields: Record<string, unknown> = {}): LongshoreError =>
   new LongshoreError('E_NOT_ARCHIVED', `the origin of ${dataset.name} is kept: ${why}`, {
     fields: { dataset_id: dataset.id, origin_path: dataset.origin_path, ...fields },
   });
 
-/** Path of a complete manifest whose bundle is recorded, present and was read back since it was written. */
-async function provenManifest(ctx: TaskContext, dataset: Dataset): Promise<string> {
+/**
+ * A complete manifest whose bundle is recorded, was read back since it was written, and lies in every archive that the
+ * policy asks for, each copy proven.
+ */
+async function provenManifest(ctx: TaskContext, dataset: Dataset): Promise<OpenManifest> {
   const { archive_path, bundle } = dataset;
   if (archive_path === null || !bundle) throw refuse(dataset, 'no archived bundle is recorded');
   if (bundle.verified_at === null) throw refuse(dataset, 'its bundle has never been read back and verified');
-  const archive = openArchive(ctx.config);
-  await archive.ensureReachable(archive_path);
-  const there = await archive.stat(archive_path);
-  if (there === null) throw refuse(dataset, `the archive has no bundle at ${archive_path}`, { archive_path });
-  if (there.size !== bundle.size)
-    throw refuse(dataset, `its bundle has ${there.size} bytes, ${bundle.size} are recorded`, {
-      archive_path,
+  const copies = copiesOf(ctx.config, dataset, await ctx.catalog.copies(dataset.id));
+  for (const name of archiveNamesOf(ctx.config, dataset.type)) {
+    const copy = copies.find(({ archive }) => archive.name === name);
+    if (copy === undefined)
+      throw refuse(dataset, `there is no copy in the archive ${name}`, { archive: name });
+    await assertCopy(ctx, dataset, copy, bundle.size);
+  }
+  const [first] = copies;
+  const { signal } = ctx;
+  const manifest =
+    first && (await openManifest(first.archive, first.key, { scratch: ctx.config.paths.scratch, signal }));
+  if (!manifest) throw refuse(dataset, 'its bundle has no manifest to compare the origin with');
+  try {
+    const trailer = checkManifest(manifest.path);
+    const differs = Object.entries(bundle.digests).some(([name, digest]) => {
+      const other = trailer.bundle.digests[name];
+      return other !== undefined && other !== digest;
     });
-  const { manifestPath } = await archive.openBundle(archive_path);
-  if (manifestPath === null) throw refuse(dataset, 'its bundle has no manifest to compare the origin with');
-  const manifest = checkManifest(manifestPath);
-  const differs = Object.entries(bundle.digests).some(([name, digest]) => {
-    const other = manifest.bundle.digests[name];
-    return other !== undefined && other !== digest;
-  });
-  if (differs || manifest.bundle.size !== bundle.size)
-    throw refuse(dataset, 'its manifest is of another bundle');
-  return manifestPath;
+    if (differs || trailer.bundle.size !== bundle.size)
+      throw refuse(dataset, 'its manifest is of another bundle');
+    return manifest;
+  } catch (error) {
+    manifest.close();
+    throw error;
+  }
+}
+
+async function assertCopy(
+  ctx: TaskContext,
+  dataset: Dataset,
+  { archive, key, recorded }: Copy,
+  size: number,
+): Promise<void> {
+  const about = { archive: archive.name, archive_path: archive.locate(key) };
+  if (recorded !== null && recorded.verified_at === null)
+    throw refuse(dataset, `the copy in ${archive.name} has never been verified`, about);
+  await archive.ensureReachable(key, { signal: ctx.signal });
+  const there = await archive.stat(key, { signal: ctx.signal });
+  if (there === null) throw refuse(dataset, `the archive has no bundle at ${archive.locate(key)}`, about);
+  if (there.size !== size)
+    throw refuse(dataset, `its bundle has ${there.size} bytes, ${size} are recorded`, about);
 }
 
 /** Only what came in by one of the configured ways may go: a recorded path may be anything. */

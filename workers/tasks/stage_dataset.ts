@@ -1,7 +1,8 @@
 /** Brings a bundle back: read once, proven, kept as staged bundle, unpacked beside its place, then published. */
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { openArchive } from '../archive/index.ts';
+import { openManifest, statBundle } from '../archive/bundles.ts';
+import { type Copy, copiesOf, firstServing } from '../archive/copies.ts';
 import {
   partialPath,
   publishFile,
@@ -11,12 +12,13 @@ import {
   removeTree,
 } from '../content/publish.ts';
 import { reserveSpace, type Reservation } from '../content/space.ts';
-import { unpackBundle } from '../content/unpack.ts';
+import { type RemoteBundle, unpackBundle, type UnpackResult } from '../content/unpack.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
-import { aliasOf, stagedBundleOf, stagedPathOf } from '../dataset/paths.ts';
+import { aliasOf, fetchedBundleOf, stagedBundleOf, stagedPathOf } from '../dataset/paths.ts';
 import type { Bundle, Dataset } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
-import { defineTask, type TaskContext } from './contract.ts';
+import { proofOf } from './bundle-copies.ts';
+import { defineTask, type ProgressMeter, type TaskContext } from './contract.ts';
 
 /** Others may pass through the stage folder once the dataset is published; they may never list it. */
 const FOLDER_MODE = 0o750;
@@ -25,52 +27,141 @@ export const task = defineTask({
   description: 'Reads the archived bundle back, proves it, and unpacks it into the stage folder.',
   run: async (ctx) => {
     const dataset = await liveDataset(ctx.catalog, ctx.dataset_id);
-    const { archive_path, bundle } = recorded(dataset);
-    const archive = openArchive(ctx.config);
-    await archive.ensureReachable(archive_path);
-    const places = await preparePlaces(ctx, dataset);
-    const reservations = await reserveBoth(ctx, dataset, bundle, places);
-    try {
-      const { path, manifestPath } = await archive.openBundle(archive_path);
-      const expected = expectedDigests(bundle);
-      const meter = ctx.progress('stage', { total: bundle.size, units: 'bytes' });
-      const unpacked = await unpackBundle({
-        bundle: path,
-        target: places.treePartial,
-        expect: { size: bundle.size, digests: expected },
-        // Without a recorded digest of the bundle each member has to prove itself, whatever that costs.
-        ...(Object.keys(expected).length > 0 ? {} : { verify: 'member' }),
-        signal: ctx.signal,
-        onProgress: ({ bytes }) => {
-          meter.set(bytes);
-          for (const reservation of reservations) reservation.spent(bytes);
-        },
-        ...(manifestPath === null ? {} : { manifest: manifestPath }),
-        ...(places.bundlePartial === null ? {} : { copy: places.bundlePartial }),
-      });
-      meter.end();
-      await ctx.lease.assert();
-      if (places.bundlePartial !== null) publishFile(places.bundlePartial, places.bundle);
-      await publishTree(unpacked.root, places.tree);
-      const proven = manifestPath !== null || Object.keys(expected).length > 0;
-      await ctx.catalog.patch(dataset.id, {
-        staged_path: places.tree,
-        metadata: { stage_alias: aliasOf(ctx.config, dataset) },
-        ...(proven ? { bundle: { ...bundle, verified_at: new Date().toISOString() } } : {}),
-      });
-    } finally {
-      await places.clear();
-      for (const reservation of reservations) reservation.release();
-    }
+    const { bundle } = recorded(dataset);
+    const copies = copiesOf(ctx.config, dataset, await ctx.catalog.copies(dataset.id));
+    await firstServing(
+      copies,
+      (copy) => stageFrom(ctx, { dataset, bundle, copy }),
+      (copy, error) => tell(ctx, copy, error),
+    );
     await reachState(ctx.catalog, dataset.id, 'FETCHED', ctx.run.workflow_id);
     return [dataset.id];
   },
 });
 
-function recorded(dataset: Dataset): { archive_path: string; bundle: Bundle } {
-  if (dataset.archive_path !== null && dataset.bundle) {
-    return { archive_path: dataset.archive_path, bundle: dataset.bundle };
+interface Staging {
+  readonly dataset: Dataset;
+  readonly bundle: Bundle;
+  readonly copy: Copy;
+}
+
+async function stageFrom(ctx: TaskContext, staging: Staging): Promise<void> {
+  const { dataset, bundle, copy } = staging;
+  const { archive, key } = copy;
+  await archive.ensureReachable(key, { signal: ctx.signal });
+  const places = await preparePlaces(ctx, staging);
+  const reservations = await reserveBoth(ctx, dataset, bundle, places);
+  const started = performance.now();
+  try {
+    const meter = ctx.progress('stage', { total: bundle.size, units: 'bytes' });
+    const { unpacked, with_manifest } = await unpack(ctx, staging, places, (bytes) => {
+      meter.set(bytes);
+      for (const reservation of reservations) reservation.spent(bytes);
+    });
+    meter.end();
+    await ctx.lease.assert();
+    if (places.bundlePartial !== null) publishFile(places.bundlePartial, places.bundle);
+    await publishTree(unpacked.root, places.tree);
+    const proven = with_manifest || Object.keys(expectedDigests(bundle)).length > 0;
+    const at = new Date().toISOString();
+    if (proven) {
+      const seconds = (performance.now() - started) / 1000;
+      const found = { level: 'stream', bytes: unpacked.size, seconds, actor: 'stage' } as const;
+      await ctx.catalog.addProof(proofOf(ctx, archive.name, key, found));
+    }
+    await ctx.catalog.patch(dataset.id, {
+      staged_path: places.tree,
+      metadata: { stage_alias: aliasOf(ctx.config, dataset) },
+      ...(proven ? { bundle: { ...bundle, verified_at: at } } : {}),
+    });
+  } finally {
+    await places.clear();
+    for (const reservation of reservations) reservation.release();
   }
+}
+
+/** From wherever the bundle is: a file in place, bytes by the stream, or a file that must be fetched whole first. */
+async function unpack(
+  ctx: TaskContext,
+  { bundle, copy }: Staging,
+  places: Places,
+  onBytes: (bytes: number) => void,
+): Promise<{ unpacked: UnpackResult; with_manifest: boolean }> {
+  const { archive, key } = copy;
+  const { signal } = ctx;
+  const found = await statBundle(archive, key);
+  const manifest = await openManifest(archive, key, { scratch: ctx.config.paths.scratch, signal });
+  const digests = expectedDigests(bundle);
+  const common = {
+    target: places.treePartial,
+    expect: { size: bundle.size, digests },
+    // Without a recorded digest of the bundle each member has to prove itself, whatever that costs.
+    ...(Object.keys(digests).length > 0 ? {} : ({ verify: 'member' } as const)),
+    signal,
+    onProgress: ({ bytes }: { bytes: number }) => onBytes(bytes),
+    ...(manifest === null ? {} : { manifest: manifest.path }),
+  };
+  const copyTo = places.bundlePartial === null ? {} : { copy: places.bundlePartial };
+  try {
+    if (archive.local !== null) {
+      const unpacked = await unpackBundle({ ...common, ...copyTo, bundle: archive.local.path(key) });
+      return { unpacked, with_manifest: manifest !== null };
+    }
+    if (archive.capabilities.range) {
+      const remote: RemoteBundle = {
+        name: archive.locate(key),
+        size: found.size,
+        open: (offset) => archive.read(key, { offset, signal }),
+      };
+      const unpacked = await unpackBundle({ ...common, ...copyTo, bundle: remote });
+      return { unpacked, with_manifest: manifest !== null };
+    }
+    const fetched = places.bundlePartial ?? places.fetched;
+    const meter = ctx.progress(`fetch from ${archive.name}`, { total: found.size, units: 'bytes' });
+    await fetch(ctx, copy, fetched, meter);
+    const unpacked = await unpackBundle({ ...common, bundle: fetched });
+    return { unpacked, with_manifest: manifest !== null };
+  } finally {
+    manifest?.close();
+  }
+}
+
+async function fetch(
+  ctx: TaskContext,
+  { archive, key }: Copy,
+  target: string,
+  meter: ProgressMeter,
+): Promise<void> {
+  await archive.get(key, target, { signal: ctx.signal, onProgress: (bytes) => meter.set(bytes) });
+  meter.end();
+}
+
+/** What is wrong with a copy is said loudly and kept in the ledger, also when another copy serves. */
+async function tell(ctx: TaskContext, { archive, key }: Copy, error: LongshoreError): Promise<void> {
+  const result = RESULTS[error.code] ?? 'unavailable';
+  const about = { archive: archive.name, path: archive.locate(key), code: error.code };
+  if (result === 'unavailable') ctx.log.warn({ ...about, reason: error.message }, 'a copy cannot be read');
+  else ctx.log.error({ ...about, reason: error.message }, 'a copy is damaged or missing');
+  await ctx.catalog.addProof(
+    proofOf(ctx, archive.name, key, {
+      level: 'stream',
+      result,
+      bytes: 0,
+      seconds: 0,
+      actor: 'stage',
+      details: { code: error.code, reason: error.message },
+    }),
+  );
+}
+
+const RESULTS: Readonly<Record<string, 'mismatch' | 'missing'>> = {
+  E_BUNDLE_CORRUPT: 'mismatch',
+  E_TRANSFER: 'mismatch',
+  E_BUNDLE_MISSING: 'missing',
+};
+
+function recorded(dataset: Dataset): { bundle: Bundle } {
+  if (dataset.archive_path !== null && dataset.bundle) return { bundle: dataset.bundle };
   throw new LongshoreError(
     'E_NOT_ARCHIVED',
     `dataset ${dataset.id} (${dataset.name}) has no archived bundle`,
@@ -91,28 +182,37 @@ interface Places {
   readonly bundle: string;
   /** null: the staged bundle is not kept. */
   readonly bundlePartial: string | null;
+  /** Where a bundle is fetched that is not kept. */
+  readonly fetched: string;
+  /** The archive gives whole files only. */
+  readonly fetches: boolean;
   clear(): Promise<void>;
 }
 
 /** Makes the folders, removes what earlier attempts left, and gives the names to work under. */
-async function preparePlaces(ctx: TaskContext, dataset: Dataset): Promise<Places> {
+async function preparePlaces(ctx: TaskContext, { dataset, copy }: Staging): Promise<Places> {
   mkdirSync(dirname(dirname(stagedPathOf(ctx.config, dataset))), { recursive: true, mode: FOLDER_MODE });
   const tree = stagedPathOf(ctx.config, dataset); // Only now does the stage folder have a real path.
   const bundle = stagedBundleOf(ctx.config, dataset);
-  for (const path of [tree, bundle]) {
+  const fetched = fetchedBundleOf(ctx.config, dataset);
+  for (const path of [tree, bundle, fetched]) {
     mkdirSync(dirname(path), { recursive: true, mode: FOLDER_MODE });
     await removeStale(path);
   }
   const treePartial = partialPath(tree, ctx.run.task_id);
   const bundlePartial = ctx.config.stage.keep_bundle ? partialPath(bundle, ctx.run.task_id) : null;
+  const fetchedPartial = partialPath(fetched, ctx.run.task_id);
   mkdirSync(treePartial);
   return {
     tree,
     treePartial,
     bundle,
     bundlePartial,
+    fetched: fetchedPartial,
+    fetches: copy.archive.local === null && !copy.archive.capabilities.range,
     clear: async () => {
       await removeTree(treePartial);
+      removeFile(fetchedPartial);
       if (bundlePartial !== null) removeFile(bundlePartial);
     },
   };
@@ -131,6 +231,9 @@ async function reserveBoth(
   const wanted = [
     { folder: dirname(places.tree), bytes: (dataset.size ?? bundle.size) + members * 2048 },
     ...(places.bundlePartial === null ? [] : [{ folder: dirname(places.bundle), bytes: bundle.size }]),
+    ...(places.bundlePartial === null && places.fetches
+      ? [{ folder: dirname(places.fetched), bytes: bundle.size }]
+      : []),
   ];
   const held: Reservation[] = [];
   try {

@@ -1,5 +1,6 @@
 /** Compares the staged copy with the manifest and with what was counted, and declares it staged. */
-import { openArchive } from '../archive/index.ts';
+import type { OpenManifest } from '../archive/bundles.ts';
+import { copiesOf, openAnyManifest } from '../archive/copies.ts';
 import { compareTree } from '../content/compare.ts';
 import { compareRows } from '../content/compare-rows.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
@@ -19,17 +20,8 @@ export const task = defineTask({
     const staged_path = stagedPath(dataset);
     const manifest = await manifestOf(ctx, dataset);
     const meter = ctx.progress('validate', { total: dataset.num_files, units: 'files' });
-    const found =
-      manifest === null
-        ? await compareWithRows(ctx, dataset, { staged_path, onProgress: (files) => meter.set(files) })
-        : await compareTree({
-            root: staged_path,
-            manifest,
-            level: ctx.config.validate.level,
-            times: 'prove',
-            signal: ctx.signal,
-            onProgress: ({ files }) => meter.set(files),
-          });
+    const onFiles = (files: number): void => meter.set(files);
+    const found = await compareWith(ctx, dataset, { staged_path, manifest, onFiles });
     const problems = await countProblems(ctx, dataset, found.listed?.num_files ?? null);
     meter.end();
     refuse(dataset, [...problems, ...found.problems], problems.length + found.num_problems);
@@ -49,11 +41,39 @@ function stagedPath(dataset: Dataset): string {
 }
 
 /** null: an older bundle, made without a manifest; the catalog's file rows stand in for it. */
-async function manifestOf(ctx: TaskContext, dataset: Dataset): Promise<string | null> {
+async function manifestOf(ctx: TaskContext, dataset: Dataset): Promise<OpenManifest | null> {
   if (dataset.archive_path === null) return null;
-  const archive = openArchive(ctx.config);
-  await archive.ensureReachable(dataset.archive_path);
-  return (await archive.openBundle(dataset.archive_path)).manifestPath;
+  const copies = copiesOf(ctx.config, dataset, await ctx.catalog.copies(dataset.id));
+  return openAnyManifest(copies, {
+    scratch: ctx.config.paths.scratch,
+    signal: ctx.signal,
+    onFailure: ({ archive }, error) =>
+      ctx.log.warn(
+        { archive: archive.name, code: error.code, reason: error.message },
+        'no manifest from here',
+      ),
+  });
+}
+
+async function compareWith(
+  ctx: TaskContext,
+  dataset: Dataset,
+  given: { staged_path: string; manifest: OpenManifest | null; onFiles: (files: number) => void },
+) {
+  const { staged_path, manifest, onFiles } = given;
+  if (manifest === null) return compareWithRows(ctx, dataset, { staged_path, onProgress: onFiles });
+  try {
+    return await compareTree({
+      root: staged_path,
+      manifest: manifest.path,
+      level: ctx.config.validate.level,
+      times: 'prove',
+      signal: ctx.signal,
+      onProgress: ({ files }) => onFiles(files),
+    });
+  } finally {
+    manifest.close();
+  }
 }
 
 async function compareWithRows(

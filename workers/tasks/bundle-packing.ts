@@ -1,0 +1,184 @@
+/** Makes the bundle of a dataset and brings it into its archives, as the archiving task needs it. */
+import { mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { type DigestName, pathsOf } from '../../config/index.ts';
+import { type Archive, type LocalPut, manifestKey } from '../archive/contract.ts';
+import { beginLocalPut } from '../archive/filesystem.ts';
+import type { ManifestCounts } from '../content/manifest.ts';
+import { packBundle, packStream } from '../content/pack.ts';
+import { removeFile } from '../content/publish.ts';
+import { reserveSpace } from '../content/space.ts';
+import { memberDigestsOf } from '../dataset/digests.ts';
+import { bundleName } from '../dataset/paths.ts';
+import type { Dataset } from '../dataset/types.ts';
+import { assertStored, type BundleFacts, fetchBundle, putCopy } from './bundle-copies.ts';
+import type { TaskContext } from './contract.ts';
+
+export interface Archived {
+  readonly counts: Pick<ManifestCounts, 'num_files' | 'num_directories' | 'bytes'>;
+  readonly bundle: BundleFacts;
+}
+
+/** The configured ones, and those by which the archives can prove what they hold. */
+export const bundleDigestsOf = (ctx: TaskContext, archives: readonly Archive[]): DigestName[] => [
+  ...new Set([
+    ...ctx.config.digests.bundle,
+    ...archives.flatMap(({ capabilities }) => (capabilities.digest === null ? [] : [capabilities.digest])),
+  ]),
+];
+
+/**
+ * Packs where the bytes end up, whenever that is possible: into the file system that is one of the archives, or
+ * straight into the only archive that takes a stream. Else into a file that is removed afterwards.
+ */
+export async function packInto(
+  ctx: TaskContext,
+  archives: readonly Archive[],
+  dataset: Dataset,
+  key: string,
+): Promise<Archived> {
+  const local = archives.find((archive) => archive.local !== null);
+  const [only] = archives;
+  if (local?.local) {
+    const target = await local.local.beginPut(key, { task_id: ctx.run.task_id });
+    return packToFile(ctx, { archives, dataset, target }, async (archived) => {
+      await target.commit();
+      await fill(ctx, { archives, there: [local], key, archived });
+    });
+  }
+  if (archives.length === 1 && only?.capabilities.stream === true)
+    return packToStream(ctx, { archive: only, dataset, key });
+  const folder = pathsOf(ctx.config, dataset.type).bundle.generate;
+  mkdirSync(folder, { recursive: true });
+  const target = await beginLocalPut(join(folder, bundleName(dataset)), ctx.run.task_id);
+  return packToFile(ctx, { archives, dataset, target }, async (archived) => {
+    const bundle = { path: target.path, manifestPath: target.manifestPath, ...archived.bundle };
+    for (const archive of archives) await putCopy(ctx, archive, key, bundle);
+  });
+}
+
+interface PackJob {
+  readonly archives: readonly Archive[];
+  readonly dataset: Dataset;
+  readonly target: LocalPut;
+}
+
+async function packToFile(
+  ctx: TaskContext,
+  { archives, dataset, target }: PackJob,
+  bring: (archived: Archived) => Promise<void>,
+): Promise<Archived> {
+  try {
+    const archived = await pack(ctx, archives, dataset, target);
+    await ctx.lease.assert();
+    await bring(archived);
+    return archived;
+  } finally {
+    await target.abort(); // Of a committed bundle nothing is left to remove.
+  }
+}
+
+async function pack(
+  ctx: TaskContext,
+  archives: readonly Archive[],
+  dataset: Dataset,
+  target: LocalPut,
+): Promise<Archived> {
+  const space = reserveSpace({
+    folder: dirname(target.path),
+    bytes: bundleEstimate(dataset),
+    keep: ctx.config.stage.reserve_bytes,
+    state_dir: ctx.config.state_dir,
+    holder: ctx.run.task_id,
+  });
+  const meter = ctx.progress('archive', { total: dataset.du_size, units: 'bytes' });
+  try {
+    const { size, digests, ...counts } = await packBundle({
+      ...packOptions(ctx, archives, dataset),
+      target: target.path,
+      manifest: target.manifestPath,
+      onProgress: ({ bytes }) => {
+        meter.set(bytes);
+        space.spent(bytes);
+      },
+    });
+    meter.end();
+    return { counts, bundle: { size, digests } };
+  } finally {
+    space.release();
+  }
+}
+
+const packOptions = (ctx: TaskContext, archives: readonly Archive[], dataset: Dataset) => ({
+  source: dataset.origin_path,
+  digests: {
+    member: memberDigestsOf(ctx.config, ctx.catalog),
+    bundle: bundleDigestsOf(ctx, archives),
+  },
+  signal: ctx.signal,
+});
+
+/**
+ * No copy of the bundle is made here; only its manifest is, which follows when the bundle is complete. One that is
+ * killed in between is packed again, since a bundle without its manifest does not count.
+ */
+async function packToStream(
+  ctx: TaskContext,
+  { archive, dataset, key }: { archive: Archive; dataset: Dataset; key: string },
+): Promise<Archived> {
+  const { signal } = ctx;
+  const { task_id } = ctx.run;
+  mkdirSync(ctx.config.paths.scratch, { recursive: true });
+  const manifest = join(ctx.config.paths.scratch, `.manifest-${task_id}.ndjson`);
+  const meter = ctx.progress('archive', { total: dataset.du_size, units: 'bytes' });
+  try {
+    await archive.ensureReachable(key, { signal });
+    const { size, digests, ...counts } = await packStream(
+      {
+        ...packOptions(ctx, [archive], dataset),
+        manifest,
+        onProgress: ({ bytes }) => meter.set(bytes),
+      },
+      async (stream) => {
+        // The last look at the lease is before the bundle takes the place of another one.
+        const proving = async function* (): AsyncGenerator<Buffer> {
+          yield* stream;
+          await ctx.lease.assert();
+        };
+        await archive.put(key, { stream: proving(), size: null }, { task_id, signal });
+      },
+    );
+    const stored = await archive.stat(key, { signal });
+    assertStored(archive, key, { size, digests }, stored ?? { size: 0, digests: {} });
+    await archive.put(manifestKey(key), { file: manifest }, { task_id, signal });
+    meter.end();
+    return { counts, bundle: { size, digests } };
+  } finally {
+    removeFile(manifest);
+  }
+}
+
+/** A tar header and padding per member on top of the data; a long path needs three more blocks. */
+function bundleEstimate(dataset: Dataset): number {
+  const members = (dataset.num_files ?? 0) + (dataset.num_directories ?? 0) + 1;
+  return (dataset.size ?? dataset.du_size ?? 0) + members * 1024 + 10 * 1024;
+}
+
+/** Brings the bundle that one archive holds into those that lack it. */
+export async function fill(
+  ctx: TaskContext,
+  parts: { archives: readonly Archive[]; there: readonly Archive[]; key: string; archived: Archived },
+): Promise<Archived> {
+  const { archives, there, key, archived } = parts;
+  const lacking = archives.filter((archive) => !there.includes(archive));
+  const [from] = there;
+  if (lacking.length === 0 || from === undefined) return archived;
+  const folder = ctx.config.paths.scratch;
+  const bundle = await fetchBundle(ctx, { archive: from, key, facts: archived.bundle, folder });
+  try {
+    for (const archive of lacking) await putCopy(ctx, archive, key, bundle);
+  } finally {
+    bundle.close();
+  }
+  return archived;
+}
