@@ -1,0 +1,136 @@
+/** Datasets whose type has several archives. */
+import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { fingerprint, type Landing, makeLanding } from './landing.ts';
+
+const files = { 'a.txt': 'alpha', 'sub/b.bin': Buffer.alloc(300_000, 7), 'sub/link': { link: 'b.bin' } };
+
+/** The archive in the file system, and a second one with a root of its own. */
+async function twoArchives(): Promise<Landing & { mirror: (key: string) => string }> {
+  const config = {
+    archive: {
+      types: { RAW_DATA: ['filesystem', 'mirror'] },
+      backends: { mirror: { kind: 'filesystem', root: '{home}/mirror' } },
+    },
+  };
+  const landing = await makeLanding(files, { config });
+  return { ...landing, mirror: (key) => join(landing.place.path('mirror'), key) };
+}
+
+const keyOf = async (landing: Landing): Promise<string> => (await landing.dataset()).archive_path as string;
+
+const flip = (path: string, at: number): void => {
+  const bytes = readFileSync(path);
+  bytes[at] = (bytes[at] ?? 0) ^ 1;
+  writeFileSync(path, bytes);
+};
+
+test('a dataset is archived when both archives hold it, each copy read back and in the ledger', async () => {
+  const landing = await twoArchives();
+  await landing.upTo('archive_dataset');
+  const key = await keyOf(landing);
+  expect(readFileSync(landing.mirror(key)).equals(readFileSync(key))).toBe(true);
+  expect(existsSync(landing.mirror(`${key}.manifest.ndjson`))).toBe(true);
+  const copies = await landing.store.catalog.copies(landing.id);
+  expect(copies.map(({ archive, key: at, verified_how }) => [archive, at, verified_how])).toEqual([
+    ['filesystem', key, 'stream'],
+    ['mirror', key, 'stream'],
+  ]);
+  const ledger = await landing.store.catalog.proofs({ dataset_id: landing.id, limit: 10 });
+  expect(ledger.map(({ archive, result, actor }) => [archive, result, actor])).toEqual([
+    ['mirror', 'ok', 'archive'],
+    ['filesystem', 'ok', 'archive'],
+  ]);
+  expect(await landing.states()).toEqual(['REGISTERED', 'ARCHIVED']);
+});
+
+test('while one of two archives is away it is not archived; then only that copy is made', async () => {
+  const landing = await twoArchives();
+  await landing.upTo('archive_dataset');
+  const key = await keyOf(landing);
+  const second = await twoArchives();
+  await second.run('inspect_dataset');
+  // This host knows the mirror, and it is not mounted.
+  await second.run('archive_dataset');
+  rmSync(second.mirror('.longshore-archive'));
+  const target = await keyOf(second);
+  rmSync(second.mirror(target));
+  writeFileSync(join(second.origin, 'new.txt'), 'new');
+  expect((await second.fails('archive_dataset', { attempt: 2 })).code).toBe('E_ARCHIVE_UNAVAILABLE');
+  writeFileSync(second.mirror('.longshore-archive'), '');
+  await second.run('inspect_dataset', { attempt: 3 });
+  await second.run('archive_dataset', { attempt: 3 });
+  expect(readFileSync(second.mirror(target)).equals(readFileSync(target))).toBe(true);
+  // A copy that is lost is made from the other one, which is not packed again.
+  const before = statSync(key);
+  rmSync(landing.mirror(key));
+  await landing.run('archive_dataset', { attempt: 2 });
+  expect(statSync(key).ino).toBe(before.ino);
+  expect(readFileSync(landing.mirror(key)).equals(readFileSync(key))).toBe(true);
+});
+
+test('staging takes the second copy when the first is damaged, says so, and keeps it in the ledger', async () => {
+  const landing = await twoArchives();
+  await landing.upTo('archive_dataset');
+  const key = await keyOf(landing);
+  flip(key, 5000);
+  const damaged = readFileSync(key);
+  await landing.run('stage_dataset');
+  await landing.run('validate_dataset');
+  const { staged_path } = await landing.dataset();
+  expect(fingerprint(staged_path as string)).toBe(fingerprint(landing.origin));
+  const [newest, before] = await landing.store.catalog.proofs({ dataset_id: landing.id, limit: 10 });
+  expect(newest).toMatchObject({ archive: 'mirror', result: 'ok', level: 'stream', actor: 'stage' });
+  expect(before).toMatchObject({
+    archive: 'filesystem',
+    result: 'mismatch',
+    details: { code: 'E_BUNDLE_CORRUPT' },
+  });
+  expect(readFileSync(key).equals(damaged)).toBe(true); // Never repaired in silence.
+});
+
+test('staging takes the second copy when the first is away or gone; when none serves, the first failure is told', async () => {
+  const landing = await twoArchives();
+  await landing.upTo('archive_dataset');
+  const key = await keyOf(landing);
+  renameSync(landing.place.path('data/archive'), landing.place.path('away'));
+  await landing.run('stage_dataset');
+  await landing.run('validate_dataset'); // The manifest of the second copy serves too.
+  rmSync(landing.mirror(key));
+  const error = await landing.fails('stage_dataset', { attempt: 2 });
+  expect(error).toMatchObject({ code: 'E_ARCHIVE_UNAVAILABLE', class: 'retryable' });
+  renameSync(landing.place.path('away'), landing.place.path('data/archive'));
+  rmSync(key);
+  expect(await landing.fails('stage_dataset', { attempt: 3 })).toMatchObject({ code: 'E_BUNDLE_MISSING' });
+});
+
+test('a deletion removes both copies, or none when one archive is away', async () => {
+  const landing = await twoArchives();
+  await landing.upTo('archive_dataset');
+  const key = await keyOf(landing);
+  renameSync(landing.mirror('.longshore-archive'), landing.place.path('mark'));
+  rmSync(landing.mirror(key));
+  expect((await landing.fails('delete_dataset')).code).toBe('E_ARCHIVE_UNAVAILABLE');
+  expect(existsSync(key)).toBe(true);
+  renameSync(landing.place.path('mark'), landing.mirror('.longshore-archive'));
+  await landing.run('delete_dataset');
+  for (const path of [key, `${key}.manifest.ndjson`, landing.mirror(`${key}.manifest.ndjson`)])
+    expect(existsSync(path)).toBe(false);
+  expect(await landing.store.catalog.copies(landing.id)).toEqual([]);
+});
+
+test('an origin is kept while one of the copies that the policy asks for is missing or unproven', async () => {
+  const landing = await twoArchives();
+  await landing.upTo('setup_dataset_download');
+  const key = await keyOf(landing);
+  renameSync(landing.mirror(key), landing.place.path('mirrored'));
+  const missing = await landing.fails('delete_source');
+  expect(missing).toMatchObject({ code: 'E_NOT_ARCHIVED', message: expect.stringContaining('no bundle at') });
+  renameSync(landing.place.path('mirrored'), landing.mirror(key));
+  await landing.store.catalog.removeCopy(landing.id, 'mirror');
+  expect((await landing.fails('delete_source')).message).toContain('no copy in the archive mirror');
+  await landing.run('archive_dataset', { attempt: 2 });
+  await landing.run('delete_source');
+  expect(existsSync(landing.origin)).toBe(false);
+});
