@@ -49,6 +49,8 @@ export interface ArchiveCapabilities {
   readonly resume: boolean;
   /** Digest that the archive computes and states itself; `put` compares it. Null: it states none. */
   readonly digest: 'md5' | 'sha256' | null;
+  /** Transfers at a time of the whole fleet, where the archive can bear only so many (tape drives). */
+  readonly max_transfers: number | null;
 }
 
 export interface CallOptions {

@@ -83,7 +83,7 @@ export function createFilesystemArchive(options: FilesystemArchiveOptions): Arch
 
   return {
     name,
-    capabilities: { stream: true, range: true, resume: false, digest: null },
+    capabilities: { stream: true, range: true, resume: false, digest: null, max_transfers: null },
     local: {
       path: pathOf,
       prepare: (key) => prepare(pathOf(key)),

@@ -2,6 +2,7 @@ import { type Config, pathsOf } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Archive } from './contract.ts';
 import { createFilesystemArchive } from './filesystem.ts';
+import { createSdaArchive } from './sda.ts';
 
 export type { Archive, ArchivedObject, LocalPut } from './contract.ts';
 
@@ -23,7 +24,8 @@ const FACTORIES: { readonly [K in Kind]: Factory<K> } = {
       mark,
       answer_seconds,
     }),
-  sda: unbuilt,
+  sda: (config, name, { root = '', ...options }) =>
+    createSdaArchive({ ...options, name, root, scratch: config.paths.scratch }),
   s3: unbuilt,
   rclone: unbuilt,
 };

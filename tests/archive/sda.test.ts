@@ -1,0 +1,252 @@
+import { spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { Archive } from '../../workers/archive/contract.ts';
+import { parseHash, parseListing, parseSize, quoted } from '../../workers/archive/hsi.ts';
+import { createSdaArchive, type SdaOptions } from '../../workers/archive/sda.ts';
+import { makePlace, type Place } from '../support/place.ts';
+import { until } from '../support/until.ts';
+import { archiveBattery } from './battery.ts';
+
+const HSI = join(import.meta.dirname, '../fixtures/bin/hsi');
+const KEY = 'development/2026/raw_data/run1.tar';
+
+function standIn(place: Place, options: Partial<SdaOptions> = {}): Archive {
+  return createSdaArchive({
+    name: 'tape',
+    hsi: HSI,
+    hsi_args: [`--stand-in=${place.dir('hpss')}`],
+    root: '',
+    checksum: true,
+    preflight: true,
+    poll_seconds: 0.05,
+    stall_seconds: 60,
+    max_transfers: 4,
+    scratch: place.path('scratch'),
+    ...options,
+  });
+}
+
+const control = (place: Place, how: Record<string, unknown>): void =>
+  writeFileSync(place.path('hpss/control.json'), JSON.stringify(how));
+
+const calls = (place: Place): string[] =>
+  readFileSync(place.path('hpss/calls.ndjson'), 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as string);
+
+const md5 = (bytes: Buffer): string => createHash('md5').update(bytes).digest('hex');
+
+async function tape(options: Partial<SdaOptions> = {}) {
+  const place = await makePlace();
+  const bytes = randomBytes(100_000);
+  const file = place.path('run1.tar');
+  writeFileSync(file, bytes);
+  return { place, bytes, file, archive: standIn(place, options) };
+}
+
+const put = { task_id: 'task-0001' };
+
+archiveBattery('sda', async (place) => ({
+  place,
+  open: () => standIn(place),
+  key: (name) => `/hpss/2026/raw_data/${name}`,
+  takeAway: async () => control(place, { away: true }),
+  bringBack: async () => control(place, {}),
+}));
+
+test('the commands are those that the facility knows, one argument after -P', async () => {
+  const { place, file, archive } = await tape();
+  await archive.put(KEY, { file }, put);
+  const target = place.path('back.tar');
+  await archive.get(KEY, target, {});
+  await archive.delete(KEY);
+  const said = calls(place).filter((one) => !/^(ls|hashlist) /.test(one));
+  expect(said).toEqual([
+    'mkdir -p development/2026/raw_data',
+    `put -c on ${file} : ${KEY}`,
+    `get -c on ${target} : ${KEY}`,
+    `rm ${KEY}`,
+  ]);
+  expect(calls(place)).toContain(`ls -s1 ${KEY}`);
+  expect(calls(place)).toContain(`hashlist ${KEY}`);
+});
+
+test('without checksums the commands are shorter, and sizes alone are compared', async () => {
+  const { place, file, archive } = await tape({ checksum: false, preflight: false });
+  await archive.put(KEY, { file }, put);
+  await archive.get(KEY, place.path('back.tar'), {});
+  expect(calls(place)).toContain(`put ${file} : ${KEY}`);
+  expect(calls(place)).toContain(`get ${place.path('back.tar')} : ${KEY}`);
+});
+
+test('a put is left out when the archive states the same digest; the local file is only then read', async () => {
+  const skipped: string[] = [];
+  const { place, file, bytes, archive } = await tape({ onSkip: (path) => skipped.push(path) });
+  await archive.put(KEY, { file }, put);
+  expect(await archive.put(KEY, { file }, put)).toMatchObject({ digests: { md5: md5(bytes) } });
+  expect(skipped).toEqual([KEY]);
+  const puts = () => calls(place).filter((one) => one.startsWith('put ')).length;
+  expect(puts()).toBe(1);
+  writeFileSync(file, randomBytes(100_000));
+  await archive.put(KEY, { file }, put);
+  expect(puts()).toBe(2);
+});
+
+test.each([
+  ['corrupt', /has md5/],
+  ['truncate', /has 99990 bytes, expected 100000/],
+])('what arrived otherwise on tape (%s) is refused and removed', async (how, message) => {
+  const { place, file, archive } = await tape();
+  await archive.stat(KEY);
+  control(place, { [how]: 'put' });
+  await expect(archive.put(KEY, { file }, put)).rejects.toMatchObject({
+    code: 'E_TRANSFER',
+    message: expect.stringMatching(message),
+  });
+  expect(await archive.stat(KEY)).toBeNull();
+});
+
+test('with checksums on, a tape that keeps no digest is refused', async () => {
+  const { place, file, archive } = await tape();
+  await archive.stat(KEY);
+  control(place, { no_hash: true });
+  await expect(archive.put(KEY, { file }, put)).rejects.toMatchObject({
+    code: 'E_TRANSFER',
+    message: expect.stringContaining('has no digest'),
+  });
+});
+
+test.each(['corrupt', 'truncate'])('what comes back otherwise (%s) is no file', async (how) => {
+  const { place, file, archive } = await tape();
+  await archive.put(KEY, { file }, put);
+  control(place, { [how]: 'get' });
+  const target = place.path('back.tar');
+  await expect(archive.get(KEY, target, {})).rejects.toMatchObject({ code: 'E_TRANSFER' });
+  expect(existsSync(target)).toBe(false);
+});
+
+test.each(['put', 'get'] as const)('a %s that hangs is stopped, and is an outage', async (verb) => {
+  const { place, file, archive } = await tape({ stall_seconds: 0.5 });
+  if (verb === 'get') await archive.put(KEY, { file }, put);
+  else await archive.stat(KEY);
+  control(place, { stall: verb });
+  const hangs =
+    verb === 'put' ? archive.put(KEY, { file }, put) : archive.get(KEY, place.path('back.tar'), {});
+  await expect(hangs).rejects.toMatchObject({
+    code: 'E_ARCHIVE_UNAVAILABLE',
+    message: expect.stringContaining('nothing moved for 0.5 s'),
+  });
+});
+
+test('a refused login is told from an outage, a failed transfer from both, a missing program from all', async () => {
+  const { place, file, archive } = await tape();
+  await archive.stat(KEY);
+  control(place, { denied: true });
+  await expect(archive.stat(KEY)).rejects.toMatchObject({ code: 'E_ARCHIVE_DENIED', class: 'operator' });
+  control(place, { fail: 'put' });
+  await expect(archive.put(KEY, { file }, put)).rejects.toMatchObject({
+    code: 'E_ARCHIVE_UNAVAILABLE',
+    fields: { exit_code: 72, command: `put -c on ${file} : ${KEY}` },
+  });
+  const none = standIn(place, { hsi: '/nonexistent/hsi' });
+  await expect(none.stat(KEY)).rejects.toMatchObject({ code: 'E_TOOL_MISSING' });
+});
+
+test('an abort ends hsi; what it had written does not count', async () => {
+  const { place, file, archive } = await tape();
+  await archive.stat(KEY);
+  control(place, { stall: 'put' });
+  const stop = new AbortController();
+  const putting = archive.put(KEY, { file }, { ...put, signal: stop.signal });
+  putting.catch(() => undefined);
+  await until(() => existsSync(place.path('hpss/files', KEY)), { what: 'the first half' });
+  stop.abort(new Error('stopped by a person'));
+  await expect(putting).rejects.toThrow('stopped by a person');
+});
+
+test('progress follows the size on tape', async () => {
+  const { place, file, archive } = await tape();
+  await archive.stat(KEY);
+  control(place, { slow_ms: 1000 });
+  const seen: number[] = [];
+  await archive.put(KEY, { file }, { ...put, onProgress: (bytes) => seen.push(bytes) });
+  expect([...new Set(seen)]).toEqual([50_000, 100_000]);
+});
+
+test('after a process was killed during a put the next one brings the whole file', async () => {
+  const { place, file, bytes, archive } = await tape();
+  await archive.stat(KEY);
+  control(place, { stall: 'put' });
+  const script = `
+    const { createSdaArchive } = await import(${JSON.stringify(new URL('../../workers/archive/sda.ts', import.meta.url).href)});
+    const [hsi, root, scratch, key, file] = process.argv.slice(1);
+    const archive = createSdaArchive({ name: 'tape', hsi, hsi_args: ['--stand-in=' + root], root: '', checksum: true,
+      preflight: true, poll_seconds: 1, stall_seconds: 60, max_transfers: 4, scratch });
+    await archive.put(key, { file }, { task_id: 'dead' });
+  `;
+  const args = [
+    '--input-type=module',
+    '-e',
+    script,
+    HSI,
+    place.path('hpss'),
+    place.path('scratch'),
+    KEY,
+    file,
+  ];
+  const child = spawn(process.execPath, args, { stdio: 'inherit', detached: true });
+  await until(() => existsSync(place.path('hpss/files', KEY)), { what: 'the first half' });
+  process.kill(-(child.pid as number), 'SIGKILL'); // As a worker's recovery ends the group of a dead task.
+  await once(child, 'close');
+  expect(await archive.stat(KEY)).toMatchObject({ size: 50_000 });
+  control(place, {});
+  await archive.put(KEY, { file }, put);
+  expect(readFileSync(place.path('hpss/files', KEY)).equals(bytes)).toBe(true);
+});
+
+test('a part is read from a fetched file that does not stay', async () => {
+  const { place, file, bytes, archive } = await tape();
+  await archive.put(KEY, { file }, put);
+  const parts: Buffer[] = [];
+  for await (const part of archive.read(KEY, { offset: 10, length: 20 })) parts.push(part);
+  expect(Buffer.concat(parts).equals(bytes.subarray(10, 30))).toBe(true);
+  expect(readdirSync(place.path('scratch'))).toEqual([]);
+});
+
+test('a name that the command language cannot carry is refused before anything happens', async () => {
+  const { place, file, archive } = await tape();
+  mkdirSync(place.path('hpss'), { recursive: true });
+  await expect(archive.put('dir/new\nline.tar', { file }, put)).rejects.toMatchObject({
+    code: 'E_NAME_UNSAFE',
+  });
+  expect(existsSync(place.path('hpss/calls.ndjson'))).toBe(false);
+  rmSync(place.path('hpss'), { recursive: true });
+});
+
+test('names are quoted only where they must be', () => {
+  expect(quoted('a/b-c_1.tar')).toBe('a/b-c_1.tar');
+  expect(quoted('a b')).toBe('"a b"');
+  expect(quoted('say "x" \\ $HOME `id`')).toBe('"say \\"x\\" \\\\ \\$HOME \\`id\\`"');
+  expect(quoted('a;rm b')).toBe('"a;rm b"');
+});
+
+test('answers are found among the lines that mean nothing', () => {
+  const noise = 'Username: x UID: 1\n** NOTICE: maintenance at 10:00 **\n';
+  expect(parseSize(Buffer.from(`${noise}     12345 /a/b.tar\n`))).toBe(12345);
+  expect(parseSize(Buffer.from(noise))).toBeNull();
+  expect(parseHash(Buffer.from(`${noise}2c1743a391305fbf367df8e4f069f9f9 md5 /a [hsi]\n`))).toEqual({
+    algorithm: 'md5',
+    hex: '2c1743a391305fbf367df8e4f069f9f9',
+  });
+  expect(parseHash(Buffer.from('(none)   /a\xff'))).toBeNull();
+  const listing = Buffer.from(`${noise}/a:\n  10 one.tar\n  0 sub/\n/a/sub:\n  20 two words.tar\n`);
+  expect(parseListing(listing)).toEqual([
+    { path: '/a/one.tar', size: 10 },
+    { path: '/a/sub/two words.tar', size: 20 },
+  ]);
+});

@@ -1,0 +1,200 @@
+/** Runs the programs that some archives are reached by (hsi, rclone): argument arrays, no shell. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { Readable } from 'node:stream';
+import { LongshoreError } from '../errors.ts';
+
+export interface ProgramCall {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly signal?: AbortSignal | undefined;
+  /** It is stopped when nothing has moved for so long: no output, no byte taken, no `touch` by `watch`. */
+  readonly stall_seconds: number;
+  /** Given to its standard input, as fast as it takes it. */
+  readonly input?: AsyncIterable<Buffer>;
+  /** Asked meanwhile; true says that something moved. */
+  readonly watch?: { readonly every_seconds: number; readonly moved: () => Promise<boolean> };
+}
+
+export interface ProgramEnd {
+  /** Null when a signal ended it. */
+  readonly code: number | null;
+  readonly stdout: Buffer;
+  /** The end of it. */
+  readonly stderr: string;
+  readonly stalled: boolean;
+}
+
+const MAX_STDOUT = 64 * 1024 * 1024;
+const MAX_STDERR = 16 * 1024;
+const KILL_AFTER_MS = 5000;
+/** Ours, and no business of a program that we call. */
+const SECRETS = ['ALIAS_SALT', 'APP_API_TOKEN', 'QUEUE_PASS', 'MONGODB_URL', 'REDIS_URL'];
+
+/**
+ * Resolves however the program ends; what its exit code means is for the caller.
+ * @throws E_TOOL_MISSING, what the signal was aborted with, what `input` failed with
+ */
+export async function runProgram(call: ProgramCall): Promise<ProgramEnd> {
+  const running = await startProgram(call);
+  const stdout: Buffer[] = [];
+  let size = 0;
+  running.out.on('data', (chunk: Buffer) => {
+    running.touch();
+    size += chunk.length;
+    if (size <= MAX_STDOUT) stdout.push(chunk);
+    else running.stop();
+  });
+  const end = await running.ended();
+  if (size <= MAX_STDOUT) return { ...end, stdout: Buffer.concat(stdout) };
+  throw new LongshoreError('E_SUBPROCESS', `${call.command} printed more than ${MAX_STDOUT} bytes`, {
+    fields: { command: call.command },
+  });
+}
+
+/**
+ * What the program prints, as it comes; `check` is given its end and throws when that was no good one. Leaving the
+ * iteration early stops the program.
+ */
+export async function* streamProgram(
+  call: ProgramCall,
+  check: (end: Omit<ProgramEnd, 'stdout'>) => void,
+): AsyncGenerator<Buffer, void, undefined> {
+  const running = await startProgram(call);
+  let complete = false;
+  try {
+    for await (const chunk of running.out) {
+      running.touch();
+      yield chunk as Buffer;
+      running.touch(); // Whoever takes the bytes may be slow; that is no stall of the program.
+    }
+    complete = true;
+    check(await running.ended());
+  } finally {
+    if (!complete) {
+      running.stop();
+      await running.ended().catch(() => undefined); // Why it was left is being thrown already.
+    }
+  }
+}
+
+interface Running {
+  readonly out: Readable;
+  touch(): void;
+  stop(): void;
+  ended(): Promise<Omit<ProgramEnd, 'stdout'>>;
+}
+
+async function startProgram(call: ProgramCall): Promise<Running> {
+  const { command, args, signal } = call;
+  signal?.throwIfAborted();
+  const child = spawn(command, [...args], {
+    stdio: [call.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    env: Object.fromEntries(Object.entries(process.env).filter(([name]) => !SECRETS.includes(name))),
+  });
+  const closed = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
+  closed.catch(() => undefined); // A program that cannot be started is thrown by `spawned`.
+  await spawned(child, command);
+  const watch = watchdog(child, call);
+  let stderr = '';
+  child.stderr?.on('data', (chunk: Buffer) => {
+    watch.touch();
+    stderr = (stderr + chunk.toString('utf8')).slice(-MAX_STDERR);
+  });
+  const feeding = call.input === undefined ? Promise.resolve() : feed(child, call.input, watch);
+  feeding.catch(watch.stop);
+  const ended = (async () => {
+    const [code] = await closed;
+    watch.end();
+    signal?.throwIfAborted();
+    await feeding;
+    return { code, stderr: stderr.trim(), stalled: watch.stalled() };
+  })();
+  ended.catch(() => undefined); // Thrown to whoever awaits it.
+  return { out: child.stdout as Readable, touch: watch.touch, stop: watch.stop, ended: () => ended };
+}
+
+async function spawned(child: ChildProcess, command: string): Promise<void> {
+  try {
+    await once(child, 'spawn');
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new LongshoreError(
+      code === 'ENOENT' || code === 'EACCES' ? 'E_TOOL_MISSING' : 'E_SUBPROCESS',
+      `the program "${command}" cannot be started: ${(cause as Error).message}`,
+      { fields: { command }, cause },
+    );
+  }
+}
+
+interface Watchdog {
+  readonly touch: () => void;
+  readonly stop: () => void;
+  readonly stalled: () => boolean;
+  readonly end: () => void;
+}
+
+function watchdog(child: ChildProcess, call: ProgramCall): Watchdog {
+  const { signal, stall_seconds, watch } = call;
+  let moved = performance.now();
+  let stalled = false;
+  const stop = (): void => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill('SIGTERM');
+    setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS).unref();
+  };
+  const touch = (): void => {
+    moved = performance.now();
+  };
+  const look = setInterval(
+    () => {
+      if (stalled || performance.now() - moved < stall_seconds * 1000) return;
+      stalled = true;
+      stop();
+    },
+    Math.min(1000, stall_seconds * 250),
+  );
+  const asking =
+    watch === undefined
+      ? null
+      : setInterval(() => {
+          // What cannot be asked just now says nothing; the stall ends it if it stays so.
+          void watch.moved().then(
+            (yes) => yes && touch(),
+            () => undefined,
+          );
+        }, watch.every_seconds * 1000);
+  signal?.addEventListener('abort', stop, { once: true });
+  return {
+    touch,
+    stop,
+    stalled: () => stalled,
+    end: () => {
+      clearInterval(look);
+      if (asking !== null) clearInterval(asking);
+      signal?.removeEventListener('abort', stop);
+    },
+  };
+}
+
+/** A program that ends before it has read everything says why itself: its closed pipe is no error of its own. */
+async function feed(child: ChildProcess, input: AsyncIterable<Buffer>, watch: Watchdog): Promise<void> {
+  const pipe = child.stdin;
+  if (pipe === null) return;
+  let broken = false;
+  pipe.on('error', () => {
+    broken = true;
+  });
+  try {
+    for await (const chunk of input) {
+      if (broken || child.exitCode !== null || child.signalCode !== null) return;
+      watch.touch();
+      if (!pipe.write(chunk)) await Promise.race([once(pipe, 'drain'), once(child, 'close')]);
+      watch.touch();
+    }
+    pipe.end();
+  } catch (error) {
+    pipe.destroy();
+    throw error;
+  }
+}
