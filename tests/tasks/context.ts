@@ -14,6 +14,8 @@ export interface RunOptions {
   /** Called for each lease assertion; throws to lose the lease. */
   lease?: (assertion: number) => void;
   signal?: AbortSignal;
+  /** Permits of the fleet; default: always granted. */
+  permit?: (resource: string, limit: number) => boolean;
   /** Told of each progress value. */
   onProgress?: (name: string, done: number) => void;
 }
@@ -50,6 +52,7 @@ export function makeContext(parts: {
     log: createLogger('test'),
     signal,
     lease: { assert: async () => run.lease?.(assertions++) },
+    permit: async (resource, limit) => run.permit?.(resource, limit) ?? true,
     progress: (name, { total }) => {
       const at = { name, done: 0, total };
       notes.progress.push(at);

@@ -1,5 +1,5 @@
 /** Datasets whose type has several archives. */
-import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { fingerprint, type Landing, makeLanding } from './landing.ts';
@@ -133,4 +133,46 @@ test('an origin is kept while one of the copies that the policy asks for is miss
   await landing.run('archive_dataset', { attempt: 2 });
   await landing.run('delete_source');
   expect(existsSync(landing.origin)).toBe(false);
+});
+
+test('a task for which the archive has no transfer left comes again later, and holds no slot', async () => {
+  const tape = {
+    archive: {
+      copies: ['tape'],
+      backends: {
+        tape: {
+          kind: 'sda',
+          hsi: join(import.meta.dirname, '../fixtures/bin/hsi'),
+          hsi_args: ['--stand-in={home}/hpss'],
+          max_transfers: 3,
+        },
+      },
+    },
+  };
+  const landing = await makeLanding(files, { config: tape });
+  await landing.run('inspect_dataset');
+  const asked: [string, number][] = [];
+  const permit = (resource: string, limit: number): boolean => {
+    asked.push([resource, limit]);
+    return false;
+  };
+  expect(await landing.run('archive_dataset', { permit })).toMatchObject({
+    postpone: { reason: 'waits for one of 3 transfers of the archive tape' },
+  });
+  expect(asked).toEqual([['archive:tape', 3]]);
+  expect(existsSync(landing.place.path('hpss/files'))).toBe(false);
+  await landing.run('archive_dataset', { attempt: 2 });
+  expect(await landing.run('stage_dataset', { permit })).toMatchObject({ postpone: {} });
+  await landing.run('stage_dataset', { attempt: 2 });
+  await landing.run('validate_dataset');
+  const { staged_path } = await landing.dataset();
+  expect(fingerprint(staged_path as string)).toBe(fingerprint(landing.origin));
+  const [copy] = await landing.store.catalog.copies(landing.id);
+  expect(copy).toMatchObject({
+    archive: 'tape',
+    digests: { md5: expect.any(String) },
+    verified_how: 'stream',
+  });
+  // Nothing of the bundle stays where it was made.
+  expect(readdirSync(landing.place.path('data/bundle/raw_data/generation'))).toEqual([]);
 });

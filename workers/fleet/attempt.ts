@@ -5,6 +5,7 @@ import { LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { JobData } from '../queue/flows.ts';
 import { holdLock, type JobLock } from '../queue/job-lock.ts';
+import { createPermits } from '../queue/permits.ts';
 import type { QueueSide } from '../queue/side.ts';
 import type { AttemptKey, ClaimVerdict, Finish } from '../records/contract.ts';
 import type { Store } from '../store.ts';
@@ -60,10 +61,17 @@ export async function runAttempt(
     if (ended.length > 0) log.warn({ task_id: key.task_id, pids: ended }, 'ended what a lost worker left');
   }
   const lock = lockOf(parts, job, token);
+  const permits = createPermits(parts.side.redis, {
+    prefix: config.queue.prefix,
+    holder: key.task_id,
+    hold_ms: lock.lock_ms,
+    onError: (error) => log.warn({ err: error, task_id: key.task_id }, 'a permit could not be renewed'),
+  });
   const child: TaskChild = startChild(
     { task_id: key.task_id, cache: join(config.state_dir, 'cache', 'node') },
     {
       lease: () => proveLease(parts, key, lock),
+      permit: (resource, limit) => permits.take(resource, limit),
       overtaken: () => void child.stop(lost('the records give this step to somebody else'), 0),
     },
   );
@@ -87,6 +95,10 @@ export async function runAttempt(
     // A store that failed above must not leave the child behind.
     await child.stop(lost('the worker could not record this attempt'), 0);
     running.delete(key.task_id);
+    // What cannot be given back now (Redis away) runs out by itself.
+    await permits
+      .end()
+      .catch((error: unknown) => log.warn({ err: error }, 'a permit could not be given back'));
   }
 }
 

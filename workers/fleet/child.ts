@@ -26,6 +26,7 @@ export interface TaskChild {
 interface Questions {
   /** Proves the lease; answers why not, or null. */
   lease: () => Promise<string | null>;
+  permit: (resource: string, limit: number) => Promise<boolean>;
   overtaken: () => void;
 }
 
@@ -49,6 +50,7 @@ export function startChild({ task_id, cache }: ChildOptions, questions: Question
   const before = oomKills();
   child.on('message', (message: FromTask) => {
     if (message.kind === 'lease') void answerLease(child, message.question, questions);
+    else if (message.kind === 'permit') void answerPermit(child, message, questions);
     else if (message.kind === 'overtaken') questions.overtaken();
     else report = message;
   });
@@ -89,6 +91,19 @@ async function answerLease(child: ChildProcess, question: number, questions: Que
     .lease()
     .catch((error: unknown) => `it could not be proven (${String(error)})`);
   tell(child, { kind: 'lease', question, held: reason === null, reason: reason ?? '' });
+}
+
+async function answerPermit(
+  child: ChildProcess,
+  { question, resource, limit }: Extract<FromTask, { kind: 'permit' }>,
+  questions: Questions,
+): Promise<void> {
+  try {
+    const granted = await questions.permit(resource, limit);
+    tell(child, { kind: 'permit', question, granted, error: null });
+  } catch (error) {
+    tell(child, { kind: 'permit', question, granted: false, error: reportOf(error) });
+  }
 }
 
 function tell(child: ChildProcess, message: ToTask): void {

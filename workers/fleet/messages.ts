@@ -11,11 +11,14 @@ export interface Assignment {
 export type ToTask =
   | { kind: 'start'; assignment: Assignment }
   | { kind: 'lease'; question: number; held: boolean; reason: string }
+  | { kind: 'permit'; question: number; granted: boolean; error: ErrorReport | null }
   | { kind: 'stop'; error: ErrorReport };
 
 export type FromTask =
   /** May I publish? */
   | { kind: 'lease'; question: number }
+  /** May I use one of so many? Held until this attempt has ended. */
+  | { kind: 'permit'; question: number; resource: string; limit: number }
   /** A write was refused: another attempt or a person has taken this step over. */
   | { kind: 'overtaken' }
   | TaskReport;

@@ -15,6 +15,7 @@ interface Surroundings {
   log: Logger;
   signal: AbortSignal;
   assertLease: () => Promise<void>;
+  permit: (resource: string, limit: number) => Promise<boolean>;
   /** The records refused a write of this attempt. */
   overtaken: () => void;
 }
@@ -22,7 +23,7 @@ interface Surroundings {
 /** What a task body is given, and how to bring its last progress to the records before it reports. */
 export function createTaskContext(
   assignment: Assignment,
-  { config, store, log, signal, assertLease, overtaken }: Surroundings,
+  { config, store, log, signal, assertLease, permit, overtaken }: Surroundings,
 ): { context: TaskContext; flush: () => Promise<void> } {
   const { key, run, dataset_id } = assignment;
   const flushes: (() => Promise<void>)[] = [];
@@ -50,6 +51,7 @@ export function createTaskContext(
     log,
     signal,
     lease: { assert: assertLease },
+    permit,
     progress: (name, options) => createMeter(name, options, newWriter()),
     report: (progress) => reports.offer(() => progress),
     tool: (command, args, options = {}) =>

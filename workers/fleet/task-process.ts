@@ -21,7 +21,7 @@ process.on('SIGTERM', () =>
   abort(new LongshoreError('E_REVOKED', 'the process of this task was told to stop')),
 );
 process.on('message', (message: ToTask) => {
-  if (message.kind === 'lease') lease.answered(message);
+  if (message.kind === 'lease' || message.kind === 'permit') lease.answered(message);
   else if (message.kind === 'stop') abort(errorFromReport(message.error));
   else void perform(message.assignment);
 });
@@ -60,6 +60,7 @@ async function attempt(assignment: Assignment, log: Logger): Promise<TaskReport>
       log,
       signal: stop.signal,
       assertLease: () => lease.assert(),
+      permit: (resource, limit) => lease.permit(resource, limit),
       overtaken: () => {
         abort(new LongshoreError('E_LEASE_LOST', 'another attempt or a person has taken this step over'));
         send({ kind: 'overtaken' });

@@ -13,12 +13,15 @@ import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { type BundleFacts, recordCopy } from './bundle-copies.ts';
 import { type Archived, bundleDigestsOf, fill, packInto } from './bundle-packing.ts';
 import { defineTask, type TaskContext } from './contract.ts';
+import { transfersTaken } from './transfer-permit.ts';
 
 export const task = defineTask({
   description: 'Packs the dataset into one bundle in each of its archives, with a manifest of every file.',
   run: async (ctx) => {
     const dataset = await liveDataset(ctx.catalog, ctx.dataset_id);
     const archives = archivesOf(ctx.config, dataset.type);
+    const waiting = await transfersTaken(ctx, archives);
+    if (waiting !== null) return waiting;
     const key = await targetOf(ctx, dataset);
     const there = await findArchived(ctx, archives, dataset, key);
     const archived =

@@ -29,6 +29,11 @@ export interface TaskContext {
     /** Call right before each effect that others can see (rename, link, delete). @throws E_LEASE_LOST */
     assert(): Promise<void>;
   };
+  /**
+   * One of `limit` permits that the whole fleet has for a resource, held until this attempt has ended; false when all are
+   * taken: then the task returns a postponement rather than wait in its slot.
+   */
+  permit(resource: string, limit: number): Promise<boolean>;
   /** Starts a progress display; at most one write per second, the last value always. */
   progress(name: string, options: { total: number | null; units: string }): ProgressMeter;
   /** Writes progress as it is (await_stability has its own shape). */

@@ -19,6 +19,7 @@ import type { Bundle, Dataset } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
 import { proofOf } from './bundle-copies.ts';
 import { defineTask, type ProgressMeter, type TaskContext } from './contract.ts';
+import { mayTransfer, transfersTaken } from './transfer-permit.ts';
 
 /** Others may pass through the stage folder once the dataset is published; they may never list it. */
 const FOLDER_MODE = 0o750;
@@ -29,6 +30,11 @@ export const task = defineTask({
     const dataset = await liveDataset(ctx.catalog, ctx.dataset_id);
     const { bundle } = recorded(dataset);
     const copies = copiesOf(ctx.config, dataset, await ctx.catalog.copies(dataset.id));
+    const waiting = await transfersTaken(
+      ctx,
+      copies.slice(0, 1).map(({ archive }) => archive),
+    );
+    if (waiting !== null) return waiting;
     await firstServing(
       copies,
       (copy) => stageFrom(ctx, { dataset, bundle, copy }),
@@ -48,6 +54,12 @@ interface Staging {
 async function stageFrom(ctx: TaskContext, staging: Staging): Promise<void> {
   const { dataset, bundle, copy } = staging;
   const { archive, key } = copy;
+  if (!(await mayTransfer(ctx, archive))) {
+    throw new LongshoreError(
+      'E_ARCHIVE_UNAVAILABLE',
+      `all transfers of the archive ${archive.name} are taken`,
+    );
+  }
   await archive.ensureReachable(key, { signal: ctx.signal });
   const places = await preparePlaces(ctx, staging);
   const reservations = await reserveBoth(ctx, dataset, bundle, places);

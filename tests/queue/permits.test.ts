@@ -1,0 +1,49 @@
+import { Redis } from 'ioredis';
+import { inject, onTestFinished, expect, test } from 'vitest';
+import { createPermits } from '../../workers/queue/permits.ts';
+import { makePlace } from '../support/place.ts';
+import { until } from '../support/until.ts';
+
+async function holders(count: number, hold_ms: number) {
+  const { config } = await makePlace();
+  const redis = new Redis(inject('redis'));
+  onTestFinished(() => redis.disconnect());
+  const made = Array.from({ length: count }, (_, index) =>
+    createPermits(redis, {
+      prefix: config.queue.prefix,
+      holder: `task-${index}`,
+      hold_ms,
+      onError: (error) => {
+        throw error;
+      },
+    }),
+  );
+  onTestFinished(async () => {
+    for (const one of made) await one.end();
+  });
+  return { redis, prefix: config.queue.prefix, made };
+}
+
+test('of three that want one of two permits one waits, until another has ended', async () => {
+  const { made } = await holders(3, 60_000);
+  const [a, b, c] = made;
+  expect(await Promise.all(made.map((one) => one.take('tape', 2)))).toEqual([true, true, false]);
+  expect(await a?.take('tape', 2)).toBe(true); // Its own, once more.
+  expect(await c?.take('other', 1)).toBe(true);
+  await b?.end();
+  expect(await c?.take('tape', 2)).toBe(true);
+});
+
+test('a permit is renewed while its holder lives, and runs out when it is gone', async () => {
+  const { redis, prefix, made } = await holders(2, 300);
+  const [living, waiting] = made;
+  expect(await living?.take('tape', 1)).toBe(true);
+  const first = Number(await redis.zscore(`${prefix}:permits:tape`, 'task-0'));
+  await until(async () => Number(await redis.zscore(`${prefix}:permits:tape`, 'task-0')) > first, {
+    what: 'a renewal',
+  });
+  expect(await waiting?.take('tape', 1)).toBe(false);
+  // As one leaves that was killed: its entry stays, and nobody renews it.
+  await redis.zadd(`${prefix}:permits:dead`, Date.now() + 300, 'task-killed');
+  await until(async () => waiting?.take('dead', 1), { what: 'the permit of the dead' });
+});
