@@ -1,11 +1,12 @@
 #!/bin/sh
 # Makes this machine ready, and then runs a command if one is given:
 #
-#   sh scripts/setup.sh [--redis] [--qc] [-- command args…]
+#   sh scripts/setup.sh [--redis] [--qc] [--rclone] [-- command args…]
 #
 #   (always)  npm packages as package-lock.json says, and a Node that runs TypeScript directly
 #   --redis   redis-server, unless REDIS_URL names one that exists already
 #   --qc      FastQC and MultiQC; without them everything but the QC report works
+#   --rclone  rclone, for archives behind it (and for the tests of these)
 #
 # It prints nothing when there is nothing to do. POSIX sh and any Node from 18 on are all it asks for; it installs
 # Debian packages only as root (or by sudo without a password) and otherwise says exactly what to install.
@@ -113,6 +114,12 @@ ensure_qc() {
   say "QC IS LEFT OUT:$missing not found and not installable here. To have it: apt-get install$missing"
 }
 
+ensure_rclone() {
+  command -v rclone >/dev/null 2>&1 && return 0
+  if may_install && apt_install "installing rclone from Debian (60 MB)" rclone; then return 0; fi
+  say "RCLONE IS LEFT OUT: not found and not installable here. To have it: apt-get install rclone"
+}
+
 # `.env` beats the environment, here as everywhere. Set to nothing by the caller: a Redis of its own is wanted.
 if [ -z "${REDIS_URL+set}" ] && [ -f "$root/.env" ]; then
   REDIS_URL=$(sed -n 's/^REDIS_URL=//p' "$root/.env" | tail -n 1)
@@ -120,10 +127,12 @@ fi
 
 want_redis=no
 want_qc=no
+want_rclone=no
 while [ $# -gt 0 ]; do
   case $1 in
   --redis) want_redis=yes ;;
   --qc) want_qc=yes ;;
+  --rclone) want_rclone=yes ;;
   --)
     shift
     break
@@ -142,6 +151,7 @@ command -v node >/dev/null 2>&1 || fail "node is missing; install Node 20 or new
 ready() {
   packages_current || return 1
   [ $want_redis = no ] || [ -n "${REDIS_URL:-}" ] || command -v redis-server >/dev/null 2>&1 || return 1
+  [ $want_rclone = no ] || command -v rclone >/dev/null 2>&1 || return 1
   [ $want_qc = no ] || { command -v fastqc && command -v multiqc; } >/dev/null 2>&1
 }
 if ! ready; then
@@ -152,6 +162,7 @@ if ! ready; then
   packages_current || install_packages
   if [ $want_redis = yes ] && [ -z "${REDIS_URL:-}" ]; then ensure_redis; fi
   if [ $want_qc = yes ]; then ensure_qc; fi
+  if [ $want_rclone = yes ]; then ensure_rclone; fi
   exec 9>&-
 fi
 check_node

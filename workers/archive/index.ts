@@ -2,6 +2,7 @@ import { type Config, pathsOf } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Archive } from './contract.ts';
 import { createFilesystemArchive } from './filesystem.ts';
+import { createRcloneArchive } from './rclone.ts';
 import { createSdaArchive } from './sda.ts';
 
 export type { Archive, ArchivedObject, LocalPut } from './contract.ts';
@@ -27,7 +28,7 @@ const FACTORIES: { readonly [K in Kind]: Factory<K> } = {
   sda: (config, name, { root = '', ...options }) =>
     createSdaArchive({ ...options, name, root, scratch: config.paths.scratch }),
   s3: unbuilt,
-  rclone: unbuilt,
+  rclone: (config, name, options) => createRcloneArchive({ ...options, name, state_dir: config.state_dir }),
 };
 
 function unbuilt(_: Config, name: string): never {

@@ -12,6 +12,8 @@ export interface ProgramCall {
   readonly stall_seconds: number;
   /** Given to its standard input, as fast as it takes it. */
   readonly input?: AsyncIterable<Buffer>;
+  /** Told what it writes to standard error; false says that this is no sign of movement. */
+  readonly onStderr?: (text: string) => boolean;
   /** Asked meanwhile; true says that something moved. */
   readonly watch?: { readonly every_seconds: number; readonly moved: () => Promise<boolean> };
 }
@@ -98,8 +100,9 @@ async function startProgram(call: ProgramCall): Promise<Running> {
   const watch = watchdog(child, call);
   let stderr = '';
   child.stderr?.on('data', (chunk: Buffer) => {
-    watch.touch();
-    stderr = (stderr + chunk.toString('utf8')).slice(-MAX_STDERR);
+    const text = chunk.toString('utf8');
+    if (call.onStderr?.(text) !== false) watch.touch();
+    stderr = (stderr + text).slice(-MAX_STDERR);
   });
   const feeding = call.input === undefined ? Promise.resolve() : feed(child, call.input, watch);
   feeding.catch(watch.stop);
@@ -181,15 +184,21 @@ function watchdog(child: ChildProcess, call: ProgramCall): Watchdog {
 async function feed(child: ChildProcess, input: AsyncIterable<Buffer>, watch: Watchdog): Promise<void> {
   const pipe = child.stdin;
   if (pipe === null) return;
-  let broken = false;
-  pipe.on('error', () => {
-    broken = true;
-  });
+  let open = true;
+  let drained = Promise.withResolvers<void>();
+  const over = (): void => {
+    open = false;
+    drained.resolve();
+  };
+  pipe.on('error', over);
+  pipe.on('close', over);
+  pipe.on('drain', () => drained.resolve());
   try {
     for await (const chunk of input) {
-      if (broken || child.exitCode !== null || child.signalCode !== null) return;
+      if (!open) return;
       watch.touch();
-      if (!pipe.write(chunk)) await Promise.race([once(pipe, 'drain'), once(child, 'close')]);
+      drained = Promise.withResolvers();
+      if (!pipe.write(chunk) && open) await drained.promise;
       watch.touch();
     }
     pipe.end();

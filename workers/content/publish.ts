@@ -23,7 +23,7 @@ export function partialPath(final: string, id: string): string {
 }
 
 /** A name may have 255 bytes; one that would grow longer is cut and told apart by a hash. */
-function partialPrefix(final: string): string {
+export function partialPrefix(final: string): string {
   const name = basename(final);
   if (Buffer.byteLength(name) <= 200) return `.${name}.partial-`;
   const cut = Buffer.from(name)

@@ -1,0 +1,161 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { Archive } from '../../workers/archive/contract.ts';
+import { createRcloneArchive, type RcloneArchiveOptions } from '../../workers/archive/rclone.ts';
+import { makePlace, type Place } from '../support/place.ts';
+import { hasRclone, localRemote, sftpRemote } from '../support/rclone.ts';
+import { until } from '../support/until.ts';
+import { archiveBattery } from './battery.ts';
+
+const KEY = '/archive/2026/run1.tar';
+const put = { task_id: 'task-0001' };
+const MB = 1024 * 1024;
+
+function openRemote(
+  place: Place,
+  { config_file, remote }: { config_file: string; remote: string },
+  options: Partial<RcloneArchiveOptions> = {},
+): Archive {
+  return createRcloneArchive({
+    name: 'cloud',
+    rclone: 'rclone',
+    remote,
+    config_file,
+    args: [],
+    stall_seconds: 60,
+    state_dir: place.path('state'),
+    ...options,
+  });
+}
+
+describe.skipIf(!hasRclone())('rclone', () => {
+  archiveBattery('rclone, local', async (place) => {
+    const remote = localRemote(place);
+    return {
+      place,
+      open: () => openRemote(place, remote),
+      key: (name) => `/archive/2026/${name}`,
+      takeAway: async () => renameSync(remote.folder, place.path('away')),
+      bringBack: async () => {
+        rmSync(remote.folder, { recursive: true, force: true });
+        renameSync(place.path('away'), remote.folder);
+      },
+    };
+  });
+
+  archiveBattery('rclone, sftp', async (place) => {
+    const remote = await sftpRemote(place);
+    return {
+      place,
+      open: () => openRemote(place, remote),
+      key: (name) => `/archive/2026/${name}`,
+      takeAway: remote.stop,
+      bringBack: remote.start,
+    };
+  });
+
+  test('a server that stops answering in the middle is an outage, and nothing of the put is visible', async () => {
+    const place = await makePlace();
+    const remote = await sftpRemote(place);
+    const archive = openRemote(place, remote, { stall_seconds: 1 });
+    await archive.put('/archive/2026/first.tar', { stream: chunks(1), size: null }, put);
+    const stream = async function* (): AsyncGenerator<Buffer> {
+      for (let sent = 0; sent < 400; sent++) {
+        if (sent === 40) remote.server().kill('SIGSTOP');
+        yield randomBytes(MB);
+      }
+    };
+    const putting = archive.put(KEY, { stream: stream(), size: null }, put);
+    await expect(putting).rejects.toMatchObject({
+      code: 'E_ARCHIVE_UNAVAILABLE',
+      message: expect.stringContaining('moved nothing for 1 s'),
+    });
+    remote.server().kill('SIGCONT');
+    expect(existsSync(join(remote.folder, 'bundles', KEY))).toBe(false);
+    await archive.put(KEY, { stream: chunks(2), size: null }, { task_id: 'task-0002' });
+    expect(readdirSync(join(remote.folder, 'bundles/archive/2026')).sort()).toEqual([
+      'first.tar',
+      'run1.tar',
+    ]);
+  });
+
+  test('a connection that is lost while an object is read is no end of the object', async () => {
+    const place = await makePlace();
+    const remote = await sftpRemote(place);
+    const archive = openRemote(place, remote, { args: ['--sftp-chunk-size', '32k'] });
+    await archive.put(KEY, { stream: chunks(60), size: null }, put);
+    const read = async (): Promise<number> => {
+      let got = 0;
+      for await (const part of archive.read(KEY, {})) {
+        if (got === 0) await remote.stop();
+        got += part.length;
+      }
+      return got;
+    };
+    await expect(read()).rejects.toMatchObject({
+      code: expect.stringMatching(/^E_(ARCHIVE_UNAVAILABLE|TRANSFER)$/),
+    });
+  });
+
+  test('a process that is killed during a put leaves nothing visible, and the next put cleans up', async () => {
+    const place = await makePlace();
+    const remote = localRemote(place);
+    const script = `
+      const { createRcloneArchive } = await import(${JSON.stringify(new URL('../../workers/archive/rclone.ts', import.meta.url).href)});
+      const [config_file, remote, state_dir, key] = process.argv.slice(1);
+      const archive = createRcloneArchive({ name: 'cloud', rclone: 'rclone', remote, config_file, args: [],
+        stall_seconds: 60, state_dir });
+      async function* endless() { for (;;) yield Buffer.alloc(1 << 20, 1); }
+      await archive.put(key, { stream: endless(), size: null }, { task_id: 'dead0000' });
+    `;
+    const args = [
+      '--input-type=module',
+      '-e',
+      script,
+      remote.config_file,
+      remote.remote,
+      place.path('state'),
+      KEY,
+    ];
+    const child = spawn(process.execPath, args, { stdio: 'inherit', detached: true });
+    const folder = join(remote.folder, 'bundles/archive/2026');
+    await until(() => existsSync(folder) && readdirSync(folder).length > 0, { what: 'the first bytes' });
+    process.kill(-(child.pid as number), 'SIGKILL');
+    await once(child, 'close');
+    const archive = openRemote(place, remote);
+    expect(await archive.stat(KEY)).toBeNull();
+    const bytes = randomBytes(1000);
+    writeFileSync(place.path('file'), bytes);
+    await archive.put(KEY, { file: place.path('file') }, { task_id: 'live0000' });
+    expect(readdirSync(folder)).toEqual(['run1.tar']);
+    expect(readFileSync(join(folder, 'run1.tar')).equals(bytes)).toBe(true);
+  });
+
+  test('a wrong password is refused by name, and stands in no message', async () => {
+    const place = await makePlace();
+    const remote = await sftpRemote(place);
+    const pass = execFileSync('rclone', ['obscure', 'wrong'], { encoding: 'utf8' }).trim();
+    const archive = openRemote(place, remote, { args: ['--sftp-pass', pass] });
+    const error = await archive.stat(KEY).then(
+      () => null,
+      (thrown: unknown) => thrown as Error & { code: string; fields: unknown },
+    );
+    expect(error?.code).toBe('E_ARCHIVE_DENIED');
+    expect(JSON.stringify([error?.message, error?.fields])).not.toContain(pass);
+  });
+});
+
+test('a missing rclone is said by name', async () => {
+  const place = await makePlace();
+  const remote = { config_file: place.path('none'), remote: 'x:' };
+  const archive = openRemote(place, remote, { rclone: '/nonexistent/rclone' });
+  await expect(archive.stat(KEY)).rejects.toMatchObject({ code: 'E_TOOL_MISSING' });
+});
+
+async function* chunks(count: number): AsyncGenerator<Buffer> {
+  for (let sent = 0; sent < count; sent++) yield randomBytes(MB);
+}

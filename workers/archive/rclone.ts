@@ -1,0 +1,271 @@
+import { mkdir, open, stat, writeFile } from 'node:fs/promises';
+import { dirname, join, posix } from 'node:path';
+import { createHasher, type Digests } from '../content/digest.ts';
+import { partialPath, partialPrefix, removeFile } from '../content/publish.ts';
+import { LongshoreError } from '../errors.ts';
+import type { Archive, ArchivedObject, CallOptions, GetOptions, PutOptions, PutSource } from './contract.ts';
+import { type RcloneOptions, readStats, runRclone, STATS, streamRclone } from './rclone-run.ts';
+
+export interface RcloneArchiveOptions extends RcloneOptions {
+  /** Of this host. */
+  readonly state_dir: string;
+}
+
+/** As the archive in a file system has one: some remotes (a mount, a folder of an sftp server) may be away in silence. */
+const MARK = '.longshore-archive';
+
+interface Entry {
+  readonly Path: string;
+  readonly Size: number;
+  readonly ModTime: string;
+  readonly IsDir: boolean;
+  readonly Hashes?: Readonly<Record<string, string>>;
+}
+
+/**
+ * Any remote that rclone knows. Objects are written under a temporary name beside their own and moved there when they
+ * are complete and have the right size and digest.
+ */
+export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
+  const base = options.remote.endsWith(':') ? options.remote : `${options.remote.replace(/\/+$/, '')}/`;
+  const placeOf = (key: string): string => `${base}${key.replace(/^\/+/, '')}`;
+  const entryOf = async (place: string, call: CallOptions): Promise<Entry | null> => {
+    const said = await runRclone(
+      options,
+      ['lsjson', '--stat', '--hash', '--hash-type', 'md5', '--', place],
+      call,
+    );
+    const entry = said === null ? null : (JSON.parse(said.toString('utf8')) as Entry | null);
+    return entry === null || entry.IsDir ? null : entry;
+  };
+  const objectOf = ({ Size, ModTime, Hashes = {} }: Entry): ArchivedObject => ({
+    size: Size,
+    modified: new Date(ModTime),
+    digests: Hashes.md5 === undefined || Hashes.md5 === '' ? {} : { md5: Hashes.md5 },
+  });
+  const requireMark = async (call: CallOptions): Promise<void> => {
+    if ((await entryOf(placeOf(MARK), call)) !== null) return;
+    throw new LongshoreError(
+      'E_ARCHIVE_UNAVAILABLE',
+      `the archive at ${base} is not there: ${MARK} is missing`,
+      {
+        fields: { archive: options.name, remote: options.remote },
+        hint: `Mount or start what is behind the remote, then resume. If it is new, or was put in the old one's place: rclone touch '${placeOf(MARK)}'`,
+      },
+    );
+  };
+  const find = async (key: string, call: CallOptions): Promise<ArchivedObject | null> => {
+    const entry = await entryOf(placeOf(key), call);
+    if (entry !== null) return objectOf(entry);
+    await requireMark(call);
+    return null;
+  };
+  const missing = (key: string): LongshoreError =>
+    new LongshoreError('E_BUNDLE_MISSING', `the archive holds nothing at ${placeOf(key)}`, {
+      fields: { archive: options.name, path: placeOf(key) },
+    });
+  const required = async (key: string, call: CallOptions): Promise<ArchivedObject> => {
+    const found = await find(key, call);
+    if (found === null) throw missing(key);
+    return found;
+  };
+
+  const put = async (
+    key: string,
+    source: PutSource,
+    { task_id, signal, onProgress }: PutOptions,
+  ): Promise<ArchivedObject> => {
+    const call = { signal };
+    await markOnce(options, placeOf(MARK), call);
+    await requireMark(call);
+    const path = key.replace(/^\/+/, '');
+    await removeStale(path, call);
+    const partial = `${base}${partialPath(path, task_id)}`;
+    try {
+      const sent =
+        'file' in source
+          ? await sendFile(source, partial, { signal, onProgress })
+          : await sendStream(source, partial, { signal, onProgress });
+      const entry = await entryOf(partial, call);
+      assertArrived(entry === null ? null : objectOf(entry), sent, placeOf(key));
+      signal?.throwIfAborted();
+      if ((await runRclone(options, ['moveto', '--', partial, placeOf(key)], call)) === null)
+        throw missing(key);
+      onProgress?.(sent.size);
+    } catch (error) {
+      // What is left goes with the next put; that it could not be removed now matters less than why the put failed.
+      await runRclone(options, ['deletefile', '--', partial]).catch(() => undefined);
+      throw error;
+    }
+    return required(key, call);
+  };
+
+  const sendFile = async (
+    source: { file: string; digests?: Readonly<Digests> },
+    target: string,
+    { signal, onProgress }: Pick<PutOptions, 'signal' | 'onProgress'>,
+  ) => {
+    const { size } = await stat(source.file);
+    const copied = await runRclone(
+      options,
+      ['copyto', '--ignore-times', ...STATS, '--', source.file, target],
+      {
+        signal,
+        onStderr: readStats(onProgress),
+      },
+    );
+    if (copied === null)
+      throw new LongshoreError('E_IO', `rclone found no file ${source.file}`, {
+        fields: { path: source.file },
+      });
+    // rclone has compared the digests that both sides know; ours is one more where we have it.
+    return { size, digests: source.digests ?? {} };
+  };
+
+  const sendStream = async (
+    source: { stream: AsyncIterable<Buffer>; size: number | null },
+    target: string,
+    { signal, onProgress }: Pick<PutOptions, 'signal' | 'onProgress'>,
+  ) => {
+    const hasher = createHasher(['md5']);
+    let size = 0;
+    const input = async function* (): AsyncGenerator<Buffer> {
+      for await (const chunk of source.stream) {
+        signal?.throwIfAborted();
+        hasher.update(chunk);
+        size += chunk.length;
+        yield chunk;
+        onProgress?.(size);
+      }
+    };
+    const hint = source.size === null ? [] : ['--size', String(source.size)];
+    await runRclone(options, ['rcat', ...hint, '--', target], { signal, input: input() });
+    return { size, digests: hasher.digests() };
+  };
+
+  const assertArrived = (
+    found: ArchivedObject | null,
+    sent: { size: number; digests: Readonly<Digests> },
+    place: string,
+  ): void => {
+    const md5 = found?.digests.md5;
+    const same = md5 === undefined || sent.digests.md5 === undefined || md5 === sent.digests.md5;
+    if (found?.size === sent.size && same) return;
+    throw new LongshoreError(
+      'E_TRANSFER',
+      `${place} arrived with ${found?.size ?? 'no'} bytes and md5 ${md5 ?? 'unknown'}; sent were ${sent.size} and ${sent.digests.md5 ?? 'unknown'}`,
+      { fields: { archive: options.name, path: place, sent, found } },
+    );
+  };
+
+  const removeStale = async (path: string, call: CallOptions): Promise<void> => {
+    const folder = posix.dirname(path);
+    const prefix = partialPrefix(path);
+    for (const { Path } of await listed(folder === '.' ? '' : folder, ['--files-only'], call))
+      if (Path.startsWith(prefix))
+        await runRclone(options, ['deletefile', '--', `${base}${posix.join(folder, Path)}`], call);
+  };
+
+  const listed = async (folder: string, flags: readonly string[], call: CallOptions): Promise<Entry[]> => {
+    const said = await runRclone(options, ['lsjson', ...flags, '--', `${base}${folder}`], call);
+    return said === null ? [] : (JSON.parse(said.toString('utf8')) as Entry[]);
+  };
+
+  const get = async (
+    key: string,
+    target: string,
+    { signal, onProgress }: GetOptions,
+  ): Promise<ArchivedObject> => {
+    const found = await required(key, { signal });
+    await mkdir(dirname(target), { recursive: true });
+    removeFile(target);
+    try {
+      const copied = await runRclone(
+        options,
+        ['copyto', '--ignore-times', ...STATS, '--', placeOf(key), target],
+        {
+          signal,
+          onStderr: readStats(onProgress),
+        },
+      );
+      if (copied === null) throw missing(key);
+      const file = await open(target, 'r');
+      const { size } = await file.stat();
+      await file.sync();
+      await file.close();
+      assertArrived({ ...found, size, digests: {} }, found, target);
+      onProgress?.(size);
+      return found;
+    } catch (error) {
+      removeFile(target);
+      throw error;
+    }
+  };
+
+  return {
+    name: options.name,
+    capabilities: { stream: true, range: true, resume: false, digest: null, max_transfers: null },
+    local: null,
+    locate: placeOf,
+    ensureReachable: async (_, call = {}) => {
+      if (await isMarked(options)) await requireMark(call);
+      // Before the first put of this host there may be no mark: the remote answers, or it does not.
+      else await runRclone(options, ['lsjson', '--stat', '--', placeOf(MARK)], call);
+    },
+    stat: async (key, call = {}) => find(key, call),
+    put,
+    get,
+    read: async function* (key, { offset = 0, length, signal }) {
+      const { size } = await required(key, { signal });
+      const wanted = Math.max(0, Math.min(length ?? size, size - offset));
+      if (wanted === 0) return;
+      const words = ['cat', '--offset', String(offset), '--count', String(wanted), '--', placeOf(key)];
+      let got = 0;
+      for await (const chunk of streamRclone(options, words, { signal, onAbsent: () => missing(key) })) {
+        got += chunk.length;
+        yield chunk;
+      }
+      if (got === wanted) return;
+      throw new LongshoreError(
+        'E_TRANSFER',
+        `${placeOf(key)} gave ${got} bytes from ${offset}, expected ${wanted}`,
+        {
+          fields: { archive: options.name, path: placeOf(key), offset, wanted, got },
+        },
+      );
+    },
+    delete: async (key, call = {}) => {
+      if ((await find(key, call)) === null) return false;
+      await runRclone(options, ['deletefile', '--', placeOf(key)], call);
+      return true;
+    },
+    list: async function* (prefix, call = {}) {
+      await requireMark(call);
+      const folder = prefix.replace(/^\/+|\/+$/g, '');
+      for (const { Path, Size } of await listed(folder, ['-R', '--files-only'], call))
+        if (!posix.basename(Path).startsWith('.')) yield { key: posix.join(prefix, Path), size: Size };
+    },
+  };
+}
+
+const noteOf = ({ state_dir, name, remote }: RcloneArchiveOptions): string =>
+  join(state_dir, 'archives', encodeURIComponent(`${name} ${remote}`).slice(0, 200));
+
+async function isMarked(options: RcloneArchiveOptions): Promise<boolean> {
+  return stat(noteOf(options)).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Marks a remote that this host has never used; one that it has used and that lost its mark is away. */
+async function markOnce(options: RcloneArchiveOptions, mark: string, call: CallOptions): Promise<void> {
+  if (await isMarked(options)) return;
+  const text = Buffer.from('This folder is an archive of Longshore. Without this file it counts as away.\n');
+  const input = async function* (): AsyncGenerator<Buffer> {
+    yield text;
+  };
+  await runRclone(options, ['rcat', '--', mark], { ...call, input: input() });
+  await mkdir(dirname(noteOf(options)), { recursive: true });
+  await writeFile(noteOf(options), `${options.remote}\n`);
+}
