@@ -8,11 +8,14 @@ export type Digests = Record<string, string>;
 export interface Hasher {
   update(bytes: Buffer): void;
   digests(): Digests;
+  /** Of what it was given so far; more may follow. */
+  soFar(): Digests;
 }
 
 interface Running {
   update(bytes: Buffer): unknown;
   digest(format: 'hex'): string;
+  soFar(): string;
 }
 
 interface Algorithm {
@@ -22,7 +25,14 @@ interface Algorithm {
 
 const openssl = (name: string): Algorithm => ({
   once: (bytes) => hash(name, bytes, 'hex'),
-  start: () => createHash(name),
+  start: () => {
+    const running = createHash(name);
+    return {
+      update: (bytes) => running.update(bytes),
+      digest: (format) => running.digest(format),
+      soFar: () => running.copy().digest('hex'),
+    };
+  },
 });
 
 /**
@@ -41,6 +51,7 @@ function startBlake3(): Running {
       idle.push(hasher);
       return digest;
     },
+    soFar: () => hasher.digest('hex'), // It does not end there.
   };
 }
 
@@ -72,6 +83,7 @@ export function createHasher(names: readonly DigestName[]): Hasher {
       for (const [, one] of running) one.update(bytes);
     },
     digests: () => Object.fromEntries(running.map(([name, one]) => [name, one.digest('hex')])),
+    soFar: () => Object.fromEntries(running.map(([name, one]) => [name, one.soFar()])),
   };
 }
 

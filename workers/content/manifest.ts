@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, readSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readSync, truncateSync } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
 import type { FileRow } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
@@ -69,17 +69,38 @@ export class ManifestWriter {
   readonly #body = createHasher(['blake3']);
   #lines: string[] = [];
   #pending = 0;
+  #size = 0;
   #counts = { members: 0, num_files: 0, num_directories: 0, bytes: 0 };
 
-  constructor(path: string, member_digests: readonly DigestName[]) {
+  /** @param kept so many bytes are there already, and are told by `keep` before anything is added */
+  constructor(path: string, member_digests: readonly DigestName[], kept = 0) {
     this.#path = path;
-    this.#fd = openSync(path, 'w', 0o644);
+    if (kept > 0) truncateSync(path, kept);
+    this.#fd = openSync(path, kept > 0 ? 'a' : 'w', 0o644);
+    if (kept > 0) return;
     const header: ManifestHeader = { longshore_manifest: 1, member_digests };
     this.#line(header);
   }
 
   add(member: ManifestMember): void {
     this.#line(member);
+    this.#count(member);
+  }
+
+  /** A line that stands there already; without a member, the header. */
+  keep(line: Buffer, member: ManifestMember | null): void {
+    this.#body.update(line);
+    this.#size += line.length;
+    if (member !== null) this.#count(member);
+  }
+
+  /** Writes what is pending; gives the size, and the digest of the body up to there. */
+  mark(): { manifest_bytes: number; body: string } {
+    this.#flush();
+    return { manifest_bytes: this.#size, body: this.#body.soFar().blake3 as string };
+  }
+
+  #count(member: ManifestMember): void {
     const counts = this.#counts;
     counts.members += 1;
     if (member.type === 'directory') counts.num_directories += member.path === '.' ? 0 : 1;
@@ -111,7 +132,31 @@ export class ManifestWriter {
     this.#lines = [];
     this.#pending = 0;
     this.#body.update(bytes);
+    this.#size += bytes.length;
     writeFully(this.#fd, bytes, this.#path);
+  }
+}
+
+/** The lines of a manifest that is not complete, up to `size` bytes: first the header, then members. */
+export function* keptLines(path: string, size: number): Generator<Buffer, void, undefined> {
+  const fd = openSync(path, 'r');
+  try {
+    let rest = Buffer.alloc(0);
+    for (let at = 0; at < size; ) {
+      const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, size - at));
+      const length = readSync(fd, chunk, 0, chunk.length, at);
+      if (length === 0) return;
+      at += length;
+      const bytes = Buffer.concat([rest, chunk.subarray(0, length)]);
+      let start = 0;
+      for (let end = bytes.indexOf(10); end !== -1; end = bytes.indexOf(10, start)) {
+        yield bytes.subarray(start, end + 1);
+        start = end + 1;
+      }
+      rest = bytes.subarray(start);
+    }
+  } finally {
+    closeSync(fd);
   }
 }
 

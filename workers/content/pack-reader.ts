@@ -1,12 +1,14 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
+import type { OpenMember } from './checkpoint.ts';
 import { createHasher, type Digests, digestOf, feedZeros, type Hasher } from './digest.ts';
 import { reading } from './files.ts';
 import { type ManifestCounts, type ManifestMember, ManifestWriter } from './manifest.ts';
+import { createMarker, identityOf, Kept, type Marker, type Marking, stale } from './pack-kept.ts';
 import { encodePath, fsPath, shownPath } from './path.ts';
 import { type Counters, createCounters, openProducer, type RingMemory, type RingProducer } from './ring.ts';
-import { nameBytes, TYPE } from './tar/header.ts';
+import { BLOCK, nameBytes, TYPE } from './tar/header.ts';
 import { paxRecord } from './tar/pax.ts';
 import { encodeSparseMap, type Extent, findExtents } from './tar/sparse.ts';
 import { TarStream } from './tar/stream.ts';
@@ -21,7 +23,7 @@ import {
   walkTree,
 } from './walk.ts';
 
-interface Data {
+interface Data extends Marking {
   readonly source: string;
   readonly manifest: string;
   readonly digests: readonly DigestName[];
@@ -31,22 +33,27 @@ interface Data {
 const SMALL_BYTES = 128 * 1024;
 
 /** The first thread of packing: walks, reads files straight into the ring as tar, digests them, writes the manifest. */
-function readTree(
-  { source, manifest, digests }: Data,
-  ring: RingMemory,
-): { counts: ManifestCounts; body: string } {
+function readTree(data: Data, ring: RingMemory): { counts: ManifestCounts; body: string } {
+  const { source, manifest, digests, from } = data;
   const base = resolveRoot(source);
   const producer = openProducer(ring);
   const progress = createCounters(ring);
-  const packer = new Packer({ base, tar: new TarStream(producer), ring: producer, digests, progress });
-  const writer = new ManifestWriter(manifest, digests);
+  const tar = new TarStream(producer, from?.offset);
+  const writer = new ManifestWriter(manifest, digests, from?.manifest_bytes);
+  const marker = createMarker(data, tar, writer);
+  const packer = new Packer({ base, tar, ring: producer, digests, progress, marker });
+  const kept = from === null ? null : new Kept(manifest, from, writer);
   let complete = false;
   try {
     const options = { onUnreadable: (path: string, error: Error) => refuse(path, error.message) };
     for (const member of walkTree(base, options)) {
-      writer.add(packer.pack(member));
+      const known = kept?.next(member) ?? null;
+      if (known !== null) progress.add(known.type === 'file' ? known.size : 0, 0);
+      else writer.add(packer.pack(member, kept?.open(member) ?? null, data.marks?.target ?? ''));
       progress.add(0, member.path === '.' ? 0 : 1);
+      marker.offer(null);
     }
+    kept?.assertUsed();
     packer.tar.end();
     complete = true;
   } finally {
@@ -62,6 +69,7 @@ interface Packing {
   readonly digests: readonly DigestName[];
   /** Bytes are counted as they are read, not file by file: a person watches a file of 4 GiB for a while. */
   readonly progress: Counters;
+  readonly marker: Marker;
 }
 
 class Packer {
@@ -70,8 +78,10 @@ class Packer {
   readonly #ring: RingProducer;
   readonly #digests: readonly DigestName[];
   readonly #progress: Counters;
+  readonly #marker: Marker;
 
-  constructor({ base, tar, ring, digests, progress }: Packing) {
+  constructor({ base, tar, ring, digests, progress, marker }: Packing) {
+    this.#marker = marker;
     this.#base = base;
     this.tar = tar;
     this.#ring = ring;
@@ -79,8 +89,9 @@ class Packer {
     this.#progress = progress;
   }
 
-  pack(member: Member): ManifestMember {
-    if (member.type === 'file') return this.#file(member);
+  /** @param open what the bundle at `target` holds of this member already */
+  pack(member: Member, open: OpenMember | null, target: string): ManifestMember {
+    if (member.type === 'file') return this.#file(member, open === null ? null : { open, target });
     if (member.type === 'directory') {
       this.tar.header({ ...this.#fields(member), type: TYPE.directory, size: 0 });
       return { ...described(member), type: 'directory', size: 0 };
@@ -111,19 +122,24 @@ class Packer {
     return leadsToDirectory(this.#base, member.path) ? { ...manifest, to_directory: true } : manifest;
   }
 
-  #file(member: Member): ManifestMember {
+  #file(member: Member, begun: Begun | null): ManifestMember {
     const fd = this.#open(member);
     try {
-      return reading(absolutePath(this.#base, member.path), () => this.#content(fd, member));
+      return reading(absolutePath(this.#base, member.path), () => this.#content(fd, member, begun));
     } finally {
       closeSync(fd);
     }
   }
 
-  #content(fd: number, member: Member): ManifestMember {
-    const sparse = member.blocks * 512 < member.size;
+  #content(fd: number, member: Member, begun: Begun | null): ManifestMember {
+    const sparse = begun === null && member.blocks * 512 < member.size;
     const extents = sparse ? findExtents(fd, member.size, () => this.#ring.check()) : null;
-    const stored = extents === null ? this.#whole(fd, member) : this.#parts(fd, member, extents);
+    const stored =
+      begun !== null
+        ? this.#rest(fd, member, begun)
+        : extents === null
+          ? this.#whole(fd, member)
+          : this.#parts(fd, member, extents);
     unchanged(fd, member);
     return { ...described(member), type: 'file', size: member.size, ...stored };
   }
@@ -157,11 +173,35 @@ class Packer {
       this.#progress.add(size, 0);
     } else {
       const hasher = createHasher(this.#digests);
-      this.#copy(fd, { offset: 0, length: size }, member.path, hasher);
+      const open = { ...identityOf(member), data_offset: offset };
+      this.#copy(fd, { offset: 0, length: size }, member.path, hasher, open);
       digests = hasher.digests();
     }
     this.tar.pad();
     return { digests, offset };
+  }
+
+  /** A file whose beginning is in the bundle: its digests begin with those bytes, its reading goes on behind them. */
+  #rest(fd: number, member: Member, { open, target }: Begun): { digests: Digests; offset: number } {
+    const hasher = createHasher(this.#digests);
+    const done = this.tar.offset - open.data_offset;
+    const bundle = openSync(target, 'r');
+    try {
+      const buffer = Buffer.allocUnsafe(SMALL_BYTES * 8);
+      for (let at = 0; at < done; ) {
+        this.#ring.check();
+        const length = readSync(bundle, buffer, 0, Math.min(buffer.length, done - at), open.data_offset + at);
+        if (length === 0) throw stale(member.path, 'the half bundle is shorter than it was');
+        hasher.update(buffer.subarray(0, length));
+        at += length;
+      }
+    } finally {
+      closeSync(bundle);
+    }
+    this.#progress.add(done, 0);
+    this.#copy(fd, { offset: done, length: member.size - done }, member.path, hasher, open);
+    this.tar.pad();
+    return { digests: hasher.digests(), offset: open.data_offset };
   }
 
   #parts(
@@ -186,7 +226,7 @@ class Packer {
     let at = 0;
     for (const extent of extents) {
       this.#hole(hasher, extent.offset - at);
-      this.#copy(fd, extent, member.path, hasher);
+      this.#copy(fd, extent, member.path, hasher, null);
       at = extent.offset + extent.length;
     }
     this.#hole(hasher, member.size - at);
@@ -199,7 +239,8 @@ class Packer {
     this.#progress.add(length, 0);
   }
 
-  #copy(fd: number, extent: Extent, path: string, hasher: Hasher): void {
+  /** @param open a mark may stand in the middle of this file */
+  #copy(fd: number, extent: Extent, path: string, hasher: Hasher, open: OpenMember | null): void {
     for (let done = 0; done < extent.length; ) {
       const into = this.tar.room(extent.length - done);
       readFully(fd, into, into.length, path, extent.offset + done);
@@ -207,8 +248,15 @@ class Packer {
       this.tar.advance(into.length);
       this.#progress.add(into.length, 0);
       done += into.length;
+      // Between blocks only, and not at the end, where the member's own line says more.
+      if (open !== null && done < extent.length && into.length % BLOCK === 0) this.#marker.offer(open);
     }
   }
+}
+
+interface Begun {
+  readonly open: OpenMember;
+  readonly target: string;
 }
 
 const described = (member: Member): { path: string; mode: number; mtime: string } => ({

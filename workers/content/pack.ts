@@ -1,4 +1,12 @@
 import type { DigestName } from '../../config/index.ts';
+import { isLongshoreError } from '../errors.ts';
+import {
+  type CheckpointHead,
+  lastCheckpoint,
+  type Mark,
+  MARK_BYTES,
+  removeCheckpoints,
+} from './checkpoint.ts';
 import { createHasher, type Digests } from './digest.ts';
 import { endManifest, type ManifestCounts } from './manifest.ts';
 import { drainRing } from './ring.ts';
@@ -12,6 +20,12 @@ export interface PackOptions extends ThreadOptions {
   /** Where the manifest is written; likewise. */
   readonly manifest: string;
   readonly digests: { readonly member: readonly DigestName[]; readonly bundle: readonly DigestName[] };
+  /** Go on with what a dead attempt left at `target` and `manifest`, if it is of use. */
+  readonly resume?: boolean;
+  /** Told where it goes on, in bytes of the bundle, and how much of what was there is not good. */
+  readonly onResume?: (kept: number) => void;
+  /** Distance of the places from which it can go on. */
+  readonly checkpoint_bytes?: number;
 }
 
 export interface PackResult extends ManifestCounts {
@@ -32,12 +46,35 @@ export interface PackResult extends ManifestCounts {
  * @throws E_INSPECTION something can not be read or is no file, directory or link
  */
 export async function packBundle(options: PackOptions): Promise<PackResult> {
-  const { target, digests } = options;
-  const writer: Thread = {
-    file: new URL('./pack-writer.ts', import.meta.url),
-    data: { target, digests: digests.bundle },
-  };
-  return ended(options, await packInto<Packed>(options, writer, target));
+  const { source, target, manifest, digests } = options;
+  const head: CheckpointHead = { longshore_checkpoint: 1, source, ...digests };
+  let checkpoint = options.resume === true ? lastCheckpoint(options, head) : null;
+  for (;;) {
+    if (checkpoint === null) removeCheckpoints(target);
+    else options.onResume?.(checkpoint.mark.offset);
+    const writer: Thread = {
+      file: new URL('./pack-writer.ts', import.meta.url),
+      data: { target, digests: digests.bundle, checkpoint },
+    };
+    const marks = { target, head, every_bytes: options.checkpoint_bytes ?? MARK_BYTES };
+    const from = checkpoint?.mark ?? null;
+    const pair = await packInto<Packed>(options, writer, { writes: target, marks, from });
+    const good = checkpoint === null ? null : goodUntil(pair.error);
+    if (good === null) {
+      const result = ended(options, pair);
+      removeCheckpoints(target);
+      return result;
+    }
+    // What was kept does not prove itself: from an earlier place, or from nothing.
+    checkpoint = good === 0 ? null : lastCheckpoint({ target, manifest }, head, good + 1);
+  }
+}
+
+/** Null: the error is none of a checkpoint. */
+function goodUntil(error: Error | null): number | null {
+  if (!isLongshoreError(error)) return null;
+  const good = error.fields.checkpoint_good;
+  return typeof good === 'number' ? good : null;
 }
 
 /**
@@ -63,7 +100,7 @@ export async function packStream(
       return { size, digests: hasher.digests() };
     },
   };
-  return ended(options, await packInto<Packed>(options, side, null));
+  return ended(options, await packInto<Packed>(options, side, { writes: null, marks: null, from: null }));
 }
 
 interface Packed {
@@ -79,12 +116,12 @@ interface Walked {
 function packInto<B>(
   options: Omit<PackOptions, 'target'>,
   writer: Thread | LocalSide<B>,
-  writes: string | null,
+  { writes, ...marking }: { writes: string | null; marks: unknown; from: Mark | null },
 ): Promise<Pair<Walked, B>> {
   const { source, manifest, digests } = options;
   const reader: Thread = {
     file: new URL('./pack-reader.ts', import.meta.url),
-    data: { source, manifest, digests: digests.member },
+    data: { source, manifest, digests: digests.member, ...marking },
   };
   return runPair<Walked, B>(reader, writer, { ...options, writes });
 }

@@ -11,6 +11,8 @@ export interface ThreadOptions {
   readonly signal?: AbortSignal;
   /** A file that the threads write; its pages go to the disk meanwhile. */
   readonly writes?: string | null;
+  /** How often progress is told. */
+  readonly progress_ms?: number;
   /** Called a few times a second, and once at the end. */
   onProgress?(progress: ProgressCounts): void;
 }
@@ -51,7 +53,7 @@ export async function runPair<A, B>(
   const ring = createRing();
   const stop = (): void => stopRing(ring);
   const state: { error: Error | null } = { error: null };
-  const timer = setInterval(() => options.onProgress?.(readCounters(ring)), PROGRESS_MS);
+  const timer = setInterval(() => options.onProgress?.(readCounters(ring)), options.progress_ms ?? PROGRESS_MS);
   const written = typeof options.writes === 'string' ? writeBehind(options.writes) : null;
   options.signal?.addEventListener('abort', stop, { once: true });
   const run = async <T>(side: Thread | LocalSide<T>): Promise<T | null> => {

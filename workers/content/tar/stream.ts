@@ -10,7 +10,9 @@ export class TarStream {
   #slot: Buffer;
   #used = 0;
 
-  constructor(ring: RingProducer) {
+  /** @param start place in the bundle of the first byte, when the part before it is there already */
+  constructor(ring: RingProducer, start = 0) {
+    this.offset = start;
     this.#ring = ring;
     this.#slot = ring.acquire();
   }
@@ -69,6 +71,13 @@ export class TarStream {
     if (records.length > 0) this.#pax(Buffer.concat(records));
     const names = split ?? { name: fields.name.subarray(0, 100) };
     this.#block({ ...fields, ...names, link: link ?? fields.link?.subarray(0, 100) });
+  }
+
+  /** Hands on what there is, marked. Only between blocks: the consumer's slots are whole blocks. */
+  mark(): void {
+    this.#ring.publish(this.#used, true);
+    this.#slot = this.#ring.acquire();
+    this.#used = 0;
   }
 
   /** Two blocks of zeros, and the end of the ring. */

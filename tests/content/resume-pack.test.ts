@@ -1,0 +1,181 @@
+/** A packing process that is killed anywhere, and the next one that goes on with what it left. */
+import { randomBytes } from 'node:crypto';
+import {
+  appendFileSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+  closeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { ledgerPath, marksPath } from '../../workers/content/checkpoint.ts';
+import { packBundle } from '../../workers/content/pack.ts';
+import { makePlace, type Place } from '../support/place.ts';
+import { writeTree } from '../tasks/landing.ts';
+import { inProcess } from './resume.ts';
+
+const MB = 1024 * 1024;
+const SEGMENT = 2 * MB;
+
+interface Work {
+  readonly place: Place;
+  readonly source: string;
+  readonly options: Record<string, unknown> & { target: string; manifest: string };
+}
+
+/** Small files, a large one in the middle, links, and small ones again: 38 MiB. */
+/** Slow digests: the kill is to come before the end. */
+async function work(
+  digests = { member: ['blake3', 'md5', 'sha256'], bundle: ['blake3', 'md5', 'sha256'] },
+): Promise<Work> {
+  const place = await makePlace();
+  const source = place.path('source');
+  const small = (name: string, count: number) =>
+    Object.fromEntries(
+      Array.from({ length: count }, (_, index) => [
+        `${name}/${String(index).padStart(4, '0')}`,
+        randomBytes(40_000),
+      ]),
+    );
+  writeTree(source, {
+    ...small('a', 150),
+    'b/huge.bin': randomBytes(20 * MB + 777),
+    'b/link': { link: 'huge.bin' },
+    bare: null,
+    ...small('c', 150),
+    'd.bin': randomBytes(6 * MB),
+  });
+  const options = {
+    source,
+    target: place.path('half.tar'),
+    manifest: place.path('half.ndjson'),
+    digests,
+    checkpoint_bytes: SEGMENT,
+  };
+  return { place, source, options };
+}
+
+/** What an undisturbed process makes. */
+async function whole({ place, options }: Work): Promise<{ bundle: Buffer; manifest: string }> {
+  const target = place.path('whole.tar');
+  const manifest = place.path('whole.ndjson');
+  await packBundle({ ...(options as never as Parameters<typeof packBundle>[0]), target, manifest });
+  return { bundle: readFileSync(target), manifest: readFileSync(manifest, 'utf8') };
+}
+
+function expectSame({ options }: Work, { bundle, manifest }: { bundle: Buffer; manifest: string }): void {
+  expect(readFileSync(options.target).equals(bundle)).toBe(true);
+  expect(readFileSync(options.manifest, 'utf8')).toBe(manifest);
+  expect(existsSync(marksPath(options.target)) || existsSync(ledgerPath(options.target))).toBe(false);
+}
+
+/** Killed so far on; at least once a mark was made. */
+async function killed(at: Work, bytes: number): Promise<void> {
+  // On a busy machine the kill may come too late; then once more, from nothing.
+  for (let tries = 0; tries < 5; tries++) {
+    for (const path of [at.options.target, at.options.manifest]) rmSync(path, { force: true });
+    if ((await inProcess('pack', { ...at.options, resume: true }, bytes)).killed) return;
+  }
+  throw new Error('it ended before it could be killed, five times');
+}
+
+test.each([1, 5, 9, 16, 22, 27, 31])(
+  'killed after %i MiB, the next process goes on from the last mark and makes the same bundle and manifest',
+  async (mib) => {
+    const at = await work();
+    await killed(at, mib * MB);
+    const there = statSync(at.options.target).size;
+    const { written, kept } = await inProcess('pack', { ...at.options, resume: true }, null);
+    const expected = await whole(at);
+    expectSame(at, expected);
+    const good = kept[0] ?? 0;
+    // What was there and is no further than a segment (and what the threads had under way) from a mark is not written again.
+    expect(good).toBeGreaterThanOrEqual(there - SEGMENT - 3 * MB);
+    expect(written).toBeLessThanOrEqual(expected.bundle.length - good + 3 * MB);
+  },
+);
+
+test('killed again and again, at last it is whole', async () => {
+  const at = await work();
+  for (const mib of [4, 9, 14, 20, 27]) await inProcess('pack', { ...at.options, resume: true }, mib * MB);
+  await inProcess('pack', { ...at.options, resume: true }, null);
+  expectSame(at, await whole(at));
+});
+
+test('a flipped bit in what was kept is found, and packed again from the place before it', async () => {
+  const at = await work();
+  await killed(at, 24 * MB);
+  const place = 9 * MB;
+  const fd = openSync(at.options.target, 'r+');
+  const byte = Buffer.alloc(1, ((readFileSync(at.options.target)[place] ?? 0) ^ 8) & 0xff);
+  writeSync(fd, byte, 0, 1, place);
+  closeSync(fd);
+  const { kept } = await inProcess('pack', { ...at.options, resume: true }, null);
+  expect(kept.length).toBeGreaterThanOrEqual(2);
+  expect(kept.at(-1)).toBeLessThanOrEqual(place);
+  expect(kept.at(-1)).toBeGreaterThan(place - 2 * SEGMENT);
+  expectSame(at, await whole(at));
+});
+
+test.each<[string, (source: string) => void]>([
+  ['changed', (source) => writeFileSync(join(source, 'a/0007'), randomBytes(40_000))],
+  ['grown', (source) => appendFileSync(join(source, 'a/0007'), 'more')],
+  ['touched', (source) => utimesSync(join(source, 'a/0007'), 1, 1)],
+  ['removed', (source) => rmSync(join(source, 'a/0007'))],
+  ['renamed', (source) => renameSync(join(source, 'a/0007'), join(source, 'a/0007x'))],
+  ['added', (source) => writeFileSync(join(source, 'a/0007a'), 'new')],
+  [
+    'replaced in the middle of the large file',
+    (source) => {
+      const bytes = readFileSync(join(source, 'b/huge.bin'));
+      rmSync(join(source, 'b/huge.bin'));
+      writeFileSync(join(source, 'b/huge.bin'), bytes);
+    },
+  ],
+])('a source that was %s in between gives the bundle of what it is now', async (_, change) => {
+  const at = await work();
+  await killed(at, 17 * MB);
+  change(at.source);
+  await inProcess('pack', { ...at.options, resume: true }, null);
+  expectSame(at, await whole(at));
+});
+
+test('marks of other digests, damaged lines and a manifest that is cut short are of no harm', async () => {
+  const at = await work();
+  await killed(at, 17 * MB);
+  const other = { ...at, options: { ...at.options, digests: { member: ['md5'], bundle: ['blake3'] } } };
+  expect((await inProcess('pack', { ...other.options, resume: true }, null)).kept).toEqual([]);
+  expectSame(other, await whole(other));
+
+  await killed(at, 17 * MB);
+  const lines = readFileSync(ledgerPath(at.options.target), 'utf8').split('\n');
+  writeFileSync(ledgerPath(at.options.target), `${lines[0]}\n{"offset":\n${lines.slice(1).join('\n')}`);
+  appendFileSync(marksPath(at.options.target), '\0\0\0');
+  const { kept } = await inProcess('pack', { ...at.options, resume: true }, null);
+  expect(kept).toEqual([(JSON.parse(lines[0] ?? '') as { offset: number }).offset]);
+  expectSame(at, await whole(at));
+
+  await killed(at, 17 * MB);
+  truncateSync(at.options.manifest, 200);
+  expect((await inProcess('pack', { ...at.options, resume: true }, null)).kept).toEqual([]);
+  expectSame(at, await whole(at));
+});
+
+test('without being asked to go on, it begins anew; a small dataset leaves no marks', async () => {
+  const at = await work();
+  await killed(at, 17 * MB);
+  const { kept } = await inProcess('pack', at.options, null);
+  expect(kept).toEqual([]);
+  expectSame(at, await whole(at));
+  const { checkpoint_bytes: _, ...usual } = at.options;
+  await inProcess('pack', usual, 30 * MB);
+  expect(existsSync(marksPath(at.options.target))).toBe(false);
+});

@@ -1,0 +1,118 @@
+/**
+ * How far a bundle had come when its process died. Two files beside the half bundle, lines of JSON, both only added to:
+ *
+ *     <target>.marks    by the reading thread: what the manifest and the source were like at a place of the bundle
+ *     <target>.ledger   by the writing thread: the digests of the bundle up to that place
+ *
+ * Nothing is synced for it: a kill loses no page, and after a power cut what does not agree is found by reading the kept
+ * part once, which is done in any case, to go on with its digests.
+ */
+import { appendFileSync, readFileSync, statSync } from 'node:fs';
+import type { DigestName } from '../../config/index.ts';
+import type { Digests } from './digest.ts';
+import { removeFile } from './publish.ts';
+
+/** At most so much is done again; and at most `MARK_MS` of work. */
+export const MARK_BYTES = 256 * 1024 * 1024;
+export const MARK_MS = 20_000;
+
+/** What the work is about: marks of anything else are of no use. */
+export interface CheckpointHead {
+  readonly longshore_checkpoint: 1;
+  readonly source: string;
+  readonly member: readonly DigestName[];
+  readonly bundle: readonly DigestName[];
+}
+
+/** A file in the middle of which a mark stands. */
+export interface OpenMember {
+  readonly path: string;
+  readonly size: number;
+  readonly mtime_ns: string;
+  readonly ctime_ns: string;
+  readonly ino: string;
+  readonly dev: string;
+  /** Where its data starts in the bundle; the mark's offset minus this are read already. */
+  readonly data_offset: number;
+}
+
+export interface Mark {
+  /** In the bundle; a whole number of blocks. */
+  readonly offset: number;
+  /** Of the manifest: complete lines. */
+  readonly manifest_bytes: number;
+  /** BLAKE3 of these bytes. */
+  readonly body: string;
+  readonly open: OpenMember | null;
+}
+
+export interface LedgerEntry {
+  readonly offset: number;
+  /** Of the bundle up to there. */
+  readonly digests: Digests;
+}
+
+/** Where to go on, and what the kept part must prove to be. */
+export interface Checkpoint {
+  readonly mark: Mark;
+  /** Up to the mark, in order; the last one is at the mark. */
+  readonly ledger: readonly LedgerEntry[];
+}
+
+export const marksPath = (target: string): string => `${target}.marks`;
+export const ledgerPath = (target: string): string => `${target}.ledger`;
+
+export function removeCheckpoints(target: string): void {
+  removeFile(marksPath(target));
+  removeFile(ledgerPath(target));
+}
+
+export const appendLine = (path: string, value: unknown): void =>
+  appendFileSync(path, `${JSON.stringify(value)}\n`);
+
+/**
+ * The last usable checkpoint, or null.
+ * @param below only one at a smaller offset: the part from there on was found damaged
+ */
+export function lastCheckpoint(
+  { target, manifest }: { target: string; manifest: string },
+  head: CheckpointHead,
+  below = Number.POSITIVE_INFINITY,
+): Checkpoint | null {
+  const [first, ...marks] = linesOf(marksPath(target)) as [CheckpointHead?, ...Mark[]];
+  if (first === undefined || JSON.stringify(first) !== JSON.stringify(head)) return null;
+  const ledger = linesOf(ledgerPath(target)) as LedgerEntry[];
+  const bundle_size = sizeOf(target);
+  const manifest_size = sizeOf(manifest);
+  // A place may stand there twice: what was found damaged was written again. The later line counts.
+  const digests = new Map(ledger.map((entry) => [entry.offset, entry]));
+  const mark = marks.findLast(
+    ({ offset, manifest_bytes }) =>
+      offset < below && offset <= bundle_size && manifest_bytes <= manifest_size && digests.has(offset),
+  );
+  if (mark === undefined) return null;
+  const upTo = [...digests.values()].filter(({ offset }) => offset <= mark.offset);
+  return { mark, ledger: upTo.toSorted((a, b) => a.offset - b.offset) };
+}
+
+/** Complete lines only: the last one may have been cut short. */
+function linesOf(path: string): unknown[] {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+  const values: unknown[] = [];
+  for (const line of text.split('\n').slice(0, -1)) {
+    try {
+      values.push(JSON.parse(line));
+    } catch {
+      return values; // After a power cut: what follows a damaged line is not worth more.
+    }
+  }
+  return values;
+}
+
+const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? -1;

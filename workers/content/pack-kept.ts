@@ -1,0 +1,127 @@
+/** The reading thread's part in going on after a kill: it marks places, and holds what was kept against the source. */
+import { LongshoreError } from '../errors.ts';
+import {
+  appendLine,
+  type CheckpointHead,
+  type Mark,
+  MARK_MS,
+  marksPath,
+  type OpenMember,
+} from './checkpoint.ts';
+import { keptLines, type ManifestMember, type ManifestWriter } from './manifest.ts';
+import { shownPath } from './path.ts';
+import type { TarStream } from './tar/stream.ts';
+import type { Member } from './walk.ts';
+
+export interface Marking {
+  /** Null: no marks are made. */
+  readonly marks: {
+    readonly target: string;
+    readonly head: CheckpointHead;
+    readonly every_bytes: number;
+  } | null;
+  /** Where an earlier attempt had come to. */
+  readonly from: Mark | null;
+}
+
+export interface Marker {
+  /** Marks the place when it is time to. */
+  offer(open: OpenMember | null): void;
+}
+
+export function createMarker({ marks, from }: Marking, tar: TarStream, writer: ManifestWriter): Marker {
+  if (marks === null) return { offer: () => undefined };
+  const { target, head, every_bytes } = marks;
+  let last = { offset: from?.offset ?? 0, at: performance.now() };
+  let begun = from !== null;
+  return {
+    offer: (open) => {
+      const moved = tar.offset - last.offset;
+      if (moved === 0 || (moved < every_bytes && performance.now() - last.at < MARK_MS)) return;
+      if (!begun) appendLine(marksPath(target), head);
+      begun = true;
+      const mark: Mark = { offset: tar.offset, ...writer.mark(), open };
+      // First the mark, then the slot: the writer's entry, which makes it count, comes after both.
+      appendLine(marksPath(target), mark);
+      tar.mark();
+      last = { offset: tar.offset, at: performance.now() };
+    },
+  };
+}
+
+/** What an earlier attempt has packed, held against what the walk finds now. */
+export class Kept {
+  readonly #from: Mark;
+  readonly #lines: Generator<Buffer, void, undefined>;
+  readonly #writer: ManifestWriter;
+  #ended = false;
+  #open: OpenMember | null;
+
+  constructor(manifest: string, from: Mark, writer: ManifestWriter) {
+    this.#from = from;
+    this.#open = from.open;
+    this.#writer = writer;
+    this.#lines = keptLines(manifest, from.manifest_bytes);
+    const { value: header } = this.#lines.next();
+    if (header !== undefined) writer.keep(header, null);
+  }
+
+  /** The line of this member; null after the last one. @throws when the source is not what it was */
+  next(member: Member): ManifestMember | null {
+    if (this.#ended) return null;
+    const { value: line } = this.#lines.next();
+    if (line === undefined) {
+      this.#ended = true;
+      if (this.#writer.mark().body !== this.#from.body)
+        throw stale(member.path, 'the kept manifest is damaged');
+      return null;
+    }
+    const known = JSON.parse(line.toString('utf8')) as ManifestMember;
+    const same =
+      known.path === member.path &&
+      known.type === member.type &&
+      known.mode === member.mode &&
+      known.mtime === String(member.mtime_ns) &&
+      (known.type === 'directory' || known.size === member.size) &&
+      (known.type !== 'symbolic link' || known.target === member.target);
+    if (!same) throw stale(member.path, `was ${known.path} of ${known.size} bytes`);
+    this.#writer.keep(line, known);
+    return known;
+  }
+
+  /** The file in the middle of which the bundle ended, if this member is it. */
+  open(member: Member): OpenMember | null {
+    const open = this.#open;
+    if (open === null) return null;
+    this.#open = null;
+    const same =
+      open.path === member.path &&
+      open.size === member.size &&
+      open.mtime_ns === String(member.mtime_ns) &&
+      open.ctime_ns === String(member.ctime_ns) &&
+      open.ino === String(member.ino) &&
+      open.dev === String(member.dev);
+    if (!same) throw stale(member.path, `was ${open.path} of ${open.size} bytes`);
+    return open;
+  }
+
+  assertUsed(): void {
+    if (!this.#ended && this.#lines.next().done !== true) throw stale('.', 'holds fewer members');
+    if (this.#open !== null) throw stale(this.#open.path, 'is gone');
+  }
+}
+
+/** Caught by packBundle, which begins anew. */
+export const stale = (path: string, why: string): LongshoreError =>
+  new LongshoreError('E_SOURCE_CHANGED', `"${shownPath(path)}" is not what was packed before: ${why}`, {
+    fields: { path: shownPath(path), checkpoint_good: 0 },
+  });
+
+export const identityOf = (member: Member): Omit<OpenMember, 'data_offset'> => ({
+  path: member.path,
+  size: member.size,
+  mtime_ns: String(member.mtime_ns),
+  ctime_ns: String(member.ctime_ns),
+  ino: String(member.ino),
+  dev: String(member.dev),
+});
