@@ -66,7 +66,12 @@ export const config = {
     reserve_bytes: 64 * 1024 ** 2,
   },
   catalog: { backend: 'sqlite', path: '{home}/longshore.db' },
-  archive: { copies: ['filesystem'], types: {}, backends: { filesystem: { kind: 'filesystem' } } },
+  archive: {
+    copies: ['filesystem'],
+    types: {},
+    backends: { filesystem: { kind: 'filesystem' } },
+    checkpoint_bytes: 256 * 1024 ** 2,
+  },
   digests: { member: ['blake3'], bundle: ['blake3'] },
   validate: { level: 'stream' },
   queue: {

@@ -174,6 +174,8 @@ export const schema = z.strictObject({
     copies: z.array(text).min(1),
     /** The same for single dataset types. */
     types: z.record(z.string(), z.array(text).min(1)),
+    /** Distance of the places in a bundle from which a killed packing goes on. */
+    checkpoint_bytes: z.int().min(1024 ** 2),
     /** By the name that `copies` and the records use; never rename one that holds bundles. */
     backends: z.record(
       z.string().regex(/^[A-Za-z0-9_-]+$/, 'expected letters, digits, _ and -'),

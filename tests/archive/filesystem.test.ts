@@ -121,7 +121,7 @@ test("where the mark is a person's to make, an empty mount point is no new archi
   expect(existsSync(join(root, '2026/run1.tar'))).toBe(true);
 });
 
-test('a process killed while it packs leaves only what the next attempt removes', async () => {
+test('what a process left that was killed while it packed is given to the next attempt, and goes with it', async () => {
   const { place, key, archive } = await archivePlace();
   writeFileSync(join(place.dir('source'), 'data'), Buffer.alloc(300_000_000));
   const script = `
@@ -146,6 +146,11 @@ test('a process killed while it packs leaves only what the next attempt removes'
   expect(existsSync(manifestKey(key))).toBe(false);
   expect(names(place).filter((name) => !name.startsWith('.'))).toEqual([]);
   const again = await archive.local.beginPut(key, { task_id: 'live0000' });
-  expect(names(place)).toEqual(['.longshore-archive']);
+  expect(names(place)).toEqual([
+    '.longshore-archive',
+    '.run1.tar.manifest.ndjson.partial-live0000',
+    '.run1.tar.partial-live0000',
+  ]);
   await again.abort();
+  expect(names(place)).toEqual(['.longshore-archive']);
 });

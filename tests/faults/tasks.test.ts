@@ -1,16 +1,21 @@
 /** Task bodies against real faults: killed processes, full disks, refused reads, an origin that goes away. */
 import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { chmodSync, mkdirSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import type { ErrorReport } from '../../workers/errors.ts';
+import { until } from '../support/until.ts';
 import { type Files, fingerprint, type Landing, makeLanding } from '../tasks/landing.ts';
 
 const script = join(import.meta.dirname, '../fixtures/run-task.ts');
 
 interface Ended {
+  /** Bytes that the process has written. */
+  written?: number;
   value?: unknown;
   error?: ErrorReport;
 }
@@ -72,7 +77,7 @@ test('archive and stage killed at eight moments each land the dataset once, byte
       else expect(ended.error).toBeUndefined();
     }
     expect(killed).toBeGreaterThan(0);
-    expect(await runApart(landing, task, { attempt: 9 })).toEqual({ value: [landing.id] });
+    expect(await runApart(landing, task, { attempt: 9 })).toMatchObject({ value: [landing.id] });
   }
   await landing.run('validate_dataset');
   const { staged_path, archive_path } = await landing.dataset();
@@ -87,6 +92,43 @@ test('archive and stage killed at eight moments each land the dataset once, byte
   expect(await landing.states()).toEqual(['REGISTERED', 'ARCHIVED', 'FETCHED', 'STAGED']);
   expect(await landing.store.catalog.countFiles(landing.id)).toBe(3000);
 }, 300_000);
+
+test('killed in the middle of one large file, archive and stage go on with what they had, under another task too', async () => {
+  const landing = await makeLanding(
+    { 'big.bin': randomBytes(200_000_000), small: 'y' },
+    {
+      config: {
+        archive: { checkpoint_bytes: 4 * 1024 ** 2 },
+        digests: { member: ['blake3', 'md5', 'sha256'] },
+      },
+    },
+  );
+  await landing.run('inspect_dataset');
+  for (const task of ['archive_dataset', 'stage_dataset']) {
+    const child = spawn(process.execPath, [script, task, String(landing.id), 'dead0001', '1'], {
+      env: { ...process.env, ...landing.place.env },
+      stdio: 'ignore',
+      detached: true,
+    });
+    const half = (): number => {
+      const [path] = below(landing, '-name', '.run_A*.partial-dead0001', '-size', '+40000k');
+      return path === undefined ? 0 : statSync(path).size;
+    };
+    await until(() => half() > 0, { what: 'a part of the bundle' });
+    killGroup(child.pid as number);
+    await once(child, 'close');
+    const kept = half();
+    const ended = await runApart(landing, task, { attempt: 2 }); // Another task id, as after a resume by a person.
+    expect(ended).toMatchObject({ value: [landing.id] });
+    const { written } = ended as { written: number };
+    const whole = task === 'archive_dataset' ? 200_000_000 : 400_000_000;
+    expect(written).toBeLessThan(whole - kept + 16 * 1024 ** 2);
+    expect(below(landing, '-name', '*.partial-*')).toEqual([]);
+  }
+  await landing.run('validate_dataset');
+  const { staged_path } = await landing.dataset();
+  expect(fingerprint(staged_path as string)).toBe(fingerprint(landing.origin));
+});
 
 test('what the service user may not read is named, and nothing is archived', async (context) => {
   if (process.getuid?.() !== 0) context.skip('NOT TESTED: needs root, to run the task as another user');

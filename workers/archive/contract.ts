@@ -96,7 +96,10 @@ export interface LocalArchive {
   path(key: string): string;
   /** Makes a new archive known to this host; one that is known is not touched. @throws E_ARCHIVE_UNAVAILABLE */
   prepare(key: string): Promise<void>;
-  /** Starts to put a bundle with its manifest. What dead attempts at the same key left is removed. */
+  /**
+   * Starts to put a bundle with its manifest. The newest of what dead attempts at the same key left lies at the paths that
+   * it gives, to be gone on with or replaced; the rest is removed.
+   */
   beginPut(key: string, options: { task_id: string }): Promise<LocalPut>;
 }
 

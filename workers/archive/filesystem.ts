@@ -2,8 +2,16 @@ import { createReadStream } from 'node:fs';
 import { mkdir, open, opendir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { CHECKPOINT_SIDES, removeCheckpoints } from '../content/checkpoint.ts';
 import { copyBytes } from '../content/copy.ts';
-import { partialPath, publishFile, removeFile, removeStale, syncPath } from '../content/publish.ts';
+import {
+  adoptPartial,
+  partialPath,
+  publishFile,
+  removeFile,
+  removeStale,
+  syncPath,
+} from '../content/publish.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { type Archive, type LocalPut, manifestKey, type PutSource } from './contract.ts';
 
@@ -191,8 +199,8 @@ async function answer<T>(path: string, question: Promise<T>, seconds: number): P
 /** Also for a bundle that is made here on its way to an archive elsewhere. */
 export async function beginLocalPut(path: string, task_id: string): Promise<LocalPut> {
   const final = { bundle: path, manifest: manifestKey(path) };
-  await removeStale(final.bundle);
-  await removeStale(final.manifest);
+  await adoptPartial(final.bundle, task_id, CHECKPOINT_SIDES);
+  await adoptPartial(final.manifest, task_id);
   const partial = partialPath(final.bundle, task_id);
   const manifestPath = partialPath(final.manifest, task_id);
   return {
@@ -205,6 +213,7 @@ export async function beginLocalPut(path: string, task_id: string): Promise<Loca
     abort: async () => {
       removeFile(partial);
       removeFile(manifestPath);
+      removeCheckpoints(partial);
     },
   };
 }

@@ -59,6 +59,9 @@ export interface Checkpoint {
   readonly ledger: readonly LedgerEntry[];
 }
 
+/** Endings of the two. */
+export const CHECKPOINT_SIDES = ['.marks', '.ledger'] as const;
+
 export const marksPath = (target: string): string => `${target}.marks`;
 export const ledgerPath = (target: string): string => `${target}.ledger`;
 

@@ -1,9 +1,10 @@
 import { readSync, writeSync } from 'node:fs';
 
 /** A short write is no error to the kernel; the next one then says why (ENOSPC), and gets the path that Node leaves out. */
-export function writeFully(fd: number, bytes: Buffer, path: string): void {
+export function writeFully(fd: number, bytes: Buffer, path: string, position: number | null = null): void {
   try {
-    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at);
+    for (let at = 0; at < bytes.length; )
+      at += writeSync(fd, bytes, at, bytes.length - at, position === null ? null : position + at);
   } catch (error) {
     throw Object.assign(error as NodeJS.ErrnoException, { path });
   }
@@ -19,11 +20,11 @@ export function reading<T>(path: string, read: () => T): T {
   }
 }
 
-/** Fills the buffer as far as the file goes; gives the number of bytes. */
-export function readUpTo(fd: number, into: Buffer): number {
+/** Fills the buffer as far as the file goes, from `position` or where it stands; gives the number of bytes. */
+export function readUpTo(fd: number, into: Buffer, position: number | null = null): number {
   let at = 0;
   while (at < into.length) {
-    const length = readSync(fd, into, at, into.length - at, null);
+    const length = readSync(fd, into, at, into.length - at, position === null ? null : position + at);
     if (length === 0) break;
     at += length;
   }

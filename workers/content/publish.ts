@@ -45,6 +45,32 @@ export async function removeStale(final: string): Promise<number> {
   return stale.length;
 }
 
+/**
+ * Makes the newest leftover of dead attempts at `final` that of this attempt, and removes the others. Only the attempt
+ * that owns the job may call it. False when there is none.
+ * @param sides endings of files that belong to a leftover, as `.marks`; everything else with its name goes
+ */
+export async function adoptPartial(
+  final: string,
+  id: string,
+  sides: readonly string[] = [],
+): Promise<boolean> {
+  const folder = dirname(final);
+  const prefix = partialPrefix(final);
+  const leftovers = listed(folder).filter((name) => name.startsWith(prefix));
+  const mains = leftovers.filter((name) => !name.slice(prefix.length).includes('.'));
+  const own = partialPath(final, id);
+  const age = (name: string): number => lstatSync(join(folder, name)).mtimeMs;
+  const newest = mains.includes(basename(own)) ? basename(own) : mains.toSorted((a, b) => age(b) - age(a))[0];
+  for (const name of leftovers) {
+    const side = newest === undefined ? null : name.startsWith(newest) ? name.slice(newest.length) : null;
+    const path = join(folder, name);
+    if (side === '' || (side !== null && sides.includes(side))) renameSync(path, `${own}${side}`);
+    else await removeTree(path);
+  }
+  return newest !== undefined;
+}
+
 function listed(folder: string): string[] {
   try {
     return readdirSync(folder);

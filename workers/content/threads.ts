@@ -53,7 +53,10 @@ export async function runPair<A, B>(
   const ring = createRing();
   const stop = (): void => stopRing(ring);
   const state: { error: Error | null } = { error: null };
-  const timer = setInterval(() => options.onProgress?.(readCounters(ring)), options.progress_ms ?? PROGRESS_MS);
+  const timer = setInterval(
+    () => options.onProgress?.(readCounters(ring)),
+    options.progress_ms ?? PROGRESS_MS,
+  );
   const written = typeof options.writes === 'string' ? writeBehind(options.writes) : null;
   options.signal?.addEventListener('abort', stop, { once: true });
   const run = async <T>(side: Thread | LocalSide<T>): Promise<T | null> => {

@@ -10,6 +10,7 @@ import {
   lutimesSync,
   mkdirSync,
   openSync,
+  readSync,
   symlinkSync,
   unlinkSync,
   utimesSync,
@@ -23,6 +24,37 @@ import { absolutePath } from './walk.ts';
 
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
+/** The bytes of a file that were there before, as long as they are those that come now. */
+export class KeptFile {
+  readonly #fd: number;
+  #left: number;
+  #buffer = Buffer.alloc(0);
+
+  constructor(fd: number, size: number) {
+    this.#fd = fd;
+    this.#left = size;
+  }
+
+  /** How many of these bytes stand at `position` already. */
+  matching(bytes: Buffer, position: number): number {
+    const wanted = Math.min(bytes.length, this.#left - position);
+    if (wanted <= 0) return 0;
+    if (this.#buffer.length < wanted) this.#buffer = Buffer.allocUnsafe(wanted);
+    let read = 0;
+    while (read < wanted) {
+      const length = readSync(this.#fd, this.#buffer, read, wanted - read, position + read);
+      if (length === 0) break;
+      read += length;
+    }
+    if (this.#buffer.compare(bytes, 0, read, 0, read) === 0) {
+      if (read < bytes.length) this.#left = 0;
+      return read;
+    }
+    this.#left = 0; // From here on it is written.
+    return 0;
+  }
+}
+
 /**
  * Writes the members of an untrusted bundle below a fresh directory that nobody else writes to.
  *
@@ -35,9 +67,12 @@ export class TreeWriter {
   readonly #root: string;
   readonly #deferred: DeferredList;
   readonly #umask = process.umask();
+  readonly #adopt: boolean;
 
-  constructor(root: string) {
+  /** @param adopt the directory may hold what an earlier attempt at the same bundle has written */
+  constructor(root: string, adopt = false) {
     this.#root = root;
+    this.#adopt = adopt;
     this.#deferred = new DeferredList(`${root}.deferred`);
   }
 
@@ -76,6 +111,28 @@ export class TreeWriter {
     });
     if ((bits & this.#umask) !== 0) fchmodSync(fd, bits);
     return fd;
+  }
+
+  /**
+   * A file that an earlier attempt may have begun: open for reading and writing at its place, or new. What is there is
+   * compared with what comes, and written only from the first difference on.
+   */
+  resume(path: string, mode: number): { fd: number; kept: KeptFile | null } {
+    const full = fsPath(absolutePath(this.#root, path));
+    const before = this.#adopt ? lstatSync(full, { throwIfNoEntry: false }) : undefined;
+    if (before === undefined) return { fd: this.create(path, mode), kept: null };
+    if (!before.isFile()) {
+      if (!before.isDirectory()) unlinkSync(full);
+      return { fd: this.create(path, mode), kept: null }; // A directory in its place is refused there.
+    }
+    if (before.nlink > 1) {
+      unlinkSync(full); // Its other name may be another member's.
+      return { fd: this.create(path, mode), kept: null };
+    }
+    chmodSync(full, 0o600);
+    const fd = openSync(full, constants.O_RDWR | constants.O_NOFOLLOW);
+    fchmodSync(fd, mode & 0o777);
+    return { fd, kept: new KeptFile(fd, before.size) };
   }
 
   write(fd: number, path: string, bytes: Buffer, position: number | null): void {
@@ -135,6 +192,8 @@ export class TreeWriter {
     const full = fsPath(absolutePath(this.#root, entry.path));
     try {
       this.#within(entry.path, () => {
+        if (this.#adopt && lstatSync(full, { throwIfNoEntry: false })?.isDirectory() === false)
+          unlinkSync(full);
         if (entry.kind === 'symbolic link') symlinkSync(fsPath(target), full);
         else linkSync(fsPath(absolutePath(this.#root, target)), full);
       });

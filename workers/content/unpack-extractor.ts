@@ -10,13 +10,15 @@ import { TYPE } from './tar/header.ts';
 import { type TarMember, TarMembers } from './tar/members.ts';
 import { TarSource } from './tar/source.ts';
 import { serveThread } from './threads.ts';
-import { TreeWriter } from './tree-writer.ts';
+import { type KeptFile, TreeWriter } from './tree-writer.ts';
 
 interface Data {
   readonly target: string;
   readonly manifest: string | null;
   readonly verify: 'bundle' | 'member' | null;
   readonly bundle_size: number;
+  /** `target` may hold what an earlier attempt at this very bundle has written. */
+  readonly adopt: boolean;
 }
 
 export interface Extracted {
@@ -58,7 +60,7 @@ class Extractor {
     this.#data = data;
     this.#source = source;
     this.#manifest = data.manifest === null ? null : new ManifestReader(data.manifest);
-    this.#tree = new TreeWriter(data.target);
+    this.#tree = new TreeWriter(data.target, data.adopt);
     this.#progress = progress;
     // One digest proves a member; the others in the manifest are for those who ask by them.
     const names = this.#manifest?.header.member_digests.slice(0, 1) ?? [];
@@ -144,12 +146,12 @@ class Extractor {
     if (member.stored > this.#data.bundle_size) {
       throw differs(path, 'size', `at most ${this.#data.bundle_size}`, String(member.stored));
     }
-    const fd = this.#tree.create(path, member.mode);
+    const { fd, kept } = this.#tree.resume(path, member.mode);
+    const file: Target = { fd, path, kept };
     let open = true;
     try {
-      const digests =
-        member.extents === null ? this.#whole(fd, path, member.size) : this.#parts(fd, path, member);
-      this.#tree.finish(fd, mtime, member.extents === null ? null : member.size);
+      const digests = member.extents === null ? this.#whole(file, member.size) : this.#parts(file, member);
+      this.#tree.finish(fd, mtime, member.extents === null && kept === null ? null : member.size);
       open = false;
       if (known !== null) this.#prove(path, known, digests);
     } finally {
@@ -158,36 +160,42 @@ class Extractor {
     this.#counts.bytes += member.size;
   }
 
-  #whole(fd: number, path: string, size: number): Digests {
+  #whole(file: Target, size: number): Digests {
     if (size === 0) return digestOf(this.#digests, Buffer.alloc(0));
     const first = this.#source.some(size);
-    this.#tree.write(fd, path, first, null);
+    this.#write(file, first, 0);
     if (first.length === size) return digestOf(this.#digests, first);
     const hasher = createHasher(this.#digests);
     hasher.update(first);
-    this.#run(fd, path, first.length, size - first.length, hasher);
+    this.#run(file, first.length, size - first.length, hasher);
     return hasher.digests();
   }
 
-  #parts(fd: number, path: string, member: TarMember): Digests {
+  #parts(file: Target, member: TarMember): Digests {
     const hasher = createHasher(this.#digests);
     let at = 0;
     for (const { offset, length } of member.extents ?? []) {
       if (this.#digests.length > 0) feedZeros(hasher, offset - at);
-      this.#run(fd, path, offset, length, hasher);
+      this.#run(file, offset, length, hasher);
       at = offset + length;
     }
     if (this.#digests.length > 0) feedZeros(hasher, member.size - at);
     return hasher.digests();
   }
 
-  #run(fd: number, path: string, position: number, length: number, hasher: Hasher): void {
+  #run(file: Target, position: number, length: number, hasher: Hasher): void {
     for (let done = 0; done < length; ) {
       const bytes = this.#source.some(length - done);
-      this.#tree.write(fd, path, bytes, position + done);
+      this.#write(file, bytes, position + done);
       hasher.update(bytes);
       done += bytes.length;
     }
+  }
+
+  /** Only what is not there yet. */
+  #write({ fd, path, kept }: Target, bytes: Buffer, position: number): void {
+    const there = kept?.matching(bytes, position) ?? 0;
+    if (there < bytes.length) this.#tree.write(fd, path, bytes.subarray(there), position + there);
   }
 
   #prove(path: string, known: ManifestMember, digests: Digests): void {
@@ -204,6 +212,12 @@ class Extractor {
       this.#common = dirname(this.#common);
     }
   }
+}
+
+interface Target {
+  readonly fd: number;
+  readonly path: string;
+  readonly kept: KeptFile | null;
 }
 
 /** Whole seconds and the rest apart: nanoseconds since 1970 as one double lose their last eight bits. */

@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import type { DigestName } from '../../config/index.ts';
 import { createHasher, type Digests } from './digest.ts';
 import { fillRing } from './ring.ts';
@@ -18,19 +18,25 @@ export interface RemoteBundle {
  */
 export function feedBundle(
   bundle: RemoteBundle,
-  { copy, digests }: { copy: string | null; digests: readonly DigestName[] },
+  { copy, digests, kept }: { copy: string | null; digests: readonly DigestName[]; kept: number },
 ): LocalSide<{ size: number; digests: Digests }> {
   return {
     run: async (ring) => {
       const hasher = createHasher(digests);
-      const file = copy === null ? null : await open(copy, 'w', 0o644);
+      const file = copy === null ? null : await open(copy, kept > 0 ? 'r+' : 'w', 0o644);
       let size = 0;
       const bytes = async function* (): AsyncGenerator<Buffer> {
-        for await (const chunk of bundle.open(0)) {
+        if (file !== null)
+          for await (const bytes of beginningOf(file, kept)) {
+            hasher.update(bytes);
+            size += bytes.length;
+            yield bytes;
+          }
+        for await (const chunk of bundle.open(size)) {
           hasher.update(chunk);
           size += chunk.length;
           yield chunk;
-          await file?.writeFile(chunk);
+          if (file !== null) await writeAt(file, chunk, size - chunk.length);
         }
       };
       try {
@@ -42,4 +48,19 @@ export function feedBundle(
       return { size, digests: hasher.digests() };
     },
   };
+}
+
+async function writeAt(file: FileHandle, bytes: Buffer, position: number): Promise<void> {
+  for (let at = 0; at < bytes.length; )
+    at += (await file.write(bytes, at, bytes.length - at, position + at)).bytesWritten;
+}
+
+async function* beginningOf(file: FileHandle, length: number): AsyncGenerator<Buffer> {
+  const buffer = Buffer.allocUnsafe(1024 * 1024);
+  for (let at = 0; at < length; ) {
+    const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, length - at), at);
+    if (bytesRead === 0) return;
+    at += bytesRead;
+    yield buffer.subarray(0, bytesRead);
+  }
 }

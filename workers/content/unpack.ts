@@ -1,11 +1,13 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DigestName } from '../../config/index.ts';
-import { LongshoreError } from '../errors.ts';
+import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { syncFileSystem } from './coreutils.ts';
 import { digestMismatch, type Digests } from './digest.ts';
+import { removeFile } from './publish.ts';
 import { runPair, type ThreadOptions } from './threads.ts';
 import type { Extracted } from './unpack-extractor.ts';
+import { clear, type Left, leftBehind, noteWork, workPath } from './unpack-kept.ts';
 import { feedBundle, type RemoteBundle } from './unpack-feed.ts';
 
 export type { RemoteBundle } from './unpack-feed.ts';
@@ -29,6 +31,10 @@ export interface UnpackOptions extends ThreadOptions {
    * nothing beside the writing; a second md5 or sha256 would cost up to 40 % of the time.
    */
   readonly verify?: 'bundle' | 'member';
+  /** Go on with what a dead attempt left at `target` and `copy`. Only with a manifest: what is there must prove itself. */
+  readonly resume?: boolean;
+  /** Told when it does: how much of the copy is there. */
+  readonly onResume?: (kept: number) => void;
 }
 
 export interface UnpackResult {
@@ -53,21 +59,46 @@ export interface UnpackResult {
  * @throws E_BUNDLE_UNSAFE a member would reach outside, or is a device or FIFO
  */
 export async function unpackBundle(options: UnpackOptions): Promise<UnpackResult> {
+  const { target, copy = null, manifest = null } = options;
+  const left =
+    options.resume === true && manifest !== null ? await leftBehind({ target, copy, manifest }) : null;
+  if (left === null) {
+    if (options.resume === true) await clear(target, copy);
+    if (manifest !== null) noteWork(target, manifest);
+    const result = await unpackOnce(options, null);
+    removeFile(workPath(target));
+    return result;
+  }
+  options.onResume?.(left.kept);
+  try {
+    const result = await unpackOnce(options, left);
+    removeFile(workPath(target));
+    return result;
+  } catch (error) {
+    if (!isLongshoreError(error) || error.code !== 'E_BUNDLE_CORRUPT') throw error;
+    // What was kept may be what is wrong: once more from the archive alone, before the bundle is called damaged.
+    await clear(target, copy);
+    return unpackBundle({ ...options, resume: true });
+  }
+}
+
+async function unpackOnce(options: UnpackOptions, left: Left | null): Promise<UnpackResult> {
   const { bundle, target, expect = {}, copy = null, manifest = null, verify = null } = options;
   const name = typeof bundle === 'string' ? bundle : bundle.name;
   const bundle_size = sizeOf(bundle, expect.size);
+  const kept = Math.min(left?.kept ?? 0, bundle_size);
   const digests = [
     ...new Set([...Object.keys(expect.digests ?? {}), ...(options.digests ?? [])]),
   ] as DigestName[];
   const reader =
     typeof bundle === 'string'
-      ? { file: new URL('./unpack-reader.ts', import.meta.url), data: { bundle, copy, digests } }
-      : feedBundle(bundle, { copy, digests });
+      ? { file: new URL('./unpack-reader.ts', import.meta.url), data: { bundle, copy, digests, kept } }
+      : feedBundle(bundle, { copy, digests, kept });
   const pair = await runPair<{ size: number; digests: Digests }, Extracted>(
     reader,
     {
       file: new URL('./unpack-extractor.ts', import.meta.url),
-      data: { target, manifest, verify, bundle_size },
+      data: { target, manifest, verify, bundle_size, adopt: left !== null },
     },
     { ...options, writes: copy },
   );

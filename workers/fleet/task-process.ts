@@ -12,13 +12,19 @@ import { createLease } from './lease.ts';
 import type { Assignment, FromTask, TaskReport, ToTask } from './messages.ts';
 import { createTaskContext } from './task-context.ts';
 
+const WORD_AFTER_SIGNAL_MS = 200;
+
 const stop = new AbortController();
 const lease = createLease(send, stop.signal);
 
 // The worker is gone: nobody renews the lease, so nothing of this group may go on, tools included.
 process.on('disconnect', () => process.kill(-process.pid, 'SIGKILL'));
+// The worker's word, which says why, may come a moment after its signal.
 process.on('SIGTERM', () =>
-  abort(new LongshoreError('E_REVOKED', 'the process of this task was told to stop')),
+  setTimeout(
+    () => abort(new LongshoreError('E_REVOKED', 'the process of this task was told to stop')),
+    WORD_AFTER_SIGNAL_MS,
+  ),
 );
 process.on('message', (message: ToTask) => {
   if (message.kind === 'lease' || message.kind === 'permit') lease.answered(message);

@@ -1,5 +1,5 @@
 /** Makes the bundle of a dataset and brings it into its archives, as the archiving task needs it. */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type DigestName, pathsOf } from '../../config/index.ts';
 import { type Archive, type LocalPut, manifestKey } from '../archive/contract.ts';
@@ -12,7 +12,7 @@ import { memberDigestsOf } from '../dataset/digests.ts';
 import { bundleName } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { assertStored, type BundleFacts, fetchBundle, putCopy } from './bundle-copies.ts';
-import type { TaskContext } from './contract.ts';
+import { type TaskContext, willGoOn } from './contract.ts';
 
 export interface Archived {
   readonly counts: Pick<ManifestCounts, 'num_files' | 'num_directories' | 'bytes'>;
@@ -74,7 +74,8 @@ async function packToFile(
     await bring(archived);
     return archived;
   } finally {
-    await target.abort(); // Of a committed bundle nothing is left to remove.
+    // Of a committed bundle nothing is left to remove.
+    if (!willGoOn(ctx)) await target.abort();
   }
 }
 
@@ -86,7 +87,7 @@ async function pack(
 ): Promise<Archived> {
   const space = reserveSpace({
     folder: dirname(target.path),
-    bytes: bundleEstimate(dataset),
+    bytes: Math.max(0, bundleEstimate(dataset) - sizeOf(target.path)), // Less what a dead attempt has written.
     keep: ctx.config.stage.reserve_bytes,
     state_dir: ctx.config.state_dir,
     holder: ctx.run.task_id,
@@ -97,6 +98,9 @@ async function pack(
       ...packOptions(ctx, archives, dataset),
       target: target.path,
       manifest: target.manifestPath,
+      resume: true,
+      checkpoint_bytes: ctx.config.archive.checkpoint_bytes,
+      onResume: (kept) => ctx.log.info({ kept }, 'goes on with the half bundle of an earlier attempt'),
       onProgress: ({ bytes }) => {
         meter.set(bytes);
         space.spent(bytes);
@@ -108,6 +112,8 @@ async function pack(
     space.release();
   }
 }
+
+const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
 const packOptions = (ctx: TaskContext, archives: readonly Archive[], dataset: Dataset) => ({
   source: dataset.origin_path,

@@ -4,6 +4,7 @@
  */
 import type { Config } from '../../config/index.ts';
 import type { Catalog } from '../catalog/contract.ts';
+import { isLongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Progress } from '../records/contract.ts';
 
@@ -94,6 +95,10 @@ export function postpone(until: Date, reason: string, progress?: Record<string, 
 
 export const isPostponement = (value: TaskReturn | Postponement): value is Postponement =>
   'postpone' in value;
+
+/** The worker leaves in good order, and another one takes this job up at once: what is half done is worth keeping. */
+export const willGoOn = ({ signal }: Pick<TaskContext, 'signal'>): boolean =>
+  signal.aborted && isLongshoreError(signal.reason) && signal.reason.code === 'E_WORKER_STOPPED';
 
 /** Types a task where it stands: `export const task = defineTask({ … })`. */
 export const defineTask = (task: Task): Task => task;

@@ -1,15 +1,15 @@
 /** Brings a bundle back: read once, proven, kept as staged bundle, unpacked beside its place, then published. */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { openManifest, statBundle } from '../archive/bundles.ts';
 import { type Copy, copiesOf, firstServing } from '../archive/copies.ts';
 import {
+  adoptPartial,
   partialPath,
   publishFile,
   publishTree,
   removeFile,
   removeStale,
-  removeTree,
 } from '../content/publish.ts';
 import { reserveSpace, type Reservation } from '../content/space.ts';
 import { type RemoteBundle, unpackBundle, type UnpackResult } from '../content/unpack.ts';
@@ -18,7 +18,7 @@ import { aliasOf, fetchedBundleOf, stagedBundleOf, stagedPathOf } from '../datas
 import type { Bundle, Dataset } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
 import { proofOf } from './bundle-copies.ts';
-import { defineTask, type ProgressMeter, type TaskContext } from './contract.ts';
+import { defineTask, type ProgressMeter, type TaskContext, willGoOn } from './contract.ts';
 import { mayTransfer, transfersTaken } from './transfer-permit.ts';
 
 /** Others may pass through the stage folder once the dataset is published; they may never list it. */
@@ -109,6 +109,8 @@ async function unpack(
     expect: { size: bundle.size, digests },
     // Without a recorded digest of the bundle each member has to prove itself, whatever that costs.
     ...(Object.keys(digests).length > 0 ? {} : ({ verify: 'member' } as const)),
+    resume: true,
+    onResume: (kept: number) => ctx.log.info({ kept }, 'goes on with what an earlier attempt left'),
     signal,
     onProgress: ({ bytes }: { bytes: number }) => onBytes(bytes),
     ...(manifest === null ? {} : { manifest: manifest.path }),
@@ -209,12 +211,12 @@ async function preparePlaces(ctx: TaskContext, { dataset, copy }: Staging): Prom
   const fetched = fetchedBundleOf(ctx.config, dataset);
   for (const path of [tree, bundle, fetched]) {
     mkdirSync(dirname(path), { recursive: true, mode: FOLDER_MODE });
-    await removeStale(path);
+    await adoptPartial(path, ctx.run.task_id, ['.of']);
   }
   const treePartial = partialPath(tree, ctx.run.task_id);
   const bundlePartial = ctx.config.stage.keep_bundle ? partialPath(bundle, ctx.run.task_id) : null;
   const fetchedPartial = partialPath(fetched, ctx.run.task_id);
-  mkdirSync(treePartial);
+  mkdirSync(treePartial, { recursive: true });
   return {
     tree,
     treePartial,
@@ -223,9 +225,10 @@ async function preparePlaces(ctx: TaskContext, { dataset, copy }: Staging): Prom
     fetched: fetchedPartial,
     fetches: copy.archive.local === null && !copy.archive.capabilities.range,
     clear: async () => {
-      await removeTree(treePartial);
+      if (willGoOn(ctx)) return;
+      await removeStale(tree);
       removeFile(fetchedPartial);
-      if (bundlePartial !== null) removeFile(bundlePartial);
+      removeFile(partialPath(bundle, ctx.run.task_id));
     },
   };
 }
@@ -240,9 +243,16 @@ async function reserveBoth(
   const { config } = ctx;
   const common = { keep: config.stage.reserve_bytes, state_dir: config.state_dir };
   const members = (dataset.num_files ?? 0) + (dataset.num_directories ?? 0);
+  // What an earlier attempt has written is on the disk already; of the tree about as much as of the bundle.
+  const there = places.bundlePartial === null ? 0 : sizeOf(places.bundlePartial);
   const wanted = [
-    { folder: dirname(places.tree), bytes: (dataset.size ?? bundle.size) + members * 2048 },
-    ...(places.bundlePartial === null ? [] : [{ folder: dirname(places.bundle), bytes: bundle.size }]),
+    {
+      folder: dirname(places.tree),
+      bytes: Math.max(0, (dataset.size ?? bundle.size) - there) + members * 2048,
+    },
+    ...(places.bundlePartial === null
+      ? []
+      : [{ folder: dirname(places.bundle), bytes: Math.max(0, bundle.size - there) }]),
     ...(places.bundlePartial === null && places.fetches
       ? [{ folder: dirname(places.fetched), bytes: bundle.size }]
       : []),
@@ -257,3 +267,5 @@ async function reserveBoth(
     throw error;
   }
 }
+
+const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;

@@ -1,0 +1,66 @@
+/**
+ * What an attempt at unpacking left when its process died: a tree that is partly there, and the beginning of the staged
+ * bundle. Nothing is believed for having been there. The bundle's beginning is read back and goes through the bundle's
+ * digest; each file is compared with the bytes that come, and written from the first difference on.
+ */
+import { closeSync, mkdirSync, openSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs';
+import { runCoreutil } from './coreutils.ts';
+import { digestOf } from './digest.ts';
+import { removeFile, removeTree } from './publish.ts';
+
+export interface Left {
+  /** Of the staged bundle, in bytes; 0 where none is kept. */
+  readonly kept: number;
+}
+
+/** Names the bundle by its manifest: what another one left must not be mixed with it. */
+export const workPath = (target: string): string => `${target}.of`;
+
+export function noteWork(target: string, manifest: string): void {
+  writeFileSync(workPath(target), identityOf(manifest));
+}
+
+/** Null when there is nothing of this bundle to go on with. Makes what is there fit to be written to again. */
+export async function leftBehind(at: {
+  target: string;
+  copy: string | null;
+  manifest: string;
+}): Promise<Left | null> {
+  if (noted(at.target) !== identityOf(at.manifest)) return null;
+  if (statSync(at.target, { throwIfNoEntry: false })?.isDirectory() !== true) return null;
+  removeFile(`${at.target}.deferred`);
+  // A kill while it was finished: links are made last, and read-only folders take no new entries. So both come again.
+  await runCoreutil('chmod', ['-R', 'u+rwX', '--', at.target]);
+  await runCoreutil('find', [at.target, '-type', 'l', '-delete']);
+  return { kept: at.copy === null ? 0 : (statSync(at.copy, { throwIfNoEntry: false })?.size ?? 0) };
+}
+
+export async function clear(target: string, copy: string | null): Promise<void> {
+  await removeTree(target);
+  mkdirSync(target);
+  removeFile(workPath(target));
+  removeFile(`${target}.deferred`);
+  if (copy !== null) removeFile(copy);
+}
+
+function noted(target: string): string | null {
+  try {
+    return readFileSync(workPath(target), 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+/** A manifest ends with a digest of itself, so its end tells it from every other. */
+function identityOf(manifest: string): string {
+  const { size } = statSync(manifest);
+  const fd = openSync(manifest, 'r');
+  try {
+    const end = Buffer.alloc(Math.min(size, 4096));
+    const length = readSync(fd, end, 0, end.length, size - end.length);
+    return `${size} ${digestOf(['blake3'], end.subarray(0, length)).blake3 ?? ''}`;
+  } finally {
+    closeSync(fd);
+  }
+}
