@@ -1,6 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import {
   closeSync,
+  linkSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -11,12 +13,14 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { compareTree } from '../../workers/content/compare.ts';
 import { readManifest } from '../../workers/content/manifest.ts';
 import { type PackResult, packBundle } from '../../workers/content/pack.ts';
 import { fsPath } from '../../workers/content/path.ts';
 import { unpackBundle } from '../../workers/content/unpack.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { until } from '../support/until.ts';
+import { fingerprint, writeTree } from '../tasks/landing.ts';
 import { makeOddTree, makeSparse, portrait, sha256 } from './trees.ts';
 
 async function pack(
@@ -105,6 +109,63 @@ test('packing the same tree twice gives the same bytes', async () => {
   expect(readFileSync(place.path('two.manifest')).equals(readFileSync(place.path('one.manifest')))).toBe(
     true,
   );
+});
+
+test('a file under several names is stored once, and stays one file for GNU tar and for us', async () => {
+  const place = await makePlace();
+  const source = place.dir('source');
+  writeTree(source, { 'a/one': randomBytes(200_000), 'b/other': 'alone', empty: '' });
+  for (const name of ['a/two', 'b/three', `b/${'l'.repeat(120)}`])
+    linkSync(join(source, 'a/one'), join(source, name));
+  linkSync(join(source, 'empty'), join(source, 'empty too'));
+  linkSync(join(source, 'b/other'), place.path('outside of the dataset'));
+  const bundle = place.path('bundle.tar');
+  const manifest = place.path('manifest');
+  const { size, num_files, bytes } = await packBundle({
+    source,
+    target: bundle,
+    manifest,
+    digests: { member: ['blake3'], bundle: ['blake3'] },
+  });
+  expect(size).toBeLessThan(230_000);
+  expect([num_files, bytes]).toEqual([7, 800_005]);
+  const lines = [...readManifest(manifest)].filter(({ type }) => type === 'file');
+  const first = lines.find(({ path }) => path === 'a/one');
+  const links = lines.filter(({ hard_link }) => hard_link === 'a/one');
+  expect(links.map(({ path }) => path)).toEqual(['a/two', `b/${'l'.repeat(120)}`, 'b/three']);
+  for (const { offset, digests, size: of } of links)
+    expect([offset, digests, of]).toEqual([first?.offset, first?.digests, 200_000]);
+
+  const names = ['a/one', 'a/two', 'b/three', `b/${'l'.repeat(120)}`];
+  const inodes = (folder: string) => new Set(names.map((name) => statSync(join(folder, name)).ino));
+  const byTar = place.dir('tar');
+  execFileSync('tar', ['-xf', bundle, '-C', byTar]);
+  const ours = place.dir('ours');
+  await unpackBundle({ bundle, target: ours, manifest });
+  for (const folder of [byTar, ours]) {
+    expect(inodes(folder).size).toBe(1);
+    expect(statSync(join(folder, 'b/other')).nlink).toBe(1);
+    expect(fingerprint(folder)).toBe(fingerprint(source));
+  }
+  const { problems } = await compareTree({ root: ours, manifest, level: 'readback' });
+  expect(problems).toEqual([]);
+});
+
+test('the time of a large file is in the bundle to the nanosecond, that of every member in the manifest', async () => {
+  const place = await makePlace();
+  const source = place.dir('source');
+  writeTree(source, { large: randomBytes(70_000), small: 'x' });
+  for (const name of ['large', 'small'])
+    execFileSync('touch', ['-d', '2024-02-29 12:34:56.123456789 UTC', join(source, name)]);
+  const bundle = place.path('bundle.tar');
+  const manifest = place.path('manifest');
+  await packBundle({ source, target: bundle, manifest, digests: { member: ['blake3'], bundle: ['blake3'] } });
+  const target = place.dir('tar');
+  execFileSync('tar', ['-xf', bundle, '-C', target]);
+  const time = (name: string) => statSync(join(target, name), { bigint: true }).mtimeNs % 1_000_000_000n;
+  expect([time('large'), time('small')]).toEqual([123_456_789n, 0n]);
+  for (const { type, mtime } of readManifest(manifest))
+    if (type === 'file') expect(mtime).toBe('1709210096123456789');
 });
 
 test('holes are not stored, and GNU tar restores them', async () => {

@@ -36,6 +36,8 @@ export interface ManifestMember {
   /** The data in the bundle is a GNU sparse 1.0 map and the parts that are no holes. */
   readonly sparse?: true;
   readonly target?: string;
+  /** The same file under an earlier name: this line has its digests and the place of its data, the bundle a link. */
+  readonly hard_link?: string;
   /** A link that led to a directory when it was archived: counted as one, as the reference does. */
   readonly to_directory?: true;
 }

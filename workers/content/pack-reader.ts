@@ -7,6 +7,7 @@ import { reading } from './files.ts';
 import { type ManifestCounts, type ManifestMember, ManifestWriter } from './manifest.ts';
 import { createMarker, identityOf, Kept, type Marker, type Marking, stale } from './pack-kept.ts';
 import { encodePath, fsPath, shownPath } from './path.ts';
+import { HardLinks } from './hard-links.ts';
 import { type Counters, createCounters, openProducer, type RingMemory, type RingProducer } from './ring.ts';
 import { BLOCK, nameBytes, TYPE } from './tar/header.ts';
 import { paxRecord } from './tar/pax.ts';
@@ -29,6 +30,8 @@ interface Data extends Marking {
   readonly digests: readonly DigestName[];
 }
 
+/** From this size on a file's time is in the bundle to the nanosecond. */
+const EXACT_TIME_BYTES = 64 * 1024;
 /** Files up to this size are read in one call into one slot and digested in one call. */
 const SMALL_BYTES = 128 * 1024;
 
@@ -41,15 +44,18 @@ function readTree(data: Data, ring: RingMemory): { counts: ManifestCounts; body:
   const tar = new TarStream(producer, from?.offset);
   const writer = new ManifestWriter(manifest, digests, from?.manifest_bytes);
   const marker = createMarker(data, tar, writer);
-  const packer = new Packer({ base, tar, ring: producer, digests, progress, marker });
+  const links = new HardLinks();
+  const packer = new Packer({ base, tar, ring: producer, digests, progress, marker, links });
   const kept = from === null ? null : new Kept(manifest, from, writer);
   let complete = false;
   try {
     const options = { onUnreadable: (path: string, error: Error) => refuse(path, error.message) };
     for (const member of walkTree(base, options)) {
       const known = kept?.next(member) ?? null;
-      if (known !== null) progress.add(known.type === 'file' ? known.size : 0, 0);
-      else writer.add(packer.pack(member, kept?.open(member) ?? null, data.marks?.target ?? ''));
+      if (known !== null) {
+        if (known.type === 'file') links.note(member, known);
+        progress.add(known.type === 'file' ? known.size : 0, 0);
+      } else writer.add(packer.pack(member, kept?.open(member) ?? null, data.marks?.target ?? ''));
       progress.add(0, member.path === '.' ? 0 : 1);
       marker.offer(null);
     }
@@ -70,6 +76,7 @@ interface Packing {
   /** Bytes are counted as they are read, not file by file: a person watches a file of 4 GiB for a while. */
   readonly progress: Counters;
   readonly marker: Marker;
+  readonly links: HardLinks;
 }
 
 class Packer {
@@ -79,8 +86,10 @@ class Packer {
   readonly #digests: readonly DigestName[];
   readonly #progress: Counters;
   readonly #marker: Marker;
+  readonly #links: HardLinks;
 
-  constructor({ base, tar, ring, digests, progress, marker }: Packing) {
+  constructor({ base, tar, ring, digests, progress, marker, links }: Packing) {
+    this.#links = links;
     this.#marker = marker;
     this.#base = base;
     this.tar = tar;
@@ -123,6 +132,24 @@ class Packer {
   }
 
   #file(member: Member, begun: Begun | null): ManifestMember {
+    const first = begun === null ? this.#links.firstOf(member) : null;
+    if (first !== null) return this.#hardLink(member, first);
+    const packed = this.#data(member, begun);
+    this.#links.note(member, packed);
+    return packed;
+  }
+
+  /** A name more of a file that is in the bundle. No data of its own, all else as if it had. */
+  #hardLink(member: Member, first: ManifestMember): ManifestMember {
+    const link = encodePath(`./${first.path}`);
+    this.tar.header({ ...this.#fields(member), type: TYPE.hardLink, size: 0, link });
+    this.#progress.add(member.size, 0);
+    const { size, digests, offset, sparse } = first;
+    const content = { size, digests, offset, ...(sparse === undefined ? {} : { sparse }) };
+    return { ...described(member), type: 'file', ...content, hard_link: first.path };
+  }
+
+  #data(member: Member, begun: Begun | null): ManifestMember {
     const fd = this.#open(member);
     try {
       return reading(absolutePath(this.#base, member.path), () => this.#content(fd, member, begun));
@@ -160,7 +187,7 @@ class Packer {
   }
 
   #whole(fd: number, member: Member): { digests: Digests; offset: number } {
-    this.tar.header({ ...this.#fields(member), type: TYPE.file, size: member.size });
+    this.tar.header({ ...this.#fields(member), type: TYPE.file, size: member.size }, timeOf(member));
     const { size } = member;
     if (size <= SMALL_BYTES) this.tar.contiguous(size);
     const offset = this.tar.offset;
@@ -217,6 +244,7 @@ class Packer {
       paxRecord('GNU.sparse.minor', '0'),
       paxRecord('GNU.sparse.name', name),
       paxRecord('GNU.sparse.realsize', String(member.size)),
+      ...timeOf(member),
     ];
     const placeholder = Buffer.from('./GNUSparseFile.0/member');
     this.tar.header({ ...this.#fields(member), name: placeholder, type: TYPE.file, size: stored }, records);
@@ -252,6 +280,18 @@ class Packer {
       if (open !== null && done < extent.length && into.length % BLOCK === 0) this.#marker.offer(open);
     }
   }
+}
+
+/**
+ * The nanoseconds, for who unpacks with another tar. They cost a KiB, so small files go without: the manifest has the time
+ * of every member.
+ */
+function timeOf({ size, mtime_ns }: Member): Buffer[] {
+  if (size < EXACT_TIME_BYTES || mtime_ns < 0n || mtime_ns % 1_000_000_000n === 0n) return [];
+  const fraction = String(mtime_ns % 1_000_000_000n)
+    .padStart(9, '0')
+    .replace(/0+$/, '');
+  return [paxRecord('mtime', `${mtime_ns / 1_000_000_000n}.${fraction}`)];
 }
 
 interface Begun {

@@ -39,7 +39,7 @@ export interface PackResult extends ManifestCounts {
  * Packs a folder into one tar and its manifest in a single pass: each byte of a file is read once, and the same buffer
  * feeds the file's digests, the tar, and the bundle's digests. Two threads share the work (see ring.ts).
  * The same tree gives the same bytes: names in byte order, no access or change times, owners as numbers only.
- * Hard links are stored as files of their own, so that every file can be recalled by its offset.
+ * A file under several names is stored once; the line of each name has the place of its data, so that each can be recalled.
  * Both files are on disk (fsync) when the promise resolves; after a failure they are litter for the caller to remove.
  *
  * @throws E_SOURCE_CHANGED a file changed, grew, shrank or vanished while it was read

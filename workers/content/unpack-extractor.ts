@@ -99,8 +99,13 @@ class Extractor {
     if (known === null) throw differs(path, 'in the manifest', 'no further member', 'a member');
     if (known.path !== path) throw differs(path, 'name', shownPath(known.path), shownPath(path));
     const type = TYPES[member.type] ?? member.type;
-    if (known.type !== type) throw differs(path, 'type', known.type, type);
-    if (known.type === 'file') {
+    const wanted = known.hard_link === undefined ? known.type : 'hard link';
+    if (wanted !== type) throw differs(path, 'type', wanted, type);
+    if (known.hard_link !== undefined) {
+      const link = containedPath(member.link);
+      if (link !== known.hard_link)
+        throw differs(path, 'link target', shownPath(known.hard_link), shownPath(link));
+    } else if (known.type === 'file') {
       if (known.size !== member.size) throw differs(path, 'size', String(known.size), String(member.size));
       if (known.offset !== member.offset)
         throw differs(path, 'place', String(known.offset), String(member.offset));

@@ -52,8 +52,8 @@ export class TarStream {
   }
 
   /**
-   * The header of a member, preceded by a pax header where the ustar fields are too small. Times are whole seconds:
-   * a pax mtime would add 1 KiB to every member, and the manifest holds the nanoseconds.
+   * The header of a member, preceded by a pax header where the ustar fields are too small. Times are whole seconds, but
+   * for what the caller adds.
    */
   header(
     fields: Omit<HeaderFields, 'name' | 'prefix'> & { name: Buffer },
