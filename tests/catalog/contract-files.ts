@@ -36,6 +36,16 @@ export function fileBattery(open: OpenStore): void {
     expect(await catalog.sweepFiles(id, 'nothing was found')).toBe(2);
   });
 
+  test('what was seen of a file is kept with it, and rows are found by their paths', async () => {
+    const { catalog } = await openBench(open);
+    const { id } = created((await catalog.register([makeRegistration()], 'x'))[0]);
+    const seen = row('a', { fingerprint: '1:2:3' });
+    await catalog.putFiles(id, [seen, row('b'), row('c/ü "x"\n')], 'first');
+    expect(await catalog.filesAt(id, ['a', 'c/ü "x"\n', 'absent'])).toEqual([seen, row('c/ü "x"\n')]);
+    await catalog.putFiles(id, [row('a')], 'second');
+    expect(await catalog.filesAt(id, ['a'])).toEqual([row('a')]);
+  });
+
   test('rows of one dataset do not touch those of another', async () => {
     const { catalog } = await openBench(open);
     const items = ['one', 'two'].map((name) => makeRegistration({ name }));

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { makeLanding } from './landing.ts';
@@ -46,6 +46,39 @@ test('used alone it records every file with its digest, in batches, and a change
   writeFileSync(join(landing.origin, 'a'), 'changed');
   await landing.run('inspect_dataset', { attempt: 2 });
   expect(await md5Of('a')).toBe('8977dfac2f8e04cb96e66882235f5aba');
+});
+
+test('a file that looks as it did is not read again, unless that is asked for', async () => {
+  const landing = await makeLanding(
+    { a: 'one', b: 'two', 'c/d': 'three' },
+    { config: { digests: { member: ['md5'] } } },
+  );
+  const { catalog } = landing.store;
+  await landing.run('inspect_dataset');
+  // Digests that no reading would give: what keeps them was not read.
+  const marked = (await catalog.files(landing.id, { limit: 10 })).map((row) => ({
+    ...row,
+    md5: 'kept',
+    digests: { md5: 'kept' },
+  }));
+  await catalog.putFiles(landing.id, marked, 'marked');
+  writeFileSync(join(landing.origin, 'b'), 'TWO'); // The same size.
+  const { atime, mtime } = statSync(join(landing.origin, 'a'));
+  writeFileSync(join(landing.origin, 'a'), 'ONE'); // And the old time set again.
+  utimesSync(join(landing.origin, 'a'), atime, mtime);
+  await landing.run('inspect_dataset', { attempt: 2 });
+  const digests = async () => (await catalog.files(landing.id, { limit: 10 })).map(({ md5 }) => md5);
+  expect(await digests()).toEqual([
+    expect.not.stringContaining('kept'),
+    expect.not.stringContaining('kept'),
+    'kept',
+  ]);
+  await landing.run('inspect_dataset', { attempt: 3, kwargs: { reread: true } });
+  expect(await digests()).toEqual([
+    expect.not.stringContaining('kept'),
+    expect.not.stringContaining('kept'),
+    '35d6d33467aae9a2e3dccb4b6b027878',
+  ]);
 });
 
 test('before an archive step it only walks', async () => {

@@ -98,6 +98,8 @@ export interface Catalog {
   sweepFiles(id: number, generation: string): Promise<number>;
   /** One page in path order, after `after`. */
   files(id: number, page: { after?: string; limit: number }): Promise<FileRow[]>;
+  /** Those of the named paths that there are, in no certain order. */
+  filesAt(id: number, paths: readonly string[]): Promise<FileRow[]>;
   countFiles(id: number): Promise<number>;
 
   /** Upserts by archive. A copy with other digests or another key than before has not been proven. */

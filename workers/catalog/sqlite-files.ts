@@ -6,14 +6,14 @@ import { fromJson, toJson, wellFormed, wholeNumber } from '../sqlite/values.ts';
 import type { Catalog } from './contract.ts';
 import { datasetRow } from './sqlite-rows.ts';
 
-type StoredFile = Omit<FileRow, 'digests'> & { digests: string };
+type StoredFile = Omit<FileRow, 'digests' | 'fingerprint'> & { digests: string; fingerprint: string | null };
 
 /** Rows per transaction: about 20 ms in which nobody else can write and this process renews no lease. */
 const ROWS_AT_ONCE = 2_000;
 
 export function fileCatalog(
   database: Database,
-): Pick<Catalog, 'putFiles' | 'sweepFiles' | 'files' | 'countFiles'> {
+): Pick<Catalog, 'putFiles' | 'sweepFiles' | 'files' | 'filesAt' | 'countFiles'> {
   return {
     putFiles: async (id, rows, generation) => {
       const number = await database.write((sql) => generationNumber(sql, id, generation));
@@ -28,13 +28,24 @@ export function fileCatalog(
       database.read((sql) =>
         sql
           .all<StoredFile>(
-            `select path, type, size, md5, digests from files
+            `select path, type, size, md5, digests, fingerprint from files
              where dataset_id = ? and path > ? order by path limit ?`,
             datasetRow(sql, id).id,
             after ?? '',
             limit,
           )
-          .map((row) => ({ ...row, digests: fromJson<Record<string, string>>(row.digests) })),
+          .map(fileOf),
+      ),
+    filesAt: (id, paths) =>
+      database.read((sql) =>
+        sql
+          .all<StoredFile>(
+            `select path, type, size, md5, digests, fingerprint from files
+             where dataset_id = ? and path in (select value from json_each(?))`,
+            datasetRow(sql, id).id,
+            JSON.stringify(paths),
+          )
+          .map(fileOf),
       ),
     countFiles: (id) =>
       database.read(
@@ -44,6 +55,12 @@ export function fileCatalog(
       ),
   };
 }
+
+const fileOf = ({ fingerprint, ...row }: StoredFile): FileRow => ({
+  ...row,
+  digests: fromJson<Record<string, string>>(row.digests),
+  ...(fingerprint === null ? {} : { fingerprint }),
+});
 
 function generationNumber(sql: Statements, id: number, generation: string): number {
   datasetRow(sql, id);
@@ -59,14 +76,16 @@ function generationNumber(sql: Statements, id: number, generation: string): numb
 
 function upsertFiles(sql: Statements, id: number, generation: number, rows: readonly FileRow[]): void {
   const upsert = sql.prepare(
-    `insert into files (dataset_id, path, type, size, md5, digests, generation) values (?, ?, ?, ?, ?, ?, ?)
+    `insert into files (dataset_id, path, type, size, md5, digests, fingerprint, generation)
+       values (?, ?, ?, ?, ?, ?, ?, ?)
      on conflict (dataset_id, path) do update set type = excluded.type, size = excluded.size,
-       md5 = excluded.md5, digests = excluded.digests, generation = excluded.generation`,
+       md5 = excluded.md5, digests = excluded.digests, fingerprint = excluded.fingerprint, generation = excluded.generation`,
   );
   for (const row of rows) {
     const path = wellFormed('file path', row.path);
     const size = wholeNumber(`size of ${path}`, row.size);
-    upsert.run(id, path, row.type, size, row.md5, toJson(row.digests), generation);
+    const { type, md5, fingerprint = null } = row;
+    upsert.run(id, path, type, size, md5, toJson(row.digests), fingerprint, generation);
   }
 }
 

@@ -15,6 +15,8 @@ export interface InspectOptions {
   readonly digests?: readonly DigestName[];
   /** Receives the rows of files and links in batches. */
   onFiles?(rows: FileRow[]): Promise<void>;
+  /** What is known of the named files: those that look the same keep their digests and are not read. */
+  known?(paths: string[]): Promise<FileRow[]>;
   readonly batch_size?: number;
   readonly signal?: AbortSignal;
   onProgress?(progress: { items: number; bytes: number }): void;
@@ -29,6 +31,8 @@ export interface Inspection {
   /** Directories and links to directories; the root is not counted. */
   readonly num_directories: number;
   readonly num_genome_files: number;
+  /** Files whose digests were known and kept. */
+  readonly num_kept: number;
   /** What cannot be archived, as [path, reason]; at most 1,000 of them. */
   readonly problems: [string, string][];
   readonly num_problems: number;
@@ -64,7 +68,7 @@ export async function inspectTree(options: InspectOptions): Promise<Inspection> 
     await rows.flush(pool);
     for (const [path, reason] of pool?.problems ?? []) tally.problem(path, reason);
     options.onProgress?.({ items: tally.items, bytes: tally.size });
-    return tally.result();
+    return tally.result(rows.num_kept);
   } finally {
     await pool?.close();
   }
@@ -119,13 +123,14 @@ class Tally {
     if (this.#problems.length < MAX_PROBLEMS) this.#problems.push([shownPath(path), reason]);
   }
 
-  result(): Inspection {
+  result(num_kept: number): Inspection {
     return {
       du_size: this.#du_size,
       size: this.size,
       num_files: this.#files,
       num_directories: this.#directories,
       num_genome_files: this.#genome_files,
+      num_kept,
       problems: this.#problems,
       num_problems: this.#num_problems,
     };
@@ -159,33 +164,62 @@ class Tally {
   }
 }
 
-/** Rows wait here for their digests, then for a full batch. */
+/** Files that are looked up at once. */
+const LOOKUP = 1000;
+
+/** Rows wait here to be looked up, then for their digests, then for a full batch. */
 class RowBatches {
-  readonly #onFiles: (rows: FileRow[]) => Promise<void>;
+  num_kept = 0;
+  readonly #options: InspectOptions;
   readonly #batch_size: number;
+  #asked: { row: FileRow; member: Member }[] = [];
   #rows: FileRow[] = [];
 
   constructor(options: InspectOptions) {
-    this.#onFiles = async (rows) => options.onFiles?.(rows);
+    this.#options = options;
     this.#batch_size = options.batch_size ?? 25_000;
   }
 
   async add(row: FileRow, member: Member, pool: DigestPool | null): Promise<void> {
     this.#rows.push(row);
     if (pool !== null && row.type === 'file') {
-      await pool.add(member.path, member.size, (digests) => setDigests(row, digests));
+      row.fingerprint = fingerprintOf(member);
+      this.#asked.push({ row, member });
+      if (this.#asked.length >= LOOKUP) await this.#digest(pool);
     }
     if (this.#rows.length >= this.#batch_size) await this.flush(pool);
   }
 
   async flush(pool: DigestPool | null): Promise<void> {
+    if (pool !== null) await this.#digest(pool);
     await pool?.settle();
     if (this.#rows.length === 0) return;
     const rows = this.#rows;
     this.#rows = [];
-    await this.#onFiles(rows);
+    await this.#options.onFiles?.(rows);
+  }
+
+  /** Of those that look as they did the digests stay; the others are read. */
+  async #digest(pool: DigestPool): Promise<void> {
+    const asked = this.#asked;
+    this.#asked = [];
+    if (asked.length === 0) return;
+    const found = (await this.#options.known?.(asked.map(({ row }) => row.path))) ?? [];
+    const known = new Map(found.map((row) => [row.path, row]));
+    const names = this.#options.digests ?? [];
+    for (const { row, member } of asked) {
+      const before = known.get(row.path);
+      const same = before?.size === row.size && before.fingerprint === row.fingerprint;
+      if (same && names.every((name) => before.digests[name] !== undefined)) {
+        setDigests(row, Object.fromEntries(names.map((name) => [name, before.digests[name] ?? ''])));
+        this.num_kept += 1;
+      } else await pool.add(member.path, member.size, (digests) => setDigests(row, digests));
+    }
   }
 }
+
+/** A file that was written, replaced or moved has another one; so has one whose time was set back. */
+const fingerprintOf = ({ ino, mtime_ns, ctime_ns }: Member): string => `${ino}:${mtime_ns}:${ctime_ns}`;
 
 function setDigests(row: FileRow, digests: Digests): void {
   row.digests = digests;

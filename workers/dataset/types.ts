@@ -107,4 +107,6 @@ export interface FileRow {
   size: number;
   md5: string | null;
   digests: Record<string, string>;
+  /** Inode and times of change when the digests were computed; unset where that was not noted. */
+  fingerprint?: string;
 }

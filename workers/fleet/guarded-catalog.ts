@@ -14,6 +14,7 @@ export function guardCatalog(catalog: Catalog, assert: () => Promise<void>): Cat
     list: (...args) => catalog.list(...args),
     states: (...args) => catalog.states(...args),
     files: (...args) => catalog.files(...args),
+    filesAt: (...args) => catalog.filesAt(...args),
     countFiles: (...args) => catalog.countFiles(...args),
     report: (...args) => catalog.report(...args),
     copies: (...args) => catalog.copies(...args),

@@ -223,8 +223,8 @@ const VERSIONS: readonly string[] = [
   create index proofs_dataset on proofs (dataset_id, id);
   create index proofs_result on proofs (result, id) where result <> 'ok';
 
-  -- When the file was changed as the inspection saw it: unchanged files keep their digests.
-  alter table files add column mtime text;
+  -- What the inspection saw of the file beside its size: one that looks the same keeps its digests.
+  alter table files add column fingerprint text;
   `,
 ];
 

@@ -22,9 +22,16 @@ export const task = defineTask({
       onProgress: ({ items }) => meter.set(items),
       ...(digests === undefined
         ? {}
-        : { digests, onFiles: (rows) => ctx.catalog.putFiles(dataset.id, rows, generation) }),
+        : {
+            digests,
+            onFiles: (rows) => ctx.catalog.putFiles(dataset.id, rows, generation),
+            ...(ctx.kwargs.reread === true
+              ? {}
+              : { known: (paths: string[]) => ctx.catalog.filesAt(dataset.id, paths) }),
+          }),
     });
     meter.end();
+    if (found.num_kept > 0) ctx.log.info({ files: found.num_kept }, 'unchanged files were not read again');
     if (found.problems.length > 0) throw unreadable(dataset.origin_path, found);
     if (digests !== undefined) await ctx.catalog.sweepFiles(dataset.id, generation);
     await ctx.catalog.patch(dataset.id, {
