@@ -2,6 +2,7 @@ import { type Config, pathsOf } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Archive } from './contract.ts';
 import { createFilesystemArchive } from './filesystem.ts';
+import { createS3Archive, type S3Options } from './s3.ts';
 
 export type { Archive, ArchivedObject, LocalPut } from './contract.ts';
 
@@ -24,7 +25,13 @@ const FACTORIES: { readonly [K in Kind]: Factory<K> } = {
       answer_seconds,
     }),
   sda: unbuilt,
-  s3: unbuilt,
+  s3: (config, name, { access_key_id, secret_access_key, ...options }) =>
+    createS3Archive({
+      ...options,
+      name,
+      state_dir: config.state_dir,
+      credentials: credentialsOf(name, access_key_id, secret_access_key),
+    }),
   rclone: unbuilt,
 };
 
@@ -32,11 +39,19 @@ function unbuilt(_: Config, name: string): never {
   throw new LongshoreError('E_CONFIG', `archive.backends.${name}: not built yet`);
 }
 
+/** Half of a pair is a mistake: the SDK would look for other credentials, and might find them. */
+function credentialsOf(name: string, id: string | null, secret: string | null): S3Options['credentials'] {
+  if (id !== null && secret !== null) return { accessKeyId: id, secretAccessKey: secret };
+  if (id === null && secret === null) return null;
+  const absent = id === null ? 'access_key_id' : 'secret_access_key';
+  throw new LongshoreError('E_CONFIG', `archive.backends.${name}.${absent}: missing; set both keys or none`);
+}
+
 /** The archive of that name in `config.archive.backends`. @throws E_CONFIG */
 export function openArchive(config: Config, name: string): Archive {
   const options = config.archive.backends[name];
   if (options !== undefined)
-    return (FACTORIES[options.kind] as Factory<Kind>)(config, name, options as never);
+    return (FACTORIES[options.kind] as Factory<Kind>)(config, name, options);
   throw new LongshoreError('E_CONFIG', `archive.backends.${name}: missing; a bundle is recorded there`, {
     fields: { archive: name, known: Object.keys(config.archive.backends) },
   });
