@@ -50,8 +50,7 @@ function credentialsOf(name: string, id: string | null, secret: string | null): 
 /** The archive of that name in `config.archive.backends`. @throws E_CONFIG */
 export function openArchive(config: Config, name: string): Archive {
   const options = config.archive.backends[name];
-  if (options !== undefined)
-    return (FACTORIES[options.kind] as Factory<Kind>)(config, name, options);
+  if (options !== undefined) return (FACTORIES[options.kind] as Factory<Kind>)(config, name, options);
   throw new LongshoreError('E_CONFIG', `archive.backends.${name}: missing; a bundle is recorded there`, {
     fields: { archive: name, known: Object.keys(config.archive.backends) },
   });
