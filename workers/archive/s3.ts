@@ -42,13 +42,14 @@ export function createS3Archive(options: S3Options): Archive {
     delete: async (path, { signal } = {}) => {
       const key = keyOf(path);
       const found = await statObject(session, key, signal);
-      if (found !== null)
-        await session.ask(key, signal, (s3, how) =>
-          s3.deleteObject({ Bucket: options.bucket, Key: key }, how),
-        );
+      // The object last: who asks again after an outage in between is told the truth.
       await forgetUpload(session, key, signal);
       await abortOthers(session, key, null, signal);
-      return found !== null;
+      if (found === null) return false;
+      await session.ask(key, signal, (s3, how) =>
+        s3.deleteObject({ Bucket: options.bucket, Key: key }, how),
+      );
+      return true;
     },
     list: async function* (path, { signal } = {}) {
       const slash = path.startsWith('/') ? '/' : '';
