@@ -16,7 +16,7 @@ export interface Range {
 }
 
 /** Waits after a break. A stream may break so often before it has come `FRESH_BYTES` further. */
-const WAITS_MS = [100, 500, 2000, 5000, 10_000];
+const WAITS_MS = [100, 500, 2000, 5000];
 const FRESH_BYTES = 256 * 1024 ** 2;
 
 /**
