@@ -66,6 +66,8 @@ export function s3Error(error: unknown, place: S3Place): LongshoreError {
     return fail('E_ARCHIVE_DENIED', `${hostOf(place)} refuses access to ${place.location} (${said})`);
   if (DAMAGED.has(reason))
     return fail('E_TRANSFER', `what arrived for ${place.location} is not what was sent (${said})`);
+  if (reason === 'NoSuchUpload')
+    return fail('E_TRANSFER', `the upload of ${place.location} was ended by somebody else`);
   if (status === 507)
     return fail('E_NO_SPACE', `${hostOf(place)} has no space for ${place.location} (${said})`);
   if (status !== null && status >= 300 && status < 500 && status !== 429 && !PASSING.has(reason))

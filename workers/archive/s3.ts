@@ -46,9 +46,7 @@ export function createS3Archive(options: S3Options): Archive {
       await forgetUpload(session, key, signal);
       await abortOthers(session, key, null, signal);
       if (found === null) return false;
-      await session.ask(key, signal, (s3, how) =>
-        s3.deleteObject({ Bucket: options.bucket, Key: key }, how),
-      );
+      await session.ask(key, signal, (s3, how) => s3.deleteObject({ Bucket: options.bucket, Key: key }, how));
       return true;
     },
     list: async function* (path, { signal } = {}) {
