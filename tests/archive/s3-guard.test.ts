@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { guarded } from '../../workers/archive/s3-guard.ts';
+import { gather } from '../support/gather.ts';
 import { until } from '../support/until.ts';
 
 /** Gives numbers, and then nothing at all. */
@@ -47,8 +48,8 @@ test('an error of the stream, and its end, are handed on; a stream that is left 
       closed += 1;
     }
   };
-  expect(await Array.fromAsync(guarded(source(false), { stall_seconds: 10 }))).toEqual([1, 2]);
-  await expect(Array.fromAsync(guarded(source(true), {}))).rejects.toThrow('broken');
+  expect(await gather(guarded(source(false), { stall_seconds: 10 }))).toEqual([1, 2]);
+  await expect(gather(guarded(source(true), {}))).rejects.toThrow('broken');
   for await (const one of guarded(source(false), {})) if (one === 1) break;
   await until(() => closed === 3);
 });

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { originPath } from '../../workers/archive/s3-get.ts';
+import { gather } from '../support/gather.ts';
 import type { SeenRequest } from '../support/http-proxy.ts';
 import {
   MB,
@@ -44,7 +45,7 @@ const isRead = ({ method, url }: SeenRequest): boolean => method === 'GET' && ur
 const ranges = ({ proxy }: S3Place): unknown[] =>
   proxy.seen.filter(isRead).map(({ headers }) => headers.range ?? null);
 const readAll = async ({ archive, path }: S3Place, offset = 0): Promise<Buffer> =>
-  Buffer.concat(await Array.fromAsync(archive.read(path(NAME), { offset })));
+  Buffer.concat(await gather(archive.read(path(NAME), { offset })));
 
 test('a read whose connection breaks goes on where it broke, of the same object', async () => {
   const at = await stored(12 * MB);

@@ -5,6 +5,7 @@ import { copyFileSync, existsSync, readdirSync, readFileSync, utimesSync, writeF
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { LongshoreError } from '../../workers/errors.ts';
+import { gather } from '../support/gather.ts';
 import type { SeenRequest } from '../support/http-proxy.ts';
 import { makeS3Place, PART, partOf, type S3Place, type S3Server, startS3Server } from '../support/s3.ts';
 import { until } from '../support/until.ts';
@@ -22,7 +23,7 @@ const fileOf = ({ place }: S3Place, bytes: Buffer): string => {
   return place.path('bundle');
 };
 const readBack = async ({ archive, path }: S3Place): Promise<Buffer> =>
-  Buffer.concat(await Array.fromAsync(archive.read(path(NAME), {})));
+  Buffer.concat(await gather(archive.read(path(NAME), {})));
 
 async function* chunksOf(bytes: Buffer): AsyncGenerator<Buffer> {
   for (let at = 0; at < bytes.length; at += 300_000) yield bytes.subarray(at, at + 300_000);

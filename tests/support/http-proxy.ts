@@ -15,7 +15,7 @@ export interface SeenRequest {
 }
 
 export interface Fault {
-  when(request: SeenRequest): boolean;
+  readonly when: (request: SeenRequest) => boolean;
   /** So many requests meet it; default: every one. */
   times?: number;
   /**
@@ -38,8 +38,8 @@ export interface HttpProxy {
   /** In the order of their coming, those that met a fault too. */
   readonly seen: SeenRequest[];
   faults: Fault[];
-  takeAway(): Promise<void>;
-  bringBack(): Promise<void>;
+  readonly takeAway: () => Promise<void>;
+  readonly bringBack: () => Promise<void>;
 }
 
 /** Gone when the test ends. */

@@ -18,7 +18,7 @@ export interface S3Server {
   readonly secret_access_key: string;
   /** Whether it is s3rver, which keeps to less than the protocol says. */
   readonly own: boolean;
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 const root = join(import.meta.dirname, '../..');
@@ -84,16 +84,16 @@ export interface S3Place {
   readonly proxy: HttpProxy;
   readonly archive: Archive;
   /** Archive path of that name, and the key in the bucket. */
-  path(name: string): string;
-  key(name: string): string;
+  readonly path: (name: string) => string;
+  readonly key: (name: string) => string;
   /** Past the proxy. */
   readonly direct: S3;
   /** Numbers of the parts that were sent since the last call, sorted. */
-  partsSent(): number[];
+  readonly partsSent: () => number[];
   /** Lines of the ledgers of this place: heads and parts. */
-  ledgers(): Record<string, unknown>[][];
+  readonly ledgers: () => Record<string, unknown>[][];
   /** Ids of the multipart uploads that the bucket has for this name. */
-  unfinished(name: string): Promise<string[]>;
+  readonly unfinished: (name: string) => Promise<string[]>;
 }
 
 export async function makeS3Place(server: S3Server, more: Partial<S3BackEnd> = {}): Promise<S3Place> {
