@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { originPath } from '../../workers/archive/s3-get.ts';
+import { openManifest } from '../../workers/archive/bundles.ts';
+import { manifestKey, originPath } from '../../workers/archive/contract.ts';
 import { gather } from '../support/gather.ts';
 import type { SeenRequest } from '../support/http-proxy.ts';
 import {
@@ -159,6 +160,19 @@ test('a get that was killed goes on from the last sync', async () => {
   expect(from).toBeGreaterThanOrEqual(64 * MB);
   expect(from).toBeLessThanOrEqual(70 * MB);
   expect(readFileSync(target).equals(bytes)).toBe(true);
+});
+
+test('a manifest that could not be fetched leaves nothing in the scratch folder', async () => {
+  const at = await stored(1 * MB);
+  const file = at.place.path('bundle');
+  await at.archive.put(manifestKey(at.path(NAME)), { file }, put);
+  at.proxy.faults = [
+    { when: isRead, times: 1, how: { drop: 500_000 } },
+    { when: isRead, how: { status: 404, code: 'NoSuchKey' } },
+  ];
+  const scratch = at.place.dir('scratch');
+  await expect(openManifest(at.archive, at.path(NAME), { scratch })).rejects.toThrow();
+  expect(readdirSync(scratch)).toEqual([]);
 });
 
 test('a get does not go on with the bytes of another object', async () => {

@@ -186,6 +186,16 @@ test('a delete takes the unfinished upload with it', async () => {
   expect(at.ledgers()).toEqual([]);
 });
 
+test('an abort that leaves parts behind is asked for again', async () => {
+  const at = await makeS3Place(server);
+  await putAndKill(at, fileOf(at, randomBytes(3 * PART)), 2);
+  const isAbort = ({ method, url }: SeenRequest): boolean => method === 'DELETE' && url.includes('uploadId=');
+  at.proxy.faults = [{ when: isAbort, times: 1, how: { status: 204, code: 'done' } }];
+  await at.archive.delete(at.path(NAME));
+  expect(at.proxy.seen.filter(isAbort)).toHaveLength(2);
+  expect(await at.unfinished(NAME)).toEqual([]);
+});
+
 test.for([
   ['of a person leaves nothing', new LongshoreError('E_REVOKED', 'paused'), 0],
   ['without a code leaves nothing', new Error('gone'), 0],

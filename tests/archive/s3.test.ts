@@ -7,6 +7,7 @@ import { gather } from '../support/gather.ts';
 import { startHttpProxy } from '../support/http-proxy.ts';
 import { makePlace } from '../support/place.ts';
 import { backEndOf, MB, makeS3Place, PART, type S3Server, startS3Server } from '../support/s3.ts';
+import { until } from '../support/until.ts';
 import { archiveBattery } from './battery.ts';
 
 let server: S3Server;
@@ -118,6 +119,27 @@ test.for([
     class: kind,
     message: expect.stringContaining(text),
   });
+});
+
+test('a call is left at once when its signal says so, whatever the server does', async () => {
+  const { archive, path, proxy, place } = await makeS3Place(server);
+  proxy.faults = [{ when: () => true, how: 'hold' }];
+  const reason = new Error('enough');
+  const calls = [
+    (signal: AbortSignal) => archive.ensureReachable(path('x'), { signal }),
+    (signal: AbortSignal) => archive.stat(path('x'), { signal }),
+    (signal: AbortSignal) => archive.delete(path('x'), { signal }),
+    (signal: AbortSignal) => archive.get(path('x'), place.path('y'), { signal }),
+    (signal: AbortSignal) => read(archive.read(path('x'), { signal })),
+    (signal: AbortSignal) => gather(archive.list('', { signal })),
+  ];
+  for (const [index, call] of calls.entries()) {
+    const stop = new AbortController();
+    const ended = expect(call(stop.signal)).rejects.toBe(reason);
+    await until(() => proxy.seen.length === index + 1, { what: 'the request' });
+    stop.abort(reason);
+    await ended;
+  }
 });
 
 test('one key without the other is a mistake in the configuration', async () => {

@@ -1,8 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { partialPath, publishFile, removeFile } from '../content/publish.ts';
-import type { ArchivedObject, GetOptions } from './contract.ts';
+import { publishFile, removeFile } from '../content/publish.ts';
+import { type ArchivedObject, type GetOptions, originPath } from './contract.ts';
 import { readObject } from './s3-read.ts';
 import type { S3Session } from './s3-session.ts';
 import { requireObject, type StatedObject } from './s3-stat.ts';
@@ -18,8 +18,6 @@ interface Origin {
   readonly size: number;
   readonly synced: number;
 }
-
-export const originPath = (target: string): string => `${target}.from`;
 
 /** Fetches an object into a file, from where an earlier attempt at the same object has come to. */
 export async function getObject(
@@ -101,9 +99,9 @@ function readOrigin(target: string): Origin | null {
 
 function writeOrigin(target: string, origin: Origin): void {
   const path = originPath(target);
-  const partial = partialPath(path, 'origin'); // Always the same, so that a dead attempt's is written over.
-  writeFileSync(partial, JSON.stringify(origin));
-  publishFile(partial, path);
+  const made = `${path}.new`; // Always the same, so that a dead attempt's is written over.
+  writeFileSync(made, JSON.stringify(origin));
+  publishFile(made, path);
 }
 
 async function writeAt(

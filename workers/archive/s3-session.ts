@@ -54,13 +54,23 @@ export function createSession(options: S3Options): S3Session {
       client ??= connect(options);
       const s3 = await client;
       try {
-        return await question(s3, signal === undefined ? {} : { abortSignal: signal });
+        if (signal === undefined) return await question(s3, {});
+        return await orAborted(question(s3, { abortSignal: signal }), signal);
       } catch (error) {
         signal?.throwIfAborted();
         throw s3Error(error, place(key));
       }
     },
   };
+}
+
+/** The SDK ends a request with its signal, but not the wait before the next attempt. */
+function orAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error);
+    signal.addEventListener('abort', onAbort);
+    answer.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
 }
 
 /**

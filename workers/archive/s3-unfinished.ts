@@ -186,6 +186,7 @@ async function isCompleted(
   return (await statObject(session, key, signal))?.etag === etagOfParts(md5s);
 }
 
+/** S3 may take a part that was under way after the abort, and keep it: it says itself to look, and to ask again. */
 async function abort(
   session: S3Session,
   key: string,
@@ -193,9 +194,13 @@ async function abort(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const { bucket: Bucket } = session.options;
-  await session
-    .ask(key, signal, (s3, how) => s3.abortMultipartUpload({ Bucket, Key: key, UploadId: upload_id }, how))
-    .catch(toleratingAbsence);
+  for (let tries = 0; tries < 3; tries++) {
+    await session
+      .ask(key, signal, (s3, how) => s3.abortMultipartUpload({ Bucket, Key: key, UploadId: upload_id }, how))
+      .catch(toleratingAbsence);
+    const left = await statedParts(session, key, upload_id, signal);
+    if (left === 'gone' || left === 'untold' || left.size === 0) return;
+  }
 }
 
 async function abortOld(session: S3Session, signal: AbortSignal | undefined): Promise<void> {
