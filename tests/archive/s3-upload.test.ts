@@ -267,6 +267,7 @@ test('a byte that changes on its way is noticed, in a part and in a whole object
   const file = fileOf(at, bytes);
   at.proxy.faults = [{ when: (request) => partOf(request) === 2, how: 'corrupt' }];
   await expect(at.archive.put(at.path(NAME), { file }, put)).rejects.toMatchObject(damaged);
+  expect(at.proxy.seen.some(isCompletion)).toBe(false);
   expect(await at.archive.stat(at.path(NAME))).toBeNull();
   at.proxy.faults = [];
   await at.archive.put(at.path(NAME), { file }, put);

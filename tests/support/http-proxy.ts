@@ -21,11 +21,12 @@ export interface Fault {
   /**
    * `drop` and `stall`: of the answer, after so many bytes of its body. `hold`: the request is never passed on.
    * `corrupt`: a byte of the request's body is flipped. `lose`: the server has done it, and the answer never comes.
-   * Or an answer of one's own.
+   * `without`: that header is not passed on. Or an answer of one's own.
    */
   readonly how:
     | { readonly drop: number }
     | { readonly stall: number }
+    | { readonly without: string }
     | { readonly status: number; readonly code: string }
     | 'hold'
     | 'corrupt'
@@ -62,7 +63,9 @@ export async function startHttpProxy(target: string): Promise<HttpProxy> {
       return;
     }
     const { hostname, port } = new URL(target);
-    const { method, url: path, rawHeaders: headers } = from;
+    const { method, url: path } = from;
+    const without = typeof how === 'object' && 'without' in how ? how.without : null;
+    const headers = from.rawHeaders.filter((_, at, all) => all[at - (at % 2)]?.toLowerCase() !== without);
     const onward = request({ hostname, port, method, path, headers, agent: false }, (answer) => {
       if (how === 'lose') return void answer.resume().on('end', () => to.destroy());
       to.writeHead(answer.statusCode ?? 502, answer.rawHeaders);
