@@ -104,7 +104,11 @@ export async function startHttpProxy(target: string): Promise<HttpProxy> {
   return proxy;
 }
 
-function passOn(answer: IncomingMessage, to: ServerResponse, how: { drop?: number; stall?: number }): void {
+function passOn(
+  answer: IncomingMessage,
+  to: ServerResponse,
+  how: { drop?: number; stall?: number; without?: string },
+): void {
   let left = how.drop ?? how.stall ?? Infinity;
   answer.on('data', (chunk: Buffer) => {
     const piece = chunk.subarray(0, left);

@@ -34,10 +34,10 @@ export async function* readObject(
   let etag = meant;
   let end = length === undefined ? null : offset + length;
   let at = offset;
+  let begun = false;
   let breaks = 0;
   let fresh_at = offset + FRESH_BYTES;
   for (;;) {
-    let begun = at > offset;
     try {
       const answer = await request(session, key, { at, end, etag }, signal);
       if (answer === null) return;
@@ -68,7 +68,7 @@ export async function* readObject(
       const passing = failure.code === 'E_ARCHIVE_UNAVAILABLE' && failure.class === 'retryable';
       if (!begun || !passing || wait === undefined) throw failure;
       breaks += 1;
-      await sleep(wait, undefined, signal === undefined ? {} : { signal });
+      await sleep(wait, undefined, { signal }).catch(() => signal?.throwIfAborted());
     }
   }
 }
