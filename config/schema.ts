@@ -125,7 +125,7 @@ const archiveBackend = z.discriminatedUnion('kind', [
     part_bytes: z
       .int()
       .min(5 * 1024 ** 2)
-      .default(64 * 1024 ** 2),
+      .default(32 * 1024 ** 2),
     /** Parts in flight; each is held in memory. */
     concurrency: z.int().min(1).max(16).default(3),
     stall_seconds: z.number().positive().default(120),

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { checkManifest, type ManifestTrailer } from '../content/manifest.ts';
 import { removeFile } from '../content/publish.ts';
 import { LongshoreError } from '../errors.ts';
-import { type Archive, type ArchivedObject, type CallOptions, manifestKey } from './contract.ts';
+import { type Archive, type ArchivedObject, type CallOptions, manifestKey, originPath } from './contract.ts';
 
 /** A manifest as a local file: in place where the archive is local, else a copy that `close` removes. */
 export interface OpenManifest {
@@ -32,6 +32,7 @@ export async function openManifest(
     await archive.get(wanted, path, options);
   } catch (error) {
     removeFile(path);
+    removeFile(originPath(path));
     throw error;
   }
   return { path, close: () => void removeFile(path) };

@@ -28,7 +28,8 @@ export interface Archive {
   put(key: string, source: PutSource, options: PutOptions): Promise<ArchivedObject>;
   /**
    * Writes an object to a local file (replaced if it exists), synced. A file that holds the beginning of it already is
-   * continued where the back end can resume.
+   * continued where the back end can resume; what it notes for that lies at `originPath(target)`, and goes with the
+   * target.
    * @throws E_BUNDLE_MISSING, E_TRANSFER
    */
   get(key: string, target: string, options: GetOptions): Promise<ArchivedObject>;
@@ -115,3 +116,6 @@ export interface LocalPut {
 }
 
 export const manifestKey = (key: string): string => `${key}.manifest.ndjson`;
+
+/** Beside a file that `get` has begun and not ended: of which object it is. Who gives the file up removes both. */
+export const originPath = (target: string): string => `${target}.from`;

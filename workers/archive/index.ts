@@ -3,6 +3,7 @@ import { LongshoreError } from '../errors.ts';
 import type { Archive } from './contract.ts';
 import { createFilesystemArchive } from './filesystem.ts';
 import { createRcloneArchive } from './rclone.ts';
+import { createS3Archive, type S3Options } from './s3.ts';
 import { createSdaArchive } from './sda.ts';
 
 export type { Archive, ArchivedObject, LocalPut } from './contract.ts';
@@ -27,12 +28,22 @@ const FACTORIES: { readonly [K in Kind]: Factory<K> } = {
     }),
   sda: (config, name, { root = '', ...options }) =>
     createSdaArchive({ ...options, name, root, scratch: config.paths.scratch }),
-  s3: unbuilt,
+  s3: (config, name, { access_key_id, secret_access_key, ...options }) =>
+    createS3Archive({
+      ...options,
+      name,
+      state_dir: config.state_dir,
+      credentials: credentialsOf(name, access_key_id, secret_access_key),
+    }),
   rclone: (config, name, options) => createRcloneArchive({ ...options, name, state_dir: config.state_dir }),
 };
 
-function unbuilt(_: Config, name: string): never {
-  throw new LongshoreError('E_CONFIG', `archive.backends.${name}: not built yet`);
+/** Half of a pair is a mistake: the SDK would look for other credentials, and might find them. */
+function credentialsOf(name: string, id: string | null, secret: string | null): S3Options['credentials'] {
+  if (id !== null && secret !== null) return { accessKeyId: id, secretAccessKey: secret };
+  if (id === null && secret === null) return null;
+  const absent = id === null ? 'access_key_id' : 'secret_access_key';
+  throw new LongshoreError('E_CONFIG', `archive.backends.${name}.${absent}: missing; set both keys or none`);
 }
 
 /** The archive of that name in `config.archive.backends`. @throws E_CONFIG */
