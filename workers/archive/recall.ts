@@ -4,15 +4,16 @@ import type { Archive } from './contract.ts';
 import { type FetchedBundle, fetchShared, type SharedFetchOptions } from './shared-fetch.ts';
 
 export interface ReadableBundle {
-  read(offset: number, length: number): AsyncIterable<Buffer>;
-  close(): Promise<void>;
+  readonly read: (offset: number, length: number) => AsyncIterable<Buffer>;
+  readonly close: () => Promise<void>;
 }
 
 const CHUNK_BYTES = 1024 * 1024;
 
 export async function openReadable(options: SharedFetchOptions): Promise<ReadableBundle> {
   const { archive, key, signal } = options;
-  if (archive.capabilities.range) return { read: rangesOf(archive, key, signal), close: async () => undefined };
+  if (archive.capabilities.range)
+    return { read: rangesOf(archive, key, signal), close: async () => undefined };
   const fetched: FetchedBundle = await fetchShared(options);
   return { read: (offset, length) => partOf(fetched.file, offset, length), close: fetched.close };
 }

@@ -18,7 +18,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Claim, isClaimed, makeClaim } from '../content/claim.ts';
-import { removeFile, removeTree } from '../content/publish.ts';
+import { removeFile } from '../content/publish.ts';
 import { reserveSpace } from '../content/space.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Archive } from './contract.ts';
@@ -34,7 +34,7 @@ export interface SharedFetchOptions {
   readonly keep: number;
   readonly signal?: AbortSignal | undefined;
   /** Bytes of the bundle that are here, whoever fetches them. */
-  onProgress?(bytes: number): void;
+  readonly onProgress?: ((bytes: number) => void) | undefined;
 }
 
 export interface FetchedBundle {
@@ -42,7 +42,7 @@ export interface FetchedBundle {
   /** Whether this process brought it. */
   readonly fetched: boolean;
   /** The last one who needs it removes it. */
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 const WAIT_MS = 200;
@@ -52,15 +52,13 @@ export async function fetchShared(options: SharedFetchOptions): Promise<FetchedB
   const { archive, key, scratch } = options;
   mkdirSync(scratch, { recursive: true });
   const folder = folderOf(archive.name, key, scratch);
-  await removeAbandoned(scratch, folder);
+  removeAbandoned(scratch, folder);
   const using = claimIn(folder, 'using');
   const leave = async (): Promise<void> => {
     using.release();
-    await withLock(folder, undefined, undefined, async () => {
-      if (claims(folder, 'using').length > 0) return;
-      removeFile(join(folder, 'bundle'));
-      removeFile(join(folder, 'partial'));
-    });
+    // Who still uses it may be fetching it again, for hours.
+    if (claims(folder, 'using').length > 0) return;
+    await withLock(folder, undefined, undefined, async () => clearUnused(folder));
     removeIfEmpty(folder);
   };
   try {
@@ -104,9 +102,13 @@ async function bring(
       });
       const actual = sizeOf(partial);
       if (actual !== size)
-        throw new LongshoreError('E_TRANSFER', `${actual} of ${size} bytes of ${archive.locate(key)} arrived`, {
-          fields: { archive: archive.name, path: archive.locate(key), expected: size, actual },
-        });
+        throw new LongshoreError(
+          'E_TRANSFER',
+          `${actual} of ${size} bytes of ${archive.locate(key)} arrived`,
+          {
+            fields: { archive: archive.name, path: archive.locate(key), expected: size, actual },
+          },
+        );
       renameSync(partial, bundle);
     } finally {
       space.release();
@@ -171,12 +173,23 @@ function claims(folder: string, kind: 'using' | 'lock'): string[] {
 }
 
 /** Bundles of other keys whose processes were all killed. */
-async function removeAbandoned(scratch: string, own: string): Promise<void> {
+function removeAbandoned(scratch: string, own: string): void {
   for (const name of listed(scratch)) {
     const folder = join(scratch, name);
     if (!/^recall-[0-9a-f]{24}$/.test(name) || folder === own) continue;
-    if (claims(folder, 'using').length === 0 && claims(folder, 'lock').length === 0) await removeTree(folder);
+    if (claims(folder, 'using').length > 0) continue;
+    const lock = tryLock(folder);
+    if (lock === null) continue;
+    clearUnused(folder);
+    lock.release();
+    removeIfEmpty(folder);
   }
+}
+
+/** Under the lock. */
+function clearUnused(folder: string): void {
+  if (claims(folder, 'using').length > 0) return;
+  for (const name of listed(folder)) if (!/^(?:lock|using)-/.test(name)) removeFile(join(folder, name));
 }
 
 const folderOf = (archive: string, key: string, scratch: string): string =>

@@ -38,7 +38,8 @@ export function createAsked(paths: readonly string[]): Asked {
 
 function askedPath(given: string): string {
   const plain = posix.normalize(given).replace(/\/$/, '');
-  if (given !== '' && !plain.startsWith('/') && plain !== '..' && !plain.startsWith('../')) return plain || '.';
+  if (given !== '' && !plain.startsWith('/') && plain !== '..' && !plain.startsWith('../'))
+    return plain || '.';
   throw new LongshoreError('E_RECALL', `"${given}" is no path inside of a dataset`, {
     fields: { asked: given },
     hint: 'Give paths relative to the dataset, as `longshore manifest <dataset>` shows them; "." is all of it.',

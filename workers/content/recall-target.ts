@@ -29,7 +29,7 @@ export type Standing = 'free' | 'likely' | 'same' | { readonly conflict: string 
 
 /** A folder that recalled members are written into. */
 export interface RecallTarget {
-  standing(member: ManifestMember): Standing;
+  readonly standing: (member: ManifestMember) => Standing;
   /** A folder with the mode and time of the manifest, both set at the very end. */
   directory(member: ManifestMember): void;
   /** A link, made at the very end: nothing is ever written through one. */
@@ -126,7 +126,8 @@ export async function openRecallTarget(to: string, { force }: { force: boolean }
       // A folder of the user's own keeps its mode; one that was made for the recall is the dataset's root.
       if (member.path !== '.' || !existed) deferred.add({ ...deferredOf(member), kind: 'directory' });
     },
-    link: (member) => deferred.add({ ...deferredOf(member), kind: 'symbolic link', target: member.target ?? '' }),
+    link: (member) =>
+      deferred.add({ ...deferredOf(member), kind: 'symbolic link', target: member.target ?? '' }),
     create: async () => {
       const path = join(work, String(names++));
       return { file: await open(path, 'wx', 0o600), path };
@@ -157,11 +158,12 @@ export async function openRecallTarget(to: string, { force }: { force: boolean }
 /** What killed recalls into this folder left; those that live keep theirs. */
 async function removeDead(root: string): Promise<void> {
   for (const name of readdirSync(root)) {
-    if (name.startsWith(WORK_PREFIX) && !isClaimed(join(root, name, 'claim'))) await removeTree(join(root, name));
+    if (name.startsWith(WORK_PREFIX) && !isClaimed(join(root, name, 'claim')))
+      await removeTree(join(root, name));
   }
 }
 
-type Placing = { readonly force: boolean; standing(member: ManifestMember): Standing };
+type Placing = { readonly force: boolean; readonly standing: (member: ManifestMember) => Standing };
 
 /** Shows a complete file under its name. Without force by a link(2), which refuses where rename(2) would replace. */
 function place(root: string, partial: string, member: ManifestMember, { force, standing }: Placing): void {
@@ -254,8 +256,12 @@ async function syncFile(path: string): Promise<void> {
 }
 
 export function inTheWay(path: string, conflict: string): LongshoreError {
-  return new LongshoreError('E_RECALL', `"${shownPath(path)}" is not recalled: something else is in its place (${conflict})`, {
-    fields: { member: shownPath(path), reason: conflict },
-    hint: 'Recall into another folder with --to, or replace existing files with --force. Folders are never replaced.',
-  });
+  return new LongshoreError(
+    'E_RECALL',
+    `"${shownPath(path)}" is not recalled: something else is in its place (${conflict})`,
+    {
+      fields: { member: shownPath(path), reason: conflict },
+      hint: 'Recall into another folder with --to, or replace existing files with --force. Folders are never replaced.',
+    },
+  );
 }

@@ -21,14 +21,14 @@ export interface RecallOptions {
   readonly asked: Asked;
   readonly target: RecallTarget;
   /** The bytes of one copy of the bundle. */
-  read(offset: number, length: number): AsyncIterable<Buffer>;
+  readonly read: (offset: number, length: number) => AsyncIterable<Buffer>;
   /** By the index of a member: 1 when it is there already. What is recalled and published is marked here. */
   readonly done: Uint8Array;
   readonly signal?: AbortSignal | undefined;
-  /** Of files that are recalled and proven, holes included. */
+  /** Bytes that have come from the copy. */
   onProgress?(bytes: number): void;
   /** A member that this copy does not hold as it was archived; nothing of it is kept, and the recall goes on. */
-  onDamage(member: ManifestMember, error: LongshoreError): Promise<void>;
+  onDamage(piece: Piece, error: LongshoreError): Promise<void>;
 }
 
 export interface Recalled {
@@ -59,18 +59,19 @@ export async function recallMembers(options: RecallOptions): Promise<Recalled> {
     sums.files += 1;
     sums.bytes += piece.member.size;
     await target.add(path, piece.member, mark(piece));
-    options.onProgress?.(sums.bytes);
   };
   const damage = async (piece: Piece, error: LongshoreError): Promise<void> => {
     sums.damaged += 1;
-    await options.onDamage(piece.member, error);
+    await options.onDamage(piece, error);
   };
 
   const pieceAlone = async (piece: Piece): Promise<void> => {
     const { member } = piece;
     if (member.type === 'file') {
       const made = await restore(piece, null, target);
-      return 'error' in made ? damage(piece, made.error) : keep(made);
+      if ('path' in made) return keep(made);
+      if ('error' in made) return damage(piece, made.error);
+      throw made.failure;
     }
     if (member.type === 'directory') target.directory(member);
     else target.link(member);
@@ -82,7 +83,10 @@ export async function recallMembers(options: RecallOptions): Promise<Recalled> {
   const pieceRange = async (range: Range): Promise<unknown> => {
     sums.ranges += 1;
     const source = options.read(range.start, range.end - range.start);
-    const reader = createByteReader(source, range.start, (bytes) => void (sums.read_bytes += bytes));
+    const reader = createByteReader(source, range.start, (bytes) => {
+      sums.read_bytes += bytes;
+      options.onProgress?.(sums.read_bytes);
+    });
     try {
       for (const piece of range.pieces) {
         signal?.throwIfAborted();
@@ -176,7 +180,8 @@ async function parts(piece: Piece, reader: ByteReader, file: FileHandle, hasher:
   const stored = numbers.reduce((sum, length, index) => sum + (index % 2 === 1 ? length : 0), 0);
   const extents = extentsOf(numbers, member.size, stored, start);
   // A damaged map must not carry the reader into the next member.
-  if (reader.offset + stored > end) throw damaged(member, 'stored size', `at most ${end - start}`, String(stored));
+  if (reader.offset + stored > end)
+    throw damaged(member, 'stored size', `at most ${end - start}`, String(stored));
   let at = 0;
   for (const { offset, length } of extents) {
     feedZeros(hasher, offset - at);
@@ -196,16 +201,22 @@ function digestNames(member: ManifestMember): DigestName[] {
 }
 
 function prove(member: ManifestMember, actual: Digests): void {
-  const expected = Object.fromEntries(digestNames(member).map((name) => [name, member.digests?.[name] ?? '']));
+  const expected = Object.fromEntries(
+    digestNames(member).map((name) => [name, member.digests?.[name] ?? '']),
+  );
   const wrong = digestMismatch(expected, actual);
   if (wrong !== null) throw damaged(member, wrong.digest, wrong.expected, String(wrong.actual));
 }
 
 function damaged(member: ManifestMember, what: string, expected: string, actual: string): LongshoreError {
   const path = shownPath(member.path);
-  return new LongshoreError('E_BUNDLE_CORRUPT', `member "${path}" of the bundle: ${what} is ${actual}, expected ${expected}`, {
-    fields: { member: path, what, expected, actual },
-  });
+  return new LongshoreError(
+    'E_BUNDLE_CORRUPT',
+    `member "${path}" of the bundle: ${what} is ${actual}, expected ${expected}`,
+    {
+      fields: { member: path, what, expected, actual },
+    },
+  );
 }
 
 /** Whether the file in a member's place has its bytes. */
