@@ -2,6 +2,7 @@
 /** The operator's command line. */
 import { addControl } from './cli/commands/control.ts';
 import { addLists } from './cli/commands/lists.ts';
+import { addManifest } from './cli/commands/manifest.ts';
 import { addRecall } from './cli/commands/recall.ts';
 import { addShow } from './cli/commands/show.ts';
 import { addStart } from './cli/commands/start.ts';
@@ -20,5 +21,6 @@ addShow(program);
 addControl(program);
 addStart(program);
 addRecall(program);
+addManifest(program);
 
 await runProgram(program);

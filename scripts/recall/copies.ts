@@ -91,6 +91,7 @@ export interface DatasetManifest {
   /** Read to its end: the manifest is complete. */
   readonly trailer: ManifestTrailer;
   readonly archive: string;
+  readonly key: string;
   readonly close: () => void;
 }
 
@@ -109,7 +110,7 @@ export async function openDatasetManifest(
       try {
         const trailer = checkManifest(manifest.path);
         assertOf(dataset, trailer, at.locate(key));
-        return { path: manifest.path, trailer, archive, close: () => manifest.close() };
+        return { path: manifest.path, trailer, archive, key, close: () => manifest.close() };
       } catch (error) {
         manifest.close();
         throw error;

@@ -1,12 +1,11 @@
-import { closeSync, openSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { DigestName } from '../../config/index.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { type ByteReader, createByteReader } from './byte-reader.ts';
 import { createHasher, digestMismatch, type Digests, feedZeros, type Hasher } from './digest.ts';
-import { readUpTo } from './files.ts';
+import { digestFile } from './digest-file.ts';
 import type { ManifestMember } from './manifest.ts';
-import { fsPath, shownPath } from './path.ts';
+import { shownPath } from './path.ts';
 import { removeFile } from './publish.ts';
 import type { Asked } from './recall-paths.ts';
 import { askedPieces, type Piece, type Range, rangesOf } from './recall-plan.ts';
@@ -221,18 +220,7 @@ function damaged(member: ManifestMember, what: string, expected: string, actual:
 
 /** Whether the file in a member's place has its bytes. */
 export async function holdsMember(to: string, member: ManifestMember): Promise<boolean> {
-  const hasher = createHasher(digestNames(member));
-  const buffer = Buffer.allocUnsafe(1024 * 1024);
-  const fd = openSync(fsPath(absolutePath(to, member.path)), 'r');
-  try {
-    for (let length = readUpTo(fd, buffer); length > 0; length = readUpTo(fd, buffer)) {
-      hasher.update(buffer.subarray(0, length));
-      await new Promise(setImmediate);
-    }
-  } finally {
-    closeSync(fd);
-  }
   const names = digestNames(member);
-  const actual = hasher.digests();
+  const actual = await digestFile(absolutePath(to, member.path), names);
   return names.every((name) => member.digests?.[name] === actual[name]);
 }

@@ -1,14 +1,13 @@
 import type { Command } from 'commander';
-import { LongshoreError } from '../../../workers/errors.ts';
-import { oneLine } from '../format.ts';
 import type { RecallListener, RecallParts } from '../../recall/findings.ts';
 import { planRecall, type RecallOutcome, type RecallPlan, runRecall, wholeText } from '../../recall/run.ts';
 import { facts } from '../dataset-view.ts';
 import { findDataset } from '../find.ts';
-import { bytes, count } from '../format.ts';
+import { bytes, count, oneLine } from '../format.ts';
 import { createMeter, type Meter } from '../meter.ts';
 import { dryRunOption, EXIT, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson, type Session, withStore } from '../session.ts';
+import { stopOnSignal } from '../stop.ts';
 
 interface Options {
   to?: string;
@@ -51,7 +50,11 @@ export function addRecall(program: Command): void {
 async function recall(session: Session, text: string, paths: string[], options: Options): Promise<number> {
   const { config, store } = session;
   const dataset = await findDataset(store, text);
-  const stopping = stopOnSignal();
+  const stopping = stopOnSignal(
+    'the recall',
+    'what was complete stays',
+    'The same command goes on where this one ended.',
+  );
   const listener = createListener();
   const parts: RecallParts = { config, catalog: store.catalog, signal: stopping.signal, listener };
   const request = {
@@ -81,22 +84,6 @@ async function recall(session: Session, text: string, paths: string[], options: 
     listener.end();
     stopping.end();
   }
-}
-
-/** What is complete stays, what is half goes, and the same command goes on where this one ended. */
-function stopOnSignal(): { signal: AbortSignal; end(): void } {
-  const stopped = new AbortController();
-  const stop = (signal: NodeJS.Signals): void =>
-    stopped.abort(
-      new LongshoreError('E_REVOKED', `the recall was stopped by ${signal}; what was complete stays`, {
-        hint: 'The same command goes on where this one ended.',
-      }),
-    );
-  process.once('SIGINT', stop).once('SIGTERM', stop);
-  return {
-    signal: stopped.signal,
-    end: () => void process.off('SIGINT', stop).off('SIGTERM', stop),
-  };
 }
 
 const LABELS = { fetch: 'fetching the bundle', recall: 'recalling', look: 'looking at what is there' };
