@@ -54,13 +54,24 @@ export async function copiesOf({ config, catalog }: CopyParts, dataset: Dataset)
   });
 }
 
-/** Those that are reachable and have the bundle. @throws why the first one cannot be read, when none can */
-export async function openCopies(parts: CopyParts, dataset: Dataset): Promise<OpenCopy[]> {
+/**
+ * Those that are reachable and have the bundle.
+ * @param only of this archive: no other one is asked
+ * @throws why the first one cannot be read, when none can
+ */
+export async function openCopies(
+  parts: CopyParts,
+  dataset: Dataset,
+  only?: string | undefined,
+): Promise<OpenCopy[]> {
   const { config, signal, open = openArchive } = parts;
   const options = signal === undefined ? {} : { signal };
   const copies: OpenCopy[] = [];
   let first: LongshoreError | null = null;
-  for (const copy of await copiesOf(parts, dataset)) {
+  const known = await copiesOf(parts, dataset);
+  const asked = known.filter(({ archive }) => only === undefined || archive === only);
+  if (only !== undefined && asked.length === 0) throw notThere(dataset, only, known);
+  for (const copy of asked) {
     const { archive, key } = copy;
     try {
       const at = open(config, archive);
@@ -77,13 +88,21 @@ export async function openCopies(parts: CopyParts, dataset: Dataset): Promise<Op
       copies.push({ ...copy, at, size: found.size });
     } catch (error) {
       signal?.throwIfAborted();
-      const known = coerceError(error);
-      first ??= known;
-      await parts.onProblem({ archive, key, error: known });
+      const coded = coerceError(error);
+      first ??= coded;
+      await parts.onProblem({ archive, key, error: coded });
     }
   }
   if (copies.length > 0 || first === null) return copies;
   throw first;
+}
+
+function notThere({ id, name }: Dataset, archive: string, known: readonly Copy[]): LongshoreError {
+  const archives = known.map((copy) => copy.archive);
+  return new LongshoreError('E_RECALL', `dataset ${id} (${name}) has no copy in an archive "${archive}"`, {
+    fields: { dataset_id: id, archive, archives },
+    hint: `It has one in ${archives.join(' and in ')}; without --archive any of them is read.`,
+  });
 }
 
 export interface DatasetManifest {

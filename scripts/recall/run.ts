@@ -55,10 +55,10 @@ export async function planRecall(
   const asked = createAsked(request.paths);
   const findings = createFindings(parts, dataset, request.actor);
   const all: CopyParts = { ...parts, onProblem: findings.problem };
-  const opened = await openCopies(all, dataset);
+  const opened = await openCopies(all, dataset, request.archive);
   const manifest = await openDatasetManifest(all, dataset, opened);
   try {
-    const copies = await usableCopies(opened, manifest, request, findings);
+    const copies = await usableCopies(opened, manifest, findings);
     const to = resolve(request.to);
     const survey = await surveyRecall({
       manifest: manifest.path,
@@ -78,14 +78,12 @@ export async function planRecall(
 async function usableCopies(
   opened: readonly OpenCopy[],
   { trailer, archive: known }: DatasetManifest,
-  request: RecallRequest,
   findings: Findings,
 ): Promise<OpenCopy[]> {
   const sound: OpenCopy[] = [];
   const wrong: OpenCopy[] = [];
   for (const copy of opened) {
     const { archive, key } = copy;
-    if (request.archive !== undefined && archive !== request.archive) continue;
     if (!agree(copy.digests, trailer.bundle.digests)) {
       const message = `the copy in ${archive} is of another bundle than the manifest in ${known}`;
       await findings.problem({ archive, key, error: new LongshoreError('E_RECALL', message) });
@@ -97,14 +95,10 @@ async function usableCopies(
   }
   const copies = [...sound, ...wrong];
   if (copies.length > 0) return copies;
-  throw new LongshoreError(
-    'E_RECALL',
-    `no copy of the bundle can be read${request.archive === undefined ? '' : ` in archive "${request.archive}"`}`,
-    {
-      fields: { archive: request.archive ?? null, archives: opened.map(({ archive }) => archive) },
-      hint: 'See where the dataset has copies with `longshore show <dataset>`; leave out --archive to read any of them.',
-    },
-  );
+  throw new LongshoreError('E_RECALL', 'no copy of the bundle belongs to its manifest', {
+    fields: { archives: opened.map(({ archive }) => archive), manifest: known },
+    hint: 'See the copies with `longshore show <dataset>`, then archive the dataset again or restore a copy.',
+  });
 }
 
 /** @throws E_BUNDLE_CORRUPT when no copy holds a member as it was archived; what could be recalled stays */

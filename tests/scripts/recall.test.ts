@@ -296,6 +296,17 @@ describe('damage and outages', () => {
   });
 });
 
+test('asked for one archive it asks no other', async () => {
+  const at = await makeArchived(three, { others: ['second'] });
+  unlinkSync(at.bundle());
+  const done = await recall(at, 'a', '--archive', 'second', '--json', ...to(at));
+  expect(done).toMatchObject({ code: 0, stderr: '' });
+  expect(JSON.parse(done.stdout)).toMatchObject({ from: [{ archive: 'second' }] });
+  expect((await recall(at, 'sub', '--archive', 'filesystem', ...to(at))).stderr).toMatch(
+    /^E_BUNDLE_MISSING/m,
+  );
+});
+
 test('killed with SIGKILL it leaves no half file, and the next run completes', async () => {
   const at = await makeArchived((root) => {
     three(root);

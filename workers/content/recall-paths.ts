@@ -87,17 +87,17 @@ export function nearNames(manifest: string, asked: string): string[] {
   return best.map(({ path }) => path);
 }
 
-/** Null: nothing like it. The same name in another folder is nearer than another name. */
+/** Null: nothing like it. In the same folder is nearer than elsewhere. */
 function distanceOf(wanted: string, name: string, path: string): number | null {
-  if (path === wanted) return 0;
   const own = path.slice(path.lastIndexOf('/') + 1);
-  if (own === name) return 0.5;
+  const elsewhere = path.slice(0, -own.length) === wanted.slice(0, -name.length) ? 0 : 0.5;
+  if (own === name) return elsewhere;
   const most = Math.max(1, Math.floor(name.length / 3));
   if (Math.abs(own.length - name.length) <= most) {
     const edits = editsBetween(own, name);
-    if (edits <= most) return edits;
+    if (edits <= most) return edits + elsewhere;
   }
-  return name.length >= 3 && own.includes(name) ? most + 1 : null;
+  return name.length >= 3 && own.includes(name) ? most + 1 + elsewhere : null;
 }
 
 function editsBetween(a: string, b: string): number {
