@@ -59,11 +59,7 @@ export async function copiesOf({ config, catalog }: CopyParts, dataset: Dataset)
  * @param only of this archive: no other one is asked
  * @throws why the first one cannot be read, when none can
  */
-export async function openCopies(
-  parts: CopyParts,
-  dataset: Dataset,
-  only?: string | undefined,
-): Promise<OpenCopy[]> {
+export async function openCopies(parts: CopyParts, dataset: Dataset, only?: string): Promise<OpenCopy[]> {
   const { config, signal, open = openArchive } = parts;
   const options = signal === undefined ? {} : { signal };
   const copies: OpenCopy[] = [];

@@ -8,6 +8,7 @@ import { packBundle } from '../../workers/content/pack.ts';
 import { archivePathOf } from '../../workers/dataset/paths.ts';
 import { manifestKey } from '../../workers/archive/contract.ts';
 import { openStore, type Store } from '../../workers/store.ts';
+import { settleTimes } from '../content/trees.ts';
 import { makePlace, type Place } from './place.ts';
 
 export interface Archived {
@@ -46,6 +47,7 @@ export async function makeArchived(
   onTestFinished(() => store.close());
   const source = place.dir('source', name);
   make(source);
+  settleTimes(source);
   const [answer] = await store.catalog.register(
     [{ dataset: { name, type: 'RAW_DATA', origin_path: source, create_method: 'TEST' } }],
     'test',
