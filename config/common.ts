@@ -83,6 +83,7 @@ export const config = {
     stalled_check_seconds: 15,
   },
   mongo: { uri: secretFromEnv('MONGODB_URL', null) },
+  bag: { source_organization: null },
   email: { from_addr: 'longshore@localhost', sendmail_path: '/usr/sbin/sendmail' },
   workflow_registry: {
     integrated: {

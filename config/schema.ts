@@ -205,6 +205,8 @@ export const schema = z.strictObject({
     stalled_check_seconds: z.number().min(0.5),
   }),
   mongo: z.strictObject({ uri: text.nullable() }),
+  /** What every bag says of where it comes from; null: nothing. */
+  bag: z.strictObject({ source_organization: text.nullable() }),
   email: z.strictObject({ from_addr: text, sendmail_path: absolutePath }),
   workflow_registry: z.record(z.string(), workflowDefinition),
   workflow: z.strictObject({

@@ -2,6 +2,8 @@
 /** The operator's command line. */
 import { addControl } from './cli/commands/control.ts';
 import { addLists } from './cli/commands/lists.ts';
+import { addManifest } from './cli/commands/manifest.ts';
+import { addRecall } from './cli/commands/recall.ts';
 import { addShow } from './cli/commands/show.ts';
 import { addStart } from './cli/commands/start.ts';
 import { addStatus } from './cli/commands/status.ts';
@@ -18,5 +20,7 @@ addLists(program);
 addShow(program);
 addControl(program);
 addStart(program);
+addRecall(program);
+addManifest(program);
 
 await runProgram(program);

@@ -126,7 +126,7 @@ function nearest(folder: string): string {
 }
 
 /** When the process started, in the kernel's ticks: a process id alone may have been given to another process. */
-function startOf(pid: number): string | null {
+export function startOf(pid: number): string | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     // Field 22; the name in field 2 may hold spaces and brackets.

@@ -2,7 +2,7 @@ import { decodePath } from '../path.ts';
 import { BLOCK, corrupt, number, readHeader, type TarHeader, TYPE } from './header.ts';
 import { parsePax } from './pax.ts';
 import type { TarSource } from './source.ts';
-import { checkExtents, type Extent } from './sparse.ts';
+import { createMapReader, type Extent, extentsOf, soundExtents } from './sparse.ts';
 
 /** A member as the extractor meets it: all extension headers resolved, the data next in the source. */
 export interface TarMember {
@@ -23,8 +23,6 @@ export interface TarMember {
 
 /** Extension headers are read into memory; more than this is an attack. */
 const MAX_EXTENSION_BYTES = 1024 * 1024;
-/** Of a file with holes, whose size costs its maker nothing. */
-const MAX_SPARSE_BYTES = 2 ** 50;
 
 /** Extension headers that wait for their member. */
 interface Pending {
@@ -130,31 +128,16 @@ export class TarMembers {
     if (major === '1') return this.#mapInData(size, stored, at);
     const numbers = pax.get('GNU.sparse.map')?.toString().split(',').map(Number);
     if (numbers === undefined) throw corrupt(at, 'sparse format', '0.1 or 1.0', 'another one');
-    return checked(pairs(numbers), size, stored, at);
+    return { extents: extentsOf(numbers, size, stored, at), size, stored };
   }
 
   #mapInData(size: number, stored: number, at: number) {
     const start = this.#source.offset;
-    let text = '';
-    const line = (index: number): number | null => {
-      const lines = text.split('\n', index + 2);
-      return lines.length > index + 1 ? Number(lines[index]) : null;
-    };
-    const more = (): void => {
-      if (text.length + BLOCK > Math.min(stored, MAX_EXTENSION_BYTES)) {
-        throw corrupt(at, 'sparse map', `at most ${Math.min(stored, MAX_EXTENSION_BYTES)} bytes`, 'longer');
-      }
-      text += this.#source.exactly(BLOCK).toString('latin1');
-    };
-    while (line(0) === null) more();
-    const count = line(0) as number;
-    // Every entry takes at least four bytes, so a wrong count ends at the size limit above.
-    for (let newlines = countLines(text); newlines < 1 + 2 * count; newlines = countLines(text)) more();
-    const numbers = text
-      .split('\n')
-      .slice(1, 1 + 2 * count)
-      .map(Number);
-    return checked(pairs(numbers), size, stored - (this.#source.offset - start), at);
+    const read = createMapReader(stored, at);
+    let numbers = read(this.#source.exactly(BLOCK));
+    while (numbers === null) numbers = read(this.#source.exactly(BLOCK));
+    const left = stored - (this.#source.offset - start);
+    return { extents: extentsOf(numbers, size, left, at), size, stored: left };
   }
 
   #oldSparse(header: TarHeader, stored: number, at: number) {
@@ -174,39 +157,13 @@ export class TarMembers {
       more = block[504];
       if (extents.length > MAX_EXTENSION_BYTES) throw corrupt(at, 'sparse map', 'fewer parts', 'too many');
     }
-    return checked(extents, size, stored, at);
+    return { extents: soundExtents(extents, size, stored, at), size, stored };
   }
 }
 
 const FILES: ReadonlySet<string> = new Set([TYPE.file, TYPE.contiguous, TYPE.gnuSparse]);
 
 const padding = (size: number): number => (BLOCK - (size % BLOCK)) % BLOCK;
-
-const countLines = (text: string): number => text.split('\n').length - 1;
-
-function checked(extents: Extent[], size: number, stored: number, at: number) {
-  const sound = extents.every(
-    ({ offset, length }) => Number.isSafeInteger(offset) && Number.isSafeInteger(length),
-  );
-  if (!sound || !Number.isSafeInteger(size) || size < 0 || size > MAX_SPARSE_BYTES) {
-    throw corrupt(
-      at,
-      'sparse map',
-      `whole numbers up to ${MAX_SPARSE_BYTES}`,
-      `a real size of ${size} and malformed parts`,
-    );
-  }
-  checkExtents(extents, size, stored, at);
-  return { extents, size, stored };
-}
-
-function pairs(numbers: readonly number[]): Extent[] {
-  const extents: Extent[] = [];
-  for (let at = 0; at + 1 < numbers.length; at += 2) {
-    extents.push({ offset: numbers[at] as number, length: numbers[at + 1] as number });
-  }
-  return extents;
-}
 
 function decimal(pax: ReadonlyMap<string, Buffer>, key: string, otherwise: number, at: number): number {
   const text = pax.get(key)?.toString();

@@ -52,7 +52,7 @@ export function encodeSparseMap(extents: readonly Extent[], size: number): Buffe
 }
 
 /** Refuses maps that are out of order, overlap, or reach outside the file. */
-export function checkExtents(extents: readonly Extent[], size: number, stored: number, at: number): void {
+function checkExtents(extents: readonly Extent[], size: number, stored: number, at: number): void {
   let end = 0;
   let data = 0;
   for (const { offset, length } of extents) {
@@ -63,4 +63,58 @@ export function checkExtents(extents: readonly Extent[], size: number, stored: n
     data += length;
   }
   if (data !== stored) throw corrupt(at, 'sparse map', `${stored} bytes of data`, String(data));
+}
+
+/** Of a file with holes, whose size costs its maker nothing. */
+const MAX_SPARSE_BYTES = 2 ** 50;
+/** A map is read into memory; more than this is an attack. */
+const MAX_MAP_BYTES = 1024 * 1024;
+
+/**
+ * Takes the blocks of a 1.0 map one by one and gives the numbers in it with the last block, null before.
+ * @param stored bytes that the member has in the bundle, the map included
+ */
+export function createMapReader(stored: number, at: number): (block: Buffer) => number[] | null {
+  const most = Math.min(stored, MAX_MAP_BYTES);
+  let text = '';
+  let newlines = 0;
+  return (block) => {
+    if (text.length + BLOCK > most) throw corrupt(at, 'sparse map', `at most ${most} bytes`, 'longer');
+    const part = block.toString('latin1');
+    text += part;
+    newlines += part.split('\n').length - 1;
+    if (newlines === 0) return null;
+    // Every entry takes at least four bytes, so a wrong count ends at the size limit above.
+    const count = Number(text.slice(0, text.indexOf('\n')));
+    if (newlines < 1 + 2 * count) return null;
+    return text
+      .split('\n')
+      .slice(1, 1 + 2 * count)
+      .map(Number);
+  };
+}
+
+/** The parts that the numbers of a map describe. @throws E_BUNDLE_CORRUPT where they cannot be parts of the file */
+export function extentsOf(numbers: readonly number[], size: number, stored: number, at: number): Extent[] {
+  const extents: Extent[] = [];
+  for (let index = 0; index + 1 < numbers.length; index += 2) {
+    extents.push({ offset: numbers[index] as number, length: numbers[index + 1] as number });
+  }
+  return soundExtents(extents, size, stored, at);
+}
+
+export function soundExtents(extents: Extent[], size: number, stored: number, at: number): Extent[] {
+  const sound = extents.every(
+    ({ offset, length }) => Number.isSafeInteger(offset) && Number.isSafeInteger(length),
+  );
+  if (!sound || !Number.isSafeInteger(size) || size < 0 || size > MAX_SPARSE_BYTES) {
+    throw corrupt(
+      at,
+      'sparse map',
+      `whole numbers up to ${MAX_SPARSE_BYTES}`,
+      `a real size of ${size} and malformed parts`,
+    );
+  }
+  checkExtents(extents, size, stored, at);
+  return extents;
 }

@@ -1,0 +1,171 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { Archive } from '../../workers/archive/contract.ts';
+import { createFilesystemArchive } from '../../workers/archive/filesystem.ts';
+import { openReadable } from '../../workers/archive/recall.ts';
+import { fetchShared } from '../../workers/archive/shared-fetch.ts';
+import { LongshoreError } from '../../workers/errors.ts';
+import { makePlace, type Place } from '../support/place.ts';
+import { until } from '../support/until.ts';
+
+const SIZE = 3_000_000;
+const CONTENT = Buffer.alloc(SIZE, 'bundle');
+
+/** An archive that gives only whole objects, and counts how often it is asked. */
+async function tapes(place: Place, before: () => Promise<void> = async () => undefined) {
+  const root = place.dir('tapes');
+  const files = createFilesystemArchive({ root, roots: [root], state_dir: place.path('state') });
+  writeFileSync(place.path('object'), CONTENT);
+  await files.put('run.tar', { file: place.path('object') }, { task_id: 'task-0001' });
+  const gets: string[] = [];
+  const archive: Archive = {
+    ...files,
+    local: null,
+    capabilities: { ...files.capabilities, range: false },
+    read: () => {
+      throw new Error('an archive without ranges is not read by ranges');
+    },
+    get: async (key, target, options) => {
+      gets.push(key);
+      await before();
+      return files.get(key, target, options);
+    },
+  };
+  const options = {
+    archive,
+    key: 'run.tar',
+    size: SIZE,
+    scratch: place.dir('scratch'),
+    state_dir: place.path('state'),
+    keep: 0,
+  };
+  return { archive, gets, options };
+}
+
+const left = (place: Place): string[] =>
+  readdirSync(place.path('scratch'), { recursive: true, encoding: 'utf8' });
+
+test('parts of a bundle come out of one copy, which is gone when nobody needs it', async () => {
+  const place = await makePlace();
+  const { gets, options } = await tapes(place);
+  const bundle = await openReadable(options);
+  for (const [offset, length] of [
+    [0, 10],
+    [2_000_001, 999_999],
+    [5, 1_500_000],
+  ] as const) {
+    const chunks: Buffer[] = [];
+    for await (const chunk of bundle.read(offset, length)) chunks.push(chunk);
+    expect(Buffer.concat(chunks).equals(CONTENT.subarray(offset, offset + length))).toBe(true);
+  }
+  await bundle.close();
+  expect(gets).toHaveLength(1);
+  expect(left(place)).toEqual([]);
+});
+
+test('those who ask at the same time share one fetch; the last one removes it', async () => {
+  const place = await makePlace();
+  const gate = Promise.withResolvers<void>();
+  const { gets, options } = await tapes(place, () => gate.promise);
+  const all = Array.from({ length: 5 }, () => fetchShared(options));
+  await until(() => gets.length > 0, { what: 'the fetch' });
+  gate.resolve();
+  const bundles = await Promise.all(all);
+  expect(gets).toHaveLength(1);
+  expect(bundles.filter(({ fetched }) => fetched)).toHaveLength(1);
+  for (const [index, bundle] of bundles.entries()) {
+    expect((await bundle.file.stat()).size).toBe(SIZE);
+    expect(left(place).some((path) => path.endsWith('/bundle'))).toBe(true);
+    if (index < 4) await bundle.close();
+  }
+  await bundles[4]?.close();
+  expect(left(place)).toEqual([]);
+});
+
+test('a fetch that fails leaves nothing, and who waited for it tries for itself', async () => {
+  const place = await makePlace();
+  let first = true;
+  const gate = Promise.withResolvers<void>();
+  const { gets, options } = await tapes(place, async () => {
+    if (!first) return;
+    first = false;
+    await gate.promise;
+    throw new LongshoreError('E_ARCHIVE_UNAVAILABLE', 'the tape robot is away');
+  });
+  const failing = fetchShared(options);
+  failing.catch(() => undefined);
+  await until(() => gets.length > 0, { what: 'the first fetch' });
+  const waiting = fetchShared(options);
+  gate.resolve();
+  await expect(failing).rejects.toMatchObject({ code: 'E_ARCHIVE_UNAVAILABLE' });
+  const bundle = await waiting;
+  expect(bundle.fetched).toBe(true);
+  await bundle.close();
+  expect(left(place)).toEqual([]);
+});
+
+test('too little room in the scratch space is said before the tape moves', async () => {
+  const place = await makePlace();
+  const { gets, options } = await tapes(place);
+  await expect(fetchShared({ ...options, keep: Number.MAX_SAFE_INTEGER })).rejects.toMatchObject({
+    code: 'E_NO_SPACE',
+  });
+  expect(gets).toEqual([]);
+  expect(left(place)).toEqual([]);
+});
+
+test('a process killed while it fetches is succeeded by the next, and what others left is cleared', async () => {
+  const place = await makePlace();
+  const { gets, options } = await tapes(place);
+  const script = `
+    const { fetchShared } = await import(${JSON.stringify(new URL('../../workers/archive/shared-fetch.ts', import.meta.url).href)});
+    const archive = {
+      name: 'filesystem', capabilities: { resume: false }, locate: (key) => key,
+      get: async (key, target) => {
+        (await import('node:fs')).writeFileSync(target, 'half');
+        await new Promise((resolve) => setTimeout(resolve, 1e8));
+      },
+    };
+    await fetchShared({ ...JSON.parse(process.argv[1]), archive });
+  `;
+  const { archive: _archive, ...plain } = options;
+  const dead = [plain.key, 'other.tar'].map((key) =>
+    spawn(process.execPath, ['--input-type=module', '-e', script, JSON.stringify({ ...plain, key })], {
+      stdio: 'inherit',
+      env: { ...process.env, ...place.env },
+    }),
+  );
+  await until(() => left(place).filter((path) => path.endsWith('/partial')).length === 2, {
+    what: 'both halves',
+  });
+  for (const child of dead) {
+    child.kill('SIGKILL');
+    await once(child, 'close');
+  }
+  const bundle = await fetchShared(options);
+  expect(gets).toHaveLength(1);
+  expect((await bundle.file.read(Buffer.alloc(20), 0, 20, 0)).buffer).toEqual(CONTENT.subarray(0, 20));
+  await bundle.close();
+  expect(left(place)).toEqual([]);
+});
+
+test('the claim of another host counts while it is fresh', async () => {
+  const place = await makePlace();
+  const { options } = await tapes(place);
+  const bundle = await fetchShared(options);
+  const [folder = ''] = readdirSync(options.scratch);
+  const { pid } = spawnSync('true');
+  const note = (host: string): string => JSON.stringify({ host, pid, started: '1' });
+  writeFileSync(join(options.scratch, folder, 'using-elsewhere'), note(`${hostname()}-other`));
+  writeFileSync(join(options.scratch, folder, 'using-dead'), note(hostname()));
+  await bundle.close();
+  expect(readdirSync(join(options.scratch, folder)).toSorted()).toEqual(['bundle', 'using-elsewhere']);
+  expect(statSync(join(options.scratch, folder, 'bundle')).size).toBe(SIZE);
+  expect(existsSync(join(options.scratch, folder, 'using-dead'))).toBe(false);
+  mkdirSync(join(options.scratch, 'not ours'));
+  expect(readFileSync(join(options.scratch, folder, 'bundle')).equals(CONTENT)).toBe(true);
+});
