@@ -199,7 +199,7 @@ describe('what is recalled', () => {
     const a = memberOf(place, 'a');
     rewriteManifest(place, [
       ...members.slice(0, 3),
-      { ...a, path: 'linked', hard_link: 'a' } as ManifestMember,
+      { ...a, path: 'linked', hard_link: 'a' },
       ...members.slice(3),
     ]);
     await recall(place, ['b', 'linked', 'z']);

@@ -1,4 +1,13 @@
-import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
 import { type Files, makeLanding } from './landing.ts';
 import { noteCalls, stubTools } from './stubs.ts';
@@ -44,6 +53,36 @@ test('a second run keeps the report id and replaces the report', async () => {
   await landing.run('generate_qc', { task_id: 'task-0002', workflow_id: 'workflow-2' });
   expect((await landing.dataset()).metadata.report_id).toBe(first);
   expect((await landing.states()).filter((state) => state === 'QC')).toHaveLength(2);
+});
+
+test('reads that have not changed keep their results, also after a kill; changed and new ones are looked at', async () => {
+  const landing = await staged(reads(9));
+  const calls = noteCalls(landing);
+  const looked = (): string[] =>
+    calls()
+      .filter((call) => call.startsWith('-t'))
+      .flatMap((call) => [...call.matchAll(/(S\d+)\.fastq\.gz/g)].map(([, sample = '']) => sample));
+  await landing.run('generate_qc');
+  expect(looked()).toHaveLength(9);
+  writeFileSync(join(landing.origin, 'lane/S3.fastq.gz'), 'other');
+  writeFileSync(join(landing.origin, 'lane/S9.fastq.gz'), 'newer');
+  const again = { task_id: 'task-0002', workflow_id: 'workflow-2' };
+  for (const task of ['inspect_dataset', 'archive_dataset', 'stage_dataset', 'validate_dataset'])
+    await landing.run(task, again);
+  await landing.run('generate_qc', again);
+  expect(looked().slice(9).toSorted()).toEqual(['S3', 'S9']);
+  const report = await landing.store.catalog.report(landing.id);
+  expect(readFileSync(report?.path ?? '', 'utf8')).toContain('S5_fastqc.zip');
+
+  // A run that dies between its batches leaves what it had; this is what lies there then.
+  const qc = landing.place.path('data/qc/raw_data/run_A');
+  renameSync(join(qc, 'qc'), join(qc, '.qc.partial-dead0000'));
+  rmSync(join(qc, '.qc.partial-dead0000/S1_fastqc.zip'));
+  writeFileSync(join(qc, '.qc.partial-dead0000/gone_fastqc.zip'), '');
+  await landing.run('generate_qc', { task_id: 'task-0003', workflow_id: 'workflow-3' });
+  expect(looked().slice(11)).toEqual(['S1']);
+  expect(readFileSync(report?.path ?? '', 'utf8')).not.toContain('gone_fastqc.zip');
+  expect(readdirSync(qc)).toEqual(['qc']);
 });
 
 test('without a report the step fails, and an older report stays', async () => {
