@@ -16,6 +16,8 @@ export interface Archive {
   readonly local: LocalArchive | null;
   /** Where the object lies, for people: `s3://bucket/…`, `hsi:…`. */
   locate(key: string): string;
+  /** Makes a new archive known to this host, before the first put; one that is known is not touched. */
+  prepare(key: string, options?: CallOptions): Promise<void>;
   /** @throws E_ARCHIVE_UNAVAILABLE when nothing can be said about this key */
   ensureReachable(key: string, options?: CallOptions): Promise<void>;
   /** Null only when the archive is there and the object is not. */
@@ -95,8 +97,6 @@ export interface ListedObject {
 /** Objects that are files: they are packed and read in place. */
 export interface LocalArchive {
   path(key: string): string;
-  /** Makes a new archive known to this host; one that is known is not touched. @throws E_ARCHIVE_UNAVAILABLE */
-  prepare(key: string): Promise<void>;
   /**
    * Starts to put a bundle with its manifest. The newest of what dead attempts at the same key left lies at the paths that
    * it gives, to be gone on with or replaced; the rest is removed.

@@ -94,13 +94,13 @@ export function createFilesystemArchive(options: FilesystemArchiveOptions): Arch
     capabilities: { stream: true, range: true, resume: false, digest: null, max_transfers: null },
     local: {
       path: pathOf,
-      prepare: (key) => prepare(pathOf(key)),
       beginPut: async (key, { task_id }) => {
         await prepare(pathOf(key));
         return beginLocalPut(pathOf(key), task_id);
       },
     },
     locate: pathOf,
+    prepare: (key) => prepare(pathOf(key)),
     ensureReachable: (key) => requireMark(pathOf(key)),
     stat: async (key) => {
       const found = await look(pathOf(key));

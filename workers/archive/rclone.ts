@@ -207,6 +207,10 @@ export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
     capabilities: { stream: true, range: true, resume: false, digest: null, max_transfers: null },
     local: null,
     locate: placeOf,
+    prepare: async (_, call = {}) => {
+      await markOnce(options, placeOf(MARK), call);
+      await requireMark(call);
+    },
     ensureReachable: async (_, call = {}) => {
       if (await isMarked(options)) await requireMark(call);
       // Before the first put of this host there may be no mark: the remote answers, or it does not.

@@ -25,6 +25,7 @@ export function createS3Archive(options: S3Options): Archive {
     capabilities: { stream: true, range: true, resume: true, digest: null, max_transfers: null },
     local: null,
     locate: (path) => session.place(keyOf(path)).location,
+    prepare: async () => undefined,
     ensureReachable: (_, { signal } = {}) => requireBucket(session, signal),
     stat: async (path, { signal } = {}) => {
       const found = await statObject(session, keyOf(path), signal);

@@ -144,6 +144,7 @@ export function createSdaArchive(options: SdaOptions): Archive {
     },
     local: null,
     locate: (key) => `hsi:${pathOf(key)}`,
+    prepare: async () => undefined,
     ensureReachable: async (key, { signal } = {}) => {
       await run(COMMANDS.exists(posix.dirname(pathOf(key))), { signal });
     },

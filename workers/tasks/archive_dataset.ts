@@ -92,7 +92,8 @@ async function bundleIn(
   origin: string | null,
 ): Promise<Archived | null> {
   const { signal } = ctx;
-  const there = await statIfUsed(archive, key, signal);
+  await archive.prepare(key, { signal }); // To the first put a new archive is not away.
+  const there = await archive.stat(key, { signal });
   if (there === null) return null;
   const manifest = await openManifest(archive, key, { scratch: ctx.config.paths.scratch, signal });
   if (manifest === null) return null;
@@ -115,12 +116,6 @@ async function bundleIn(
   } finally {
     manifest.close();
   }
-}
-
-/** An archive in a file system that was never used has no mark yet; to the first put it is not away. */
-async function statIfUsed(archive: Archive, key: string, signal: AbortSignal) {
-  if (archive.local !== null) await archive.local.prepare(key);
-  return archive.stat(key, { signal });
 }
 
 function readTrailer(ctx: TaskContext, path: string): ReturnType<typeof checkManifest> | null {

@@ -1,0 +1,128 @@
+/** The whole way of a dataset through archives that are not folders of this host. */
+import { randomBytes } from 'node:crypto';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openArchive } from '../../workers/archive/index.ts';
+import { manifestKey } from '../../workers/archive/contract.ts';
+import { gather } from '../support/gather.ts';
+import { startHttpProxy } from '../support/http-proxy.ts';
+import { hasRclone } from '../support/rclone.ts';
+import { backEndOf, type S3Server, startS3Server } from '../support/s3.ts';
+import { fingerprint, type Landing, makeLanding } from './landing.ts';
+
+let server: S3Server;
+beforeAll(async () => {
+  server = await startS3Server();
+});
+afterAll(() => server.stop());
+
+const HSI = join(import.meta.dirname, '../fixtures/bin/hsi');
+const MB = 1024 * 1024;
+
+const files = {
+  'a.txt': 'alpha',
+  empty: '',
+  'big.bin': randomBytes(14 * MB + 5),
+  'sub/reads': randomBytes(70_000),
+  'sub/link': { link: 'reads' },
+  bare: null,
+};
+
+const tape = { kind: 'sda', hsi: HSI, hsi_args: ['--stand-in={home}/hpss'], poll_seconds: 1 };
+const disk = { kind: 'rclone', remote: 'disk:bundles', config_file: '{home}/rclone.conf' };
+
+async function landIn(name: string, backends: Record<string, unknown>, copies = [name]): Promise<Landing> {
+  const landing = await makeLanding(files, {
+    config: { archive: { copies, backends }, stage: { alias_salt: name } },
+    name: `run_${name}_${randomBytes(4).toString('hex')}`, // The S3 server is shared.
+  });
+  writeFileSync(
+    landing.place.path('rclone.conf'),
+    `[disk]\ntype = alias\nremote = ${landing.place.path('remote')}\n`,
+  );
+  return landing;
+}
+
+/** Archived, staged, proven; nothing left on the way; archived again without a transfer; deleted. */
+async function goesThrough(landing: Landing, name: string): Promise<void> {
+  await landing.upTo('setup_dataset_download');
+  const { archive_path, staged_path, bundle } = await landing.dataset();
+  expect(fingerprint(staged_path as string)).toBe(fingerprint(landing.origin));
+  const generated = landing.place.path('data/bundle/raw_data/generation');
+  expect(existsSync(generated) ? readdirSync(generated) : []).toEqual([]);
+  const scratch = landing.place.path('data/scratch');
+  expect(existsSync(scratch) ? readdirSync(scratch) : []).toEqual([]);
+  const key = archive_path as string;
+  const archive = openArchive(landing.place.config, name);
+  expect((await archive.stat(key))?.size).toBe(bundle?.size);
+  expect((await archive.stat(manifestKey(key)))?.size).toBeGreaterThan(0);
+  const copies = await landing.store.catalog.copies(landing.id);
+  expect(copies.find((copy) => copy.archive === name)).toMatchObject({
+    key,
+    size: bundle?.size,
+    verified_how: expect.stringMatching(/stream|digest/),
+  });
+  const modified = (await archive.stat(key))?.modified;
+  await landing.run('archive_dataset', { attempt: 2 });
+  expect((await archive.stat(key))?.modified).toEqual(modified);
+  await landing.run('delete_dataset');
+  expect(await archive.stat(key)).toBeNull();
+  expect(await archive.stat(manifestKey(key))).toBeNull();
+  expect(await gather(archive.list(key.slice(0, key.lastIndexOf('/') + 1)))).toEqual([]);
+}
+
+test('on tape', async () => goesThrough(await landIn('tape', { tape }), 'tape'));
+
+test('in S3, streamed as it is packed, without a file of it here', async () => {
+  const proxy = await startHttpProxy(server.url);
+  const s3 = backEndOf(server, proxy, { prefix: `${randomBytes(4).toString('hex')}/` });
+  await goesThrough(await landIn('s3', { s3 }), 's3');
+});
+
+test('the staged bundle may be left out; tape then fetches to a file that does not stay', async () => {
+  const landing = await makeLanding(files, {
+    config: { archive: { copies: ['tape'], backends: { tape } }, stage: { keep_bundle: false } },
+  });
+  await landing.upTo('validate_dataset');
+  const { staged_path } = await landing.dataset();
+  expect(fingerprint(staged_path as string)).toBe(fingerprint(landing.origin));
+  const stage = landing.place.path('data/staged/raw_data');
+  expect(
+    readdirSync(stage, { recursive: true, encoding: 'utf8' }).filter((name) => name.includes('.tar')),
+  ).toEqual([]);
+});
+
+test('on tape and in S3: packed once, archived when both are proven; each may be away', async () => {
+  const proxy = await startHttpProxy(server.url);
+  const s3 = backEndOf(server, proxy, { prefix: `${randomBytes(4).toString('hex')}/` });
+  const landing = await landIn('both', { tape, s3 }, ['tape', 's3']);
+  await landing.run('inspect_dataset');
+  await proxy.takeAway();
+  expect((await landing.fails('archive_dataset')).code).toBe('E_ARCHIVE_UNAVAILABLE');
+  expect(await landing.states()).toEqual(['REGISTERED']);
+  await proxy.bringBack();
+  await landing.run('archive_dataset', { attempt: 2 });
+  const proven = (await landing.store.catalog.copies(landing.id)).map(({ archive, verified_how }) => [
+    archive,
+    verified_how,
+  ]);
+  expect(proven).toEqual([
+    ['s3', 'stream'],
+    ['tape', 'digest'],
+  ]);
+  writeFileSync(landing.place.path('hpss/control.json'), '{"away": true}');
+  await landing.run('stage_dataset');
+  await landing.run('validate_dataset');
+  const { staged_path } = await landing.dataset();
+  expect(fingerprint(staged_path as string)).toBe(fingerprint(landing.origin));
+  expect((await landing.fails('delete_dataset')).code).toBe('E_ARCHIVE_UNAVAILABLE');
+  writeFileSync(landing.place.path('hpss/control.json'), '{}');
+  await landing.run('delete_dataset', { attempt: 2 });
+  expect(await landing.store.catalog.copies(landing.id)).toEqual([]);
+});
+
+describe.skipIf(!hasRclone())('with rclone', () => {
+  test('behind a remote of rclone, streamed as it is packed', async () =>
+    goesThrough(await landIn('disk', { disk }), 'disk'));
+});
