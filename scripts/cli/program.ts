@@ -26,6 +26,7 @@ const EXIT_OF: Partial<Record<ErrorCode, number>> = {
   E_NOT_ARCHIVED: EXIT.state,
   E_REDIS_UNAVAILABLE: EXIT.unavailable,
   E_NO_WORKER: EXIT.unavailable,
+  E_ARCHIVE_UNAVAILABLE: EXIT.unavailable,
   E_CATALOG_UNAVAILABLE: EXIT.unavailable,
   E_CONFIG: 78,
 };

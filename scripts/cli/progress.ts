@@ -48,7 +48,11 @@ export function failureText(failure: TaskFailure): string {
 /** `42% · 1.2 of 2.9 GiB · 310 MiB/s · 6 s left`; '' while nothing is known yet. */
 export function meterText(run: TaskRun | null | undefined): string {
   if (run?.status !== 'STARTED' || typeof run.result !== 'object' || run.result === null) return '';
-  const meter = run.result as Record<string, unknown>;
+  return figuresText(run.result as Record<string, unknown>);
+}
+
+/** Of a progress object, as tasks report them. */
+export function figuresText(meter: Readonly<Record<string, unknown>>): string {
   const number = (key: string): number | null => (typeof meter[key] === 'number' ? meter[key] : null);
   const remaining = number('time_remaining_sec');
   const done = number('done');

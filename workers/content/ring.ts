@@ -16,6 +16,8 @@ export const SLOT_BYTES = 256 * 1024;
 const SLOTS = 8;
 const [HEAD, TAIL, ENDED, STOPPED, LENGTHS] = [0, 1, 2, 3, 8] as const;
 const CONTROL_BYTES = 128;
+/** Set in a slot's length: here the consumer notes how far it has come (see checkpoint.ts). */
+const MARKED = 1 << 30;
 /** A stop between a thread's check and its wait would be slept through; so no wait is longer than this. */
 const NAP_MS = 100;
 
@@ -77,7 +79,7 @@ function slotsOf(ring: RingMemory): Buffer[] {
 export interface RingProducer {
   /** The slot being filled; valid until the next `publish`. */
   acquire(): Buffer;
-  publish(length: number): void;
+  publish(length: number, marked?: boolean): void;
   end(): void;
   /** @throws Stopped */
   check(): void;
@@ -100,8 +102,8 @@ export function openProducer(ring: RingMemory): RingProducer {
         Atomics.wait(control, TAIL, tail, NAP_MS);
       }
     },
-    publish: (length) => {
-      control[LENGTHS + (head % SLOTS)] = length;
+    publish: (length, marked = false) => {
+      control[LENGTHS + (head % SLOTS)] = marked ? length | MARKED : length;
       head += 1;
       Atomics.store(control, HEAD, head);
       Atomics.notify(control, HEAD);
@@ -113,9 +115,64 @@ export function openProducer(ring: RingMemory): RingProducer {
   };
 }
 
+/** The producer's side for the main thread, which may not block: chunks of any size in, whole slots on. */
+export async function fillRing(ring: RingMemory, source: AsyncIterable<Buffer>): Promise<void> {
+  const control = controlOf(ring);
+  const slots = slotsOf(ring);
+  let head = 0;
+  let used = 0;
+  const free = async (): Promise<Buffer> => {
+    for (;;) {
+      if (Atomics.load(control, STOPPED) === 1) throw new Stopped('stopped');
+      const tail = Atomics.load(control, TAIL);
+      if (head - tail < SLOTS) return slots[head % SLOTS] as Buffer;
+      await Atomics.waitAsync(control, TAIL, tail, NAP_MS).value;
+    }
+  };
+  const publish = (): void => {
+    control[LENGTHS + (head % SLOTS)] = used;
+    head += 1;
+    used = 0;
+    Atomics.store(control, HEAD, head);
+    Atomics.notify(control, HEAD);
+  };
+  for await (const chunk of source) {
+    for (let at = 0; at < chunk.length; ) {
+      const slot = await free();
+      const length = chunk.copy(slot, used, at);
+      used += length;
+      at += length;
+      if (used === slot.length) publish(); // Only the last one is not full: a tar block never lies across two.
+    }
+  }
+  if (used > 0) publish();
+  Atomics.store(control, ENDED, 1);
+  Atomics.notify(control, HEAD);
+}
+
+/** The consumer's side for the main thread; a slot is valid until the next one is asked for. */
+export async function* drainRing(ring: RingMemory): AsyncGenerator<Buffer, void, undefined> {
+  const control = controlOf(ring);
+  const slots = slotsOf(ring);
+  for (let tail = 0; ; ) {
+    if (Atomics.load(control, STOPPED) === 1) throw new Stopped('stopped');
+    const ended = Atomics.load(control, ENDED) === 1; // Before the head, as below.
+    const head = Atomics.load(control, HEAD);
+    if (head !== tail) {
+      yield (slots[tail % SLOTS] as Buffer).subarray(0, (control[LENGTHS + (tail % SLOTS)] ?? 0) & ~MARKED);
+      tail += 1;
+      Atomics.store(control, TAIL, tail);
+      Atomics.notify(control, TAIL);
+    } else if (ended) return;
+    else await Atomics.waitAsync(control, HEAD, head, NAP_MS).value;
+  }
+}
+
 export interface RingConsumer {
   /** The next filled slot, or null at the end; valid until `release`. */
   take(): Buffer | null;
+  /** Of the slot taken last: the producer has marked its end. */
+  marked(): boolean;
   release(): void;
 }
 
@@ -123,7 +180,9 @@ export function openConsumer(ring: RingMemory): RingConsumer {
   const control = controlOf(ring);
   const slots = slotsOf(ring);
   let tail = 0;
+  let isMarked = false;
   return {
+    marked: () => isMarked,
     take: () => {
       for (;;) {
         if (Atomics.load(control, STOPPED) === 1) throw new Stopped('stopped');
@@ -131,7 +190,9 @@ export function openConsumer(ring: RingMemory): RingConsumer {
         const ended = Atomics.load(control, ENDED) === 1;
         const head = Atomics.load(control, HEAD);
         if (head !== tail) {
-          return (slots[tail % SLOTS] as Buffer).subarray(0, control[LENGTHS + (tail % SLOTS)]);
+          const length = control[LENGTHS + (tail % SLOTS)] ?? 0;
+          isMarked = (length & MARKED) !== 0;
+          return (slots[tail % SLOTS] as Buffer).subarray(0, length & ~MARKED);
         }
         if (ended) return null;
         Atomics.wait(control, HEAD, head, NAP_MS);

@@ -11,6 +11,8 @@ export interface ThreadOptions {
   readonly signal?: AbortSignal;
   /** A file that the threads write; its pages go to the disk meanwhile. */
   readonly writes?: string | null;
+  /** How often progress is told. */
+  readonly progress_ms?: number;
   /** Called a few times a second, and once at the end. */
   onProgress?(progress: ProgressCounts): void;
 }
@@ -29,6 +31,11 @@ export interface Thread {
   readonly data: unknown;
 }
 
+/** A side that the main thread takes itself: what it does is waiting (for a network), not computing. */
+export interface LocalSide<T> {
+  run(ring: RingMemory): Promise<T>;
+}
+
 /** What became of both threads; the first failure in `error`, results where there are some. */
 export interface Pair<A, B> {
   readonly first: A | null;
@@ -38,19 +45,22 @@ export interface Pair<A, B> {
 }
 
 export async function runPair<A, B>(
-  first: Thread,
-  second: Thread,
+  first: Thread | LocalSide<A>,
+  second: Thread | LocalSide<B>,
   options: ThreadOptions,
 ): Promise<Pair<A, B>> {
   options.signal?.throwIfAborted();
   const ring = createRing();
   const stop = (): void => stopRing(ring);
   const state: { error: Error | null } = { error: null };
-  const timer = setInterval(() => options.onProgress?.(readCounters(ring)), PROGRESS_MS);
+  const timer = setInterval(
+    () => options.onProgress?.(readCounters(ring)),
+    options.progress_ms ?? PROGRESS_MS,
+  );
   const written = typeof options.writes === 'string' ? writeBehind(options.writes) : null;
   options.signal?.addEventListener('abort', stop, { once: true });
-  const run = async <T>(thread: Thread): Promise<T | null> => {
-    const outcome = await outcomeOf<T>(thread, ring);
+  const run = async <T>(side: Thread | LocalSide<T>): Promise<T | null> => {
+    const outcome = await ('run' in side ? outcomeOfLocal(side, ring) : outcomeOf<T>(side, ring));
     if ('result' in outcome) return outcome.result;
     stop();
     if ('failed' in outcome) state.error ??= errorFromReport(outcome.failed);
@@ -66,6 +76,14 @@ export async function runPair<A, B>(
     clearInterval(timer);
     options.signal?.removeEventListener('abort', stop);
     await written?.();
+  }
+}
+
+async function outcomeOfLocal<T>(side: LocalSide<T>, ring: RingMemory): Promise<Outcome<T>> {
+  try {
+    return { result: await side.run(ring) };
+  } catch (error) {
+    return error instanceof Stopped ? { stopped: true } : { failed: reportOf(error) };
   }
 }
 

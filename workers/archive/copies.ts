@@ -1,0 +1,80 @@
+/** Which archives hold, or ought to hold, the bundle of a dataset, in the order in which they are read. */
+import type { Config } from '../../config/index.ts';
+import type { BundleCopy, Dataset } from '../dataset/types.ts';
+import { isLongshoreError, LongshoreError } from '../errors.ts';
+import { openManifest, type OpenManifest } from './bundles.ts';
+import type { Archive, CallOptions } from './contract.ts';
+import { archiveNamesOf, openArchive } from './index.ts';
+
+export interface Copy {
+  readonly archive: Archive;
+  readonly key: string;
+  /** Null: from before copies were recorded. */
+  readonly recorded: BundleCopy | null;
+}
+
+/**
+ * What is recorded, in the order of the policy; then copies in archives that the policy no longer names. A dataset from
+ * before copies were recorded has one, in the first archive of its type.
+ * @param recorded of the catalog: `catalog.copies(dataset.id)`
+ */
+export function copiesOf(config: Config, dataset: Dataset, recorded: readonly BundleCopy[]): Copy[] {
+  const names = archiveNamesOf(config, dataset.type);
+  const place = (name: string): number => (names.includes(name) ? names.indexOf(name) : names.length);
+  const known = recorded
+    .toSorted((a, b) => place(a.archive) - place(b.archive))
+    .map((copy) => ({ archive: openArchive(config, copy.archive), key: copy.key, recorded: copy }));
+  const [first] = names;
+  if (known.length > 0 || dataset.archive_path === null || first === undefined) return known;
+  return [{ archive: openArchive(config, first), key: dataset.archive_path, recorded: null }];
+}
+
+/** Says nothing about the bytes: the next copy may be tried, and the person told. */
+const NEXT: ReadonlySet<string> = new Set([
+  'E_ARCHIVE_UNAVAILABLE',
+  'E_ARCHIVE_DENIED',
+  'E_BUNDLE_MISSING',
+  'E_BUNDLE_CORRUPT',
+  'E_TRANSFER',
+  'E_TOOL_MISSING',
+]);
+
+/**
+ * Tries the copies one after the other until one serves. What the first ones failed with is told, never lost; when none
+ * serves the first failure is thrown, as that of the copy the facility meant to be read.
+ */
+export async function firstServing<T>(
+  copies: readonly Copy[],
+  use: (copy: Copy) => Promise<T>,
+  onFailure: (copy: Copy, error: LongshoreError) => void | Promise<void>,
+): Promise<T> {
+  let first: LongshoreError | null = null;
+  for (const copy of copies) {
+    try {
+      return await use(copy);
+    } catch (error) {
+      if (!isLongshoreError(error) || !NEXT.has(error.code)) throw error;
+      await onFailure(copy, error);
+      first ??= error;
+    }
+  }
+  throw first ?? new LongshoreError('E_NOT_ARCHIVED', 'no archive holds a copy of the bundle');
+}
+
+/** The manifest from the first copy that can give one; null when the bundle has none. */
+export async function openAnyManifest(
+  copies: readonly Copy[],
+  options: CallOptions & {
+    scratch: string;
+    onFailure: (copy: Copy, error: LongshoreError) => void;
+  },
+): Promise<OpenManifest | null> {
+  return firstServing(
+    copies,
+    async ({ archive, key }) => {
+      await archive.ensureReachable(key, options);
+      return openManifest(archive, key, options);
+    },
+    options.onFailure,
+  );
+}
