@@ -59,7 +59,10 @@ export async function proveBundle(options: ProveOptions): Promise<BundleProof> {
     },
     options,
   );
-  if (pair.error !== null) throw pair.error;
+  if (pair.error !== null) {
+    options.onProgress?.(pair.counts); // What was read was read, for whoever counts it.
+    throw pair.error;
+  }
   const { first: read, second: walked } = pair;
   if (read === null || walked === null) throw new Error('a thread stopped without a reason');
   if (typeof bundle !== 'string' && read.size < bundle.size) throw cutOff(bundle, read.size);
