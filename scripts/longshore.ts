@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 /** The operator's command line. */
 import { addControl } from './cli/commands/control.ts';
+import { addFixity } from './cli/commands/fixity.ts';
 import { addLists } from './cli/commands/lists.ts';
 import { addShow } from './cli/commands/show.ts';
 import { addStart } from './cli/commands/start.ts';
 import { addStatus } from './cli/commands/status.ts';
+import { addVerify } from './cli/commands/verify.ts';
 import { createProgram, runProgram } from './cli/program.ts';
 
 const program = createProgram('longshore', 'See and steer what Longshore does.', [
@@ -18,5 +20,7 @@ addLists(program);
 addShow(program);
 addControl(program);
 addStart(program);
+addVerify(program);
+addFixity(program);
 
 await runProgram(program);

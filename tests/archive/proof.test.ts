@@ -167,7 +167,11 @@ describe('a copy that is not', () => {
     const [copy] = await store.catalog.copies(id);
     const archive = openArchive(place.config, 'filesystem');
     const { details } = await proveCopy({
-      ...{ dataset_id: id, archive, copy: copy as BundleCopy, level: 'stream', actor: 'x' },
+      dataset_id: id,
+      archive,
+      copy: copy as BundleCopy,
+      level: 'stream',
+      actor: 'x',
       scratch: place.path('scratch'),
     });
     expect(details.num_differences).toBe(151);

@@ -137,8 +137,18 @@ export function copyBattery(open: OpenStore): void {
     await catalog.addProof(proofOf(looked, 'disk', { ...later, level: 'size', bytes: 0 }));
     // It broke off after a terabyte: were it first again the next night, no other copy would ever be read.
     await catalog.addProof(proofOf(slow, 'disk', { ...later, result: 'unavailable' }));
-    const order = (await catalog.leastProven(10)).map(({ dataset_id }) => dataset_id);
-    expect(order).toEqual([away, looked, good, damaged, slow]);
+    const order = async () =>
+      (await catalog.leastProven(10)).map(({ dataset_id, looked_at }) => [dataset_id, looked_at]);
+    expect(await order()).toEqual([
+      [away, null],
+      [looked, null],
+      [good, '2026-02-01T00:00:00.000Z'],
+      [damaged, later.at],
+      [slow, later.at],
+    ]);
+    // Stored anew, it has to be read anew.
+    await catalog.putCopy(damaged, copyIn('disk', { stored_at: '2026-03-02T00:00:00.000Z' }));
+    expect((await order()).at(2)).toEqual([damaged, null]);
   });
 
   test('the ledger keeps every line, newest first, also of datasets and copies that are gone', async () => {
@@ -200,10 +210,12 @@ export function copyBattery(open: OpenStore): void {
   });
 
   test('archived datasets from before copies were recorded are found', async () => {
-    const { catalog, ids } = await begin(['old', 'new', 'not archived', 'deleted']);
-    const [old, recorded, , deleted] = ids as [number, number, number, number];
+    const { catalog, ids } = await begin(['old', 'new', 'not archived', 'without a bundle', 'deleted']);
+    const [old, recorded, , bare, deleted] = ids as [number, number, number, number, number];
+    const bundle = { name: 'set.tar', size: 1, md5: null, digests: {}, verified_at: null };
     for (const id of [old, recorded, deleted])
-      await catalog.patch(id, { archive_path: `/archive/${id}.tar` });
+      await catalog.patch(id, { archive_path: `/archive/${id}.tar`, bundle });
+    await catalog.patch(bare, { archive_path: '/archive/bare.tar' });
     await catalog.putCopy(recorded, copyIn('disk'));
     await catalog.patch(deleted, { is_deleted: true });
     expect(await catalog.withoutCopies(10)).toEqual([old]);

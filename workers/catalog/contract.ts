@@ -123,8 +123,8 @@ export interface Catalog {
    * Copies of datasets that are not deleted, the longest unproven first, those never proven before all. One that was
    * read and did not hold counts as looked at, or a few damaged ones would keep their place before all others.
    */
-  leastProven(limit: number): Promise<(BundleCopy & { dataset_id: number })[]>;
-  /** Datasets that are archived and have no recorded copy: from before copies were recorded. */
+  leastProven(limit: number): Promise<(BundleCopy & { dataset_id: number; looked_at: string | null })[]>;
+  /** Datasets with an archived bundle and no recorded copy: from before copies were recorded. */
   withoutCopies(limit: number): Promise<number[]>;
   /** Copies of datasets that are not deleted, in the order of their last proof that held; `failed`: with an open finding. */
   fixity(query: { dataset_id?: number; failed?: boolean }): Promise<CopyFixity[]>;

@@ -16,12 +16,15 @@ type CopyCatalog = Pick<
 const OF_THIS_COPY =
   'proofs.dataset_id = copies.dataset_id and proofs.archive = copies.archive and proofs.key = copies.key';
 
-/** Empty text for never. A read that broke off counts, an archive that was away from the start does not. */
-const LEAST_PROVEN = `select copies.* from copies join datasets on datasets.id = copies.dataset_id
-  where datasets.is_deleted = 0
-  order by max(coalesce(verified_at, ''), coalesce((select max(at) from proofs where ${OF_THIS_COPY}
-      and result <> 'ok' and (result <> 'unavailable' or bytes > 0)), '')),
-    stored_at, dataset_id, copies.archive limit ?`;
+/**
+ * Empty text for never. A read that broke off counts, an archive that was away from the start does not, nor does what was
+ * found before the copy was stored anew.
+ */
+const LEAST_PROVEN = `select copies.*, max(coalesce(verified_at, ''), coalesce((select max(at) from proofs
+      where ${OF_THIS_COPY} and at >= copies.stored_at and result <> 'ok' and (result <> 'unavailable' or bytes > 0)), '')
+    ) as looked_at
+  from copies join datasets on datasets.id = copies.dataset_id
+  where datasets.is_deleted = 0 order by looked_at, stored_at, dataset_id, copies.archive limit ?`;
 
 /** Numbers of the lines of the ledger: the newest about the bytes of the copy, and the newest of all. */
 const FIXITY = `select copies.*, datasets.name, datasets.type,
@@ -50,13 +53,16 @@ export function copyCatalog(database: Database): CopyCatalog {
       ),
     leastProven: (limit) =>
       database.read((sql) =>
-        sql.all<CopyRow>(LEAST_PROVEN, limit).map((row) => ({ ...copyOf(row), dataset_id: row.dataset_id })),
+        sql
+          .all<CopyRow & { looked_at: string }>(LEAST_PROVEN, limit)
+          .map((row) => ({ ...copyOf(row), dataset_id: row.dataset_id, looked_at: row.looked_at || null })),
       ),
     withoutCopies: (limit) =>
       database.read((sql) =>
         sql
           .all<{ id: number }>(
             `select id from datasets where is_deleted = 0 and archive_path is not null
+             and exists (select 1 from bundles where dataset_id = datasets.id)
              and not exists (select 1 from copies where dataset_id = datasets.id) order by id limit ?`,
             limit,
           )
