@@ -74,6 +74,14 @@ export const config = {
   },
   digests: { member: ['blake3'], bundle: ['blake3'] },
   validate: { level: 'stream' },
+  fixity: {
+    max_bytes_per_run: 1024 ** 4,
+    max_bytes_per_second: 100 * 1024 ** 2,
+    prove_every_days: 90,
+    // Reading wears tapes and keeps drives from others; HPSS states the digest it stored.
+    levels: { sda: 'digest' },
+    alarm: null,
+  },
   queue: {
     url: fromEnv('REDIS_URL', null),
     username: fromEnv('QUEUE_USER', null),
@@ -130,5 +138,8 @@ export const config = {
   tools: { fastqc: 'fastqc', multiqc: 'multiqc', bs: 'bs' },
   illumina: { download: { datasets: { n_days: 7 } } },
   enabled_features: { notifications: false },
-  schedules: [{ script: 'purge_staged_datasets', args: [] as string[], cron: '0 7 * * *' }],
+  schedules: [
+    { script: 'scrub', args: [] as string[], cron: '0 2 * * *' },
+    { script: 'purge_staged_datasets', args: [] as string[], cron: '0 7 * * *' },
+  ],
 };

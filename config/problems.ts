@@ -20,7 +20,12 @@ export function describeIssue(issue: Issue, { values, origins, secrets }: Filled
 
 /** What the schema cannot say: every type has its folders and sources, every workflow that is named exists. */
 export function findContradictions(values: Record<string, unknown>): string[] {
-  return [...typeProblems(values), ...archiveProblems(values), ...workflowProblems(values)];
+  return [
+    ...typeProblems(values),
+    ...archiveProblems(values),
+    ...fixityProblems(values),
+    ...workflowProblems(values),
+  ];
 }
 
 /** `redis://user:password@host` may be configured as one text; only the host is of interest. */
@@ -84,6 +89,17 @@ function archiveProblems(values: Record<string, unknown>): string[] {
       );
   });
   return [...unknown, ...strange, ...relative];
+}
+
+/** A misspelt archive would be read from tape night by night. */
+function fixityProblems(values: Record<string, unknown>): string[] {
+  const backends = sectionOf(sectionOf(values, 'archive'), 'backends');
+  const known = new Set([...Object.keys(backends), 'filesystem', 'sda', 's3', 'rclone']);
+  return Object.keys(sectionOf(sectionOf(values, 'fixity'), 'levels'))
+    .filter((name) => !known.has(name))
+    .map(
+      (name) => `fixity.levels.${name}: neither an archive nor a kind of archive (${[...known].join(', ')})`,
+    );
 }
 
 const namesIn = (names: unknown): string[] => (Array.isArray(names) ? names.map(String) : []);

@@ -189,6 +189,19 @@ export const schema = z.strictObject({
     bundle: z.array(digestName).min(1),
   }),
   validate: z.strictObject({ level: z.enum(['stream', 'readback']) }),
+  /** The scrub: how the archive is proven again and again, see docs/fixity.md. */
+  fixity: z.strictObject({
+    /** Read by one run. The copy that is due first is read whatever its size. */
+    max_bytes_per_run: z.int().min(1),
+    /** Null: as fast as the archive gives them. */
+    max_bytes_per_second: z.number().positive().nullable(),
+    /** Copies that were proven more recently are left alone. */
+    prove_every_days: z.number().positive(),
+    /** By the name or the kind of an archive; else `stream` where parts can be read, `digest` where not (tape). */
+    levels: z.record(z.string(), z.enum(['digest', 'stream'])),
+    /** A program and its arguments, called for each finding with the proof as JSON on stdin; no shell. */
+    alarm: z.array(text).min(1).nullable(),
+  }),
   queue: z.strictObject({
     /** null: the Redis that Longshore starts itself under state_dir. */
     url: z

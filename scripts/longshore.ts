@@ -1,12 +1,14 @@
 #!/usr/bin/env node
 /** The operator's command line. */
 import { addControl } from './cli/commands/control.ts';
+import { addFixity } from './cli/commands/fixity.ts';
 import { addLists } from './cli/commands/lists.ts';
 import { addManifest } from './cli/commands/manifest.ts';
 import { addRecall } from './cli/commands/recall.ts';
 import { addShow } from './cli/commands/show.ts';
 import { addStart } from './cli/commands/start.ts';
 import { addStatus } from './cli/commands/status.ts';
+import { addVerify } from './cli/commands/verify.ts';
 import { createProgram, runProgram } from './cli/program.ts';
 
 const program = createProgram('longshore', 'See and steer what Longshore does.', [
@@ -22,5 +24,7 @@ addControl(program);
 addStart(program);
 addRecall(program);
 addManifest(program);
+addVerify(program);
+addFixity(program);
 
 await runProgram(program);

@@ -1,5 +1,6 @@
 import { describe } from 'vitest';
 import type { OpenStore } from '../records/fixture.ts';
+import { copyBattery } from './contract-copies.ts';
 import { datasetBattery, registrationBattery } from './contract-datasets.ts';
 import { fileBattery } from './contract-files.ts';
 
@@ -8,4 +9,5 @@ export function catalogBattery(open: OpenStore): void {
   describe('registration', () => registrationBattery(open));
   describe('datasets', () => datasetBattery(open));
   describe('files', () => fileBattery(open));
+  describe('copies and proofs', () => copyBattery(open));
 }

@@ -44,6 +44,7 @@ test('a type without folders, an unknown workflow and a relative archive are con
       registration: { workflow: 'nothing' },
       workflow_registry: { stage: { then: ['qcc'] } },
       paths: { RAW_DATA: { archive: 'development/x' } },
+      fixity: { levels: { tape: 'digest' } },
     }),
   );
   const text = problems.join('\n');
@@ -52,6 +53,7 @@ test('a type without folders, an unknown workflow and a relative archive are con
   expect(text).toContain('registration.workflow: "nothing" is not in workflow_registry');
   expect(text).toContain('workflow_registry.stage.then.0: "qcc" is not in workflow_registry');
   expect(text).toContain('paths.RAW_DATA.archive: expected an absolute path');
+  expect(text).toContain('fixity.levels.tape: neither an archive nor a kind of archive (filesystem, sda,');
 });
 
 test('folders that cannot work are refused: files, folders below files, outputs inside of a source, one source twice', async () => {

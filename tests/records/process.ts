@@ -49,6 +49,22 @@ switch (what) {
       say(turn);
     }
   }
+  case 'copies': {
+    // Records a copy and proves it, again and again; says each turn after it was written.
+    const [archive = '', turns = '0', ...ids] = args;
+    for (let turn = 0; turns === 'until killed' || turn < Number(turns); turn++) {
+      for (const id of ids.map(Number)) {
+        const copy = { archive, key: 'key', size: 1, digests: {}, stored_at: new Date().toISOString() };
+        await store.catalog.putCopy(id, copy);
+        await store.catalog.addProof({
+          ...{ dataset_id: id, archive, key: 'key', at: new Date().toISOString(), level: 'stream' as const },
+          ...{ result: 'ok' as const, bytes: 1, seconds: 0, actor: 'test', details: { turn } },
+        });
+      }
+      say(turn);
+    }
+    break;
+  }
   case 'steps': {
     // Workflows from start to end, with progress, as a busy worker writes them.
     for (let n = 0; n < Number(args[0]); n++) {

@@ -1,5 +1,5 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, onTestFinished, test } from 'vitest';
 import { type Database, openDatabase } from '../../workers/sqlite/database.ts';
@@ -139,4 +139,30 @@ test('a full disk is told as such, keeps what was there, and is got over', async
   await pages(1_000_000);
   await fill();
   expect(await database.read((sql) => sql.all('select key from notes'))).toHaveLength(1);
+});
+
+test('a file of version 1 gets the tables of copies and proofs, and keeps its rows', async () => {
+  const { config } = await makePlace();
+  const before = outsider(config.catalog.path);
+  const first = readFileSync(join(import.meta.dirname, '../fixtures/catalog-version-1.sql'), 'utf8');
+  before.exec(first);
+  const tables = ['datasets', 'bundles', 'files', 'workflows', 'runs', 'audit'];
+  const rowsOf = (file: DatabaseSync) =>
+    Object.fromEntries(tables.map((table) => [table, file.prepare(`select * from ${table}`).all()]));
+  const rows = rowsOf(before);
+  expect(Object.values(rows).map((of) => of.length)).toEqual([2, 1, 2, 1, 1, 1]);
+  before.close();
+  const store = await openStore(config);
+  const files = (rows.files ?? []).map((row) => ({ ...row, mtime: null }));
+  const after = outsider(config.catalog.path);
+  expect(after.prepare('pragma user_version').get()).toEqual({ user_version: 2 });
+  expect(rowsOf(after)).toEqual({ ...rows, files });
+  expect(after.prepare('pragma integrity_check').get()).toEqual({ integrity_check: 'ok' });
+  const dataset = await store.catalog.get(1, { bundle: true });
+  expect(dataset).toMatchObject({ name: 'run_A', bundle: { md5: 'c0ffee' } });
+  expect(await store.catalog.withoutCopies(10)).toEqual([1]);
+  const stored_at = '2026-01-01T00:00:00.000Z';
+  await store.catalog.putCopy(1, { archive: 'disk', key: '/k', size: 1, digests: {}, stored_at });
+  expect(await store.catalog.copies(1)).toHaveLength(1);
+  await store.close();
 });

@@ -70,6 +70,20 @@ export interface DatasetQuery {
   offset?: number;
 }
 
+/** A copy with what the ledger says of it. */
+export interface CopyFixity extends BundleCopy {
+  dataset_id: number;
+  name: string;
+  type: string;
+  /**
+   * What was found last about its bytes. A mismatch or a missing object stays open until a proof of level `digest` or
+   * `stream` holds: neither an outage nor an object of the right size takes it back.
+   */
+  finding: Proof | null;
+  /** The newest line, whatever it says. */
+  last: Proof | null;
+}
+
 export interface Catalog {
   readonly capabilities: {
     /** Dataset and workflow are written in one transaction. */
@@ -107,8 +121,15 @@ export interface Catalog {
   /** By the name of the archive. */
   copies(id: number): Promise<BundleCopy[]>;
   removeCopy(id: number, archive: string): Promise<boolean>;
-  /** Copies of datasets that are not deleted, the longest unproven first, those never proven before all. */
-  leastProven(limit: number): Promise<(BundleCopy & { dataset_id: number })[]>;
+  /**
+   * Copies of datasets that are not deleted, the longest unproven first, those never proven before all. One that was
+   * read and did not hold counts as looked at, or a few damaged ones would keep their place before all others.
+   */
+  leastProven(limit: number): Promise<(BundleCopy & { dataset_id: number; looked_at: string | null })[]>;
+  /** Datasets with an archived bundle and no recorded copy: from before copies were recorded. */
+  withoutCopies(limit: number): Promise<number[]>;
+  /** Copies of datasets that are not deleted, in the order of their last proof that held; `failed`: with an open finding. */
+  fixity(query: { dataset_id?: number; failed?: boolean }): Promise<CopyFixity[]>;
   /** Adds a line to the fixity ledger, which is only ever added to; one that holds dates the copy's proof. */
   addProof(proof: Proof): Promise<void>;
   /** Newest first. */

@@ -2,13 +2,42 @@
 import type { BundleCopy, Proof } from '../dataset/types.ts';
 import type { Database, Statements } from '../sqlite/database.ts';
 import { fromJson, toJson } from '../sqlite/values.ts';
-import type { Catalog } from './contract.ts';
+import type { Catalog, CopyFixity } from './contract.ts';
 
 type Row<T> = Omit<T, 'digests' | 'details'>;
 type CopyRow = Row<BundleCopy> & { dataset_id: number; digests: string };
 type ProofRow = Row<Proof> & { details: string };
 
-type CopyCatalog = Pick<Catalog, 'putCopy' | 'copies' | 'removeCopy' | 'leastProven' | 'addProof' | 'proofs'>;
+type CopyCatalog = Pick<
+  Catalog,
+  'putCopy' | 'copies' | 'removeCopy' | 'leastProven' | 'withoutCopies' | 'fixity' | 'addProof' | 'proofs'
+>;
+
+const OF_THIS_COPY =
+  'proofs.dataset_id = copies.dataset_id and proofs.archive = copies.archive and proofs.key = copies.key';
+
+/**
+ * Empty text for never. A read that broke off counts, an archive that was away from the start does not, nor does what was
+ * found before the copy was stored anew.
+ */
+const LEAST_PROVEN = `select copies.*, max(coalesce(verified_at, ''), coalesce((select max(at) from proofs
+      where ${OF_THIS_COPY} and at >= copies.stored_at and result <> 'ok' and (result <> 'unavailable' or bytes > 0)), '')
+    ) as looked_at
+  from copies join datasets on datasets.id = copies.dataset_id
+  where datasets.is_deleted = 0 order by looked_at, stored_at, dataset_id, copies.archive limit ?`;
+
+/** Numbers of the lines of the ledger: the newest about the bytes of the copy, and the newest of all. */
+const FIXITY = `select copies.*, datasets.name, datasets.type,
+    (select max(id) from proofs where ${OF_THIS_COPY} and (result in ('mismatch', 'missing')
+      or (result = 'ok' and level <> 'size'))) as finding,
+    (select max(id) from proofs where ${OF_THIS_COPY}) as last
+  from copies join datasets on datasets.id = copies.dataset_id
+  where datasets.is_deleted = 0 and (?1 is null or copies.dataset_id = ?1) and (?2 = 0 or
+    (copies.dataset_id, copies.archive, copies.key) in (select dataset_id, archive, key from proofs
+      where result <> 'ok' and result in ('mismatch', 'missing')))
+  order by verified_at, stored_at, copies.dataset_id, copies.archive`;
+
+const PROOF_COLUMNS = 'dataset_id, archive, key, at, level, result, bytes, seconds, actor, details';
 
 export function copyCatalog(database: Database): CopyCatalog {
   return {
@@ -25,29 +54,59 @@ export function copyCatalog(database: Database): CopyCatalog {
     leastProven: (limit) =>
       database.read((sql) =>
         sql
-          .all<CopyRow>(
-            `select copies.* from copies join datasets on datasets.id = copies.dataset_id
-             where datasets.is_deleted = 0
-             order by verified_at, stored_at, dataset_id, archive limit ?`, // Nulls sort first.
+          .all<CopyRow & { looked_at: string }>(LEAST_PROVEN, limit)
+          .map((row) => ({ ...copyOf(row), dataset_id: row.dataset_id, looked_at: row.looked_at || null })),
+      ),
+    withoutCopies: (limit) =>
+      database.read((sql) =>
+        sql
+          .all<{ id: number }>(
+            `select id from datasets where is_deleted = 0 and archive_path is not null
+             and exists (select 1 from bundles where dataset_id = datasets.id)
+             and not exists (select 1 from copies where dataset_id = datasets.id) order by id limit ?`,
             limit,
           )
-          .map((row) => ({ ...copyOf(row), dataset_id: row.dataset_id })),
+          .map(({ id }) => id),
       ),
+    fixity: (query) => database.read((sql) => fixityOf(sql, query)),
     addProof: (proof) =>
       database.write((sql) => addProof(sql, proof), { durable: true }).then(() => undefined),
     proofs: ({ dataset_id, result, limit }) =>
       database.read((sql) =>
         sql
           .all<ProofRow>(
-            `select dataset_id, archive, key, at, level, result, bytes, seconds, actor, details from proofs
+            `select ${PROOF_COLUMNS} from proofs
              where (?1 is null or dataset_id = ?1) and (?2 is null or result = ?2) order by id desc limit ?3`,
             dataset_id ?? null,
             result ?? null,
             limit,
           )
-          .map((row) => ({ ...row, details: fromJson<Record<string, unknown>>(row.details) })),
+          .map(lineOf),
       ),
   };
+}
+
+const lineOf = (row: ProofRow): Proof => ({ ...row, details: fromJson(row.details) });
+
+type FixityRow = CopyRow & { name: string; type: string; finding: number | null; last: number | null };
+
+function fixityOf(sql: Statements, { dataset_id, failed = false }: Parameters<Catalog['fixity']>[0]) {
+  const line = (id: number | null): Proof | null => {
+    const row =
+      id === null ? undefined : sql.get<ProofRow>(`select ${PROOF_COLUMNS} from proofs where id = ?`, id);
+    return row === undefined ? null : lineOf(row);
+  };
+  const rows = sql.all<FixityRow>(FIXITY, dataset_id ?? null, failed ? 1 : 0).map(
+    (row): CopyFixity => ({
+      ...copyOf(row),
+      dataset_id: row.dataset_id,
+      name: row.name,
+      type: row.type,
+      finding: line(row.finding),
+      last: line(row.last),
+    }),
+  );
+  return failed ? rows.filter(({ finding }) => finding !== null && finding.result !== 'ok') : rows;
 }
 
 const copyOf = ({

@@ -68,6 +68,9 @@ const ALGORITHMS: Readonly<Record<DigestName, Algorithm>> = {
   sha256: openssl('sha256'),
 };
 
+/** Records of other systems may name digests that nothing here computes. */
+export const isDigestName = (name: string): name is DigestName => Object.hasOwn(ALGORITHMS, name);
+
 /** All the named digests of one buffer. */
 export function digestOf(names: readonly DigestName[], bytes: Buffer): Digests {
   const digests: Digests = {};

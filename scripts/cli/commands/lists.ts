@@ -146,7 +146,7 @@ function addWorkflows(program: Command): void {
     );
 }
 
-function limitOption(usual: number): Option {
+export function limitOption(usual: number): Option {
   return new Option('--limit <n>', 'at most this many').default(usual).argParser((text) => {
     if (/^[1-9][0-9]{0,6}$/.test(text)) return Number(text);
     throw new InvalidArgumentError('Expected a whole number from 1.');

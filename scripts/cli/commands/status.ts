@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { CopyFixity } from '../../../workers/catalog/contract.ts';
 import { coerceError } from '../../../workers/errors.ts';
 import type { WorkflowStatus } from '../../../workers/records/contract.ts';
 import type { ServedWorkflow } from '../../../workers/workflows/status.ts';
@@ -25,6 +26,8 @@ interface Status {
   queue: Queue | null;
   workflows: Record<WorkflowStatus, number>;
   datasets: { total: number; archived: number; staged: number };
+  /** Archived copies that are known to be damaged or missing. */
+  fixity: { failed: number };
   needs_a_person: ServedWorkflow[];
   problems: string[];
 }
@@ -47,13 +50,15 @@ export function addStatus(program: Command): void {
 
 async function statusOf({ config, engine, store: { catalog } }: EngineSession): Promise<Status> {
   const problems: string[] = [];
-  const [all, archived, staged, workflows, failed] = await Promise.all([
+  const [all, archived, staged, workflows, failed, damaged] = await Promise.all([
     catalog.list({ limit: 1 }),
     catalog.list({ archived: true, limit: 1 }),
     catalog.list({ staged: true, limit: 1 }),
     engine.counts(),
     engine.list({ app_id: config.app_id, status: 'FAILURE', limit: SHOWN }),
+    catalog.fixity({ failed: true }),
   ]);
+  if (damaged.length > 0) problems.push(fixityProblem(damaged));
   // The records tell most of it: a Redis that is away is a line of the answer, not its end.
   const fleet = await engine.fleet().catch((error: unknown) => {
     const { code, message, hint } = coerceError(error);
@@ -68,9 +73,17 @@ async function statusOf({ config, engine, store: { catalog } }: EngineSession): 
     queue,
     workflows,
     datasets: { total: all.count, archived: archived.count, staged: staged.count },
+    fixity: { failed: damaged.length },
     needs_a_person: failed.results,
     problems,
   };
+}
+
+function fixityProblem(damaged: readonly CopyFixity[]): string {
+  const [first] = damaged;
+  const one = first === undefined ? '' : `${first.name} in ${first.archive}: ${first.finding?.result}`;
+  const more = damaged.length > 1 ? `, and ${damaged.length - 1} more` : '';
+  return `E_FIXITY: archived copies are damaged or missing (${oneLine(one)}${more}). See longshore fixity --failed.`;
 }
 
 /** BullMQ's states in our words: a step is ready, comes later (waits, is tried again), or is held by the one before it. */

@@ -16,6 +16,11 @@ export class TarSource {
     this.#onDone = onDone;
   }
 
+  /** No byte is left. */
+  get ended(): boolean {
+    return this.#current() === null;
+  }
+
   /** Exactly `length` bytes, valid until the next call. @throws E_BUNDLE_CORRUPT where the bundle ends before */
   exactly(length: number): Buffer {
     const first = this.some(length);

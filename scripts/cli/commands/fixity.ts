@@ -1,0 +1,156 @@
+import type { Command } from 'commander';
+import type { CopyFixity } from '../../../workers/catalog/contract.ts';
+import type { Dataset } from '../../../workers/dataset/types.ts';
+import { isFinding } from '../../fixity/prove.ts';
+import { findingText, readText, resultStyle } from '../../fixity/view.ts';
+import { findDataset } from '../find.ts';
+import { ago, bytes, count } from '../format.ts';
+import { helpTail, jsonOption } from '../program.ts';
+import { printJson, type Session, withStore } from '../session.ts';
+import { type Column, paint, printTable, takesColour } from '../table.ts';
+import { limitOption } from './lists.ts';
+
+interface Options {
+  failed?: boolean;
+  limit: number;
+  json?: boolean;
+}
+
+interface Totals {
+  copies: number;
+  bytes: number;
+  never_proven: number;
+  /** Of the last proof that held, over all that have one. */
+  oldest_proof: string | null;
+  proven_within: number;
+  prove_every_days: number;
+  failed: number;
+}
+
+export function addFixity(program: Command): void {
+  program
+    .command('fixity')
+    .argument('[dataset]', 'id or name: its copies and the ledger of all that was found about them')
+    .description('when each archived copy was proven last, how and by whom; those never proven first')
+    .option('--failed', 'only copies that are damaged or missing, as far as anybody has found out')
+    .addOption(limitOption(50))
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      helpTail(['longshore fixity', 'longshore fixity --failed --json', 'longshore fixity run_17']),
+    )
+    .action((text: string | undefined, options: Options) =>
+      withStore(async (session) => {
+        if (text === undefined) return overview(session, options);
+        return ledger(session, await findDataset(session.store, text), options);
+      }),
+    );
+}
+
+async function overview({ config, store }: Session, { failed = false, limit, json }: Options): Promise<void> {
+  const all = await store.catalog.fixity({});
+  const totals = totalsOf(all, config.fixity.prove_every_days);
+  const rows = failed ? all.filter(isOpen) : all;
+  const shown = rows.slice(0, limit);
+  if (json) return printJson({ totals, count: rows.length, copies: shown.map(jsonOf) });
+  const out = process.stdout;
+  printTable(out, shown, [
+    { title: 'ID', value: (row) => row.dataset_id, align: 'right' },
+    { title: 'DATASET', value: (row) => row.name, shrink: true },
+    ...copyColumns,
+  ]);
+  if (shown.length < rows.length) out.write(`${shown.length} of ${count(rows.length)} (--limit)\n`);
+  if (failed && rows.length === 0) out.write('no copy is known to be damaged or missing\n');
+  else out.write(`${totalsText(totals)}\n`);
+  if (totals.failed > 0) {
+    const text = `${count(totals.failed)} damaged or missing${failed ? '' : ': longshore fixity --failed'}`;
+    out.write(`${paint(text, 'red', takesColour(out))}\n`);
+  }
+}
+
+const isOpen = ({ finding }: CopyFixity): boolean => finding !== null && isFinding(finding);
+
+const copyColumns: Column<CopyFixity>[] = [
+  { title: 'ARCHIVE', value: (row) => row.archive },
+  { title: 'SIZE', value: (row) => bytes(row.size), align: 'right' },
+  { title: 'ARCHIVED', value: (row) => ago(row.stored_at) },
+  { title: 'PROVEN', value: (row) => (row.verified_at === null ? 'never' : ago(row.verified_at)) },
+  { title: 'BY', value: (row) => row.verified_how },
+  { title: 'RESULT', value: (row) => resultOf(row), style: (row) => resultStyle(resultOf(row)) },
+  {
+    title: 'LAST LOOK',
+    value: (row) => (row.last === null ? '-' : `${ago(row.last.at)} by ${row.last.actor}`),
+  },
+  { title: 'NOTE', value: noteOf, shrink: true },
+];
+
+/** An open finding, else what the last look came to. */
+function resultOf(row: CopyFixity): string {
+  if (isOpen(row)) return row.finding?.result ?? '-';
+  return row.last?.result ?? '-';
+}
+
+function noteOf(row: CopyFixity): string {
+  const told = isOpen(row) ? row.finding : row.last;
+  return told === null || told.result === 'ok' ? '' : findingText(told);
+}
+
+const jsonOf = (row: CopyFixity) => ({
+  ...row,
+  age_seconds:
+    row.verified_at === null ? null : Math.round((Date.now() - Date.parse(row.verified_at)) / 1000),
+  open: isOpen(row),
+});
+
+function totalsOf(rows: readonly CopyFixity[], prove_every_days: number): Totals {
+  const since = new Date(Date.now() - prove_every_days * 86_400_000).toISOString();
+  const dates = rows.flatMap(({ verified_at }) => (verified_at === null ? [] : [verified_at]));
+  return {
+    copies: rows.length,
+    bytes: rows.reduce((sum, { size }) => sum + size, 0),
+    never_proven: rows.length - dates.length,
+    oldest_proof: dates[0] ?? null, // They come in this order.
+    proven_within: dates.filter((date) => date > since).length,
+    prove_every_days,
+    failed: rows.filter(isOpen).length,
+  };
+}
+
+function totalsText(totals: Totals): string {
+  const { copies, never_proven, oldest_proof, proven_within, prove_every_days } = totals;
+  if (copies === 0) return 'no archived copies';
+  const share = Math.floor((proven_within / copies) * 100);
+  return [
+    `${count(copies)} ${copies === 1 ? 'copy' : 'copies'}, ${bytes(totals.bytes)}`,
+    `${share}% proven within ${prove_every_days} days`,
+    `oldest proof ${ago(oldest_proof)}`,
+    `${count(never_proven)} never proven`,
+  ].join('; ');
+}
+
+async function ledger({ store: { catalog } }: Session, dataset: Dataset, options: Options): Promise<void> {
+  const copies = await catalog.fixity({ dataset_id: dataset.id });
+  const lines = (
+    await catalog.proofs({ dataset_id: dataset.id, limit: options.failed ? MANY : options.limit })
+  )
+    .filter((line) => options.failed !== true || isFinding(line))
+    .slice(0, options.limit);
+  if (options.json)
+    return printJson({ dataset_id: dataset.id, name: dataset.name, copies: copies.map(jsonOf), lines });
+  const out = process.stdout;
+  printTable(out, copies, copyColumns);
+  if (copies.length === 0) out.write(`dataset ${dataset.id} (${dataset.name}) has no recorded copies\n`);
+  if (lines.length > 0) out.write('\n');
+  printTable(out, lines, [
+    { title: 'AT', value: ({ at }) => at },
+    { title: 'ARCHIVE', value: ({ archive }) => archive },
+    { title: 'LEVEL', value: ({ level }) => level },
+    { title: 'RESULT', value: ({ result }) => result, style: ({ result }) => resultStyle(result) },
+    { title: 'WHO', value: ({ actor }) => actor },
+    { title: 'READ', value: (line) => readText(line) },
+    { title: 'NOTE', value: (line) => (line.result === 'ok' ? '' : findingText(line)), shrink: true },
+  ]);
+  if (lines.length === 0) out.write('the ledger has no line about it\n');
+}
+
+const MANY = 100_000;

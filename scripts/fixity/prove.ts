@@ -1,0 +1,82 @@
+/** One proof with its line in the ledger, as the scrub and `longshore verify` make it. */
+import { openArchive } from '../../workers/archive/index.ts';
+import { proveCopy, type ProveCopyOptions } from '../../workers/archive/proof.ts';
+import type { BundleCopy, Proof, ProofLevel } from '../../workers/dataset/types.ts';
+import { coerceError } from '../../workers/errors.ts';
+import type { Store } from '../../workers/store.ts';
+import { toServed } from '../../workers/workflows/status.ts';
+import type { Session } from '../cli/session.ts';
+
+export interface ProofRequest
+  extends Pick<ProveCopyOptions, 'dataset_id' | 'actor' | 'pace' | 'signal' | 'onProgress'> {
+  readonly copy: BundleCopy;
+  readonly level: ProofLevel;
+}
+
+export const isFinding = ({ result }: { readonly result: string }): boolean =>
+  result === 'mismatch' || result === 'missing';
+
+export async function proveAndRecord(session: Session, request: ProofRequest): Promise<Proof> {
+  const proof = await confirmed(session.store, request, await prove(session, request));
+  // Said before it is written down: a catalog that is away must not keep it from those who can act.
+  if (isFinding(proof))
+    session.log.error({ code: 'E_FIXITY', ...proof }, 'an archived copy is not what was archived');
+  else if (proof.result === 'unavailable') session.log.warn(proof, 'an archived copy could not be looked at');
+  await session.store.catalog.addProof(proof);
+  return proof;
+}
+
+async function prove({ config }: Session, request: ProofRequest): Promise<Proof> {
+  const { copy, dataset_id, level, actor } = request;
+  let archive;
+  try {
+    archive = openArchive(config, copy.archive);
+  } catch (error) {
+    // The archive was taken out of the configuration; that says nothing about the bytes in it.
+    const { code, message } = coerceError(error);
+    return {
+      dataset_id,
+      archive: copy.archive,
+      key: copy.key,
+      at: new Date().toISOString(),
+      level,
+      result: 'unavailable',
+      bytes: 0,
+      seconds: 0,
+      actor,
+      details: { code, reason: message },
+    };
+  }
+  return proveCopy({ ...request, archive, scratch: config.paths.scratch });
+}
+
+/** A finding about a copy that is being stored anew or deleted just now is none. */
+async function confirmed(store: Store, request: ProofRequest, proof: Proof): Promise<Proof> {
+  if (!isFinding(proof)) return proof;
+  const reason = await changing(store, request);
+  if (reason === null) return proof;
+  return { ...proof, result: 'unavailable', details: { ...proof.details, code: 'E_WORKFLOW_STATE', reason } };
+}
+
+/** Tasks that change what the archive holds. */
+const WRITERS = new Set(['archive_dataset', 'delete_dataset']);
+
+async function changing(
+  { catalog, records }: Store,
+  { dataset_id, copy }: ProofRequest,
+): Promise<string | null> {
+  // First the workflows: one that ends between the two questions has changed the record by then.
+  const { results } = await records.listWorkflows({ dataset_id, status: 'ACTIVE' });
+  const writer = results.find((one) =>
+    toServed(one).steps.some(({ task, status }) => WRITERS.has(task) && status !== 'SUCCESS'),
+  );
+  if (writer !== undefined) return `workflow ${writer.workflow.id} (${writer.workflow.name}) changes it`;
+  const { is_deleted } = await catalog.get(dataset_id);
+  if (is_deleted) return 'the dataset was deleted meanwhile';
+  const now = (await catalog.copies(dataset_id)).find(({ archive }) => archive === copy.archive);
+  const same = now?.key === copy.key && now.size === copy.size && sameDigests(now.digests, copy.digests);
+  return same ? null : 'the copy was stored anew or removed meanwhile';
+}
+
+const sameDigests = (a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean =>
+  Object.keys({ ...a, ...b }).every((name) => a[name] === b[name]);
