@@ -20,7 +20,12 @@ export function describeIssue(issue: Issue, { values, origins, secrets }: Filled
 
 /** What the schema cannot say: every type has its folders and sources, every workflow that is named exists. */
 export function findContradictions(values: Record<string, unknown>): string[] {
-  return [...typeProblems(values), ...archiveProblems(values), ...workflowProblems(values)];
+  return [
+    ...typeProblems(values),
+    ...archiveProblems(values),
+    ...purgeProblems(values),
+    ...workflowProblems(values),
+  ];
 }
 
 /** `redis://user:password@host` may be configured as one text; only the host is of interest. */
@@ -84,6 +89,14 @@ function archiveProblems(values: Record<string, unknown>): string[] {
       );
   });
   return [...unknown, ...strange, ...relative];
+}
+
+/** A lifetime for a type that there is not would leave another type with the general one, unnoticed. */
+function purgeProblems(values: Record<string, unknown>): string[] {
+  const declared = namesIn(values.dataset_types);
+  return Object.keys(sectionOf(sectionOf(sectionOf(values, 'stage'), 'purge'), 'types'))
+    .filter((type) => !declared.includes(type))
+    .map((type) => `stage.purge.types.${type}: unknown key; dataset_types does not name it`);
 }
 
 const namesIn = (names: unknown): string[] => (Array.isArray(names) ? names.map(String) : []);
