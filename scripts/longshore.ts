@@ -2,6 +2,7 @@
 /** The operator's command line. */
 import { addControl } from './cli/commands/control.ts';
 import { addLists } from './cli/commands/lists.ts';
+import { addPin } from './cli/commands/pin.ts';
 import { addShow } from './cli/commands/show.ts';
 import { addStart } from './cli/commands/start.ts';
 import { addStatus } from './cli/commands/status.ts';
@@ -18,5 +19,6 @@ addLists(program);
 addShow(program);
 addControl(program);
 addStart(program);
+addPin(program);
 
 await runProgram(program);

@@ -94,6 +94,8 @@ export interface ListedObject {
 /** Objects that are files: they are packed and read in place. */
 export interface LocalArchive {
   path(key: string): string;
+  /** No put of this host has used it yet, and the first one may: that it does not answer is no outage. Changes nothing. */
+  isNew(key: string): Promise<boolean>;
   /** Makes a new archive known to this host; one that is known is not touched. @throws E_ARCHIVE_UNAVAILABLE */
   prepare(key: string): Promise<void>;
   /** Starts to put a bundle with its manifest. What dead attempts at the same key left is removed. */
