@@ -43,7 +43,7 @@ function showStop(out: Out, { step, code, message, hint }: Stop, colour: boolean
 
 function showStep(
   out: Out,
-  { step, task, reads, writes, removes, links, notes, expected }: PlannedStep,
+  { step, task, reads, writes, removes, links, notes, amount, expected }: PlannedStep,
 ): void {
   out.write(
     `  ${step} (${task})${expected === null ? '' : `, about ${duration(expected.seconds)} (${basisOf(expected)})`}\n`,
@@ -54,7 +54,8 @@ function showStep(
   for (const one of removes) line('remove', itemText(one));
   for (const { path, target } of links) line('link', `${path} → ${target}`);
   for (const note of notes) line('note', note);
-  if (expected === null) line('time', 'not known: no run to go by');
+  if (expected === null)
+    line('time', amount === null ? 'not known beforehand' : 'not known: no run to go by');
 }
 
 function itemText({ what, path, bytes: size, files }: Item): string {

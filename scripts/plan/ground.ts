@@ -30,6 +30,8 @@ export interface Ground {
   ask(archive: Archive, key: string): Promise<Answer>;
   /** Of the origin as it is now where the catalog does not know yet; null when it is not there. */
   counts(): Promise<Counts | null>;
+  /** Tells whoever waits what takes long. */
+  readonly onWait: (what: string) => void;
 }
 
 export interface GroundOptions {
@@ -37,11 +39,16 @@ export interface GroundOptions {
   readonly store: Store;
   readonly dataset: Dataset;
   readonly force: boolean;
-  /** A line for whoever waits. */
-  readonly onWait?: (what: string) => void;
+  readonly onWait?: ((what: string) => void) | undefined;
 }
 
-export async function groundFor({ config, store, dataset, force, onWait }: GroundOptions): Promise<Ground> {
+export async function groundFor({
+  config,
+  store,
+  dataset,
+  force,
+  onWait = () => undefined,
+}: GroundOptions): Promise<Ground> {
   const recorded = await store.catalog.copies(dataset.id);
   const answers = new Map<string, Promise<Answer>>();
   let counted: Promise<Counts | null> | null = null;
@@ -51,12 +58,13 @@ export async function groundFor({ config, store, dataset, force, onWait }: Groun
     dataset,
     copies: dataset.archive_path === null ? [] : copiesOf(config, dataset, recorded),
     force,
+    onWait,
     coming: { bundle: null, staged: false },
     ask: (archive, key) => {
       const id = `${archive.name} ${key}`;
       const known = answers.get(id);
       if (known !== undefined) return known;
-      onWait?.(`asking the archive ${archive.name}`);
+      onWait(`asking the archive ${archive.name}`);
       const asked = askArchive(archive, key);
       answers.set(id, asked);
       return asked;
@@ -84,10 +92,10 @@ async function askArchive(archive: Archive, key: string): Promise<Answer> {
 async function countsOf(
   { genome_file_types }: Config,
   { size, num_files, num_directories, origin_path }: Dataset,
-  onWait?: (what: string) => void,
+  onWait: (what: string) => void,
 ): Promise<Counts | null> {
   if (size !== null && num_files !== null) return { size, num_files, num_directories: num_directories ?? 0 };
-  onWait?.(`counting ${origin_path}`);
+  onWait(`counting ${origin_path}`);
   try {
     return await inspectTree({ root: origin_path, genome_file_types });
   } catch (error) {

@@ -53,6 +53,8 @@ export interface PlannedStep {
   readonly links: readonly Link[];
   readonly needs: readonly Need[];
   readonly notes: readonly string[];
+  /** What its time depends on; null: on nothing that is known beforehand. */
+  readonly amount: Amount | null;
   /** Null: no run to go by. */
   readonly expected: Expectation | null;
 }

@@ -1,5 +1,6 @@
 /** What a workflow would do with a dataset, step by step, found out without changing anything. */
 import type { Config } from '../../config/index.ts';
+import { humanBytes } from '../../workers/content/space.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import type { WorkflowDocument } from '../../workers/records/contract.ts';
@@ -59,7 +60,10 @@ export async function planWorkflow(
       planner === undefined
         ? { notes: [`what ${task} reads and writes is not known beforehand`], amount: null }
         : await planner(ground, kwargs);
-    stops.push(...(draft.stops ?? []).map((error) => stopOf(name, error)));
+    // What stops several steps is told of the first one.
+    const known = new Set(stops.map(({ message }) => message));
+    const more = (draft.stops ?? []).filter(({ message }) => !known.has(message));
+    stops.push(...more.map((error) => stopOf(name, error)));
     steps.push({
       step: name,
       task,
@@ -69,6 +73,7 @@ export async function planWorkflow(
       links: draft.links ?? [],
       needs: draft.needs ?? [],
       notes: draft.notes ?? [],
+      amount: draft.amount,
       expected: draft.amount === null ? null : await expectation(store, task, draft.amount),
     });
   }
@@ -109,6 +114,7 @@ async function standingOf(ground: Ground, document: WorkflowDocument): Promise<S
   }
   const stages = document.steps[0]?.task === 'stage_dataset';
   if (!stages || force || !dataset.is_staged) return { would: 'start' };
+  ground.onWait(`comparing the staged copy of dataset ${dataset.id} with what was archived`);
   const [difference] = await differencesOf(config, store, dataset);
   return difference === undefined
     ? { would: 'nothing', because: `it is staged already, and intact: ${dataset.staged_path}` }
@@ -134,7 +140,7 @@ function spaceStops(config: Config, steps: readonly PlannedStep[]): Stop[] {
     needs.push(...more);
     const short = roomsFor(config, needs).find(isShort);
     if (short === undefined) continue;
-    const message = `${short.folders.join(', ')}: ${short.need} bytes are needed, ${Math.max(0, short.available)} are available`;
+    const message = `${short.folders.join(', ')}: ${humanBytes(short.need)} are needed, ${humanBytes(Math.max(0, short.available))} are available`;
     return [stopOf(step, new LongshoreError('E_NO_SPACE', message))];
   }
   return [];

@@ -6,10 +6,8 @@ import { planWorkflow } from '../../plan/plan.ts';
 import { showPlan, showSum } from '../plan-view.ts';
 import { EXIT } from '../program.ts';
 import { printJson, type Session } from '../session.ts';
+import { startWaiting } from '../waiting.ts';
 import type { StartOptions } from './checks.ts';
-
-/** Before this long nobody wonders what is going on. */
-const QUIET_MS = 1000;
 
 /** Ends with {@link EXIT.state} when something would stop one of them. */
 export async function preview(
@@ -20,8 +18,10 @@ export async function preview(
 ): Promise<number> {
   const { config } = session;
   const plans: Plan[] = [];
+  const waiting = startWaiting();
   for (const dataset of datasets)
-    plans.push(await planWorkflow(session, workflow, dataset, { force, onWait: waitTeller() }));
+    plans.push(await planWorkflow(session, workflow, dataset, { force, onWait: waiting.on }));
+  waiting.over();
   const moving = plans.filter(({ would }) => would === 'start' || would === 'stop');
   const space = roomsFor(
     config,
@@ -35,12 +35,4 @@ export async function preview(
   }
   const stopped = plans.some(({ would }) => would === 'stop') || space.some(isShort);
   return stopped ? EXIT.state : EXIT.ok;
-}
-
-/** To stderr, and only when it is slow. */
-function waitTeller(): (what: string) => void {
-  const began = Date.now();
-  return (what) => {
-    if (Date.now() - began > QUIET_MS) process.stderr.write(`${what} …\n`);
-  };
 }

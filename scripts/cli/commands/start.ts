@@ -16,6 +16,7 @@ import {
   mustBeStaged,
   type StartOptions,
 } from './checks.ts';
+import { startWaiting } from '../waiting.ts';
 import { preview } from './preview.ts';
 
 /** stage, archive, purge, qc, delete, and start for any other workflow. */
@@ -120,7 +121,10 @@ async function startOne(
 ): Promise<Started> {
   const about = { workflow, dataset_id: dataset.id };
   if (workflow === 'stage' && !force && dataset.is_staged) {
+    const waiting = startWaiting();
+    waiting.on(`comparing the staged copy of dataset ${dataset.id} with what was archived`);
     const differences = await differencesOf(config, store, dataset);
+    waiting.over();
     if (differences.length === 0)
       return {
         ...about,
