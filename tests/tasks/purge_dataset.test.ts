@@ -123,7 +123,7 @@ test('a pinned copy stays, also by force, until the pin is taken away or has run
   await pin(landing, new Date(Date.now() + 60_000).toISOString());
   expect(await landing.fails('purge_dataset')).toMatchObject({ code: 'E_WORKFLOW_STATE' });
   // Whatever stands there and cannot be read was meant by somebody.
-  await landing.store.catalog.patch(landing.id, { metadata: { pinned: true as never } });
+  await landing.store.catalog.patch(landing.id, { metadata: { pinned: true } });
   expect(await landing.fails('purge_dataset')).toMatchObject({ code: 'E_WORKFLOW_STATE' });
   expect(await parts(landing)).toEqual(before);
   await pin(landing, new Date(Date.now() - 1000).toISOString());
@@ -150,12 +150,15 @@ test.each(['addState', 'patch'] as const)(
     const landing = await landed();
     const before = await parts(landing);
     const { catalog } = landing.store;
-    const whole = { addState: catalog.addState, patch: catalog.patch };
+    const { addState, patch } = {
+      addState: catalog.addState.bind(catalog),
+      patch: catalog.patch.bind(catalog),
+    };
     catalog[where] = async () => {
       throw new Error('killed');
     };
     await expect(landing.run('purge_dataset')).rejects.toThrow('killed');
-    Object.assign(catalog, whole);
+    Object.assign(catalog, { addState, patch });
     await landing.run('purge_dataset', { attempt: 2 });
     expect(before.filter(isThere)).toEqual([]);
     expect(await landing.dataset()).toMatchObject({ is_staged: false, staged_path: null });

@@ -20,7 +20,7 @@ export async function preview(
   const plans: Plan[] = [];
   const waiting = startWaiting();
   for (const dataset of datasets)
-    plans.push(await planWorkflow(session, workflow, dataset, { force, onWait: waiting.on }));
+    plans.push(await planWorkflow(session, workflow, dataset, { force, onWait: (what) => waiting.on(what) }));
   waiting.over();
   const moving = plans.filter(({ would }) => would === 'start' || would === 'stop');
   const space = roomsFor(

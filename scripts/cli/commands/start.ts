@@ -3,6 +3,7 @@ import type { Dataset } from '../../../workers/dataset/types.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { buildWorkflow } from '../../../workers/workflows/definition.ts';
 import { differencesOf } from '../../plan/intact.ts';
+import { liveWorkflowOf } from '../../plan/plan.ts';
 import { findDataset } from '../find.ts';
 import { follow } from '../follow.ts';
 import { dryRunOption, EXIT, helpTail, jsonOption } from '../program.ts';
@@ -25,37 +26,45 @@ export function addStart(program: Command): void {
     program.command('stage').option('--force', 'also when a staged copy is there and intact'),
     'bring datasets back from the archive to disk',
     ['longshore stage run_17 --follow', 'longshore stage run_17 run_18 --dry-run'],
-  ).action((texts: string[], options: StartOptions) => run('stage', texts, options, mustBeArchived));
+  ).action((texts: string[], options: StartOptions) => run('stage', texts, options));
   command(
     program.command('archive'),
     'archive what the origin holds now, without waiting for it to be stable; what is archived already is not written again',
     ['longshore archive run_17 --dry-run'],
-  ).action((texts: string[], options: StartOptions) => run('archive', texts, options, nothing));
+  ).action((texts: string[], options: StartOptions) => run('archive', texts, options));
   command(
     program
       .command('purge')
       .option('--force', 'also when no proven copy is in the archive; a pin holds all the same'),
     'remove the staged copy with its bundle and links; the archive keeps the dataset',
     ['longshore purge run_17', 'longshore purge 17 18 19 --dry-run'],
-  ).action((texts: string[], options: StartOptions) => run('purge', texts, options, mustBePurgeable));
+  ).action((texts: string[], options: StartOptions) => run('purge', texts, options));
   command(program.command('qc'), 'run FastQC and MultiQC over the staged copy', ['longshore qc 17']).action(
-    (texts: string[], options: StartOptions) => run('qc', texts, options, mustBeStaged),
+    (texts: string[], options: StartOptions) => run('qc', texts, options),
   );
   command(
     program.command('delete').option('--yes', 'do not ask'),
     'delete the archived bundle, the staged copy and its links; the origin stays',
     ['longshore delete 17 --dry-run'],
-  ).action((texts: string[], options: StartOptions) => run('delete', texts, options, mustBeMeant));
+  ).action((texts: string[], options: StartOptions) => run('delete', texts, options));
   command(
-    program.command('start').argument('<workflow>', 'name in config.workflow_registry'),
+    program
+      .command('start')
+      .argument('<workflow>', 'name in config.workflow_registry')
+      .option('--yes', 'do not ask before a deletion')
+      .option('--force', 'as of stage and purge'),
     'start any configured workflow for datasets',
     ['longshore start integrated run_17'],
-  ).action((workflow: string, texts: string[], options: StartOptions) =>
-    run(workflow, texts, options, workflow === 'delete' ? mustBeMeant : nothing),
-  );
+  ).action((workflow: string, texts: string[], options: StartOptions) => run(workflow, texts, options));
 }
 
-const nothing: Check = async () => undefined;
+/** Of the workflows whose steps are known here; whatever else is configured may do as it likes. */
+const CHECKS: Readonly<Record<string, Check>> = {
+  stage: mustBeArchived,
+  purge: mustBePurgeable,
+  qc: mustBeStaged,
+  delete: mustBeMeant,
+};
 
 function command(made: Command, description: string, examples: readonly string[]): Command {
   return made
@@ -78,12 +87,7 @@ interface Started {
   readonly note: string | null;
 }
 
-async function run(
-  workflow: string,
-  texts: readonly string[],
-  options: StartOptions,
-  check: Check,
-): Promise<void> {
+async function run(workflow: string, texts: readonly string[], options: StartOptions): Promise<void> {
   process.exitCode = await withEngine(async (session) => {
     const { store, config } = session;
     const datasets: Dataset[] = [];
@@ -93,7 +97,9 @@ async function run(
     // All or none: whoever names five datasets does not have to find out which ones were taken.
     for (const dataset of datasets) {
       refuseDeleted(dataset);
-      await check(dataset, options);
+      // What is being landed is not in the archive yet, and will be staged by that. No other check may ever be left out.
+      if (workflow !== 'stage' || !(await isAtWork(session, dataset)))
+        await CHECKS[workflow]?.(dataset, options);
     }
     const started: Started[] = [];
     for (const dataset of datasets) {
@@ -113,14 +119,19 @@ function refuseDeleted({ id, name, is_deleted }: Dataset): void {
   if (is_deleted) throw new LongshoreError('E_DATASET_DELETED', `dataset ${id} (${name}) was deleted`);
 }
 
+/** The engine then joins what is at work, or says what it is that stands in the way. */
+const isAtWork = async ({ store }: EngineSession, { id }: Dataset): Promise<boolean> =>
+  (await liveWorkflowOf(store, id)) !== null;
+
 async function startOne(
-  { config, store, engine }: EngineSession,
+  session: EngineSession,
   workflow: string,
   dataset: Dataset,
   { force = false }: StartOptions,
 ): Promise<Started> {
+  const { config, store, engine } = session;
   const about = { workflow, dataset_id: dataset.id };
-  if (workflow === 'stage' && !force && dataset.is_staged) {
+  if (workflow === 'stage' && !force && dataset.is_staged && !(await isAtWork(session, dataset))) {
     const waiting = startWaiting();
     waiting.on(`comparing the staged copy of dataset ${dataset.id} with what was archived`);
     const differences = await differencesOf(config, store, dataset);
