@@ -60,7 +60,12 @@ export const config = {
   logs: { register_ondemand: '{home}/log/register_ondemand' },
   service_user: 'longshore',
   stage: {
-    purge: { days_to_live: 20, max_purges: 10 },
+    purge: {
+      days_to_live: 20,
+      max_purges: 10,
+      types: {} as Record<string, { days_to_live: number }>,
+      pressure: null,
+    },
     alias_salt: secretFromEnv('ALIAS_SALT'),
     keep_bundle: true,
     reserve_bytes: 64 * 1024 ** 2,
@@ -106,6 +111,14 @@ export const config = {
         { name: 'setup_download', task: 'setup_dataset_download' },
       ],
     },
+    archive: {
+      description:
+        'Archive what the origin holds now, without waiting for it; what is archived already is not written again.',
+      steps: [
+        { name: 'inspect', task: 'inspect_dataset', kwargs: { digests: false } },
+        { name: 'archive', task: 'archive_dataset' },
+      ],
+    },
     stage: {
       description: 'Bring an archived dataset back to disk and publish it.',
       steps: [
@@ -117,6 +130,11 @@ export const config = {
     qc: {
       description: 'FastQC and MultiQC over a staged dataset.',
       steps: [{ name: 'qc', task: 'generate_qc' }],
+    },
+    purge: {
+      description: 'Remove the staged copy with its bundle and links; the archive keeps the dataset.',
+      // Frees space that what runs may be waiting for.
+      steps: [{ name: 'purge', task: 'purge_dataset', priority: 9 }],
     },
     delete: {
       description: 'Delete a dataset: archive, staged copy, bundles and links.',

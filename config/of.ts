@@ -14,6 +14,10 @@ export function registrationOf(config: Config, type: string): TypeRegistration {
   throw unknownType(config, type);
 }
 
+/** Days that a staged copy of this type lives after it was last staged. */
+export const daysToLive = ({ stage: { purge } }: Config, type: string): number =>
+  purge.types[type]?.days_to_live ?? purge.days_to_live;
+
 function unknownType(config: Config, type: string): LongshoreError {
   return new LongshoreError(
     'E_USAGE',

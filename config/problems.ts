@@ -24,6 +24,7 @@ export function findContradictions(values: Record<string, unknown>): string[] {
     ...typeProblems(values),
     ...archiveProblems(values),
     ...fixityProblems(values),
+    ...purgeProblems(values),
     ...workflowProblems(values),
   ];
 }
@@ -100,6 +101,14 @@ function fixityProblems(values: Record<string, unknown>): string[] {
     .map(
       (name) => `fixity.levels.${name}: neither an archive nor a kind of archive (${[...known].join(', ')})`,
     );
+}
+
+/** A lifetime for a type that there is not would leave another type with the general one, unnoticed. */
+function purgeProblems(values: Record<string, unknown>): string[] {
+  const declared = namesIn(values.dataset_types);
+  return Object.keys(sectionOf(sectionOf(sectionOf(values, 'stage'), 'purge'), 'types'))
+    .filter((type) => !declared.includes(type))
+    .map((type) => `stage.purge.types.${type}: unknown key; dataset_types does not name it`);
 }
 
 const namesIn = (names: unknown): string[] => (Array.isArray(names) ? names.map(String) : []);

@@ -5,6 +5,7 @@ import { addFixity } from './cli/commands/fixity.ts';
 import { addLists } from './cli/commands/lists.ts';
 import { addManifest } from './cli/commands/manifest.ts';
 import { addRecall } from './cli/commands/recall.ts';
+import { addPin } from './cli/commands/pin.ts';
 import { addShow } from './cli/commands/show.ts';
 import { addStart } from './cli/commands/start.ts';
 import { addStatus } from './cli/commands/status.ts';
@@ -26,5 +27,6 @@ addRecall(program);
 addManifest(program);
 addVerify(program);
 addFixity(program);
+addPin(program);
 
 await runProgram(program);

@@ -1,11 +1,15 @@
-/** Scheduled: removes staged copies that nobody has staged anew for config.stage.purge.days_to_live days. */
+/** Scheduled: removes staged copies that have outlived their days, and more where a stage file system is full. */
 import { InvalidArgumentError } from 'commander';
+import { LongshoreError } from '../workers/errors.ts';
 import { EXIT_BUSY, withScriptLock } from '../workers/queue/script-lock.ts';
 import { ago, bytes } from './cli/format.ts';
+import { showPlan } from './cli/plan-view.ts';
 import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
-import { currentUser, printJson, type Session, withStore } from './cli/session.ts';
+import { currentUser, type EngineSession, printJson, withEngine } from './cli/session.ts';
 import { printTable } from './cli/table.ts';
-import { candidatesOf, type PurgeRow, purge } from './purge/staged.ts';
+import { type Candidate, type Choice, chooseCandidates } from './purge/candidates.ts';
+import { measureAgain, usedPercent } from './purge/pressure.ts';
+import { type Purge, purge, type PurgeRow } from './purge/staged.ts';
 
 interface Options {
   daysToLive?: number;
@@ -16,22 +20,22 @@ interface Options {
 
 const program = createProgram(
   'purge_staged_datasets',
-  'Remove staged copies that have outlived config.stage.purge.days_to_live; their archive stays.',
+  'Remove staged copies that have outlived their days (config.stage.purge), and those that a full stage file system needs gone; their archive stays.',
   [
     'node scripts/purge_staged_datasets.ts --dry-run',
     'node scripts/purge_staged_datasets.ts --days-to-live 5 --max-purges 100',
   ],
 )
-  .option('--days-to-live <days>', 'instead of config.stage.purge.days_to_live', days)
+  .option('--days-to-live <days>', 'instead of the configured lifetimes', days)
   .option('--max-purges <n>', 'instead of config.stage.purge.max_purges', cap)
   .addOption(dryRunOption())
   .addOption(jsonOption())
   .addHelpText('after', `Another run of it is still active: ${EXIT_BUSY}`)
   .action(async (options: Options) => {
-    process.exitCode = await withStore((session) => run(session, options));
+    process.exitCode = await withEngine((session) => run(session, options));
   });
 
-async function run(session: Session, options: Options): Promise<number> {
+async function run(session: EngineSession, options: Options): Promise<number> {
   // A dry run touches no lock either.
   if (options.dryRun) return purgeAll(session, options);
   const outcome = await withScriptLock(session.config, 'purge_staged_datasets', session.log, (signal) =>
@@ -40,50 +44,96 @@ async function run(session: Session, options: Options): Promise<number> {
   return outcome.ran ? outcome.result : EXIT_BUSY;
 }
 
-async function purgeAll(
-  { config, store, log }: Session,
-  { dryRun = false, json = false, ...given }: Options,
-  signal?: AbortSignal,
-): Promise<number> {
-  const { days_to_live, max_purges } = config.stage.purge;
-  const most = given.maxPurges ?? max_purges;
-  const candidates = await candidatesOf(store, given.daysToLive ?? days_to_live);
-  const rows: PurgeRow[] = [];
+async function purgeAll(session: EngineSession, options: Options, signal?: AbortSignal): Promise<number> {
+  const { config, store, log } = session;
+  const { dryRun: dry_run = false, json = false } = options;
+  const choice = await chooseCandidates(config, store, options.daysToLive ?? null);
+  if (!dry_run && choice.candidates.length > 0) await refuseWithoutWorker(session);
+  const most = options.maxPurges ?? config.stage.purge.max_purges;
+  const done: Purge[] = [];
   let purged = 0;
-  for (const candidate of candidates) {
+  let looked = 0;
+  for (const candidate of choice.candidates) {
     if (signal?.aborted || purged >= most) break;
-    const row = await purge({ config, store, actor: currentUser(), dry_run: dryRun }, candidate);
+    looked += 1;
+    if (!dry_run && hasRoom(session, candidate)) continue;
+    const one = await purge(session, candidate, { dry_run, actor: currentUser(), signal });
     // What is refused does not use up the cap: a few that cannot go would keep all others for ever.
-    if (row.outcome === 'purged' || row.outcome === 'would purge') purged += 1;
-    else log.warn(row, 'a staged copy was not purged');
-    rows.push(row);
+    if (one.row.outcome === 'purged' || one.row.outcome === 'would purge') purged += 1;
+    else log.warn(one.row, 'a staged copy was not purged');
+    done.push(one);
   }
-  const left = candidates.length - rows.length;
-  if (json) printJson({ dry_run: dryRun, datasets: rows, left });
-  else show(rows, left, dryRun);
+  const left = choice.candidates.length - looked;
+  if (left > 0) log.warn({ left, max_purges: most }, 'more staged copies are due than one run may purge');
+  if (!dry_run) warnOfPressure(session, choice);
+  const rows = done.map(({ row }) => row);
+  const { pinned } = choice;
+  if (json)
+    printJson({ dry_run, datasets: rows, left, pinned, ...(dry_run ? { plans: plansOf(done) } : {}) });
+  else show(done, { left, pinned, dry_run });
   return rows.some(({ outcome }) => outcome === 'failed' || outcome === 'refused') ? EXIT.failed : EXIT.ok;
 }
 
-function show(rows: readonly PurgeRow[], left: number, dryRun: boolean): void {
-  printTable(process.stdout, rows, [
+/** A workflow that nobody takes up would keep this script, and with it the next run of the schedule, for ever. */
+async function refuseWithoutWorker({ engine }: EngineSession): Promise<void> {
+  if ((await engine.fleet()).workers.length > 0) return;
+  throw new LongshoreError('E_NO_WORKER', 'no worker is connected to the queue; nothing was purged');
+}
+
+/** It was chosen by estimates; others may have freed more than that meanwhile. */
+function hasRoom({ config, log }: EngineSession, { full, dataset }: Candidate): boolean {
+  const { pressure } = config.stage.purge;
+  if (full === null || pressure === null) return false;
+  const used = usedPercent(measureAgain(full));
+  if (used > pressure.low_percent) return false;
+  log.info({ dataset_id: dataset.id, path: full.path, used_percent: used }, 'there is room again; it stays');
+  return true;
+}
+
+function warnOfPressure({ config, log }: EngineSession, { file_systems }: Choice): void {
+  const { pressure } = config.stage.purge;
+  for (const one of file_systems.map(measureAgain)) {
+    const used_percent = usedPercent(one);
+    if (pressure !== null && used_percent > pressure.high_percent)
+      log.warn({ path: one.path, used_percent, ...pressure }, 'a stage file system is still full');
+  }
+}
+
+const plansOf = (done: readonly Purge[]) => done.flatMap(({ plan }) => plan ?? []);
+
+function show(done: readonly Purge[], about: { left: number; pinned: number; dry_run: boolean }): void {
+  const out = process.stdout;
+  const rows = done.map(({ row }) => row);
+  printTable(out, rows, [
     { title: 'ID', value: (row) => row.dataset_id, align: 'right' },
     { title: 'DATASET', value: (row) => row.name, shrink: true },
     { title: 'STAGED', value: (row) => ago(row.staged_at) },
     { title: 'SIZE', value: (row) => bytes(row.size), align: 'right' },
-    {
-      title: 'OUTCOME',
-      value: (row) => row.outcome,
-      style: (row) => (row.outcome === 'refused' || row.outcome === 'failed' ? 'red' : 'green'),
-    },
+    { title: 'OUTCOME', value: (row) => row.outcome, style: (row) => STYLES[row.outcome] },
+    { title: 'BECAUSE', value: (row) => row.reason, shrink: true },
     { title: 'NOTE', value: (row) => row.note, shrink: true },
   ]);
-  const freed = rows
-    .filter(({ outcome }) => outcome === 'purged' || outcome === 'would purge')
-    .reduce((sum, row) => sum + (row.size ?? 0), 0);
-  process.stdout.write(
-    `${rows.length} looked at, ${bytes(freed)} ${dryRun ? 'would be freed (dry run: nothing was changed)' : 'freed'}${left > 0 ? `, ${left} left for the next run (cap)` : ''}\n`,
-  );
+  if (about.dry_run && rows.length > 0) out.write('\n');
+  if (about.dry_run) for (const plan of plansOf(done)) showPlan(out, plan);
+  const freed = done
+    .filter(({ row: { outcome } }) => outcome === 'purged' || outcome === 'would purge')
+    .reduce((sum, { plan }) => sum + (plan?.totals.removed ?? 0), 0);
+  const parts = [
+    `${rows.length} looked at`,
+    `${bytes(freed)} ${about.dry_run ? 'would be freed (dry run: nothing was changed)' : 'freed'}`,
+    ...(about.pinned > 0 ? [`${about.pinned} pinned`] : []),
+    ...(about.left > 0 ? [`${about.left} left for the next run (cap)`] : []),
+  ];
+  out.write(`${parts.join(', ')}\n`);
 }
+
+const STYLES = {
+  purged: 'green',
+  'would purge': 'green',
+  kept: 'yellow',
+  refused: 'red',
+  failed: 'red',
+} as const satisfies Record<PurgeRow['outcome'], string>;
 
 function days(text: string): number {
   const value = Number(text);

@@ -1,3 +1,4 @@
+import { pinOf, pinText } from '../../workers/dataset/pin.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import type { Attempt } from '../../workers/records/contract.ts';
 import type { ServedStep, ServedWorkflow } from '../../workers/workflows/status.ts';
@@ -36,9 +37,14 @@ export const datasetColumns: Column<Dataset & { state: string }>[] = [
   { title: 'STATE', value: (one) => one.state },
   { title: 'SIZE', value: (one) => bytes(one.size), align: 'right' },
   { title: 'FILES', value: (one) => count(one.num_files), align: 'right' },
-  { title: 'STAGED', value: (one) => (one.is_staged ? 'yes' : 'no') },
+  { title: 'STAGED', value: stagedText },
   { title: 'UPDATED', value: (one) => ago(one.updated_at) },
 ];
+
+function stagedText(dataset: Dataset): string {
+  const pinned = pinOf(dataset) === null ? '' : ', pinned';
+  return `${dataset.is_staged ? 'yes' : 'no'}${pinned}`;
+}
 
 export function facts(
   out: Out,
@@ -52,6 +58,7 @@ export function facts(
 
 export function datasetFacts(dataset: Dataset): [string, string | number | null][] {
   const { bundle, states = [] } = dataset;
+  const pin = pinOf(dataset);
   const digests = Object.entries(bundle?.digests ?? {}).map(([name, digest]) => `${name} ${digest}`);
   const verified = bundle?.verified_at
     ? `, read back and proven ${ago(bundle.verified_at)}`
@@ -77,6 +84,7 @@ export function datasetFacts(dataset: Dataset): [string, string | number | null]
     ['bundle', bundle ? `${bundle.name}, ${bytes(bundle.size)}${verified}` : null],
     ...digests.map((digest): [string, string] => ['', digest]),
     ['staged', dataset.staged_path],
+    ...(pin === null ? [] : [['pinned', pinText(pin)] as [string, string]]),
     ...(dataset.description === null ? [] : [['description', dataset.description] as [string, string]]),
     ...(Object.keys(dataset.metadata).length === 0
       ? []

@@ -1,8 +1,11 @@
-import type { Config } from '../../config/index.ts';
-import { removeStagedCopy, stagedCopyOf } from '../../workers/content/staged-copy.ts';
-import type { Dataset } from '../../workers/dataset/types.ts';
-import { coerceError, LongshoreError } from '../../workers/errors.ts';
-import type { Store } from '../../workers/store.ts';
+/** One staged copy after the other, each by a workflow `purge` of its own: the task is the one place that removes them. */
+import { coerceError, type ErrorCode, LongshoreError } from '../../workers/errors.ts';
+import { follow } from '../cli/follow.ts';
+import { currentStep, failureOf, isDone } from '../cli/progress.ts';
+import type { EngineSession } from '../cli/session.ts';
+import type { Plan } from '../plan/model.ts';
+import { planWorkflow } from '../plan/plan.ts';
+import type { Candidate } from './candidates.ts';
 
 export interface PurgeRow {
   dataset_id: number;
@@ -10,67 +13,87 @@ export interface PurgeRow {
   type: string;
   staged_at: string | null;
   size: number | null;
-  outcome: 'purged' | 'would purge' | 'refused' | 'failed';
+  /** `kept`: in use, and looked at again next time. `refused`: it may not go until a person has seen to it. */
+  outcome: 'purged' | 'would purge' | 'kept' | 'refused' | 'failed';
+  /** Why it was chosen. */
+  reason: string;
   note: string;
 }
 
-/** Datasets whose staged copy has outlived `days_to_live`, the one that was staged longest ago first. */
-export async function candidatesOf(
-  store: Store,
-  days_to_live: number,
-): Promise<{ dataset: Dataset; staged_at: string | null }[]> {
-  const { datasets } = await store.catalog.list({ days_since_last_staged: days_to_live });
-  const found = await Promise.all(
-    datasets.map(async (dataset) => {
-      const states = await store.catalog.states(dataset.id);
-      return { dataset, staged_at: states.find(({ state }) => state === 'STAGED')?.timestamp ?? null };
-    }),
-  );
-  // Never staged as far as the states tell: before all others.
-  return found.toSorted((a, b) => (a.staged_at ?? '').localeCompare(b.staged_at ?? ''));
+export interface Purge {
+  readonly row: PurgeRow;
+  /** What it was judged by. */
+  readonly plan: Plan | null;
 }
 
-/** Removes the staged copy of a dataset and every way to it; the record last, so that a run that is killed is repeated. */
+export interface PurgeOptions {
+  readonly dry_run: boolean;
+  readonly actor: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Never throws: the next one may go all the same. */
 export async function purge(
-  parts: { config: Config; store: Store; actor: string; dry_run: boolean },
-  { dataset, staged_at }: { dataset: Dataset; staged_at: string | null },
-): Promise<PurgeRow> {
+  session: EngineSession,
+  candidate: Candidate,
+  options: PurgeOptions,
+): Promise<Purge> {
+  const { dataset, staged_at, reason } = candidate;
   const { id, name, type, size } = dataset;
-  const row = { dataset_id: id, name, type, staged_at, size, note: '' };
+  const row = { dataset_id: id, name, type, staged_at, size, reason, note: '' };
+  const ended = (outcome: PurgeRow['outcome'], note: string, plan: Plan | null): Purge => ({
+    row: { ...row, outcome, note },
+    plan,
+  });
   try {
-    const copy = stagedCopyOf(parts.config, dataset);
-    const [path = ''] = copy.trees;
-    await refuseIfNeeded(parts.store, dataset);
-    if (parts.dry_run) return { ...row, outcome: 'would purge', note: path };
-    await removeStagedCopy(copy);
-    await parts.store.catalog.patch(id, { is_staged: false, staged_path: null });
-    await parts.store.catalog.addState(id, 'PURGED', { by: 'purge_staged_datasets' });
-    const details = { name, path, staged_at };
-    await parts.store.records.audit({
-      actor: parts.actor,
-      action: 'dataset.purge',
-      subject: `dataset:${id}`,
-      details,
-    });
-    return { ...row, outcome: 'purged', note: path };
+    const plan = await planWorkflow(session, 'purge', dataset);
+    const [stop] = plan.stops;
+    if (stop !== undefined) return ended(outcomeOf(stop.code), `${stop.code}: ${stop.message}`, plan);
+    if (options.dry_run) return ended('would purge', dataset.staged_path ?? '', plan);
+    const note = await runPurge(session, candidate, options);
+    return note === null ? ended('purged', dataset.staged_path ?? '', plan) : ended('kept', note, plan);
   } catch (error) {
     const { code, message } = coerceError(error);
-    const refused = code === 'E_NAME_UNSAFE' || code === 'E_NOT_ARCHIVED' || code === 'E_WORKFLOW_STATE';
-    return { ...row, outcome: refused ? 'refused' : 'failed', note: `${code}: ${message}` };
+    return ended(outcomeOf(code), `${code}: ${message}`, null);
   }
 }
 
-/** @throws E_NOT_ARCHIVED, E_WORKFLOW_STATE */
-async function refuseIfNeeded({ records }: Store, dataset: Dataset): Promise<void> {
-  if (dataset.archive_path === null) {
-    throw new LongshoreError(
-      'E_NOT_ARCHIVED',
-      `dataset ${dataset.id} has no archived copy; the staged one may be the last`,
-    );
-  }
-  const { results } = await records.listWorkflows({ dataset_id: dataset.id, status: 'ACTIVE' });
-  const [working] = results;
-  if (working === undefined) return;
-  const { id, name } = working.workflow;
-  throw new LongshoreError('E_WORKFLOW_STATE', `workflow ${id} (${name}) works on dataset ${dataset.id}`);
+/** What is in use, or pinned a moment ago, is as it should be; without a copy in the archive somebody has to look. */
+function outcomeOf(code: ErrorCode): PurgeRow['outcome'] {
+  if (code === 'E_WORKFLOW_STATE') return 'kept';
+  const refused: readonly ErrorCode[] = [
+    'E_NAME_UNSAFE',
+    'E_NOT_ARCHIVED',
+    'E_BUNDLE_MISSING',
+    'E_BUNDLE_CORRUPT',
+  ];
+  return refused.includes(code) ? 'refused' : 'failed';
+}
+
+/** Null when it is gone; else why the task left it. @throws the failure of the task */
+async function runPurge(
+  { store, engine }: EngineSession,
+  { dataset, staged_at, reason }: Candidate,
+  { actor, signal }: PurgeOptions,
+): Promise<string | null> {
+  const { id } = await engine.start('purge', {
+    dataset_id: dataset.id,
+    initiator: actor,
+    start_kwargs: { reason, staged_at },
+  });
+  const quiet = { write: () => undefined };
+  const [end] = await follow({
+    store,
+    workflow_ids: [id],
+    out: quiet,
+    isTTY: false,
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const workflow = end?.workflow;
+  if (workflow === undefined || !isDone(workflow.status)) return `it goes on: longshore show ${id}`;
+  const run = (currentStep(workflow) ?? workflow.steps.at(-1))?.last_task_run;
+  const failure = failureOf(run);
+  if (failure !== null) throw new LongshoreError(failure.code as ErrorCode, failure.exc_message.join(' '));
+  const [, answer] = (run?.result ?? []) as [number?, { note: string | null }?];
+  return answer?.note ?? null;
 }

@@ -56,6 +56,18 @@ test('a type without folders, an unknown workflow and a relative archive are con
   expect(text).toContain('fixity.levels.tape: neither an archive nor a kind of archive (filesystem, sda,');
 });
 
+test('a lifetime for an unknown type and a low mark that is not below the high one are refused', async () => {
+  const pressure = { high_percent: 80, low_percent: 80, min_age_days: 1 };
+  const types = { RAW_DATA: { days_to_live: 5 }, RAW: { days_to_live: 5 } };
+  // The schema first: what it refuses is not looked at any further.
+  expect(await problemsOf(overrides({ stage: { purge: { pressure } } }))).toEqual([
+    expect.stringContaining('stage.purge.pressure: expected low_percent below high_percent'),
+  ]);
+  expect(await problemsOf(overrides({ stage: { purge: { types } } }))).toEqual([
+    'stage.purge.types.RAW: unknown key; dataset_types does not name it',
+  ]);
+});
+
 test('folders that cannot work are refused: files, folders below files, outputs inside of a source, one source twice', async () => {
   const place = await makePlace();
   writeFileSync(place.path('a-file'), '');

@@ -1,8 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { statfsSync } from 'node:fs';
+import { readdirSync, statfsSync } from 'node:fs';
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
-import { humanBytes, reserveSpace } from '../../workers/content/space.ts';
+import { humanBytes, reserveSpace, spaceOn } from '../../workers/content/space.ts';
 import { makePlace, type Place } from '../support/place.ts';
 
 const free = (place: Place): number => {
@@ -114,4 +114,19 @@ test('free space is what df shows to this user', async () => {
     execFileSync('df', ['-B1', '--output=avail', place.folder], { encoding: 'utf8' }).split('\n')[1],
   );
   expect(Math.abs(df - free(place)) / df).toBeLessThan(0.05);
+});
+
+test('a look tells what a request would find, and leaves no trace', async () => {
+  const place = await makePlace();
+  const { folder, keep, state_dir } = request(place, 0, 1000);
+  const before = spaceOn({ folder, keep, state_dir });
+  expect(readdirSync(state_dir)).toEqual([]);
+  expect(before).toMatchObject({ reserved: 0, keep: 1000 });
+  expect(before.available).toBe(before.free - 1000);
+  const promised = reserveSpace(request(place, 5000));
+  const seen = readdirSync(state_dir);
+  expect(spaceOn({ folder, keep, state_dir })).toMatchObject({ reserved: 5000, device: before.device });
+  expect(readdirSync(state_dir)).toEqual(seen);
+  promised.release();
+  expect(spaceOn({ folder, keep, state_dir }).reserved).toBe(0);
 });

@@ -175,6 +175,35 @@ export function workflowBattery(open: OpenStore): void {
     expect(await records.finish(key, { outcome: 'success', result: [7] })).toBe(false);
   });
 
+  test('what a task takes is told by runs that succeeded at once, newest first', async () => {
+    const { records } = await openBench(open);
+    const make = async (dataset_id: number | null, task = 'measured') => {
+      const workflow = makeWorkflow({ dataset_id, steps: [{ name: 'one', task }] });
+      await records.createWorkflow(workflow);
+      return workflow;
+    };
+    for (const dataset_id of [1, 2, 3]) await succeed(records, await make(dataset_id), 1);
+    await succeed(records, await make(4, 'another'), 1);
+    await begin(records, await make(5)); // Still running.
+    const failed = await begin(records, await make(6));
+    await records.finish(failed.key, { outcome: 'failure', error: failure });
+    const tried = await make(7);
+    const next_attempt_at = new Date().toISOString();
+    const first = await begin(records, tried);
+    await records.finish(first.key, { outcome: 'retry', error: failure, reason: 'r', next_attempt_at });
+    await succeed(records, tried, 1);
+    const postponed = await make(8);
+    const waits = await begin(records, postponed);
+    await records.finish(waits.key, { outcome: 'postponed', reason: 'not yet', next_attempt_at });
+    await succeed(records, postponed, 1);
+    const runs = await records.cleanRuns({ task: 'measured', limit: 3 });
+    expect(runs.map(({ dataset_id }) => dataset_id)).toEqual([8, 3, 2]);
+    // The time of the attempt that did it, not of the wait before it.
+    const last = (await records.attempts(waits.key.task_id)).at(-1);
+    expect(runs[0]).toEqual({ dataset_id: 8, date_start: last?.date_start, date_done: last?.date_end });
+    expect(await records.cleanRuns({ task: 'unheard of', limit: 3 })).toEqual([]);
+  });
+
   test('four processes that run workflows at once lose no run and no status', async () => {
     const { records, place } = await openBench(open);
     const workers = [1, 2, 3, 4].map(() => startProcess(place, 'steps', '25'));

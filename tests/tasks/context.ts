@@ -11,6 +11,8 @@ export interface RunOptions {
   task_id?: string;
   attempt?: number;
   workflow_id?: string;
+  /** When the run first began; default: now. */
+  date_start?: string;
   /** Called for each lease assertion; throws to lose the lease. */
   lease?: (assertion: number) => void;
   signal?: AbortSignal;
@@ -48,6 +50,7 @@ export function makeContext(parts: {
       step: 'step',
       task_id: run.task_id ?? 'task-0001',
       attempt: run.attempt ?? 1,
+      date_start: run.date_start ?? new Date().toISOString(),
     },
     log: createLogger('test'),
     signal,

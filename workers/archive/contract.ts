@@ -97,6 +97,8 @@ export interface ListedObject {
 /** Objects that are files: they are packed and read in place. */
 export interface LocalArchive {
   path(key: string): string;
+  /** No put of this host has used it yet, and the first one may: that it does not answer is no outage. Changes nothing. */
+  isNew(key: string): Promise<boolean>;
   /**
    * Starts to put a bundle with its manifest. The newest of what dead attempts at the same key left lies at the paths that
    * it gives, to be gone on with or replaced; the rest is removed.

@@ -94,6 +94,7 @@ export function createFilesystemArchive(options: FilesystemArchiveOptions): Arch
     capabilities: { stream: true, range: true, resume: false, digest: null, max_transfers: null },
     local: {
       path: pathOf,
+      isNew: async (key) => mark === 'auto' && (await look(knownAs(state_dir, rootOf(pathOf(key))))) === null,
       beginPut: async (key, { task_id }) => {
         await prepare(pathOf(key));
         return beginLocalPut(pathOf(key), task_id);
@@ -218,9 +219,12 @@ export async function beginLocalPut(path: string, task_id: string): Promise<Loca
   };
 }
 
+const knownAs = (state_dir: string, root: string): string =>
+  join(state_dir, 'archives', encodeURIComponent(root).slice(0, 200));
+
 /** Marks a root that this host has never used. One it has used and that lost its mark is an outage, not a new archive. */
 async function markOnce(state_dir: string, root: string): Promise<void> {
-  const known = join(state_dir, 'archives', encodeURIComponent(root).slice(0, 200));
+  const known = knownAs(state_dir, root);
   if ((await statOrNull(known)) !== null) return;
   await mkdir(root, { recursive: true });
   const file = await open(join(root, MARK), 'w');

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -41,9 +41,43 @@ export function reserveSpace(request: SpaceRequest): Reservation {
   }
 }
 
+export interface Space {
+  /** The same for folders of one file system. */
+  readonly device: string;
+  /** What a request made now could be granted; negative where too much is promised. */
+  readonly available: number;
+  readonly free: number;
+  readonly reserved: number;
+  readonly keep: number;
+}
+
+/** What {@link reserveSpace} would find, without a promise and without a trace. */
+export function spaceOn({ folder, keep, state_dir }: Omit<SpaceRequest, 'bytes' | 'holder'>): Space {
+  const place = nearestFolder(folder);
+  const device = deviceOf(place);
+  const reserved = promisedOn(state_dir, device);
+  const free = freeOn(place);
+  return { device, available: free - reserved - keep, free, reserved, keep };
+}
+
+function promisedOn(state_dir: string, device: string): number {
+  const file = bookOf(state_dir);
+  if (!existsSync(file)) return 0;
+  const book = new DatabaseSync(file, { timeout: 10_000, readOnly: true });
+  try {
+    return promisesOn(book, device)
+      .filter(isAlive)
+      .reduce((sum, { bytes }) => sum + bytes, 0);
+  } finally {
+    book.close();
+  }
+}
+
+const bookOf = (state_dir: string): string => join(state_dir, 'reservations.db');
+
 function openBook(state_dir: string): DatabaseSync {
   mkdirSync(state_dir, { recursive: true });
-  const book = new DatabaseSync(join(state_dir, 'reservations.db'), { timeout: 10_000 });
+  const book = new DatabaseSync(bookOf(state_dir), { timeout: 10_000 });
   book.exec(`create table if not exists reservation (
     id integer primary key, device text not null, bytes integer not null, holder text not null,
     host text not null, pid integer not null, started text not null)`);
@@ -51,8 +85,8 @@ function openBook(state_dir: string): DatabaseSync {
 }
 
 function promise(book: DatabaseSync, request: SpaceRequest): number {
-  const folder = nearest(request.folder);
-  const device = String(statSync(folder, { bigint: true }).dev);
+  const folder = nearestFolder(request.folder);
+  const device = deviceOf(folder);
   book.exec('begin immediate');
   try {
     const reserved = reservedOn(book, device);
@@ -72,20 +106,30 @@ function promise(book: DatabaseSync, request: SpaceRequest): number {
 
 /** Sum of the live promises; those of dead processes are struck off. */
 function reservedOn(book: DatabaseSync, device: string): number {
-  const rows = book
-    .prepare('select id, bytes, pid, started from reservation where device = ? and host = ?')
-    .all(device, hostname()) as { id: number; bytes: number; pid: number; started: string }[];
   let reserved = 0;
-  for (const row of rows) {
-    if (startOf(row.pid) === row.started) reserved += row.bytes;
+  for (const row of promisesOn(book, device)) {
+    if (isAlive(row)) reserved += row.bytes;
     else book.prepare('delete from reservation where id = ?').run(row.id);
   }
   return reserved;
 }
 
+interface PromiseRow {
+  readonly id: number;
+  readonly bytes: number;
+  readonly pid: number;
+  readonly started: string;
+}
+
+const promisesOn = (book: DatabaseSync, device: string): PromiseRow[] =>
+  book
+    .prepare('select id, bytes, pid, started from reservation where device = ? and host = ?')
+    .all(device, hostname()) as unknown as PromiseRow[];
+
+const isAlive = ({ pid, started }: PromiseRow): boolean => startOf(pid) === started;
+
 function refuseUnlessFree(request: SpaceRequest, folder: string, reserved: number): void {
-  const { bavail, bsize } = statfsSync(folder);
-  const free = bavail * bsize;
+  const free = freeOn(folder);
   const available = free - reserved - request.keep;
   if (request.bytes <= available) return;
   throw new LongshoreError(
@@ -118,8 +162,16 @@ function reservation(book: DatabaseSync, id: number, bytes: number): Reservation
   };
 }
 
+function freeOn(folder: string): number {
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize;
+}
+
+/** Tells file systems apart. */
+export const deviceOf = (path: string): string => String(statSync(path, { bigint: true }).dev);
+
 /** The folder itself or the nearest one above that exists. */
-function nearest(folder: string): string {
+export function nearestFolder(folder: string): string {
   for (let at = folder; ; at = dirname(at)) {
     if (statSync(at, { throwIfNoEntry: false })?.isDirectory() === true || at === dirname(at)) return at;
   }

@@ -29,7 +29,17 @@ export interface DatasetMetadata {
   stage_alias?: string;
   report_id?: string;
   num_genome_files?: number;
+  /** Read it with `pinOf`: it may have run out. */
+  pinned?: Pin | null;
   [key: string]: unknown;
+}
+
+/** Keeps the staged copy of a dataset from being purged, by age, for want of space, and by hand. */
+export interface Pin {
+  /** ISO 8601; null: until somebody takes it away. */
+  readonly until: string | null;
+  readonly by: string;
+  readonly reason: string | null;
 }
 
 export interface Bundle {

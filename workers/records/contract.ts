@@ -125,6 +125,12 @@ export interface WorkflowWithRuns {
   prev_runs?: TaskRun[][];
 }
 
+export interface CleanRun {
+  dataset_id: number;
+  date_start: string;
+  date_done: string;
+}
+
 export interface LogLine {
   timestamp: string;
   level: 'stdout' | 'stderr';
@@ -210,6 +216,8 @@ export interface Records {
   ): Promise<ResumeAnswer>;
 
   attempts(task_id: string): Promise<Attempt[]>;
+  /** Runs of a task that succeeded in their first try, newest first: what they took is what such a run takes. */
+  cleanRuns(query: { task: string; limit: number }): Promise<CleanRun[]>;
 
   registerProcess(process: ProcessRegistration): Promise<number>;
   /** @throws E_WORKFLOW_NOT_FOUND when the process went with its deleted workflow */

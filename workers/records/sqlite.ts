@@ -2,6 +2,7 @@ import type { Database } from '../sqlite/database.ts';
 import type { Records } from './contract.ts';
 import { auditRecords } from './sqlite-audit.ts';
 import { claimRecords } from './sqlite-claims.ts';
+import { cleanRunRecords } from './sqlite-clean-runs.ts';
 import { lifecycleRecords } from './sqlite-lifecycle.ts';
 import { logRecords } from './sqlite-logs.ts';
 import { noteRecords, watchMemory } from './sqlite-watch.ts';
@@ -12,6 +13,7 @@ export function sqliteRecords(database: Database): Records {
   return {
     ...workflowRecords(database),
     ...claimRecords(database),
+    ...cleanRunRecords(database),
     ...lifecycleRecords(database),
     ...logRecords(database),
     ...auditRecords(database),

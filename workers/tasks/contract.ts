@@ -22,6 +22,8 @@ export interface TaskContext {
     readonly step: string;
     readonly task_id: string;
     readonly attempt: number;
+    /** When its first attempt began. */
+    readonly date_start: string;
   };
   readonly log: Logger;
   /** Aborted when the task is paused, revoked, timed out or its worker goes away. */

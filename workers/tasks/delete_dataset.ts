@@ -15,11 +15,14 @@ import { reachState } from '../dataset/lifecycle.ts';
 import { assertBelow, qcFolderOf } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { defineTask, type TaskContext } from './contract.ts';
+import { turnTaken } from './dataset-turn.ts';
 
 export const task = defineTask({
   description:
     'Deletes the dataset: archived bundle, staged copy, bundles, QC report and links. The origin stays.',
   run: async (ctx) => {
+    const waiting = await turnTaken(ctx);
+    if (waiting !== null) return waiting;
     const dataset = await ctx.catalog.get(ctx.dataset_id, { bundle: true });
     // Once it is deleted its name carries the id, and all its places have been emptied: only the state may be missing.
     if (!dataset.is_deleted) {

@@ -13,16 +13,18 @@ import type {
 } from '../records/contract.ts';
 import type { Store } from '../store.ts';
 import { type AdHocWorkflow, buildWorkflow, defaultQueue, type WorkflowStart } from './definition.ts';
+import { brings } from './joining.ts';
 import { enqueue, enqueueNow, type ReconcileReport, reconcile } from './reconcile.ts';
 import { type ServedWorkflow, toServed } from './status.ts';
 
 /** Everything that may be done to workflows, from any process of the installation. */
 export interface Engine {
   /**
-   * Records a new workflow and queues it.
+   * Records a new workflow and queues it. One that reads a bundle back joins another that is at work on the dataset and
+   * brings the same: requests for one bundle share one recall.
    * @throws E_WORKFLOW_STATE when another workflow works on the dataset, unless `alongside`
    */
-  start(workflow: string | AdHocWorkflow, start: StartOptions): Promise<WorkflowDocument>;
+  start(workflow: string | AdHocWorkflow, start: StartOptions): Promise<StartedWorkflow>;
   /** Puts whatever is missing of the workflow's chain into the queue. Idempotent; `not runnable` is no error. */
   enqueue(workflow_id: string): Promise<'added' | 'retried' | 'present' | 'not runnable'>;
   /** Stops the pending step; a resume goes on with it. */
@@ -49,6 +51,11 @@ export interface StartOptions extends WorkflowStart {
   /** Also when another workflow of the dataset is pending or running. */
   alongside?: boolean;
 }
+
+export type StartedWorkflow = WorkflowDocument & {
+  /** Nothing was started: it is another one, which was at work already and brings what was asked for. */
+  readonly joined: boolean;
+};
 
 export interface ServeOptions {
   last_task_run?: boolean;
@@ -159,11 +166,19 @@ async function startWorkflow(
   { config, store: { records }, side }: Parts,
   workflow: string | AdHocWorkflow,
   { alongside = false, ...start }: StartOptions,
-): Promise<WorkflowDocument> {
+): Promise<StartedWorkflow> {
   const document = buildWorkflow(config, workflow, start);
   // Two workflows on one dataset would replace each other's files. Looked at and recorded in one unit, or two people
   // who start at the same moment would both pass.
   const other = await records.createWorkflow(document, { alone: !alongside });
+  if (other !== null && brings(other, document)) {
+    const details = { name: document.name, dataset_id: start.dataset_id };
+    const subject = `workflow:${other.id}`;
+    await records.audit({ actor: start.initiator, action: 'workflow.join', subject, details });
+    // Whoever recorded it may have died before it was queued; who joins does not wait for the reconciliation.
+    await enqueue(other.id, records, (await side()).chains);
+    return { ...other, joined: true };
+  }
   if (other !== null) {
     throw new LongshoreError(
       'E_WORKFLOW_STATE',
@@ -175,7 +190,7 @@ async function startWorkflow(
     );
   }
   await enqueue(document.id, records, (await side()).chains);
-  return document;
+  return { ...document, joined: false };
 }
 
 async function stop(

@@ -1,154 +1,182 @@
-import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import type { Dataset } from '../../../workers/dataset/types.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { buildWorkflow } from '../../../workers/workflows/definition.ts';
-import { facts } from '../dataset-view.ts';
+import { differencesOf } from '../../plan/intact.ts';
+import { liveWorkflowOf } from '../../plan/plan.ts';
 import { findDataset } from '../find.ts';
 import { follow } from '../follow.ts';
-import { bytes } from '../format.ts';
 import { dryRunOption, EXIT, helpTail, jsonOption } from '../program.ts';
 import { currentStep, failureOf } from '../progress.ts';
 import { currentUser, type EngineSession, printJson, withEngine } from '../session.ts';
+import {
+  type Check,
+  mustBeArchived,
+  mustBeMeant,
+  mustBePurgeable,
+  mustBeStaged,
+  type StartOptions,
+} from './checks.ts';
+import { startWaiting } from '../waiting.ts';
+import { preview } from './preview.ts';
 
-interface Options {
-  follow?: boolean;
-  dryRun?: boolean;
-  json?: boolean;
-  yes?: boolean;
-}
-
-/** stage, qc, delete, and start for any other workflow. */
+/** stage, archive, purge, qc, delete, and start for any other workflow. */
 export function addStart(program: Command): void {
   command(
-    program.command('stage'),
-    'bring the dataset back from the archive to disk',
-    'longshore stage run_17 --follow',
-  ).action((text: string, options: Options) => run('stage', text, options, mustBeArchived));
-  command(program.command('qc'), 'run FastQC and MultiQC over the staged copy', 'longshore qc 17').action(
-    (text: string, options: Options) => run('qc', text, options, mustBeStaged),
+    program.command('stage').option('--force', 'also when a staged copy is there and intact'),
+    'bring datasets back from the archive to disk',
+    ['longshore stage run_17 --follow', 'longshore stage run_17 run_18 --dry-run'],
+  ).action((texts: string[], options: StartOptions) => run('stage', texts, options));
+  command(
+    program.command('archive'),
+    'archive what the origin holds now, without waiting for it to be stable; what is archived already is not written again',
+    ['longshore archive run_17 --dry-run'],
+  ).action((texts: string[], options: StartOptions) => run('archive', texts, options));
+  command(
+    program
+      .command('purge')
+      .option('--force', 'also when no proven copy is in the archive; a pin holds all the same'),
+    'remove the staged copy with its bundle and links; the archive keeps the dataset',
+    ['longshore purge run_17', 'longshore purge 17 18 19 --dry-run'],
+  ).action((texts: string[], options: StartOptions) => run('purge', texts, options));
+  command(program.command('qc'), 'run FastQC and MultiQC over the staged copy', ['longshore qc 17']).action(
+    (texts: string[], options: StartOptions) => run('qc', texts, options),
   );
   command(
     program.command('delete').option('--yes', 'do not ask'),
     'delete the archived bundle, the staged copy and its links; the origin stays',
-    'longshore delete 17 --dry-run',
-  ).action((text: string, options: Options) => run('delete', text, options, mustBeMeant));
+    ['longshore delete 17 --dry-run'],
+  ).action((texts: string[], options: StartOptions) => run('delete', texts, options));
   command(
-    program.command('start').argument('<workflow>', 'name in config.workflow_registry'),
-    'start any configured workflow for a dataset',
-    'longshore start integrated run_17',
-  ).action((workflow: string, text: string, options: Options) =>
-    run(workflow, text, options, workflow === 'delete' ? mustBeMeant : async () => undefined),
-  );
+    program
+      .command('start')
+      .argument('<workflow>', 'name in config.workflow_registry')
+      .option('--yes', 'do not ask before a deletion')
+      .option('--force', 'as of stage and purge'),
+    'start any configured workflow for datasets',
+    ['longshore start integrated run_17'],
+  ).action((workflow: string, texts: string[], options: StartOptions) => run(workflow, texts, options));
 }
 
-function command(made: Command, description: string, example: string): Command {
+/** Of the workflows whose steps are known here; whatever else is configured may do as it likes. */
+const CHECKS: Readonly<Record<string, Check>> = {
+  stage: mustBeArchived,
+  purge: mustBePurgeable,
+  qc: mustBeStaged,
+  delete: mustBeMeant,
+};
+
+function command(made: Command, description: string, examples: readonly string[]): Command {
   return made
-    .argument('<dataset>', 'id or name')
+    .argument('<dataset...>', 'ids or names')
     .description(description)
     .option('-f, --follow', 'show it until it has ended')
     .addOption(dryRunOption())
     .addOption(jsonOption())
-    .addHelpText('after', helpTail([example]));
+    .addHelpText('after', helpTail(examples));
 }
 
-type Check = (dataset: Dataset, options: Options) => Promise<void>;
+/** What became of one request. */
+interface Started {
+  readonly workflow_id: string | null;
+  readonly workflow: string;
+  readonly dataset_id: number;
+  /** Another workflow was at work that brings the same. */
+  readonly joined: boolean;
+  /** Why nothing was started. */
+  readonly note: string | null;
+}
 
-async function run(workflow: string, text: string, options: Options, check: Check): Promise<void> {
+async function run(workflow: string, texts: readonly string[], options: StartOptions): Promise<void> {
   process.exitCode = await withEngine(async (session) => {
-    const { store, engine, config } = session;
-    const dataset = await findDataset(store, text);
-    const start = { dataset_id: dataset.id, initiator: currentUser() };
-    const { steps } = buildWorkflow(config, workflow, start);
-    if (dataset.is_deleted)
-      throw new LongshoreError('E_DATASET_DELETED', `dataset ${dataset.id} (${dataset.name}) was deleted`);
-    await check(dataset, options);
-    if (options.dryRun) {
-      const names = steps.map(({ name }) => name);
-      if (options.json)
-        printJson({ dry_run: true, would: 'start', workflow, dataset_id: dataset.id, steps: names });
-      else
-        process.stdout.write(
-          `would start ${workflow} (${names.join(', ')}) for dataset ${dataset.id} ${dataset.name} (dry run: nothing was changed)\n`,
-        );
-      return EXIT.ok;
+    const { store, config } = session;
+    const datasets: Dataset[] = [];
+    for (const text of texts) datasets.push(await findDataset(store, text));
+    buildWorkflow(config, workflow, { dataset_id: 0, initiator: currentUser() });
+    if (options.dryRun) return preview(session, workflow, datasets, options);
+    // All or none: whoever names five datasets does not have to find out which ones were taken.
+    for (const dataset of datasets) {
+      refuseDeleted(dataset);
+      // What is being landed is not in the archive yet, and will be staged by that. No other check may ever be left out.
+      if (workflow !== 'stage' || !(await isAtWork(session, dataset)))
+        await CHECKS[workflow]?.(dataset, options);
     }
-    const { id } = await engine.start(workflow, start);
-    return options.follow
-      ? followIt(session, id, options.json)
-      : told(session, id, workflow, dataset, options.json);
+    const started: Started[] = [];
+    for (const dataset of datasets) {
+      const one = await startOne(session, workflow, dataset, options);
+      if (!options.json && !(options.follow && one.workflow_id !== null)) tell(one, dataset);
+      started.push(one);
+    }
+    const ids = started.flatMap(({ workflow_id }) => workflow_id ?? []);
+    if (options.follow && ids.length > 0) return followThem(session, ids, options.json);
+    if (options.json) printJson(started.length === 1 ? started[0] : { started });
+    else if (ids.length > 0) await warnWithoutWorker(session);
+    return EXIT.ok;
   });
 }
 
-async function told(
-  { engine }: EngineSession,
-  id: string,
-  workflow: string,
-  dataset: Dataset,
-  json = false,
-): Promise<number> {
-  if (json) {
-    printJson({ workflow_id: id, workflow, dataset_id: dataset.id });
-    return EXIT.ok;
-  }
-  process.stdout.write(`started ${workflow} for dataset ${dataset.id} ${dataset.name}: ${id}\n`);
-  if ((await engine.fleet()).workers.length === 0)
-    process.stderr.write(
-      'No worker is connected to the queue; it begins when one is started (`npm start`).\n',
-    );
-  return EXIT.ok;
+function refuseDeleted({ id, name, is_deleted }: Dataset): void {
+  if (is_deleted) throw new LongshoreError('E_DATASET_DELETED', `dataset ${id} (${name}) was deleted`);
 }
 
-async function followIt({ store }: EngineSession, id: string, json = false): Promise<number> {
+/** The engine then joins what is at work, or says what it is that stands in the way. */
+const isAtWork = async ({ store }: EngineSession, { id }: Dataset): Promise<boolean> =>
+  (await liveWorkflowOf(store, id)) !== null;
+
+async function startOne(
+  session: EngineSession,
+  workflow: string,
+  dataset: Dataset,
+  { force = false }: StartOptions,
+): Promise<Started> {
+  const { config, store, engine } = session;
+  const about = { workflow, dataset_id: dataset.id };
+  if (workflow === 'stage' && !force && dataset.is_staged && !(await isAtWork(session, dataset))) {
+    const waiting = startWaiting();
+    waiting.on(`comparing the staged copy of dataset ${dataset.id} with what was archived`);
+    const differences = await differencesOf(config, store, dataset);
+    waiting.over();
+    if (differences.length === 0)
+      return {
+        ...about,
+        workflow_id: null,
+        joined: false,
+        note: `staged already, and intact: ${dataset.staged_path}`,
+      };
+  }
+  const start = { dataset_id: dataset.id, initiator: currentUser() };
+  // A staging is the same whether it was forced: that it may be shared with others must not depend on the word.
+  const start_kwargs = workflow === 'purge' && force ? { force } : {};
+  const { id, joined } = await engine.start(workflow, { ...start, start_kwargs });
+  return { ...about, workflow_id: id, joined, note: null };
+}
+
+function tell({ workflow_id, workflow, joined, note }: Started, { id, name }: Dataset): void {
+  const what = `dataset ${id} ${name}`;
+  if (note !== null) process.stdout.write(`${what}: ${note}. --force stages it again\n`);
+  else if (joined) process.stdout.write(`joined the workflow that brings ${what} already: ${workflow_id}\n`);
+  else process.stdout.write(`started ${workflow} for ${what}: ${workflow_id}\n`);
+}
+
+async function warnWithoutWorker({ engine }: EngineSession): Promise<void> {
+  if ((await engine.fleet()).workers.length > 0) return;
+  process.stderr.write('No worker is connected to the queue; it begins when one is started (`npm start`).\n');
+}
+
+async function followThem({ store }: EngineSession, ids: readonly string[], json = false): Promise<number> {
   const leaving = new AbortController();
   process.once('SIGINT', () => leaving.abort());
   const out = json ? process.stderr : process.stdout;
-  const [end] = await follow({ store, workflow_ids: [id], out, signal: leaving.signal });
-  if (end === undefined) throw new LongshoreError('E_WORKFLOW_NOT_FOUND', `workflow ${id} is gone`);
-  if (json) printJson(end.workflow);
-  if (leaving.signal.aborted && !json) out.write(`it goes on; see \`longshore show ${id}\`\n`);
-  const failure = failureOf(currentStep(end.workflow)?.last_task_run);
-  if (failure !== null && !json) process.stderr.write(`${failure.hint}\n`);
-  return end.workflow.status === 'SUCCESS' || leaving.signal.aborted ? EXIT.ok : EXIT.failed;
-}
-
-const mustBeArchived: Check = async ({ id, name, archive_path }) => {
-  if (archive_path !== null) return;
-  throw new LongshoreError('E_NOT_ARCHIVED', `dataset ${id} (${name}) is not in the archive`, {
-    hint: `Land it first: longshore start integrated ${id}.`,
-  });
-};
-
-const mustBeStaged: Check = async ({ id, name, is_staged }) => {
-  if (is_staged) return;
-  throw new LongshoreError('E_WORKFLOW_STATE', `dataset ${id} (${name}) has no staged copy to look at`, {
-    hint: `Stage it first: longshore stage ${id}.`,
-  });
-};
-
-/** Deleting cannot be undone. */
-const mustBeMeant: Check = async (dataset, { yes, dryRun, json }) => {
-  if (!json)
-    facts(process.stdout, [
-      ['dataset', `${dataset.id} ${dataset.name} (${dataset.type}, ${bytes(dataset.size)})`],
-      ['archive', dataset.archive_path],
-      ['staged', dataset.staged_path],
-      ['origin', `${dataset.origin_path} (stays)`],
-    ]);
-  if (yes || dryRun) return;
-  if (process.stdin.isTTY !== true || process.stdout.isTTY !== true)
-    throw new LongshoreError(
-      'E_USAGE',
-      `delete dataset ${dataset.id} (${dataset.name})? Give --yes to say so`,
-    );
-  const terminal = createInterface({ input: process.stdin, output: process.stdout });
-  try {
-    const answer = await terminal.question(`Type the name (${dataset.name}) to delete it: `);
-    if (answer.trim() === dataset.name) return;
-  } finally {
-    terminal.close();
+  const ends = await follow({ store, workflow_ids: ids, out, signal: leaving.signal });
+  const [first, second] = ends;
+  if (first === undefined) throw new LongshoreError('E_WORKFLOW_NOT_FOUND', `workflow ${ids[0]} is gone`);
+  if (json)
+    printJson(second === undefined ? first.workflow : { workflows: ends.map(({ workflow }) => workflow) });
+  if (leaving.signal.aborted && !json) out.write(`it goes on; see \`longshore show ${first.id}\`\n`);
+  for (const { workflow } of ends) {
+    const failure = failureOf(currentStep(workflow)?.last_task_run);
+    if (failure !== null && !json) process.stderr.write(`${failure.hint}\n`);
   }
-  throw new LongshoreError('E_USAGE', 'the name does not match; nothing was deleted', {
-    hint: 'Type the name as it is shown, or give --yes.',
-  });
-};
+  const all = ends.length === ids.length && ends.every(({ workflow }) => workflow.status === 'SUCCESS');
+  return all || leaving.signal.aborted ? EXIT.ok : EXIT.failed;
+}
