@@ -11,6 +11,7 @@ import {
   mkdirSync,
   openSync,
   readSync,
+  readlinkSync,
   symlinkSync,
   unlinkSync,
   utimesSync,
@@ -147,7 +148,7 @@ export class TreeWriter {
 
   /** @param size set when the file may end in a hole */
   finish(fd: number, mtime: number, size: number | null): void {
-    if (size !== null) ftruncateSync(fd, size);
+    if (size !== null) lengthen(fd, size);
     // Doubles of seconds: times are kept to a quarter of a microsecond, which is all that Node can set.
     futimesSync(fd, mtime, mtime);
     closeSync(fd);
@@ -164,22 +165,26 @@ export class TreeWriter {
 
   /** Makes the links, then finishes the directories. */
   complete(check: () => void): void {
-    const list = this.#deferred;
     // Hard links first: with no symbolic link in the tree, their targets cannot lead outside either.
-    for (const kind of ['hard link', 'symbolic link'] as const) {
-      for (let index = 0; index < list.count; index++) {
-        if (index % 1024 === 0) check();
-        const entry = list.read(index);
-        if (entry.kind === kind) this.#link(entry);
-      }
-    }
-    for (let index = list.count - 1; index >= 0; index--) {
-      if (index % 1024 === 0) check();
-      const entry = list.read(index);
-      if (entry.kind !== 'directory') continue;
+    for (const entry of this.#entries('hard link', check)) this.#link(entry);
+    // All parents stand before the first symbolic link does: a link whose parent is to be one of them (`a/b` is a link
+    // to `..`, then comes `a/b/c`) would be made wherever that one leads, and finds its place taken instead.
+    for (const entry of this.#entries('symbolic link', check)) this.#parents(entry.path);
+    for (const entry of this.#entries('symbolic link', check)) this.#link(entry);
+    for (const entry of this.#entries('directory', check)) {
       const full = fsPath(absolutePath(this.#root, entry.path));
       utimesSync(full, entry.mtime, entry.mtime);
       chmodSync(full, entry.mode);
+    }
+  }
+
+  /** In the order of the bundle, directories backwards: deepest first. */
+  *#entries(kind: DeferredEntry['kind'], check: () => void): Generator<DeferredEntry> {
+    const { count } = this.#deferred;
+    for (let step = 0; step < count; step++) {
+      if (step % 1024 === 0) check();
+      const entry = this.#deferred.read(kind === 'directory' ? count - 1 - step : step);
+      if (entry.kind === kind) yield entry;
     }
   }
 
@@ -199,29 +204,72 @@ export class TreeWriter {
       });
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
+      if (code === 'EEXIST' && this.#repeats(entry, full)) return;
       if (code === 'EEXIST') throw unsafe(entry.path, `is a ${entry.kind} where another member stands`);
       if (code === 'ENOENT')
         throw unsafe(entry.path, 'is a hard link to a file that the bundle does not hold');
+      if (code === 'EPERM' && lstatSync(fsPath(absolutePath(this.#root, target))).isDirectory())
+        throw unsafe(entry.path, 'is a hard link to a directory');
       throw error;
     }
     if (entry.kind === 'symbolic link') lutimesSync(full, entry.mtime, entry.mtime);
   }
 
+  /** A link that was appended once more, as when the same folder is added to a tar twice. */
+  #repeats(entry: DeferredEntry, full: string | Buffer): boolean {
+    const target = fsPath(entry.target ?? '');
+    const standing = lstatSync(full);
+    if (entry.kind === 'hard link')
+      return standing.ino === lstatSync(fsPath(absolutePath(this.#root, entry.target ?? ''))).ino;
+    return (
+      standing.isSymbolicLink() && readlinkSync(full, { encoding: 'buffer' }).equals(Buffer.from(target))
+    );
+  }
+
+  #parents(path: string): void {
+    this.#refusing(path, () => {
+      mkdirSync(fsPath(absolutePath(this.#root, dirname(path))), { recursive: true, mode: 0o755 });
+    });
+  }
+
   /** Runs `make`; when the parents are missing (a bundle without directory members), makes them and tries again. */
   #within<T>(path: string, make: () => T): T {
+    return this.#refusing(path, () => {
+      try {
+        return make();
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+        this.#parents(path);
+        return make();
+      }
+    });
+  }
+
+  /** Says of the bundle what the kernel says of a path. */
+  #refusing<T>(path: string, make: () => T): T {
     try {
       return make();
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === 'ENOTDIR') throw unsafe(path, 'lies below a member that is no directory');
-      if (code === 'ENAMETOOLONG') {
-        throw new LongshoreError('E_BUNDLE_UNSAFE', `member "${path.slice(0, 200)}…" has too long a path`, {
-          cause: error,
-        });
-      }
-      if (code !== 'ENOENT') throw error;
-      mkdirSync(fsPath(absolutePath(this.#root, dirname(path))), { recursive: true, mode: 0o755 });
-      return make();
+      if (code !== 'ENAMETOOLONG') throw error;
+      throw new LongshoreError('E_BUNDLE_UNSAFE', `member "${path.slice(0, 200)}…" has too long a path`, {
+        cause: error,
+      });
     }
+  }
+}
+
+/** What a file system cannot hold may have cost its maker nothing: a hole of a petabyte. */
+function lengthen(fd: number, size: number): void {
+  try {
+    ftruncateSync(fd, size);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EFBIG') throw error;
+    throw new LongshoreError('E_NO_SPACE', `the bundle holds a file of ${size} bytes with holes`, {
+      fields: { size },
+      hint: 'No file can be so large on this file system. If the bundle is what it should be, point the stage path elsewhere, then resume.',
+      cause: error,
+    });
   }
 }

@@ -123,13 +123,16 @@ export function readHeader(block: Buffer, at: number): TarHeader | null {
   return {
     name: prefix.length === 0 ? name : Buffer.concat([prefix, Buffer.from('/'), name]),
     link: field(block, 157, 100),
-    type: flag === 0 ? TYPE.file : String.fromCharCode(flag),
+    type: flag === 0 ? oldType(name) : String.fromCharCode(flag),
     mode: number(block, 100, 8, at, 'mode') & 0o7777,
     size: number(block, 124, 12, at, 'size'),
     mtime: number(block, 136, 12, at, 'mtime'),
     block,
   };
 }
+
+/** Before there were type flags, a slash at the end made a directory. */
+const oldType = (name: Buffer): string => (name.at(-1) === 47 ? TYPE.directory : TYPE.file);
 
 function field(block: Buffer, start: number, length: number): Buffer {
   const bytes = block.subarray(start, start + length);

@@ -1,6 +1,6 @@
 import { decodePath } from '../path.ts';
 import { BLOCK, corrupt, number, readHeader, type TarHeader, TYPE } from './header.ts';
-import { parsePax } from './pax.ts';
+import { mergePax, parsePax } from './pax.ts';
 import type { TarSource } from './source.ts';
 import { createMapReader, type Extent, extentsOf, soundExtents } from './sparse.ts';
 
@@ -59,11 +59,11 @@ export class TarMembers {
   #extension(header: TarHeader, pending: Pending, at: number): boolean {
     switch (header.type) {
       case TYPE.pax:
-        pending.pax = new Map([...pending.pax, ...parsePax(this.#body(header, at), at)]);
+        pending.pax = mergePax(pending.pax, parsePax(this.#body(header, at), at));
         return true;
       case TYPE.paxGlobal:
-        this.#global = new Map([...this.#global, ...parsePax(this.#body(header, at), at)]);
-        pending.pax = new Map([...this.#global, ...pending.pax]);
+        this.#global = mergePax(this.#global, parsePax(this.#body(header, at), at));
+        pending.pax = mergePax(this.#global, pending.pax);
         return true;
       case TYPE.gnuLongName:
         pending.longName = untilZero(this.#body(header, at));
@@ -169,7 +169,9 @@ function decimal(pax: ReadonlyMap<string, Buffer>, key: string, otherwise: numbe
   const text = pax.get(key)?.toString();
   if (text === undefined) return otherwise;
   const value = /^-?\d+(\.\d*)?$/.test(text) ? Number(text) : Number.NaN;
-  if (Number.isNaN(value)) throw corrupt(at, `pax ${key}`, 'a decimal number', JSON.stringify(text));
+  // Also of times: what is beyond is no time that a file can have.
+  if (!(Math.abs(value) <= Number.MAX_SAFE_INTEGER))
+    throw corrupt(at, `pax ${key}`, 'a decimal number up to 2^53', JSON.stringify(text.slice(0, 100)));
   return value;
 }
 

@@ -8,9 +8,23 @@ export function paxRecord(key: string, value: Buffer | string): Buffer {
   return Buffer.concat([Buffer.from(String(length)), body]);
 }
 
+/** What a member is made of. Other keys are let go by: a bundle may hold any number of them, and of any size. */
+const READ: ReadonlySet<string> = new Set([
+  'path',
+  'linkpath',
+  'size',
+  'mtime',
+  ...['major', 'minor', 'name', 'realsize', 'size', 'map', 'offset', 'numbytes'].map(
+    (key) => `GNU.sparse.${key}`,
+  ),
+]);
+/** Sparse format 0.0 has a pair of records for each part; the later formats have a map. */
+const PARTS: ReadonlySet<string> = new Set(['GNU.sparse.offset', 'GNU.sparse.numbytes']);
+
 /** @param at offset of the records in the bundle, for messages */
 export function parsePax(bytes: Buffer, at: number): Map<string, Buffer> {
   const records = new Map<string, Buffer>();
+  const parts: string[] = [];
   for (let start = 0; start < bytes.length; ) {
     const space = bytes.indexOf(32, start);
     const length = space === -1 ? Number.NaN : Number(bytes.toString('latin1', start, space));
@@ -23,8 +37,19 @@ export function parsePax(bytes: Buffer, at: number): Map<string, Buffer> {
       equals < end &&
       bytes[end - 1] === 10;
     if (!sound) throw corrupt(at + start, 'pax record', '"<length> <key>=<value>"', 'malformed');
-    records.set(bytes.toString('utf8', space + 1, equals), Buffer.from(bytes.subarray(equals + 1, end - 1)));
+    const key = bytes.toString('utf8', space + 1, equals);
+    const value = bytes.subarray(equals + 1, end - 1);
+    if (PARTS.has(key)) parts.push(value.toString('latin1'));
+    else if (READ.has(key)) records.set(key, Buffer.from(value));
     start = end;
   }
+  if (parts.length > 0) records.set('GNU.sparse.map', Buffer.from(parts.join(',')));
   return records;
+}
+
+/** Later ones win; an empty value takes back what an earlier one said. */
+export function mergePax(...all: ReadonlyMap<string, Buffer>[]): ReadonlyMap<string, Buffer> {
+  const merged = new Map(all.flatMap((records) => [...records]));
+  for (const [key, value] of merged) if (value.length === 0) merged.delete(key);
+  return merged;
 }
