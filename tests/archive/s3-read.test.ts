@@ -70,7 +70,7 @@ test('a read whose connection breaks goes on where it broke, of the same object'
 });
 
 test('a read that stalls goes on by another connection', async () => {
-  const at = await stored(6 * MB, { stall_seconds: 0.3 });
+  const at = await stored(6 * MB, { stall_seconds: 2 });
   at.proxy.faults = [{ when: isRead, times: 2, how: { stall: 2 * MB } }];
   expect((await readAll(at)).equals(at.bytes)).toBe(true);
   expect(ranges(at)).toHaveLength(3);
