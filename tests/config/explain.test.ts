@@ -82,6 +82,8 @@ test('npm run config shows one part on request, as JSON for programs, and lists 
     values: [
       { key: 'stage.purge.days_to_live', value: 20, origin: 'config/common.ts' },
       { key: 'stage.purge.max_purges', value: 10 },
+      { key: 'stage.purge.types', value: {} },
+      { key: 'stage.purge.pressure', value: null },
     ],
   });
   const all = run([], SECRETS);
