@@ -124,6 +124,12 @@ describe('longshore verify', () => {
     expect(bad.stdout).toMatch(/^filesystem: ok.*\nstaged: mismatch.*\n {2}"data\.bin" checksum mismatch\n$/);
     expect(bad.stderr).toMatch(/^E_VALIDATION: the staged copy of dataset 1 \(run_A\) differs in 1 place/);
     expect((await proofsOf(vault, run))[0]).toMatchObject({ archive: 'filesystem', result: 'ok' });
+  });
+
+  test('readback of a dataset without manifest goes by the rows of the catalog', async () => {
+    const vault = await makeVault();
+    const run = await vault.add('run_A');
+    const tree = await stage(vault, run);
     removeManifest(run.bundle());
     const file = (path: string, size: number) => ({
       path,
@@ -140,6 +146,16 @@ describe('longshore verify', () => {
       staged: { result: 'mismatch', problems: [['extra', 'is not in the catalog']] },
       error: { code: 'E_VALIDATION' },
     });
+  });
+
+  test('a manifest that was there before and is gone is a finding', async () => {
+    const vault = await makeVault();
+    const run = await vault.add('run_A');
+    expect((await vault.longshore('verify', 'run_A')).code).toBe(0);
+    removeManifest(run.bundle());
+    const done = await vault.longshore('verify', 'run_A');
+    expect(done).toMatchObject({ code: 1, stderr: expect.stringMatching(/^E_FIXITY: /) });
+    expect(done.stdout).toContain('bundle: manifest is missing, expected beside the bundle');
   });
 
   test('a dataset from before copies were recorded has the one it was archived with', async () => {
