@@ -6,6 +6,7 @@ import type { Session } from '../cli/session.ts';
 
 /** A mail program that hangs must not hold up the scrub. */
 const PATIENCE_MS = 60_000;
+const LINGER_MS = 500;
 const MAX_SAID = 2000;
 
 export interface Finding extends Proof {
@@ -20,40 +21,48 @@ export async function raiseAlarm({ config, store, log }: Session, finding: Findi
     actor,
     action: 'fixity.alarm',
     subject: `dataset:${dataset_id}`,
-    details: { code: 'E_FIXITY', ...about, ...details },
+    details: { ...details, ...about, code: 'E_FIXITY' },
   });
   const command = config.fixity.alarm;
   if (command === null) return;
   try {
-    await call(command, { code: 'E_FIXITY', hint: ERRORS.E_FIXITY.hint, ...finding });
+    await callAlarm(command, { code: 'E_FIXITY', hint: ERRORS.E_FIXITY.hint, ...finding });
   } catch (error) {
     log.error({ err: error, command, dataset_id, archive: finding.archive }, 'the alarm command failed');
   }
 }
 
-function call([program = '', ...args]: readonly string[], message: unknown): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, {
-      stdio: ['pipe', 'ignore', 'pipe'],
-      timeout: PATIENCE_MS,
-      killSignal: 'SIGKILL',
-    });
-    let said = '';
-    child.stderr.on('data', (chunk: Buffer) => {
-      if (said.length < MAX_SAID) said += chunk.toString();
-    });
-    const failed = (how: string, cause?: unknown): void =>
-      reject(
-        new LongshoreError('E_SUBPROCESS', `${program} ${how}${said === '' ? '' : `: ${said.trim()}`}`, {
-          cause,
-        }),
-      );
+/** @throws E_SUBPROCESS it could not be started, took too long, or ended with another code than 0 */
+export function callAlarm(
+  [program = '', ...args]: readonly string[],
+  message: unknown,
+  patience_ms = PATIENCE_MS,
+): Promise<void> {
+  const child = spawn(program, args, { stdio: ['pipe', 'ignore', 'pipe'] });
+  let said = '';
+  child.stderr.on('data', (chunk: Buffer) => {
+    if (said.length < MAX_SAID) said += chunk.toString();
+  });
+  // It may end without having read; its exit code tells what to make of that.
+  child.stdin.on('error', () => undefined);
+  child.stdin.end(`${JSON.stringify(message)}\n`);
+  // Not the option of `spawn`: its timer outlives a program that could not be started.
+  const late = setTimeout(() => child.kill('SIGKILL'), patience_ms);
+  let lingering: NodeJS.Timeout | undefined;
+  return new Promise<void>((resolve, reject) => {
+    const failed = (how: string, cause?: unknown): void => {
+      const more = said.trim() === '' ? '' : `: ${said.trim()}`;
+      reject(new LongshoreError('E_SUBPROCESS', `${program} ${how}${more}`, { cause }));
+    };
     child.once('error', (error) => failed(`could not be started: ${error.message}`, error));
-    child.once('close', (code, signal) =>
-      code === 0 ? resolve() : failed(signal === null ? `ended with code ${code}` : `was ended by ${signal}`),
-    );
-    // It may end without having read; its exit code tells what to make of that.
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(`${JSON.stringify(message)}\n`);
+    // What it left running in the background may hold its stderr open for ever.
+    child.once('exit', () => (lingering = setTimeout(() => child.stderr.destroy(), LINGER_MS)));
+    child.once('close', (code, signal) => {
+      if (code === 0) resolve();
+      else failed(signal === null ? `ended with code ${code}` : `was ended by ${signal}`);
+    });
+  }).finally(() => {
+    clearTimeout(late);
+    clearTimeout(lingering);
   });
 }

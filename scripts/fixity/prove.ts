@@ -1,6 +1,7 @@
 /** One proof with its line in the ledger, as the scrub and `longshore verify` make it. */
 import { openArchive } from '../../workers/archive/index.ts';
 import { proveCopy, type ProveCopyOptions } from '../../workers/archive/proof.ts';
+import type { Difference } from '../../workers/content/differences.ts';
 import type { BundleCopy, Proof, ProofLevel } from '../../workers/dataset/types.ts';
 import { coerceError } from '../../workers/errors.ts';
 import type { Store } from '../../workers/store.ts';
@@ -17,7 +18,8 @@ export const isFinding = ({ result }: { readonly result: string }): boolean =>
   result === 'mismatch' || result === 'missing';
 
 export async function proveAndRecord(session: Session, request: ProofRequest): Promise<Proof> {
-  const proof = await confirmed(session.store, request, await prove(session, request));
+  const found = await withManifest(session.store, await prove(session, request));
+  const proof = await confirmed(session.store, request, found);
   // Said before it is written down: a catalog that is away must not keep it from those who can act.
   if (isFinding(proof))
     session.log.error({ code: 'E_FIXITY', ...proof }, 'an archived copy is not what was archived');
@@ -48,6 +50,28 @@ async function prove({ config }: Session, request: ProofRequest): Promise<Proof>
     };
   }
   return proveCopy({ ...request, archive, scratch: config.paths.scratch });
+}
+
+/** Lines of the ledger that are searched for one with a manifest. */
+const MANY = 1000;
+
+/** Without its manifest a bundle can be proven, but no single file of it recalled: losing one is losing a part. */
+async function withManifest({ catalog }: Store, proof: Proof): Promise<Proof> {
+  if (proof.result !== 'ok' || proof.details.manifest !== false) return proof;
+  const before = await catalog.proofs({ dataset_id: proof.dataset_id, limit: MANY });
+  const had = before.find(
+    ({ archive, key, details }) =>
+      archive === proof.archive && key === proof.key && details.manifest === true,
+  );
+  if (had === undefined) return proof;
+  const difference: Difference = {
+    member: null,
+    what: 'manifest',
+    expected: `beside the bundle, as at ${had.at}`,
+    actual: 'missing',
+  };
+  const details = { ...proof.details, num_differences: 1, differences: [difference] };
+  return { ...proof, result: 'mismatch', details };
 }
 
 /** A finding about a copy that is being stored anew or deleted just now is none. */

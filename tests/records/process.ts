@@ -52,14 +52,14 @@ switch (what) {
   case 'copies': {
     // Records a copy and proves it, again and again; says each turn after it was written.
     const [archive = '', turns = '0', ...ids] = args;
-    for (let turn = 0; turns === 'until killed' || turn < Number(turns); turn++) {
+    const last = turns === 'until killed' ? Number.POSITIVE_INFINITY : Number(turns);
+    for (let turn = 0; turn < last; turn++) {
       for (const id of ids.map(Number)) {
-        const copy = { archive, key: 'key', size: 1, digests: {}, stored_at: new Date().toISOString() };
-        await store.catalog.putCopy(id, copy);
-        await store.catalog.addProof({
-          ...{ dataset_id: id, archive, key: 'key', at: new Date().toISOString(), level: 'stream' as const },
-          ...{ result: 'ok' as const, bytes: 1, seconds: 0, actor: 'test', details: { turn } },
-        });
+        const at = new Date().toISOString();
+        await store.catalog.putCopy(id, { archive, key: 'key', size: 1, digests: {}, stored_at: at });
+        const found = { level: 'stream', result: 'ok', bytes: 1, seconds: 0 } as const;
+        const line = { ...found, actor: 'test', details: { turn } };
+        await store.catalog.addProof({ dataset_id: id, archive, key: 'key', at, ...line });
       }
       say(turn);
     }

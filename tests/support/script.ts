@@ -16,6 +16,7 @@ export interface RunningScript {
   readonly ended: Promise<ScriptResult>;
   /** What has been written so far. */
   stdout(): string;
+  stderr(): string;
   kill(signal: NodeJS.Signals): void;
 }
 
@@ -42,7 +43,13 @@ export function startScript(
     child.kill('SIGKILL');
     await ended;
   });
-  return { pid: child.pid ?? 0, ended, stdout: () => stdout, kill: (signal) => child.kill(signal) };
+  return {
+    pid: child.pid ?? 0,
+    ended,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    kill: (signal) => child.kill(signal),
+  };
 }
 
 export async function runScript(

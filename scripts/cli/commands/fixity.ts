@@ -16,7 +16,7 @@ interface Options {
   json?: boolean;
 }
 
-interface Totals {
+export interface Totals {
   copies: number;
   bytes: number;
   never_proven: number;
@@ -102,7 +102,7 @@ const jsonOf = (row: CopyFixity) => ({
   open: isOpen(row),
 });
 
-function totalsOf(rows: readonly CopyFixity[], prove_every_days: number): Totals {
+export function totalsOf(rows: readonly CopyFixity[], prove_every_days: number): Totals {
   const since = new Date(Date.now() - prove_every_days * 86_400_000).toISOString();
   const dates = rows.flatMap(({ verified_at }) => (verified_at === null ? [] : [verified_at]));
   return {

@@ -146,7 +146,7 @@ function showProof(out: Out, proof: Proof): void {
     paint(result, resultStyle(result), colour),
     `by ${level}`,
     readText(proof),
-    oneLine(String(details.path ?? proof.key)),
+    oneLine(typeof details.path === 'string' ? details.path : proof.key),
     typeof details.reason === 'string' ? oneLine(details.reason) : '',
   ];
   out.write(`${archive}: ${parts.filter((part) => part !== '').join(', ')}\n`);
