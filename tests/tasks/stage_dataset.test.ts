@@ -152,3 +152,22 @@ test('a dataset that was never archived is refused', async () => {
   const landing = await makeLanding(files);
   expect(await landing.fails('stage_dataset')).toMatchObject({ code: 'E_NOT_ARCHIVED' });
 });
+
+test('while another task works on the staged copy it waits its turn; what that one has brought it does not bring again', async () => {
+  const landing = await makeLanding({ a: 'alpha' });
+  await landing.upTo('archive_dataset');
+  const date_start = new Date(0).toISOString();
+  const late = { workflow_id: 'workflow-2', task_id: 'task-0002', date_start };
+  expect(await landing.run('stage_dataset', { ...late, permit: () => false })).toMatchObject({
+    postpone: { reason: 'waits for another task that works on the staged copy' },
+  });
+  expect((await landing.dataset()).staged_path).toBeNull();
+  await landing.run('stage_dataset');
+  const { staged_path } = await landing.dataset();
+  const { ino } = statSync(staged_path as string);
+  expect(await landing.run('stage_dataset', late)).toEqual([landing.id]);
+  expect(statSync(staged_path as string).ino).toBe(ino);
+  // One that is asked for afterwards does bring it again.
+  await landing.run('stage_dataset', { workflow_id: 'workflow-3', task_id: 'task-0003' });
+  expect(statSync(staged_path as string).ino).not.toBe(ino);
+});

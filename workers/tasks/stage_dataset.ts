@@ -19,6 +19,7 @@ import type { Bundle, Dataset } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
 import { proofOf } from './bundle-copies.ts';
 import { defineTask, type ProgressMeter, type TaskContext, willGoOn } from './contract.ts';
+import { stagedMeanwhile, turnTaken } from './dataset-turn.ts';
 import { mayTransfer, transfersTaken } from './transfer-permit.ts';
 
 /** Others may pass through the stage folder once the dataset is published; they may never list it. */
@@ -27,7 +28,10 @@ const FOLDER_MODE = 0o750;
 export const task = defineTask({
   description: 'Reads the archived bundle back, proves it, and unpacks it into the stage folder.',
   run: async (ctx) => {
+    const turn = await turnTaken(ctx);
+    if (turn !== null) return turn;
     const dataset = await liveDataset(ctx.catalog, ctx.dataset_id);
+    if (stagedMeanwhile(ctx, dataset)) return [dataset.id];
     const { bundle } = recorded(dataset);
     const copies = copiesOf(ctx.config, dataset, await ctx.catalog.copies(dataset.id));
     const waiting = await transfersTaken(
