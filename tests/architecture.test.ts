@@ -18,7 +18,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   catalog: ['sqlite', 'dataset', 'records'],
   store: ['catalog', 'records', 'sqlite'],
   content: ['dataset'],
-  archive: ['content', 'dataset'],
+  archive: ['content', 'dataset', 'tools'],
   tools: ['records', 'tasks'],
   tasks: ['archive', 'catalog', 'content', 'dataset', 'records', 'tools'],
   queue: ['records'],

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import type { Proof } from '../../workers/dataset/types.ts';
 import { ERRORS, LongshoreError } from '../../workers/errors.ts';
+import { environmentFor } from '../../workers/tools/environment.ts';
 import type { Session } from '../cli/session.ts';
 
 /** A mail program that hangs must not hold up the scrub. */
@@ -38,7 +39,7 @@ export function callAlarm(
   message: unknown,
   patience_ms = PATIENCE_MS,
 ): Promise<void> {
-  const child = spawn(program, args, { stdio: ['pipe', 'ignore', 'pipe'] });
+  const child = spawn(program, args, { stdio: ['pipe', 'ignore', 'pipe'], env: environmentFor() });
   let said = '';
   child.stderr.on('data', (chunk: Buffer) => {
     if (said.length < MAX_SAID) said += chunk.toString();

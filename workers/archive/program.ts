@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { LongshoreError } from '../errors.ts';
+import { environmentFor } from '../tools/environment.ts';
 
 export interface ProgramCall {
   readonly command: string;
@@ -30,8 +31,6 @@ export interface ProgramEnd {
 const MAX_STDOUT = 64 * 1024 * 1024;
 const MAX_STDERR = 16 * 1024;
 const KILL_AFTER_MS = 5000;
-/** Ours, and no business of a program that we call. */
-const SECRETS = ['ALIAS_SALT', 'APP_API_TOKEN', 'QUEUE_PASS', 'MONGODB_URL', 'REDIS_URL'];
 
 /**
  * Resolves however the program ends; what its exit code means is for the caller.
@@ -92,7 +91,7 @@ async function startProgram(call: ProgramCall): Promise<Running> {
   signal?.throwIfAborted();
   const child = spawn(command, [...args], {
     stdio: [call.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
-    env: Object.fromEntries(Object.entries(process.env).filter(([name]) => !SECRETS.includes(name))),
+    env: environmentFor(),
   });
   const closed = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
   closed.catch(() => undefined); // A program that cannot be started is thrown by `spawned`.

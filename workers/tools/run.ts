@@ -6,6 +6,7 @@ import { isLongshoreError, LongshoreError } from '../errors.ts';
 import type { LogLine } from '../records/contract.ts';
 import type { ToolOptions, ToolResult } from '../tasks/contract.ts';
 import { createDelivery, DELIVERY_LIMITS, type DeliveryLimits, type LogSink } from './delivery.ts';
+import { environmentFor } from './environment.ts';
 import { createLineSplitter } from './lines.ts';
 
 export type { LogSink, ProcessInfo } from './delivery.ts';
@@ -23,8 +24,6 @@ export interface ToolCall {
   readonly kill_grace_seconds?: number;
 }
 
-/** Ours, and no business of a program that we call. */
-const SECRETS = ['ALIAS_SALT', 'APP_API_TOKEN', 'QUEUE_PASS', 'MONGODB_URL', 'REDIS_URL'];
 const LAST_LINES = 20;
 const SEEN_LINES = 100;
 /** A process that the program left behind may hold its pipes open for ever. */
@@ -68,11 +67,6 @@ function throwIfAborted(signal: AbortSignal): void {
   throw new LongshoreError('E_REVOKED', 'the task was stopped while it ran a program', {
     cause: signal.reason,
   });
-}
-
-function environmentFor(extra: ToolOptions['env']): NodeJS.ProcessEnv {
-  const own = Object.entries(process.env).filter(([name]) => !SECRETS.includes(name));
-  return { ...Object.fromEntries(own), ...extra };
 }
 
 function started(child: ChildProcess, command: string, cwd: string | undefined): Promise<void> {

@@ -1,0 +1,8 @@
+/** Ours, and no business of a program that we call. */
+const SECRETS = ['ALIAS_SALT', 'APP_API_TOKEN', 'QUEUE_PASS', 'MONGODB_URL', 'REDIS_URL'];
+
+/** What a program that we call finds in its environment. */
+export function environmentFor(extra: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
+  const own = Object.entries(process.env).filter(([name]) => !SECRETS.includes(name));
+  return { ...Object.fromEntries(own), ...extra };
+}
