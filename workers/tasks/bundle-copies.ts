@@ -1,11 +1,11 @@
 /** Brings one packed bundle into archives, and proves what arrived, as the archiving task needs it. */
 import { openManifest } from '../archive/bundles.ts';
 import { type Archive, manifestKey } from '../archive/contract.ts';
-import { createHasher, digestMismatch, type Digests } from '../content/digest.ts';
+import { proveCopy } from '../archive/proof.ts';
+import { digestMismatch, type Digests } from '../content/digest.ts';
 import { removeFile } from '../content/publish.ts';
 import type { Proof, ProofLevel } from '../dataset/types.ts';
-import { LongshoreError } from '../errors.ts';
-import type { DigestName } from '../../config/index.ts';
+import { type ErrorCode, LongshoreError } from '../errors.ts';
 import type { TaskContext } from './contract.ts';
 
 export interface BundleFacts {
@@ -56,57 +56,45 @@ export function assertStored(archive: Archive, key: string, sent: BundleFacts, s
 /**
  * Records a copy that has arrived. Where the archive states a digest that is the bundle's, this proves it; else, if
  * `readBack`, it is read once more. A copy that is staged next is read back then.
+ * @throws E_TRANSFER
  */
 export async function recordCopy(
   ctx: TaskContext,
   archive: Archive,
   { key, bundle, readBack }: { key: string; bundle: BundleFacts; readBack: boolean },
 ): Promise<void> {
-  const { dataset_id, catalog } = ctx;
-  const started = performance.now();
+  const { dataset_id, catalog, config, signal } = ctx;
+  const copy = { key, size: bundle.size, digests: bundle.digests };
   await catalog.putCopy(dataset_id, {
     archive: archive.name,
-    key,
-    size: bundle.size,
-    digests: bundle.digests,
+    ...copy,
     stored_at: new Date().toISOString(),
   });
-  const stated = await archive.stat(key, { signal: ctx.signal });
-  if (stated === null)
-    throw new LongshoreError('E_TRANSFER', `${archive.locate(key)} is not there after it was put`, {
-      fields: { archive: archive.name, path: archive.locate(key) },
-    });
-  assertStored(archive, key, bundle, stated);
-  const byDigest = Object.keys(stated.digests).some((name) => bundle.digests[name] !== undefined);
-  if (!byDigest && !readBack) return;
-  if (!byDigest) await proveByReading(ctx, archive, key, bundle);
-  await catalog.addProof(
-    proofOf(ctx, archive.name, key, {
-      level: byDigest ? 'digest' : 'stream',
-      bytes: byDigest ? 0 : bundle.size,
-      seconds: (performance.now() - started) / 1000,
-      actor: 'archive',
-    }),
-  );
+  const level = readBack || archive.capabilities.digest !== null ? 'digest' : 'size';
+  const meter = ctx.progress(`verify in ${archive.name}`, { total: bundle.size, units: 'bytes' });
+  const proof = await proveCopy({
+    dataset_id,
+    archive,
+    copy,
+    level,
+    actor: 'archive',
+    scratch: config.paths.scratch,
+    signal,
+    onProgress: (bytes) => meter.set(bytes),
+  });
+  meter.end();
+  if (proof.result !== 'ok') throw unproven(archive, proof);
+  if (proof.level !== 'size') await catalog.addProof(proof);
 }
 
-/** @throws E_TRANSFER */
-async function proveByReading(
-  ctx: TaskContext,
-  archive: Archive,
-  key: string,
-  bundle: BundleFacts,
-): Promise<void> {
-  const meter = ctx.progress(`verify in ${archive.name}`, { total: bundle.size, units: 'bytes' });
-  const hasher = createHasher(Object.keys(bundle.digests) as DigestName[]);
-  let size = 0;
-  for await (const bytes of archive.read(key, { signal: ctx.signal })) {
-    hasher.update(bytes);
-    size += bytes.length;
-    meter.set(size);
-  }
-  meter.end();
-  assertStored(archive, key, bundle, { size, digests: hasher.digests() });
+/** An archive that cannot be asked is said with its own code; what it has otherwise than sent is a failed transfer. */
+function unproven(archive: Archive, { key, result, details }: Proof): LongshoreError {
+  const where = archive.locate(key);
+  const code = result === 'unavailable' ? (details.code as ErrorCode) : 'E_TRANSFER';
+  const why = result === 'unavailable' ? String(details.reason) : `it is ${result}`;
+  return new LongshoreError(code, `${where} could not be proven after it was put: ${why}`, {
+    fields: { archive: archive.name, path: where, ...details },
+  });
 }
 
 export const proofOf = (
