@@ -7,6 +7,7 @@
  * An archive that cannot be reached is an outage (E_ARCHIVE_UNAVAILABLE), and is never taken for an absent object.
  */
 import type { Digests } from '../content/digest.ts';
+import { LongshoreError } from '../errors.ts';
 
 export interface Archive {
   /** As `config.archive.backends` names it. */
@@ -116,6 +117,12 @@ export interface LocalPut {
   /** Removes what was written. May be called after a failed commit. */
   abort(): Promise<void>;
 }
+
+/** @param where as `locate` gives it */
+export const missingObject = (archive: string, where: string): LongshoreError =>
+  new LongshoreError('E_BUNDLE_MISSING', `the archive holds nothing at ${where}`, {
+    fields: { archive, path: where },
+  });
 
 export const manifestKey = (key: string): string => `${key}.manifest.ndjson`;
 

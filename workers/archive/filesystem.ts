@@ -13,7 +13,7 @@ import {
   syncPath,
 } from '../content/publish.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
-import { type Archive, type LocalPut, manifestKey, type PutSource } from './contract.ts';
+import { type Archive, type LocalPut, manifestKey, type PutSource, missingObject } from './contract.ts';
 
 /**
  * The archive as folders of a (mounted) file system.
@@ -79,9 +79,7 @@ export function createFilesystemArchive(options: FilesystemArchiveOptions): Arch
     const found = await look(path);
     if (found !== null) return { path, found };
     await requireMark(path);
-    throw new LongshoreError('E_BUNDLE_MISSING', `the archive holds nothing at ${path}`, {
-      fields: { archive: name, path },
-    });
+    throw missingObject(name, path);
   };
   const objectOf = (found: { size: number; mtime: Date }) => ({
     size: found.size,

@@ -1,9 +1,19 @@
-import { mkdir, open, stat, writeFile } from 'node:fs/promises';
+import { mkdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import { createHasher, type Digests } from '../content/digest.ts';
-import { partialPath, partialPrefix, removeFile } from '../content/publish.ts';
+import { sizeOfFile } from '../content/files.ts';
+import { partialPath, partialPrefix } from '../content/publish.ts';
 import { LongshoreError } from '../errors.ts';
-import type { Archive, ArchivedObject, CallOptions, GetOptions, PutOptions, PutSource } from './contract.ts';
+import {
+  type Archive,
+  type ArchivedObject,
+  type CallOptions,
+  type GetOptions,
+  missingObject,
+  type PutOptions,
+  type PutSource,
+} from './contract.ts';
+import { fetchWhole } from './fetch.ts';
 import { type RcloneOptions, readStats, runRclone, STATS, streamRclone } from './rclone-run.ts';
 
 export interface RcloneArchiveOptions extends RcloneOptions {
@@ -60,10 +70,7 @@ export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
     await requireMark(call);
     return null;
   };
-  const missing = (key: string): LongshoreError =>
-    new LongshoreError('E_BUNDLE_MISSING', `the archive holds nothing at ${placeOf(key)}`, {
-      fields: { archive: options.name, path: placeOf(key) },
-    });
+  const missing = (key: string): LongshoreError => missingObject(options.name, placeOf(key));
   const required = async (key: string, call: CallOptions): Promise<ArchivedObject> => {
     const found = await find(key, call);
     if (found === null) throw missing(key);
@@ -177,29 +184,14 @@ export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
     { signal, onProgress }: GetOptions,
   ): Promise<ArchivedObject> => {
     const found = await required(key, { signal });
-    await mkdir(dirname(target), { recursive: true });
-    removeFile(target);
-    try {
-      const copied = await runRclone(
-        options,
-        ['copyto', '--ignore-times', ...STATS, '--', placeOf(key), target],
-        {
-          signal,
-          onStderr: readStats(onProgress),
-        },
-      );
+    await fetchWhole(target, async () => {
+      const words = ['copyto', '--ignore-times', ...STATS, '--', placeOf(key), target];
+      const copied = await runRclone(options, words, { signal, onStderr: readStats(onProgress) });
       if (copied === null) throw missing(key);
-      const file = await open(target, 'r');
-      const { size } = await file.stat();
-      await file.sync();
-      await file.close();
-      assertArrived({ ...found, size, digests: {} }, found, target);
-      onProgress?.(size);
-      return found;
-    } catch (error) {
-      removeFile(target);
-      throw error;
-    }
+      assertArrived({ ...found, size: sizeOfFile(target), digests: {} }, found, target);
+    });
+    onProgress?.(found.size);
+    return found;
   };
 
   return {

@@ -1,11 +1,21 @@
 import { createReadStream } from 'node:fs';
-import { mkdir, open, stat } from 'node:fs/promises';
-import { dirname, join, posix } from 'node:path';
+import { mkdir, stat } from 'node:fs/promises';
+import { join, posix } from 'node:path';
 import { randomUUID } from 'node:crypto';
-import { createHasher } from '../content/digest.ts';
+import { digestFile } from '../content/digest-file.ts';
+import { sizeOfFile } from '../content/files.ts';
 import { removeFile } from '../content/publish.ts';
 import { LongshoreError } from '../errors.ts';
-import type { Archive, ArchivedObject, CallOptions, GetOptions, PutOptions, PutSource } from './contract.ts';
+import {
+  type Archive,
+  type ArchivedObject,
+  type CallOptions,
+  type GetOptions,
+  missingObject,
+  type PutOptions,
+  type PutSource,
+} from './contract.ts';
+import { fetchWhole } from './fetch.ts';
 import { COMMANDS, type HsiOptions, parseHash, parseListing, parseSize, runHsi } from './hsi.ts';
 
 export interface SdaOptions extends HsiOptions {
@@ -52,9 +62,7 @@ export function createSdaArchive(options: SdaOptions): Archive {
   const required = async (key: string, call: CallOptions): Promise<ArchivedObject> => {
     const found = await lookAt(pathOf(key), call);
     if (found !== null) return found;
-    throw new LongshoreError('E_BUNDLE_MISSING', `the archive holds nothing at ${pathOf(key)}`, {
-      fields: { archive: options.name, path: pathOf(key) },
-    });
+    throw missingObject(options.name, pathOf(key));
   };
 
   const put = async (
@@ -101,36 +109,23 @@ export function createSdaArchive(options: SdaOptions): Archive {
   ): Promise<ArchivedObject> => {
     const path = pathOf(key);
     const found = await required(key, { signal });
-    await mkdir(dirname(target), { recursive: true });
-    removeFile(target);
-    try {
-      const said = await run(COMMANDS.get(target, path, checksum), {
+    await fetchWhole(target, async () => {
+      await run(COMMANDS.get(target, path, checksum), {
         signal,
-        watch: polling(
-          poll_seconds,
-          async () => (await stat(target).catch(() => null))?.size ?? null,
-          onProgress,
-        ),
+        watch: polling(poll_seconds, async () => sizeOfFile(target), onProgress),
       });
-      const { size } = (await stat(target).catch(() => null)) ?? { size: -1 };
-      const got = said === null || size < 0 ? null : { size, digests: {} };
-      const wrong = await differs(got, found.size, null);
-      const digest =
-        wrong === null && found.digests.md5 !== undefined ? await md5Of(target, signal) : undefined;
-      if (wrong !== null || digest !== found.digests.md5) {
-        throw new LongshoreError(
-          'E_TRANSFER',
-          `${path} came as ${size < 0 ? 'nothing' : `${size} bytes`}, md5 ${digest ?? 'not computed'}; expected ${found.size} bytes, md5 ${found.digests.md5 ?? 'unknown'}`,
-          { fields: { archive: options.name, path, size, expected: found } },
-        );
-      }
-      await sync(target);
-      onProgress?.(size);
-      return found;
-    } catch (error) {
-      removeFile(target);
-      throw error;
-    }
+      const size = sizeOfFile(target);
+      const stated = found.digests.md5;
+      const digest = size === found.size && stated !== undefined ? await md5Of(target, signal) : undefined;
+      if (size === found.size && digest === stated) return;
+      throw new LongshoreError(
+        'E_TRANSFER',
+        `${path} came with ${size} bytes, md5 ${digest ?? 'not computed'}; expected ${found.size} bytes, md5 ${stated ?? 'unknown'}`,
+        { fields: { archive: options.name, path, size, expected: found } },
+      );
+    });
+    onProgress?.(found.size);
+    return found;
   };
 
   return {
@@ -221,18 +216,5 @@ function lazyMd5(source: { file: string; digests?: Readonly<Record<string, strin
   };
 }
 
-async function md5Of(path: string, signal: AbortSignal | undefined): Promise<string> {
-  const hasher = createHasher(['md5']);
-  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024, signal }))
-    hasher.update(chunk as Buffer);
-  return hasher.digests().md5 as string;
-}
-
-async function sync(path: string): Promise<void> {
-  const file = await open(path, 'r');
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
+const md5Of = async (path: string, signal: AbortSignal | undefined): Promise<string> =>
+  (await digestFile(path, ['md5'], signal)).md5 as string;

@@ -13,12 +13,13 @@
  * never hold it at once.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdirSync, readdirSync, renameSync, rmdirSync, statSync } from 'node:fs';
+import { mkdirSync, renameSync, rmdirSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Claim, isClaimed, makeClaim } from '../content/claim.ts';
-import { removeFile } from '../content/publish.ts';
+import { sizeOfFile } from '../content/files.ts';
+import { namesIn, removeFile } from '../content/publish.ts';
 import { reserveSpace } from '../content/space.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Archive } from './contract.ts';
@@ -62,7 +63,7 @@ export async function fetchShared(options: SharedFetchOptions): Promise<FetchedB
     removeIfEmpty(folder);
   };
   try {
-    const watch = (): void => options.onProgress?.(sizeOf(join(folder, 'partial')));
+    const watch = (): void => options.onProgress?.(sizeOfFile(join(folder, 'partial')));
     const got = await withLock(folder, options.signal, watch, () => bring(options, folder));
     return {
       ...got,
@@ -84,11 +85,11 @@ async function bring(
 ): Promise<{ file: FileHandle; fetched: boolean }> {
   const { archive, key, size, signal, onProgress, keep, state_dir } = options;
   const bundle = join(folder, 'bundle');
-  const there = sizeOf(bundle) === size;
+  const there = sizeOfFile(bundle) === size;
   if (!there) {
     const partial = join(folder, 'partial');
     // What a dead process left is continued where the archive can do that; then it takes its room already.
-    const left = archive.capabilities.resume ? sizeOf(partial) : 0;
+    const left = archive.capabilities.resume ? sizeOfFile(partial) : 0;
     if (left === 0) removeFile(partial);
     const bytes = Math.max(0, size - left);
     const space = reserveSpace({ folder, bytes, keep, state_dir, holder: `recall of ${key}` });
@@ -100,7 +101,7 @@ async function bring(
           onProgress?.(done);
         },
       });
-      const actual = sizeOf(partial);
+      const actual = sizeOfFile(partial);
       if (actual !== size)
         throw new LongshoreError(
           'E_TRANSFER',
@@ -162,7 +163,7 @@ function claimIn(folder: string, kind: 'using' | 'lock'): Claim {
 
 /** Of living processes; those of dead ones are removed. */
 function claims(folder: string, kind: 'using' | 'lock'): string[] {
-  return listed(folder)
+  return namesIn(folder)
     .filter((name) => name.startsWith(`${kind}-`))
     .map((name) => join(folder, name))
     .filter((path) => {
@@ -174,7 +175,7 @@ function claims(folder: string, kind: 'using' | 'lock'): string[] {
 
 /** Bundles of other keys whose processes were all killed. */
 function removeAbandoned(scratch: string, own: string): void {
-  for (const name of listed(scratch)) {
+  for (const name of namesIn(scratch)) {
     const folder = join(scratch, name);
     if (!/^recall-[0-9a-f]{24}$/.test(name) || folder === own) continue;
     if (claims(folder, 'using').length > 0) continue;
@@ -189,7 +190,7 @@ function removeAbandoned(scratch: string, own: string): void {
 /** Under the lock. */
 function clearUnused(folder: string): void {
   if (claims(folder, 'using').length > 0) return;
-  for (const name of listed(folder)) if (!/^(?:lock|using)-/.test(name)) removeFile(join(folder, name));
+  for (const name of namesIn(folder)) if (!/^(?:lock|using)-/.test(name)) removeFile(join(folder, name));
 }
 
 const folderOf = (archive: string, key: string, scratch: string): string =>
@@ -202,14 +203,3 @@ function removeIfEmpty(folder: string): void {
     if (!['ENOTEMPTY', 'ENOENT', 'EEXIST'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
   }
 }
-
-function listed(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
-}
-
-const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;

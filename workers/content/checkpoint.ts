@@ -7,9 +7,10 @@
  * Nothing is synced for it: a kill loses no page, and after a power cut what does not agree is found by reading the kept
  * part once, which is done in any case, to go on with its digests.
  */
-import { appendFileSync, readFileSync, statSync } from 'node:fs';
+import { appendFileSync, readFileSync } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
 import type { Digests } from './digest.ts';
+import { sizeOfFile } from './files.ts';
 import { removeFile } from './publish.ts';
 
 /** At most so much is done again; and at most `MARK_MS` of work. */
@@ -85,8 +86,8 @@ export function lastCheckpoint(
   const [first, ...marks] = linesOf(marksPath(target)) as [CheckpointHead?, ...Mark[]];
   if (first === undefined || JSON.stringify(first) !== JSON.stringify(head)) return null;
   const ledger = linesOf(ledgerPath(target)) as LedgerEntry[];
-  const bundle_size = sizeOf(target);
-  const manifest_size = sizeOf(manifest);
+  const bundle_size = sizeOfFile(target);
+  const manifest_size = sizeOfFile(manifest);
   // A place may stand there twice: what was found damaged was written again. The later line counts.
   const digests = new Map(ledger.map((entry) => [entry.offset, entry]));
   const mark = marks.findLast(
@@ -117,5 +118,3 @@ function linesOf(path: string): unknown[] {
   }
   return values;
 }
-
-const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? -1;

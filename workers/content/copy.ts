@@ -26,3 +26,13 @@ export async function copyBytes(
   }
   return size;
 }
+
+/** fsync without holding up the event loop, as large files would. */
+export async function syncFile(path: string): Promise<void> {
+  const file = await open(path, 'r');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}

@@ -7,7 +7,11 @@ import { fsPath } from './path.ts';
 const CHUNK_BYTES = 1024 * 1024;
 
 /** Digests of one file, with a turn of the event loop for each chunk. For many files there is the DigestPool. */
-export async function digestFile(path: string, names: readonly DigestName[]): Promise<Digests> {
+export async function digestFile(
+  path: string,
+  names: readonly DigestName[],
+  signal?: AbortSignal,
+): Promise<Digests> {
   const hasher = createHasher(names);
   const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
   const fd = openSync(fsPath(path), 'r');
@@ -16,6 +20,7 @@ export async function digestFile(path: string, names: readonly DigestName[]): Pr
     for (let length = next(); length > 0; length = next()) {
       hasher.update(buffer.subarray(0, length));
       await new Promise(setImmediate);
+      signal?.throwIfAborted();
     }
   } finally {
     closeSync(fd);

@@ -1,4 +1,4 @@
-import { readSync, writeSync } from 'node:fs';
+import { readSync, statSync, writeSync } from 'node:fs';
 
 /** A short write is no error to the kernel; the next one then says why (ENOSPC), and gets the path that Node leaves out. */
 export function writeFully(fd: number, bytes: Buffer, path: string, position: number | null = null): void {
@@ -30,3 +30,6 @@ export function readUpTo(fd: number, into: Buffer, position: number | null = nul
   }
   return at;
 }
+
+/** Of a file; 0 where there is none. */
+export const sizeOfFile = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;

@@ -5,7 +5,7 @@ import { type Differences, isDamage } from './differences.ts';
 import { type ManifestMember, ManifestReader } from './manifest.ts';
 import { containedPath, shownPath } from './path.ts';
 import type { Counters } from './ring.ts';
-import { BLOCK, TYPE } from './tar/header.ts';
+import { BLOCK, MEMBER_TYPES } from './tar/header.ts';
 import { type TarMember, TarMembers } from './tar/members.ts';
 import type { TarSource } from './tar/source.ts';
 
@@ -107,7 +107,7 @@ export class MemberProver {
     };
     differs('name', path, shownPath(plainPath(member.name)));
     const type = known.hard_link === undefined ? known.type : 'hard link';
-    differs('type', type, TYPES[member.type] ?? `type ${JSON.stringify(member.type)}`);
+    differs('type', type, MEMBER_TYPES[member.type] ?? `type ${JSON.stringify(member.type)}`);
     if (type === 'file') {
       differs('size in the header', String(known.size), String(member.size));
       differs('place', String(known.offset), String(member.offset));
@@ -242,15 +242,6 @@ export class MemberProver {
     this.#differences.add(shownPath(known.path), 'data', `at byte ${offset}`, actual);
   }
 }
-
-const TYPES: Readonly<Record<string, string>> = {
-  [TYPE.file]: 'file',
-  [TYPE.contiguous]: 'file',
-  [TYPE.gnuSparse]: 'file',
-  [TYPE.directory]: 'directory',
-  [TYPE.symbolicLink]: 'symbolic link',
-  [TYPE.hardLink]: 'hard link',
-};
 
 /** As the manifest has it; a name that leads outside is told as it is. */
 function plainPath(name: string): string {

@@ -40,7 +40,7 @@ export function partialPrefix(final: string): string {
 export async function removeStale(final: string): Promise<number> {
   const folder = dirname(final);
   const prefix = partialPrefix(final);
-  const stale = listed(folder).filter((name) => name.startsWith(prefix));
+  const stale = namesIn(folder).filter((name) => name.startsWith(prefix));
   for (const name of stale) await removeTree(join(folder, name));
   return stale.length;
 }
@@ -57,7 +57,7 @@ export async function adoptPartial(
 ): Promise<boolean> {
   const folder = dirname(final);
   const prefix = partialPrefix(final);
-  const leftovers = listed(folder).filter((name) => name.startsWith(prefix));
+  const leftovers = namesIn(folder).filter((name) => name.startsWith(prefix));
   const mains = leftovers.filter((name) => !name.slice(prefix.length).includes('.'));
   const own = partialPath(final, id);
   const age = (name: string): number => lstatSync(join(folder, name)).mtimeMs;
@@ -71,7 +71,8 @@ export async function adoptPartial(
   return newest !== undefined;
 }
 
-function listed(folder: string): string[] {
+/** None where there is no such folder. */
+export function namesIn(folder: string): string[] {
   try {
     return readdirSync(folder);
   } catch (error) {

@@ -18,10 +18,12 @@ import { randomUUID } from 'node:crypto';
 import { LongshoreError } from '../errors.ts';
 import { isClaimed, makeClaim } from './claim.ts';
 import { removeTree, syncFileSystem } from './coreutils.ts';
+import { syncFile } from './copy.ts';
 import { DeferredList } from './deferred.ts';
 import type { ManifestMember } from './manifest.ts';
 import { decodeLatin1, fsPath, shownPath } from './path.ts';
 import { removeFile } from './publish.ts';
+import { secondsOf } from './tree-writer.ts';
 import { absolutePath } from './walk.ts';
 
 /** What stands in the place of a member: nothing, perhaps the member itself (its bytes decide), the member, or something else. */
@@ -239,21 +241,6 @@ const deferredOf = ({ path, mode, mtime }: ManifestMember) => ({
   mode: mode & 0o3777,
   mtime: secondsOf(mtime),
 });
-
-/** Whole seconds and the rest apart: nanoseconds since 1970 as one double lose their last eight bits. */
-export function secondsOf(mtime: string): number {
-  const ns = BigInt(mtime);
-  return Number(ns / 1_000_000_000n) + Number(ns % 1_000_000_000n) / 1e9;
-}
-
-async function syncFile(path: string): Promise<void> {
-  const file = await open(path, 'r');
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
 
 export function inTheWay(path: string, conflict: string): LongshoreError {
   return new LongshoreError(

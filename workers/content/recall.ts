@@ -9,9 +9,10 @@ import { shownPath } from './path.ts';
 import { removeFile } from './publish.ts';
 import type { Asked } from './recall-paths.ts';
 import { askedPieces, type Piece, type Range, rangesOf } from './recall-plan.ts';
-import { type RecallTarget, secondsOf } from './recall-target.ts';
+import type { RecallTarget } from './recall-target.ts';
 import { BLOCK } from './tar/header.ts';
 import { createMapReader, extentsOf } from './tar/sparse.ts';
+import { secondsOf } from './tree-writer.ts';
 import { absolutePath } from './walk.ts';
 
 export interface RecallOptions {

@@ -273,3 +273,12 @@ function lengthen(fd: number, size: number): void {
     });
   }
 }
+
+/**
+ * A manifest's time as Node sets it. Whole seconds and the rest apart: nanoseconds since 1970 as one double lose their last
+ * eight bits.
+ */
+export function secondsOf(mtime: string): number {
+  const ns = BigInt(mtime);
+  return Number(ns / 1_000_000_000n) + Number(ns % 1_000_000_000n) / 1e9;
+}

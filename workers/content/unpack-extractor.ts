@@ -6,11 +6,11 @@ import { createHasher, digestMismatch, type Digests, digestOf, feedZeros, type H
 import { type ManifestMember, ManifestReader, type ManifestTrailer } from './manifest.ts';
 import { containedPath, linkEscapes, shownPath, unsafe } from './path.ts';
 import { type Counters, createCounters, openConsumer, type RingMemory } from './ring.ts';
-import { TYPE } from './tar/header.ts';
+import { MEMBER_TYPES } from './tar/header.ts';
 import { type TarMember, TarMembers } from './tar/members.ts';
 import { TarSource } from './tar/source.ts';
 import { serveThread } from './threads.ts';
-import { type KeptFile, TreeWriter } from './tree-writer.ts';
+import { type KeptFile, secondsOf, TreeWriter } from './tree-writer.ts';
 
 interface Data {
   readonly target: string;
@@ -98,7 +98,7 @@ class Extractor {
     const known = this.#manifest.next();
     if (known === null) throw differs(path, 'in the manifest', 'no further member', 'a member');
     if (known.path !== path) throw differs(path, 'name', shownPath(known.path), shownPath(path));
-    const type = TYPES[member.type] ?? member.type;
+    const type = MEMBER_TYPES[member.type] ?? member.type;
     const wanted = known.hard_link === undefined ? known.type : 'hard link';
     if (wanted !== type) throw differs(path, 'type', wanted, type);
     if (known.hard_link !== undefined) {
@@ -117,8 +117,8 @@ class Extractor {
   }
 
   #member(path: string, member: TarMember, known: ManifestMember | null): void {
-    const mtime = known === null ? member.mtime : secondsOf(BigInt(known.mtime));
-    switch (TYPES[member.type]) {
+    const mtime = known === null ? member.mtime : secondsOf(known.mtime);
+    switch (MEMBER_TYPES[member.type]) {
       case 'directory':
         this.#share(path);
         this.#tree.directory(path, member.mode, mtime);
@@ -224,18 +224,6 @@ interface Target {
   readonly path: string;
   readonly kept: KeptFile | null;
 }
-
-/** Whole seconds and the rest apart: nanoseconds since 1970 as one double lose their last eight bits. */
-const secondsOf = (ns: bigint): number => Number(ns / 1_000_000_000n) + Number(ns % 1_000_000_000n) / 1e9;
-
-const TYPES: Readonly<Record<string, 'file' | 'directory' | 'symbolic link' | 'hard link'>> = {
-  [TYPE.file]: 'file',
-  [TYPE.contiguous]: 'file',
-  [TYPE.gnuSparse]: 'file',
-  [TYPE.directory]: 'directory',
-  [TYPE.symbolicLink]: 'symbolic link',
-  [TYPE.hardLink]: 'hard link',
-};
 
 function differs(path: string, what: string, expected: string, actual: string): LongshoreError {
   const member = shownPath(path);

@@ -6,6 +6,7 @@
 import { closeSync, mkdirSync, openSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs';
 import { runCoreutil } from './coreutils.ts';
 import { digestOf } from './digest.ts';
+import { sizeOfFile } from './files.ts';
 import { removeFile, removeTree } from './publish.ts';
 
 export interface Left {
@@ -32,7 +33,7 @@ export async function leftBehind(at: {
   // A kill while it was finished: links are made last, and read-only folders take no new entries. So both come again.
   await runCoreutil('chmod', ['-R', 'u+rwX', '--', at.target]);
   await runCoreutil('find', [at.target, '-type', 'l', '-delete']);
-  return { kept: at.copy === null ? 0 : (statSync(at.copy, { throwIfNoEntry: false })?.size ?? 0) };
+  return { kept: at.copy === null ? 0 : sizeOfFile(at.copy) };
 }
 
 export async function clear(target: string, copy: string | null): Promise<void> {

@@ -1,9 +1,10 @@
 /** Makes the bundle of a dataset and brings it into its archives, as the archiving task needs it. */
-import { mkdirSync, statSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type DigestName, pathsOf } from '../../config/index.ts';
 import { type Archive, type LocalPut, manifestKey } from '../archive/contract.ts';
 import { beginLocalPut } from '../archive/filesystem.ts';
+import { sizeOfFile } from '../content/files.ts';
 import type { ManifestCounts } from '../content/manifest.ts';
 import { packBundle, packStream } from '../content/pack.ts';
 import { removeFile } from '../content/publish.ts';
@@ -87,7 +88,7 @@ async function pack(
 ): Promise<Archived> {
   const space = reserveSpace({
     folder: dirname(target.path),
-    bytes: Math.max(0, bundleEstimate(dataset) - sizeOf(target.path)), // Less what a dead attempt has written.
+    bytes: Math.max(0, bundleEstimate(dataset) - sizeOfFile(target.path)), // Less what a dead attempt has written.
     keep: ctx.config.stage.reserve_bytes,
     state_dir: ctx.config.state_dir,
     holder: ctx.run.task_id,
@@ -112,8 +113,6 @@ async function pack(
     space.release();
   }
 }
-
-const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
 const packOptions = (ctx: TaskContext, archives: readonly Archive[], dataset: Dataset) => ({
   source: dataset.origin_path,

@@ -1,8 +1,9 @@
 /** Brings a bundle back: read once, proven, kept as staged bundle, unpacked beside its place, then published. */
-import { mkdirSync, statSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { openManifest, statBundle } from '../archive/bundles.ts';
 import { type Copy, copiesOf, firstServing } from '../archive/copies.ts';
+import { sizeOfFile } from '../content/files.ts';
 import {
   adoptPartial,
   partialPath,
@@ -248,7 +249,7 @@ async function reserveBoth(
   const common = { keep: config.stage.reserve_bytes, state_dir: config.state_dir };
   const members = (dataset.num_files ?? 0) + (dataset.num_directories ?? 0);
   // What an earlier attempt has written is on the disk already; of the tree about as much as of the bundle.
-  const there = places.bundlePartial === null ? 0 : sizeOf(places.bundlePartial);
+  const there = places.bundlePartial === null ? 0 : sizeOfFile(places.bundlePartial);
   const wanted = [
     {
       folder: dirname(places.tree),
@@ -271,5 +272,3 @@ async function reserveBoth(
     throw error;
   }
 }
-
-const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;

@@ -24,6 +24,16 @@ export const TYPE = {
   paxGlobal: 'g',
 } as const;
 
+/** What a member is, by its flag; all others are refused. */
+export const MEMBER_TYPES: Readonly<Record<string, 'file' | 'directory' | 'symbolic link' | 'hard link'>> = {
+  [TYPE.file]: 'file',
+  [TYPE.contiguous]: 'file',
+  [TYPE.gnuSparse]: 'file',
+  [TYPE.directory]: 'directory',
+  [TYPE.symbolicLink]: 'symbolic link',
+  [TYPE.hardLink]: 'hard link',
+};
+
 export interface HeaderFields {
   /** Bytes of the name field, at most 100, with `prefix` before it when that is not empty. */
   readonly name: Buffer;
