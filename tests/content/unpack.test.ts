@@ -6,7 +6,7 @@ import { readManifest } from '../../workers/content/manifest.ts';
 import { packBundle } from '../../workers/content/pack.ts';
 import { type UnpackOptions, type UnpackResult, unpackBundle } from '../../workers/content/unpack.ts';
 import { makePlace, type Place } from '../support/place.ts';
-import { makeOddTree, makeSparse, portrait } from './trees.ts';
+import { makeOddTree, portrait } from './trees.ts';
 
 const unpack = (place: Place, options: Partial<UnpackOptions> = {}): Promise<UnpackResult> =>
   unpackBundle({ bundle: place.path('bundle.tar'), target: place.dir('out'), ...options });
@@ -67,30 +67,6 @@ for (const format of ['gnu', 'pax', 'ustar', 'v7', 'oldgnu']) {
     execFileSync('tar', ['xpf', place.path('bundle.tar'), '-C', byTar]);
     const result = await unpack(place);
     expect(portrait(result.root, { times: false })).toEqual(portrait(byTar, { times: false }));
-  });
-}
-
-for (const version of ['0.1', '1.0']) {
-  test(`holes in sparse format ${version} are restored`, async () => {
-    const place = await makePlace();
-    makeSparse(
-      join(place.dir('source'), 'holes'),
-      50_000_000,
-      Array.from({ length: 40 }, (_, index) => index * 1_000_003),
-    );
-    execFileSync('tar', [
-      'cf',
-      place.path('bundle.tar'),
-      '--format=pax',
-      `--sparse-version=${version}`,
-      '--sparse',
-      '-C',
-      place.path('source'),
-      '.',
-    ]);
-    await unpack(place);
-    execFileSync('cmp', [place.path('source/holes'), place.path('out/holes')]);
-    expect(statSync(place.path('out/holes')).blocks).toBe(statSync(place.path('source/holes')).blocks);
   });
 }
 

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
@@ -239,15 +240,16 @@ class Packer {
     const map = encodeSparseMap(extents, member.size);
     const stored = map.length + extents.reduce((sum, extent) => sum + extent.length, 0);
     const name = nameBytes(member.path, false);
+    const text = isUtf8(name); // Else it stands in the header itself, as a pax record has no place for it.
     const records = [
       paxRecord('GNU.sparse.major', '1'),
       paxRecord('GNU.sparse.minor', '0'),
-      paxRecord('GNU.sparse.name', name),
+      ...(text ? [paxRecord('GNU.sparse.name', name)] : []),
       paxRecord('GNU.sparse.realsize', String(member.size)),
       ...timeOf(member),
     ];
-    const placeholder = Buffer.from('./GNUSparseFile.0/member');
-    this.tar.header({ ...this.#fields(member), name: placeholder, type: TYPE.file, size: stored }, records);
+    const shown = text ? Buffer.from('./GNUSparseFile.0/member') : name;
+    this.tar.header({ ...this.#fields(member), name: shown, type: TYPE.file, size: stored }, records);
     const offset = this.tar.offset;
     this.tar.write(map);
     const hasher = createHasher(this.#digests);

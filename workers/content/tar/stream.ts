@@ -1,6 +1,10 @@
+import { isUtf8 } from 'node:buffer';
 import type { RingProducer } from '../ring.ts';
 import { BLOCK, type HeaderFields, MAX_ID, MAX_SIZE, splitName, TYPE, writeHeader } from './header.ts';
 import { paxRecord } from './pax.ts';
+
+const PAX_HEADER = Buffer.from('./PaxHeaders/member');
+const LONG_LINK = Buffer.from('././@LongLink');
 
 /** A tar as it grows in the ring: blocks go straight into the slot that is being filled. */
 export class TarStream {
@@ -53,7 +57,8 @@ export class TarStream {
 
   /**
    * The header of a member, preceded by a pax header where the ustar fields are too small. Times are whole seconds, but
-   * for what the caller adds.
+   * for what the caller adds. Long names that are no UTF-8 go the way of GNU tar: pax records are UTF-8 by definition,
+   * and bsdtar fails over others.
    */
   header(
     fields: Omit<HeaderFields, 'name' | 'prefix'> & { name: Buffer },
@@ -62,13 +67,17 @@ export class TarStream {
     const split = splitName(fields.name);
     const link = fields.link !== undefined && fields.link.length > 100 ? undefined : fields.link;
     const records = [...extra];
-    if (split === null) records.push(paxRecord('path', fields.name));
-    if (link !== fields.link && fields.link !== undefined) records.push(paxRecord('linkpath', fields.link));
+    const long = (key: string, type: string, bytes: Buffer): void => {
+      if (isUtf8(bytes)) records.push(paxRecord(key, bytes));
+      else this.#extension(LONG_LINK, type, Buffer.concat([bytes, Buffer.of(0)]));
+    };
+    if (split === null) long('path', TYPE.gnuLongName, fields.name);
+    if (link !== fields.link && fields.link !== undefined) long('linkpath', TYPE.gnuLongLink, fields.link);
     if (fields.size > MAX_SIZE) records.push(paxRecord('size', String(fields.size)));
     if (fields.uid > MAX_ID) records.push(paxRecord('uid', String(fields.uid)));
     if (fields.gid > MAX_ID) records.push(paxRecord('gid', String(fields.gid)));
     if (fields.mtime < 0 || fields.mtime > MAX_SIZE) records.push(paxRecord('mtime', String(fields.mtime)));
-    if (records.length > 0) this.#pax(Buffer.concat(records));
+    if (records.length > 0) this.#extension(PAX_HEADER, TYPE.pax, Buffer.concat(records));
     const names = split ?? { name: fields.name.subarray(0, 100) };
     this.#block({ ...fields, ...names, link: link ?? fields.link?.subarray(0, 100) });
   }
@@ -87,10 +96,9 @@ export class TarStream {
     this.#ring.end();
   }
 
-  #pax(records: Buffer): void {
-    const name = Buffer.from('./PaxHeaders/member');
-    this.#block({ name, type: TYPE.pax, mode: 0o644, uid: 0, gid: 0, size: records.length, mtime: 0 });
-    this.write(records);
+  #extension(name: Buffer, type: string, body: Buffer): void {
+    this.#block({ name, type, mode: 0o644, uid: 0, gid: 0, size: body.length, mtime: 0 });
+    this.write(body);
     this.pad();
   }
 
