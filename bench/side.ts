@@ -6,7 +6,7 @@ import { createFilesystemArchive } from '../workers/archive/filesystem.ts';
 import type { DigestName } from '../config/index.ts';
 import { compareTree } from '../workers/content/compare.ts';
 import { inspectTree } from '../workers/content/inspect.ts';
-import { manifestFileRows } from '../workers/content/manifest.ts';
+import { manifestFileRows } from '../workers/content/file-rows.ts';
 import { packBundle } from '../workers/content/pack.ts';
 import { partialPath, publishFile, publishTree } from '../workers/content/publish.ts';
 import { unpackBundle } from '../workers/content/unpack.ts';

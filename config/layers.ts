@@ -12,7 +12,9 @@ export interface Layer {
 
 /** Files of config/ that are no environments. */
 const NOT_OVERLAYS = new Set(
-  'common env explain fill folders index layers load of places problems schema value'.split(' '),
+  'archive-backend common env explain fill folders index layers load of places problems schema value'.split(
+    ' ',
+  ),
 );
 
 /** `ci` is the reference's alias of `docker`; unset means one machine without configuration. */

@@ -1,7 +1,8 @@
 /** The copies of a dataset's bundle that a person's command may read, the one to be read first in front. */
 import type { Config } from '../../config/index.ts';
 import { openManifest } from '../../workers/archive/bundles.ts';
-import { type Archive, archiveNamesOf, openArchive } from '../../workers/archive/index.ts';
+import { placesOf } from '../../workers/archive/copies.ts';
+import { type Archive, openArchive } from '../../workers/archive/index.ts';
 import type { Catalog } from '../../workers/catalog/contract.ts';
 import { checkManifest, type ManifestTrailer } from '../../workers/content/manifest.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
@@ -38,16 +39,11 @@ export interface CopyParts {
 
 /** In the order of the policy, then those that the policy does not name any more. @throws E_NOT_ARCHIVED */
 export async function copiesOf({ config, catalog }: CopyParts, dataset: Dataset): Promise<Copy[]> {
-  const { id, name, type, archive_path, is_deleted } = dataset;
+  const { id, name, is_deleted } = dataset;
   if (is_deleted) throw new LongshoreError('E_DATASET_DELETED', `dataset ${id} (${name}) was deleted`);
-  const policy = archiveNamesOf(config, type);
-  const place = (archive: string): number =>
-    policy.includes(archive) ? policy.indexOf(archive) : policy.length;
-  const recorded = (await catalog.copies(id)).toSorted((a, b) => place(a.archive) - place(b.archive));
-  if (recorded.length > 0) return recorded.map(({ archive, key, digests }) => ({ archive, key, digests }));
-  const [first] = policy;
-  if (archive_path !== null && first !== undefined)
-    return [{ archive: first, key: archive_path, digests: {} }];
+  const places = placesOf(config, dataset, await catalog.copies(id));
+  if (places.length > 0)
+    return places.map(({ archive, key, recorded }) => ({ archive, key, digests: recorded?.digests ?? {} }));
   throw new LongshoreError('E_NOT_ARCHIVED', `dataset ${id} (${name}) is not in the archive`, {
     fields: { dataset_id: id },
     hint: `Land it first: longshore start integrated ${id}.`,

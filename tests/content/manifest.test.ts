@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { manifestFileRows } from '../../workers/content/file-rows.ts';
 import {
   checkManifest,
   endManifest,
-  manifestFileRows,
   type ManifestMember,
   ManifestWriter,
   readManifest,

@@ -13,21 +13,33 @@ export interface Copy {
   readonly recorded: BundleCopy | null;
 }
 
+/** Where a copy lies, its archive not opened. */
+export interface CopyPlace extends Pick<Copy, 'key' | 'recorded'> {
+  readonly archive: string;
+}
+
 /**
  * What is recorded, in the order of the policy; then copies in archives that the policy no longer names. A dataset from
  * before copies were recorded has one, in the first archive of its type.
  * @param recorded of the catalog: `catalog.copies(dataset.id)`
  */
-export function copiesOf(config: Config, dataset: Dataset, recorded: readonly BundleCopy[]): Copy[] {
+export function placesOf(config: Config, dataset: Dataset, recorded: readonly BundleCopy[]): CopyPlace[] {
   const names = archiveNamesOf(config, dataset.type);
   const place = (name: string): number => (names.includes(name) ? names.indexOf(name) : names.length);
   const known = recorded
     .toSorted((a, b) => place(a.archive) - place(b.archive))
-    .map((copy) => ({ archive: openArchive(config, copy.archive), key: copy.key, recorded: copy }));
+    .map((copy) => ({ archive: copy.archive, key: copy.key, recorded: copy }));
   const [first] = names;
   if (known.length > 0 || dataset.archive_path === null || first === undefined) return known;
-  return [{ archive: openArchive(config, first), key: dataset.archive_path, recorded: null }];
+  return [{ archive: first, key: dataset.archive_path, recorded: null }];
 }
+
+/** The same, each archive opened. @throws E_CONFIG for a copy in an archive that is configured no more */
+export const copiesOf = (config: Config, dataset: Dataset, recorded: readonly BundleCopy[]): Copy[] =>
+  placesOf(config, dataset, recorded).map((place) => ({
+    ...place,
+    archive: openArchive(config, place.archive),
+  }));
 
 /** Says nothing about the bytes: the next copy may be tried, and the person told. */
 const NEXT: ReadonlySet<string> = new Set([

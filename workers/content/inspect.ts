@@ -3,7 +3,7 @@ import type { DigestName } from '../../config/index.ts';
 import type { FileRow } from '../dataset/types.ts';
 import type { Digests } from './digest.ts';
 import { DigestPool } from './digest-pool.ts';
-import { fileRow } from './manifest.ts';
+import { fileRow } from './file-rows.ts';
 import { fsPath, shownPath } from './path.ts';
 import { absolutePath, leadsToDirectory, type Member, resolveRoot, walkTree } from './walk.ts';
 

@@ -1,10 +1,8 @@
 import { closeSync, fsyncSync, openSync, readSync, truncateSync } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
-import type { FileRow } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
 import { createHasher, type Digests } from './digest.ts';
 import { writeFully } from './files.ts';
-import { shownPath } from './path.ts';
 
 /**
  * The manifest of a dataset: every member with its digests and its place in the bundle, as lines of JSON.
@@ -60,7 +58,8 @@ export interface ManifestTrailer {
   readonly body: string;
 }
 
-const CHUNK_BYTES = 128 * 1024;
+/** Read and written at once. */
+export const CHUNK_BYTES = 128 * 1024;
 /** A path and a link target of 4 KiB each, every byte escaped, fit well. A longer line is no manifest. */
 const MAX_LINE_BYTES = 256 * 1024;
 
@@ -136,29 +135,6 @@ export class ManifestWriter {
     this.#body.update(bytes);
     this.#size += bytes.length;
     writeFully(this.#fd, bytes, this.#path);
-  }
-}
-
-/** The lines of a manifest that is not complete, up to `size` bytes: first the header, then members. */
-export function* keptLines(path: string, size: number): Generator<Buffer, void, undefined> {
-  const fd = openSync(path, 'r');
-  try {
-    let rest = Buffer.alloc(0);
-    for (let at = 0; at < size; ) {
-      const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, size - at));
-      const length = readSync(fd, chunk, 0, chunk.length, at);
-      if (length === 0) return;
-      at += length;
-      const bytes = Buffer.concat([rest, chunk.subarray(0, length)]);
-      let start = 0;
-      for (let end = bytes.indexOf(10); end !== -1; end = bytes.indexOf(10, start)) {
-        yield bytes.subarray(start, end + 1);
-        start = end + 1;
-      }
-      rest = bytes.subarray(start);
-    }
-  } finally {
-    closeSync(fd);
   }
 }
 
@@ -309,28 +285,3 @@ export function checkManifest(path: string): ManifestTrailer {
     reader.close();
   }
 }
-
-/**
- * The rows that the catalog keeps of a manifest, in batches; links to directories have none (spec 3.4). Other work
- * of the process gets its turn between batches.
- */
-export async function* manifestFileRows(path: string, batch_size: number): AsyncGenerator<FileRow[]> {
-  let batch: FileRow[] = [];
-  for (const member of readManifest(path)) {
-    if (member.type === 'directory' || member.to_directory === true) continue;
-    batch.push(fileRow(member.path, member.type, member.size, member.digests ?? {}));
-    if (batch.length < batch_size) continue;
-    yield batch;
-    batch = [];
-    await new Promise(setImmediate);
-  }
-  if (batch.length > 0) yield batch;
-}
-
-export const fileRow = (path: string, type: FileRow['type'], size: number, digests: Digests): FileRow => ({
-  path: shownPath(path),
-  type,
-  size,
-  md5: digests.md5 ?? null,
-  digests,
-});

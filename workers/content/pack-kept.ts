@@ -1,4 +1,5 @@
 /** The reading thread's part in going on after a kill: it marks places, and holds what was kept against the source. */
+import { closeSync, openSync, readSync } from 'node:fs';
 import { LongshoreError } from '../errors.ts';
 import {
   appendLine,
@@ -8,7 +9,7 @@ import {
   marksPath,
   type OpenMember,
 } from './checkpoint.ts';
-import { keptLines, type ManifestMember, type ManifestWriter } from './manifest.ts';
+import { CHUNK_BYTES, type ManifestMember, type ManifestWriter } from './manifest.ts';
 import { shownPath } from './path.ts';
 import type { TarStream } from './tar/stream.ts';
 import type { Member } from './walk.ts';
@@ -125,3 +126,26 @@ export const identityOf = (member: Member): Omit<OpenMember, 'data_offset'> => (
   ino: String(member.ino),
   dev: String(member.dev),
 });
+
+/** The lines of a manifest that is not complete, up to `size` bytes: first the header, then members. */
+function* keptLines(path: string, size: number): Generator<Buffer, void, undefined> {
+  const fd = openSync(path, 'r');
+  try {
+    let rest = Buffer.alloc(0);
+    for (let at = 0; at < size; ) {
+      const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, size - at));
+      const length = readSync(fd, chunk, 0, chunk.length, at);
+      if (length === 0) return;
+      at += length;
+      const bytes = Buffer.concat([rest, chunk.subarray(0, length)]);
+      let start = 0;
+      for (let end = bytes.indexOf(10); end !== -1; end = bytes.indexOf(10, start)) {
+        yield bytes.subarray(start, end + 1);
+        start = end + 1;
+      }
+      rest = bytes.subarray(start);
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
