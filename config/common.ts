@@ -78,6 +78,7 @@ export const config = {
     checkpoint_bytes: 256 * 1024 ** 2,
   },
   digests: { member: ['blake3'], bundle: ['blake3'] },
+  bundle: { pax_times: 'large', xattrs: true },
   validate: { level: 'stream' },
   fixity: {
     max_bytes_per_run: 1024 ** 4,

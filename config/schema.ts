@@ -145,6 +145,15 @@ export const schema = z.strictObject({
     /** Digests of the bundle. */
     bundle: z.array(digestName).min(1),
   }),
+  bundle: z.strictObject({
+    /**
+     * Members whose modification time the tar itself holds to the nanosecond: files of 64 KiB and more, or all, for 1 KiB
+     * each. The manifest holds those of all.
+     */
+    pax_times: z.enum(['large', 'all']),
+    /** Keep extended attributes of the `user.` namespace. */
+    xattrs: z.boolean(),
+  }),
   validate: z.strictObject({ level: z.enum(['stream', 'readback']) }),
   /** The scrub: how the archive is proven again and again, see docs/fixity.md. */
   fixity: z.strictObject({

@@ -17,12 +17,17 @@ import { removeFile } from './publish.ts';
 export const MARK_BYTES = 256 * 1024 * 1024;
 export const MARK_MS = 20_000;
 
+/** Whose times a bundle holds to the nanosecond. */
+export type PaxTimes = 'large' | 'all';
+
 /** What the work is about: marks of anything else are of no use. */
 export interface CheckpointHead {
   readonly longshore_checkpoint: 1;
   readonly source: string;
   readonly member: readonly DigestName[];
   readonly bundle: readonly DigestName[];
+  readonly pax_times: PaxTimes;
+  readonly xattrs: boolean;
 }
 
 /** A file in the middle of which a mark stands. */

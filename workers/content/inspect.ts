@@ -4,6 +4,7 @@ import type { FileRow } from '../dataset/types.ts';
 import type { Digests } from './digest.ts';
 import { DigestPool } from './digest-pool.ts';
 import { fileRow } from './file-rows.ts';
+import { InodeSet } from './inodes.ts';
 import { fsPath, shownPath } from './path.ts';
 import { absolutePath, leadsToDirectory, type Member, resolveRoot, walkTree } from './walk.ts';
 
@@ -86,7 +87,7 @@ class Tally {
   #num_problems = 0;
   readonly #problems: [string, string][] = [];
   /** Inodes that stand under several names. */
-  readonly #seen = new Set<string>();
+  readonly #seen = new InodeSet();
 
   constructor(base: string, genome_file_types: readonly string[]) {
     this.#base = base;
@@ -143,11 +144,8 @@ class Tally {
   }
 
   #weigh(member: Member): void {
-    if (member.nlink > 1 && member.type !== 'directory') {
-      const inode = `${member.dev}:${member.ino}`;
-      if (this.#seen.has(inode)) return;
-      this.#seen.add(inode);
-    }
+    const known = member.nlink > 1 && member.type !== 'directory' && !this.#seen.add(member.dev, member.ino);
+    if (known) return;
     this.#du_size += member.size;
   }
 

@@ -3,6 +3,7 @@ import type { DigestName } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import { createHasher, type Digests } from './digest.ts';
 import { writeFully } from './files.ts';
+import type { Xattrs } from './xattrs.ts';
 
 /**
  * The manifest of a dataset: every member with its digests and its place in the bundle, as lines of JSON.
@@ -33,6 +34,8 @@ export interface ManifestMember {
   readonly offset?: number;
   /** The data in the bundle is a GNU sparse 1.0 map and the parts that are no holes. */
   readonly sparse?: true;
+  /** Extended attributes by name, values in base64. */
+  readonly xattrs?: Xattrs;
   readonly target?: string;
   /** The same file under an earlier name: this line has its digests and the place of its data, the bundle a link. */
   readonly hard_link?: string;

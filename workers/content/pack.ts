@@ -5,12 +5,16 @@ import {
   lastCheckpoint,
   type Mark,
   MARK_BYTES,
+  type PaxTimes,
   removeCheckpoints,
 } from './checkpoint.ts';
 import { createHasher, type Digests } from './digest.ts';
 import { endManifest, type ManifestCounts } from './manifest.ts';
 import { drainRing } from './ring.ts';
 import { type LocalSide, type Pair, runPair, type Thread, type ThreadOptions } from './threads.ts';
+import { resolveRoot } from './walk.ts';
+import { type FeedSource, withXattrScan } from './xattr-scan.ts';
+import { MAX_XATTR_BYTES } from './xattrs.ts';
 
 export interface PackOptions extends ThreadOptions {
   /** The dataset's folder. */
@@ -19,6 +23,13 @@ export interface PackOptions extends ThreadOptions {
   readonly target: string;
   /** Where the manifest is written; likewise. */
   readonly manifest: string;
+  /**
+   * Whose times the tar holds to the nanosecond: files of 64 KiB and more, or every member, for 1 KiB each. The manifest
+   * holds those of all. Default: large.
+   */
+  readonly pax_times?: PaxTimes;
+  /** Keep extended attributes of the `user.` namespace. Default: true. */
+  readonly xattrs?: boolean;
   readonly digests: { readonly member: readonly DigestName[]; readonly bundle: readonly DigestName[] };
   /** Go on with what a dead attempt left at `target` and `manifest`, if it is of use. */
   readonly resume?: boolean;
@@ -33,6 +44,8 @@ export interface PackResult extends ManifestCounts {
   readonly size: number;
   /** Of the bundle. */
   readonly digests: Digests;
+  /** What the bundle does not hold although it was asked for, one sentence each. */
+  readonly warnings: readonly string[];
 }
 
 /**
@@ -46,8 +59,8 @@ export interface PackResult extends ManifestCounts {
  * @throws E_INSPECTION something can not be read or is no file, directory or link
  */
 export async function packBundle(options: PackOptions): Promise<PackResult> {
-  const { source, target, manifest, digests } = options;
-  const head: CheckpointHead = { longshore_checkpoint: 1, source, ...digests };
+  const { source, target, manifest, digests, pax_times = 'large', xattrs = true } = options;
+  const head: CheckpointHead = { longshore_checkpoint: 1, source, ...digests, pax_times, xattrs };
   let checkpoint = options.resume === true ? lastCheckpoint(options, head) : null;
   for (;;) {
     if (checkpoint === null) removeCheckpoints(target);
@@ -58,10 +71,10 @@ export async function packBundle(options: PackOptions): Promise<PackResult> {
     };
     const marks = { target, head, every_bytes: options.checkpoint_bytes ?? MARK_BYTES };
     const from = checkpoint?.mark ?? null;
-    const pair = await packInto<Packed>(options, writer, { writes: target, marks, from });
-    const good = checkpoint === null ? null : goodUntil(pair.error);
+    const done = await packInto<Packed>(options, writer, { writes: target, marks, from });
+    const good = checkpoint === null ? null : goodUntil(done.pair.error);
     if (good === null) {
-      const result = ended(options, pair);
+      const result = ended(options, done);
       removeCheckpoints(target);
       return result;
     }
@@ -108,28 +121,46 @@ interface Packed {
   readonly digests: Digests;
 }
 
-interface Walked {
+export interface Walked {
   readonly counts: ManifestCounts;
   readonly body: string;
+  readonly xattrs_left_out: number;
 }
 
-function packInto<B>(
+interface Done<B> {
+  readonly pair: Pair<Walked, B>;
+  /** Why extended attributes are not kept; null: they are. */
+  readonly failure: string | null;
+}
+
+async function packInto<B>(
   options: Omit<PackOptions, 'target'>,
   writer: Thread | LocalSide<B>,
   { writes, ...marking }: { writes: string | null; marks: unknown; from: Mark | null },
-): Promise<Pair<Walked, B>> {
-  const { source, manifest, digests } = options;
-  const reader: Thread = {
-    file: new URL('./pack-reader.ts', import.meta.url),
-    data: { source, manifest, digests: digests.member, ...marking },
+): Promise<Done<B>> {
+  const { source, manifest, digests, pax_times = 'large' } = options;
+  const run = (xattrs: FeedSource | null): Promise<Pair<Walked, B>> => {
+    const reader: Thread = {
+      file: new URL('./pack-reader.ts', import.meta.url),
+      data: { source, manifest, digests: digests.member, pax_times, xattrs, ...marking },
+    };
+    return runPair<Walked, B>(reader, writer, { ...options, writes });
   };
-  return runPair<Walked, B>(reader, writer, { ...options, writes });
+  if (options.xattrs === false) return { pair: await run(null), failure: null };
+  const { result, failure } = await withXattrScan(resolveRoot(source), `${manifest}.xattrs`, run);
+  return { pair: result, failure };
 }
 
-function ended({ manifest }: { manifest: string }, pair: Pair<Walked, Packed>): PackResult {
+function ended({ manifest }: { manifest: string }, { pair, failure }: Done<Packed>): PackResult {
   if (pair.error !== null) throw pair.error;
   if (pair.first === null || pair.second === null) throw new Error('a thread stopped without a reason');
-  const { counts, body } = pair.first;
+  const { counts, body, xattrs_left_out } = pair.first;
   endManifest(manifest, { counts, bundle: pair.second, body });
-  return { ...counts, ...pair.second };
+  return { ...counts, ...pair.second, warnings: leftOut(failure, xattrs_left_out) };
+}
+
+function leftOut(failure: string | null, too_large: number): string[] {
+  const reasons = failure === null ? [] : [failure];
+  if (too_large > 0) reasons.push(`those of ${too_large} members are larger than ${MAX_XATTR_BYTES} bytes`);
+  return reasons.map((reason) => `extended attributes are not kept: ${reason}`);
 }

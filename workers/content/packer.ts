@@ -2,10 +2,10 @@ import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
-import type { OpenMember } from './checkpoint.ts';
+import type { OpenMember, PaxTimes } from './checkpoint.ts';
 import { createHasher, type Digests, digestOf, feedZeros, type Hasher } from './digest.ts';
 import { reading } from './files.ts';
-import type { HardLinks } from './hard-links.ts';
+import { changed, type HardLinks } from './hard-links.ts';
 import type { ManifestMember } from './manifest.ts';
 import { identityOf, type Marker, stale } from './pack-kept.ts';
 import { encodePath, fsPath, shownPath } from './path.ts';
@@ -16,7 +16,7 @@ import { encodeSparseMap, type Extent, findExtents } from './tar/sparse.ts';
 import type { TarStream } from './tar/stream.ts';
 import { absolutePath, isVanished, leadsToDirectory, type Member, vanished } from './walk.ts';
 
-/** From this size on a file's time is in the bundle to the nanosecond. */
+/** From this size on a file's time is in the bundle to the nanosecond: of smaller ones the KiB is a larger part. */
 const EXACT_TIME_BYTES = 64 * 1024;
 /** Files up to this size are read in one call into one slot and digested in one call. */
 const SMALL_BYTES = 128 * 1024;
@@ -30,6 +30,7 @@ interface Packing {
   readonly progress: Counters;
   readonly marker: Marker;
   readonly links: HardLinks;
+  readonly pax_times: PaxTimes;
 }
 
 /** Puts members into the tar: each byte of a file is read once, straight into the ring, and digested there. */
@@ -41,8 +42,10 @@ export class Packer {
   readonly #progress: Counters;
   readonly #marker: Marker;
   readonly #links: HardLinks;
+  readonly #pax_times: PaxTimes;
 
-  constructor({ base, tar, ring, digests, progress, marker, links }: Packing) {
+  constructor({ base, tar, ring, digests, progress, marker, links, pax_times }: Packing) {
+    this.#pax_times = pax_times;
     this.#links = links;
     this.#marker = marker;
     this.#base = base;
@@ -52,11 +55,14 @@ export class Packer {
     this.#progress = progress;
   }
 
-  /** @param open what the bundle at `target` holds of this member already */
-  pack(member: Member, open: OpenMember | null, target: string): ManifestMember {
-    if (member.type === 'file') return this.#file(member, open === null ? null : { open, target });
+  /**
+   * @param begun what an earlier attempt has packed of this member
+   * @param records that its header is to bring
+   */
+  pack(member: Member, begun: Begun | null, records: readonly Buffer[]): ManifestMember {
+    if (member.type === 'file') return this.#file(member, begun, records);
     if (member.type === 'directory') {
-      this.tar.header({ ...this.#fields(member), type: TYPE.directory, size: 0 });
+      this.tar.header({ ...this.#fields(member), type: TYPE.directory, size: 0 }, records);
       return { ...described(member), type: 'directory', size: 0 };
     }
     if (member.type === 'symbolic link') return this.#link(member);
@@ -69,7 +75,8 @@ export class Packer {
       mode: member.mode,
       uid: member.uid,
       gid: member.gid,
-      mtime: Number(member.mtime_ns / 1_000_000_000n),
+      mtime_ns: member.mtime_ns,
+      exact_time: this.#pax_times === 'all' || (member.type === 'file' && member.size >= EXACT_TIME_BYTES),
     };
   }
 
@@ -85,10 +92,10 @@ export class Packer {
     return leadsToDirectory(this.#base, member.path) ? { ...manifest, to_directory: true } : manifest;
   }
 
-  #file(member: Member, begun: Begun | null): ManifestMember {
+  #file(member: Member, begun: Begun | null, records: readonly Buffer[]): ManifestMember {
     const first = begun === null ? this.#links.firstOf(member) : null;
     if (first !== null) return this.#hardLink(member, first);
-    const packed = this.#data(member, begun);
+    const packed = this.#data(member, begun, records);
     this.#links.note(member, packed);
     return packed;
   }
@@ -97,30 +104,29 @@ export class Packer {
   #hardLink(member: Member, first: ManifestMember): ManifestMember {
     const link = encodePath(`./${first.path}`);
     this.tar.header({ ...this.#fields(member), type: TYPE.hardLink, size: 0, link });
-    this.#progress.add(member.size, 0);
     const { size, digests, offset, sparse } = first;
     const content = { size, digests, offset, ...(sparse === undefined ? {} : { sparse }) };
     return { ...described(member), type: 'file', ...content, hard_link: first.path };
   }
 
-  #data(member: Member, begun: Begun | null): ManifestMember {
+  #data(member: Member, begun: Begun | null, records: readonly Buffer[]): ManifestMember {
     const fd = this.#open(member);
     try {
-      return reading(absolutePath(this.#base, member.path), () => this.#content(fd, member, begun));
+      return reading(absolutePath(this.#base, member.path), () => this.#content(fd, member, begun, records));
     } finally {
       closeSync(fd);
     }
   }
 
-  #content(fd: number, member: Member, begun: Begun | null): ManifestMember {
+  #content(fd: number, member: Member, begun: Begun | null, records: readonly Buffer[]): ManifestMember {
     const sparse = begun === null && member.blocks * 512 < member.size;
     const extents = sparse ? findExtents(fd, member.size, () => this.#ring.check()) : null;
     const stored =
       begun !== null
         ? this.#rest(fd, member, begun)
         : extents === null
-          ? this.#whole(fd, member)
-          : this.#parts(fd, member, extents);
+          ? this.#whole(fd, member, records)
+          : this.#parts(fd, member, extents, records);
     unchanged(fd, member);
     return { ...described(member), type: 'file', size: member.size, ...stored };
   }
@@ -140,8 +146,8 @@ export class Packer {
     }
   }
 
-  #whole(fd: number, member: Member): { digests: Digests; offset: number } {
-    this.tar.header({ ...this.#fields(member), type: TYPE.file, size: member.size }, timeOf(member));
+  #whole(fd: number, member: Member, records: readonly Buffer[]): { digests: Digests; offset: number } {
+    this.tar.header({ ...this.#fields(member), type: TYPE.file, size: member.size }, records);
     const { size } = member;
     if (size <= SMALL_BYTES) this.tar.contiguous(size);
     const offset = this.tar.offset;
@@ -189,6 +195,7 @@ export class Packer {
     fd: number,
     member: Member,
     extents: readonly Extent[],
+    others: readonly Buffer[],
   ): { digests: Digests; offset: number; sparse: true } {
     const map = encodeSparseMap(extents, member.size);
     const stored = map.length + extents.reduce((sum, extent) => sum + extent.length, 0);
@@ -199,7 +206,7 @@ export class Packer {
       paxRecord('GNU.sparse.minor', '0'),
       ...(text ? [paxRecord('GNU.sparse.name', name)] : []),
       paxRecord('GNU.sparse.realsize', String(member.size)),
-      ...timeOf(member),
+      ...others,
     ];
     const shown = text ? Buffer.from('./GNUSparseFile.0/member') : name;
     this.tar.header({ ...this.#fields(member), name: shown, type: TYPE.file, size: stored }, records);
@@ -237,19 +244,8 @@ export class Packer {
   }
 }
 
-/**
- * The nanoseconds, for who unpacks with another tar. They cost a KiB, so small files go without: the manifest has the time
- * of every member.
- */
-function timeOf({ size, mtime_ns }: Member): Buffer[] {
-  if (size < EXACT_TIME_BYTES || mtime_ns < 0n || mtime_ns % 1_000_000_000n === 0n) return [];
-  const fraction = String(mtime_ns % 1_000_000_000n)
-    .padStart(9, '0')
-    .replace(/0+$/, '');
-  return [paxRecord('mtime', `${mtime_ns / 1_000_000_000n}.${fraction}`)];
-}
-
-interface Begun {
+/** The beginning of a file that is in the bundle at `target` already. */
+export interface Begun {
   readonly open: OpenMember;
   readonly target: string;
 }
@@ -278,13 +274,6 @@ function unchanged(fd: number, member: Member): void {
   if (after.mtimeNs !== member.mtime_ns || after.ctimeNs !== member.ctime_ns) {
     throw changed(member.path, 'was modified');
   }
-}
-
-function changed(path: string, how: string): LongshoreError {
-  const shown = shownPath(path);
-  return new LongshoreError('E_SOURCE_CHANGED', `"${shown}" ${how} while it was read`, {
-    fields: { path: shown, reason: how },
-  });
 }
 
 export function refuse(path: string, reason: string): never {

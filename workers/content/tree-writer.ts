@@ -22,6 +22,8 @@ import { LongshoreError } from '../errors.ts';
 import { type DeferredEntry, DeferredList } from './deferred.ts';
 import { fsPath, unsafe } from './path.ts';
 import { absolutePath } from './walk.ts';
+import { XattrWriter } from './xattr-restore.ts';
+import type { Xattrs } from './xattrs.ts';
 
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
@@ -67,6 +69,7 @@ export class KeptFile {
 export class TreeWriter {
   readonly #root: string;
   readonly #deferred: DeferredList;
+  readonly #xattrs: XattrWriter;
   readonly #umask = process.umask();
   readonly #adopt: boolean;
 
@@ -75,6 +78,7 @@ export class TreeWriter {
     this.#root = root;
     this.#adopt = adopt;
     this.#deferred = new DeferredList(`${root}.deferred`);
+    this.#xattrs = new XattrWriter(root);
   }
 
   directory(path: string, mode: number, mtime: number): void {
@@ -149,8 +153,7 @@ export class TreeWriter {
   /** @param size set when the file may end in a hole */
   finish(fd: number, mtime: number, size: number | null): void {
     if (size !== null) lengthen(fd, size);
-    // Doubles of seconds: times are kept to a quarter of a microsecond, which is all that Node can set.
-    futimesSync(fd, mtime, mtime);
+    futimesSync(fd, settable(mtime), settable(mtime));
     closeSync(fd);
   }
 
@@ -163,8 +166,14 @@ export class TreeWriter {
     this.#deferred.add({ kind: 'hard link', path, mode: 0, mtime: 0, target });
   }
 
-  /** Makes the links, then finishes the directories. */
-  complete(check: () => void): void {
+  /** Of a file or directory; set when all of them stand. */
+  xattrs(path: string, xattrs: Xattrs | null): void {
+    if (xattrs !== null) this.#xattrs.add(path, xattrs);
+  }
+
+  /** Sets what was kept back, makes the links, then finishes the directories. What could not be done, or null. */
+  complete(check: () => void): string | null {
+    const failure = this.#xattrs.set(); // No symbolic link is there yet that a path could lead through.
     // Hard links first: with no symbolic link in the tree, their targets cannot lead outside either.
     for (const entry of this.#entries('hard link', check)) this.#link(entry);
     // All parents stand before the first symbolic link does: a link whose parent is to be one of them (`a/b` is a link
@@ -173,9 +182,10 @@ export class TreeWriter {
     for (const entry of this.#entries('symbolic link', check)) this.#link(entry);
     for (const entry of this.#entries('directory', check)) {
       const full = fsPath(absolutePath(this.#root, entry.path));
-      utimesSync(full, entry.mtime, entry.mtime);
+      utimesSync(full, settable(entry.mtime), settable(entry.mtime));
       chmodSync(full, entry.mode);
     }
+    return failure;
   }
 
   /** In the order of the bundle, directories backwards: deepest first. */
@@ -189,6 +199,7 @@ export class TreeWriter {
   }
 
   close(): void {
+    this.#xattrs.close();
     this.#deferred.close();
   }
 
@@ -212,7 +223,7 @@ export class TreeWriter {
         throw unsafe(entry.path, 'is a hard link to a directory');
       throw error;
     }
-    if (entry.kind === 'symbolic link') lutimesSync(full, entry.mtime, entry.mtime);
+    if (entry.kind === 'symbolic link') lutimesSync(full, settable(entry.mtime), settable(entry.mtime));
   }
 
   /** A link that was appended once more, as when the same folder is added to a tar twice. */
@@ -259,6 +270,12 @@ export class TreeWriter {
     }
   }
 }
+
+/**
+ * Doubles of seconds: times are kept to a quarter of a microsecond, which is all that Node can set. It takes a negative
+ * number for now, but not a date before 1970, which is kept to the millisecond.
+ */
+const settable = (seconds: number): number | Date => (seconds < 0 ? new Date(seconds * 1000) : seconds);
 
 /** What a file system cannot hold may have cost its maker nothing: a hole of a petabyte. */
 function lengthen(fd: number, size: number): void {

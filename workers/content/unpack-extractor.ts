@@ -28,6 +28,7 @@ export interface Extracted {
   /** Directory below the target that all members share, `.` for none. */
   readonly common: string;
   readonly trailer: ManifestTrailer | null;
+  readonly warnings: readonly string[];
 }
 
 /** The second thread of unpacking: takes the tar apart as it comes out of the ring. */
@@ -80,11 +81,13 @@ class Extractor {
     this.#source.drain();
     const absent = this.#manifest?.next() ?? null;
     if (absent !== null) throw differs(absent.path, 'in the bundle', 'a member', 'missing');
-    this.#tree.complete(() => undefined);
+    const failure = this.#tree.complete(() => undefined);
     const trailer = this.#manifest?.trailer ?? null;
     // The manifest knows which links led to directories; those count as such.
     const { num_files, num_directories } = trailer?.counts ?? this.#counts;
-    return { num_files, num_directories, bytes: this.#counts.bytes, common: this.#common ?? '.', trailer };
+    const { bytes } = this.#counts;
+    const warnings = failure === null ? [] : [failure];
+    return { num_files, num_directories, bytes, common: this.#common ?? '.', trailer, warnings };
   }
 
   close(): void {
@@ -118,15 +121,18 @@ class Extractor {
 
   #member(path: string, member: TarMember, known: ManifestMember | null): void {
     const mtime = known === null ? member.mtime : secondsOf(known.mtime);
+    const xattrs = known === null ? member.xattrs : (known.xattrs ?? null);
     switch (MEMBER_TYPES[member.type]) {
       case 'directory':
         this.#share(path);
         this.#tree.directory(path, member.mode, mtime);
+        this.#tree.xattrs(path, xattrs);
         if (path !== '.') this.#counts.num_directories += 1;
         return;
       case 'file':
         this.#share(dirname(path));
         this.#file(path, member, mtime, known);
+        this.#tree.xattrs(path, xattrs);
         break;
       case 'symbolic link':
         this.#share(dirname(path));

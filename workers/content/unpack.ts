@@ -46,6 +46,8 @@ export interface UnpackResult {
   readonly bytes: number;
   /** The dataset: `target`, or a folder in it when all members of a foreign bundle share one. Rename this. */
   readonly root: string;
+  /** What was in the bundle and could not be restored, one sentence each. */
+  readonly warnings: readonly string[];
 }
 
 /**

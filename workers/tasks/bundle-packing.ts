@@ -95,7 +95,7 @@ async function pack(
   });
   const meter = ctx.progress('archive', { total: dataset.du_size, units: 'bytes' });
   try {
-    const { size, digests, ...counts } = await packBundle({
+    const { size, digests, warnings, ...counts } = await packBundle({
       ...packOptions(ctx, archives, dataset),
       target: target.path,
       manifest: target.manifestPath,
@@ -108,13 +108,19 @@ async function pack(
       },
     });
     meter.end();
+    warn(ctx, dataset, warnings);
     return { counts, bundle: { size, digests } };
   } finally {
     space.release();
   }
 }
 
+const warn = (ctx: TaskContext, { origin_path }: Dataset, warnings: readonly string[]): void => {
+  for (const warning of warnings) ctx.log.warn({ origin_path }, warning);
+};
+
 const packOptions = (ctx: TaskContext, archives: readonly Archive[], dataset: Dataset) => ({
+  ...ctx.config.bundle,
   source: dataset.origin_path,
   digests: {
     member: memberDigestsOf(ctx.config, ctx.catalog),
@@ -138,7 +144,7 @@ async function packToStream(
   const meter = ctx.progress('archive', { total: dataset.du_size, units: 'bytes' });
   try {
     await archive.ensureReachable(key, { signal });
-    const { size, digests, ...counts } = await packStream(
+    const { size, digests, warnings, ...counts } = await packStream(
       {
         ...packOptions(ctx, [archive], dataset),
         manifest,
@@ -157,6 +163,7 @@ async function packToStream(
     assertStored(archive, key, { size, digests }, stored ?? { size: 0, digests: {} });
     await archive.put(manifestKey(key), { file: manifest }, { task_id, signal });
     meter.end();
+    warn(ctx, dataset, warnings);
     return { counts, bundle: { size, digests } };
   } finally {
     removeFile(manifest);

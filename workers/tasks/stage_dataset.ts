@@ -76,6 +76,7 @@ async function stageFrom(ctx: TaskContext, staging: Staging): Promise<void> {
       for (const reservation of reservations) reservation.spent(bytes);
     });
     meter.end();
+    for (const warning of unpacked.warnings) ctx.log.warn({ archive: archive.name, key }, warning);
     await ctx.lease.assert();
     if (places.bundlePartial !== null) publishFile(places.bundlePartial, places.bundle);
     await publishTree(unpacked.root, places.tree);

@@ -1,4 +1,5 @@
 import { decodePath } from '../path.ts';
+import { type Xattrs, xattrsOf } from '../xattrs.ts';
 import { BLOCK, corrupt, number, readHeader, type TarHeader, TYPE } from './header.ts';
 import { mergePax, parsePax } from './pax.ts';
 import type { TarSource } from './source.ts';
@@ -19,6 +20,7 @@ export interface TarMember {
   /** Where the data blocks start; a sparse map is the first of them. */
   readonly offset: number;
   readonly extents: readonly Extent[] | null;
+  readonly xattrs: Xattrs | null;
 }
 
 /** Extension headers are read into memory; more than this is an attack. */
@@ -105,6 +107,7 @@ export class TarMembers {
       mode: header.mode,
       mtime: decimal(pax, 'mtime', header.mtime, at),
       offset,
+      xattrs: xattrsOf(pax),
       ...data,
     };
   }

@@ -1,8 +1,8 @@
 import { corrupt } from './header.ts';
 
 /** pax records: `<length> <key>=<value>\n`, where the length counts itself. Values are bytes: names may be no UTF-8. */
-export function paxRecord(key: string, value: Buffer | string): Buffer {
-  const body = Buffer.concat([Buffer.from(` ${key}=`), Buffer.from(value), Buffer.from('\n')]);
+export function paxRecord(key: Buffer | string, value: Buffer | string): Buffer {
+  const body = Buffer.concat([' ', key, '=', value, '\n'].map((part) => Buffer.from(part as string)));
   let length = body.length + 1;
   while (String(length).length + body.length !== length) length = String(length).length + body.length;
   return Buffer.concat([Buffer.from(String(length)), body]);
@@ -18,6 +18,8 @@ const READ: ReadonlySet<string> = new Set([
     (key) => `GNU.sparse.${key}`,
   ),
 ]);
+/** Of keys of extended attributes, which are those of a member by their number. Others than of users are let go by. */
+export const XATTR_PREFIX = 'SCHILY.xattr.';
 /** Sparse format 0.0 has a pair of records for each part; the later formats have a map. */
 const PARTS: ReadonlySet<string> = new Set(['GNU.sparse.offset', 'GNU.sparse.numbytes']);
 
@@ -40,16 +42,24 @@ export function parsePax(bytes: Buffer, at: number): Map<string, Buffer> {
     const key = bytes.toString('utf8', space + 1, equals);
     const value = bytes.subarray(equals + 1, end - 1);
     if (PARTS.has(key)) parts.push(value.toString('latin1'));
-    else if (READ.has(key)) records.set(key, Buffer.from(value));
+    else if (READ.has(key) || key.startsWith(XATTR_PREFIX)) records.set(key, Buffer.from(value));
     start = end;
   }
   if (parts.length > 0) records.set('GNU.sparse.map', Buffer.from(parts.join(',')));
   return records;
 }
 
-/** Later ones win; an empty value takes back what an earlier one said. */
+/** Later ones win; an empty value takes back what an earlier one said, but for attributes: GNU tar writes empty ones so. */
 export function mergePax(...all: ReadonlyMap<string, Buffer>[]): ReadonlyMap<string, Buffer> {
   const merged = new Map(all.flatMap((records) => [...records]));
-  for (const [key, value] of merged) if (value.length === 0) merged.delete(key);
+  for (const [key, value] of merged)
+    if (value.length === 0 && !key.startsWith(XATTR_PREFIX)) merged.delete(key);
   return merged;
+}
+
+/** Seconds with as many decimals as there are, which every tar reads. */
+export function paxTime(ns: bigint): string {
+  const digits = String(ns < 0n ? -ns : ns).padStart(10, '0');
+  const decimals = digits.slice(-9).replace(/0+$/, '');
+  return `${ns < 0n ? '-' : ''}${digits.slice(0, -9)}${decimals === '' ? '' : `.${decimals}`}`;
 }

@@ -1,7 +1,15 @@
 import { isUtf8 } from 'node:buffer';
 import type { RingProducer } from '../ring.ts';
 import { BLOCK, type HeaderFields, MAX_ID, MAX_SIZE, splitName, TYPE, writeHeader } from './header.ts';
-import { paxRecord } from './pax.ts';
+import { paxRecord, paxTime } from './pax.ts';
+
+const SECOND = 1_000_000_000n;
+
+export type MemberFields = Omit<HeaderFields, 'name' | 'prefix' | 'mtime'> & {
+  readonly name: Buffer;
+  readonly mtime_ns: bigint;
+  readonly exact_time: boolean;
+};
 
 const PAX_HEADER = Buffer.from('./PaxHeaders/member');
 const LONG_LINK = Buffer.from('././@LongLink');
@@ -56,14 +64,12 @@ export class TarStream {
   }
 
   /**
-   * The header of a member, preceded by a pax header where the ustar fields are too small. Times are whole seconds, but
-   * for what the caller adds. Long names that are no UTF-8 go the way of GNU tar: pax records are UTF-8 by definition,
-   * and bsdtar fails over others.
+   * The header of a member, preceded by a pax header where the ustar fields are too small, or where it is asked for. Long
+   * names that are no UTF-8 go the way of GNU tar: pax records are UTF-8 by definition, and bsdtar fails over others.
+   * @param exact_time the nanoseconds too, for 1 KiB more; where there is a pax header anyway they cost nothing
    */
-  header(
-    fields: Omit<HeaderFields, 'name' | 'prefix'> & { name: Buffer },
-    extra: readonly Buffer[] = [],
-  ): void {
+  header({ mtime_ns, exact_time, ...given }: MemberFields, extra: readonly Buffer[] = []): void {
+    const fields = { ...given, mtime: Number(mtime_ns / SECOND) };
     const split = splitName(fields.name);
     const link = fields.link !== undefined && fields.link.length > 100 ? undefined : fields.link;
     const records = [...extra];
@@ -76,7 +82,9 @@ export class TarStream {
     if (fields.size > MAX_SIZE) records.push(paxRecord('size', String(fields.size)));
     if (fields.uid > MAX_ID) records.push(paxRecord('uid', String(fields.uid)));
     if (fields.gid > MAX_ID) records.push(paxRecord('gid', String(fields.gid)));
-    if (fields.mtime < 0 || fields.mtime > MAX_SIZE) records.push(paxRecord('mtime', String(fields.mtime)));
+    const exact = mtime_ns % SECOND !== 0n && (exact_time || records.length > 0);
+    if (exact || mtime_ns < 0n || fields.mtime > MAX_SIZE)
+      records.push(paxRecord('mtime', paxTime(mtime_ns)));
     if (records.length > 0) this.#extension(PAX_HEADER, TYPE.pax, Buffer.concat(records));
     const names = split ?? { name: fields.name.subarray(0, 100) };
     this.#block({ ...fields, ...names, link: link ?? fields.link?.subarray(0, 100) });
