@@ -1,5 +1,6 @@
 import { readSync } from 'node:fs';
 import { BLOCK, corrupt } from './header.ts';
+import { allocatedParts } from './holes.ts';
 
 /** A part of a file that is no hole. */
 export interface Extent {
@@ -12,31 +13,65 @@ const ZEROS = Buffer.alloc(256 * 1024);
 /** Bounds the map of a pathological file: what follows is stored as one part, holes and all. */
 const MAX_EXTENTS = 8192;
 
+/** From this size on a run of another program costs less than reading the holes. */
+const LARGE_BYTES = 64 * 1024 * 1024;
+
 /**
- * The parts of an open file that hold data, found by reading (Node has no SEEK_HOLE); a page of zeros counts as hole.
- * So a file with holes is read twice, which costs little: holes are not on the disk.
+ * The parts of an open file that hold data; a page of zeros counts as hole, allocated or not: two copies of a tree give
+ * the same bundle, however each of them was written. So what is allocated is read, once more than otherwise; of a
+ * large file the rest is passed over.
  */
-export function findExtents(fd: number, size: number, check: () => void): Extent[] {
-  const extents: Extent[] = [];
-  const buffer = Buffer.allocUnsafe(ZEROS.length);
-  let open: number | null = null;
-  for (let at = 0; at < size; ) {
-    check();
-    const length = readSync(fd, buffer, 0, Math.min(buffer.length, size - at), at);
-    if (length === 0) break; // It shrank; the caller's second look at the file says so.
-    for (let page = 0; page < length; page += PAGE) {
-      const end = Math.min(page + PAGE, length);
-      const hole = ZEROS.compare(buffer, page, end, 0, end - page) === 0;
-      if (!hole) open ??= at + page;
-      else if (open !== null && extents.length < MAX_EXTENTS) {
-        extents.push({ offset: open, length: at + page - open });
-        open = null;
-      }
-    }
-    at += length;
+export function findExtents(
+  fd: number,
+  size: number,
+  check: () => void,
+  allocated: (fd: number, size: number, page: number) => readonly Extent[] | null = allocatedParts,
+): Extent[] {
+  const parts = size < LARGE_BYTES ? null : allocated(fd, size, PAGE);
+  const found = new Extents();
+  for (const part of parts ?? [{ offset: 0, length: size }]) {
+    if (!readPart(fd, part, found, check)) break; // It shrank; the caller's second look at the file says so.
+    found.hole(part.offset + part.length);
   }
-  if (open !== null) extents.push({ offset: open, length: size - open });
-  return extents;
+  return found.ended(size);
+}
+
+/** Grows page by page. */
+class Extents {
+  readonly #all: Extent[] = [];
+  #open: number | null = null;
+
+  data(at: number): void {
+    this.#open ??= at;
+  }
+
+  hole(at: number): void {
+    if (this.#open === null || this.#all.length >= MAX_EXTENTS) return;
+    this.#all.push({ offset: this.#open, length: at - this.#open });
+    this.#open = null;
+  }
+
+  ended(size: number): Extent[] {
+    if (this.#open !== null) this.#all.push({ offset: this.#open, length: size - this.#open });
+    return this.#all;
+  }
+}
+
+function readPart(fd: number, { offset, length }: Extent, found: Extents, check: () => void): boolean {
+  const buffer = Buffer.allocUnsafe(ZEROS.length);
+  const end = offset + length;
+  for (let at = offset; at < end; ) {
+    check();
+    const read = readSync(fd, buffer, 0, Math.min(buffer.length, end - at), at);
+    if (read === 0) return false;
+    for (let page = 0; page < read; page += PAGE) {
+      const stop = Math.min(page + PAGE, read);
+      if (ZEROS.compare(buffer, page, stop, 0, stop - page) === 0) found.hole(at + page);
+      else found.data(at + page);
+    }
+    at += read;
+  }
+  return true;
 }
 
 /** The map that precedes the data in GNU sparse format 1.0: decimal lines, padded to whole blocks. */
