@@ -5,10 +5,11 @@ import { archivesOf } from '../../workers/archive/index.ts';
 import { type Archive, manifestKey } from '../../workers/archive/contract.ts';
 import { compareTree } from '../../workers/content/compare.ts';
 import { isThere } from '../../workers/content/staged-copy.ts';
+import { bundleEstimate } from '../../workers/dataset/estimates.ts';
 import { archivePathOf } from '../../workers/dataset/paths.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import { coerceError, LongshoreError } from '../../workers/errors.ts';
-import type { Counts, Ground } from './ground.ts';
+import type { Ground } from './ground.ts';
 import type { Item, Need } from './model.ts';
 import { item, type Planner } from './step.ts';
 
@@ -88,11 +89,6 @@ const bundleItems = (archive: Archive, key: string, size: number | null): Item[]
   item(`bundle in ${archive.name}`, archive.locate(key), size, 1),
   item('its manifest', archive.locate(manifestKey(key)), null, 1),
 ];
-
-/** A tar header and padding per member on top of the data, as the task reserves. */
-function bundleEstimate({ size, num_files, num_directories }: Counts): number {
-  return size + (num_files + num_directories + 1) * 1024 + 10 * 1024;
-}
 
 /** A bundle that no archive takes as a stream, or that several do, is made in a file first. */
 function needsOf(

@@ -3,18 +3,13 @@ import type { Config } from '../../config/index.ts';
 import type { Archive, ArchivedObject } from '../../workers/archive/contract.ts';
 import { type Copy, copiesOf } from '../../workers/archive/copies.ts';
 import { inspectTree } from '../../workers/content/inspect.ts';
+import { type Weight, weightOf } from '../../workers/dataset/estimates.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import { coerceError, LongshoreError } from '../../workers/errors.ts';
 import type { Store } from '../../workers/store.ts';
 
 /** A plan is asked for by a person who waits; tape that is being mounted is not waited for. */
 const ARCHIVE_SECONDS = 60;
-
-export interface Counts {
-  readonly size: number;
-  readonly num_files: number;
-  readonly num_directories: number;
-}
 
 /** What an archive says about a key; an error where nothing can be said. */
 export type Answer = { readonly found: ArchivedObject | null } | { readonly error: LongshoreError };
@@ -29,7 +24,7 @@ export interface Ground {
   readonly coming: { bundle: number | null; staged: boolean };
   ask(archive: Archive, key: string): Promise<Answer>;
   /** Of the origin as it is now where the catalog does not know yet; null when it is not there. */
-  counts(): Promise<Counts | null>;
+  counts(): Promise<Weight | null>;
   /** Tells whoever waits what takes long. */
   readonly onWait: (what: string) => void;
 }
@@ -51,7 +46,7 @@ export async function groundFor({
 }: GroundOptions): Promise<Ground> {
   const recorded = await store.catalog.copies(dataset.id);
   const answers = new Map<string, Promise<Answer>>();
-  let counted: Promise<Counts | null> | null = null;
+  let counted: Promise<Weight | null> | null = null;
   return {
     config,
     store,
@@ -91,10 +86,11 @@ async function askArchive(archive: Archive, key: string): Promise<Answer> {
 
 async function countsOf(
   { genome_file_types }: Config,
-  { size, num_files, num_directories, origin_path }: Dataset,
+  dataset: Dataset,
   onWait: (what: string) => void,
-): Promise<Counts | null> {
-  if (size !== null && num_files !== null) return { size, num_files, num_directories: num_directories ?? 0 };
+): Promise<Weight | null> {
+  const { size, num_files, origin_path } = dataset;
+  if (size !== null && num_files !== null) return weightOf(dataset);
   onWait(`counting ${origin_path}`);
   try {
     return await inspectTree({ root: origin_path, genome_file_types });

@@ -2,6 +2,7 @@
 import { dirname } from 'node:path';
 import type { Copy } from '../../workers/archive/copies.ts';
 import { isThere } from '../../workers/content/staged-copy.ts';
+import { treeEstimate } from '../../workers/dataset/estimates.ts';
 import {
   downloadLinksOf,
   fetchedBundleOf,
@@ -87,13 +88,12 @@ const notArchived = ({ dataset: { id, name } }: Ground): LongshoreError =>
     hint: `Land it first: longshore start integrated ${id}.`,
   });
 
-/** As the task reserves: half a block more for each member, and the bundle where it is kept or must be fetched whole. */
+/** As the task reserves: the tree, and the bundle where it is kept or must be fetched whole. */
 function needsOf(
   { config, dataset }: Ground,
   { copy, tree, bundle, size }: { copy: Copy | null; tree: string; bundle: string; size: number },
 ): Need[] {
-  const members = (dataset.num_files ?? 0) + (dataset.num_directories ?? 0);
-  const unpacked = { folder: dirname(tree), bytes: (dataset.size ?? size) + members * 2048 };
+  const unpacked = { folder: dirname(tree), bytes: treeEstimate(dataset, size) };
   if (config.stage.keep_bundle) return [unpacked, { folder: dirname(bundle), bytes: size }];
   const fetches = copy !== null && copy.archive.local === null && !copy.archive.capabilities.range;
   return fetches

@@ -47,6 +47,7 @@ test('counts, sizes and rows are those of the reference', async () => {
     num_files: 6,
     num_directories: 3,
     num_genome_files: 2,
+    hole_bytes: 0,
     num_kept: 0,
     problems: [],
     num_problems: 0,

@@ -1,8 +1,10 @@
 /** A packing process that is killed anywhere, and the next one that goes on with what it left. */
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   appendFileSync,
   existsSync,
+  linkSync,
   openSync,
   readFileSync,
   renameSync,
@@ -23,6 +25,7 @@ import { writeTree } from '../tasks/landing.ts';
 import { inProcess } from './resume.ts';
 
 const MB = 1024 * 1024;
+const SET_ATTRIBUTE = 'import os, sys; os.setxattr(sys.argv[1], "user.seen", b"yes")';
 const SEGMENT = 2 * MB;
 
 interface Work {
@@ -107,6 +110,32 @@ test('killed again and again, at last it is whole', async () => {
   const at = await work();
   for (const mib of [4, 9, 14, 20, 27]) await inProcess('pack', { ...at.options, resume: true }, mib * MB);
   await inProcess('pack', { ...at.options, resume: true }, null);
+  expectSame(at, await whole(at));
+});
+
+test('attributes and names more of a file, on both sides of the kill, are as in an undisturbed bundle', async () => {
+  const at = await work();
+  for (const name of ['a/0003', 'b/huge.bin', 'd.bin']) {
+    linkSync(join(at.source, name), join(at.source, `${name} again`));
+    linkSync(join(at.source, name), join(at.source, `e ${name.replace('/', ' ')}`));
+  }
+  for (const name of ['.', 'a/0001', 'a/0003', 'b/huge.bin', 'c', 'c/0149'])
+    execFileSync('python3', ['-c', SET_ATTRIBUTE, join(at.source, name)]);
+  await killed(at, 20 * MB);
+  const { kept } = await inProcess('pack', { ...at.options, resume: true }, null);
+  expect(kept[0]).toBeGreaterThan(0);
+  const expected = await whole(at);
+  expectSame(at, expected);
+  expect(expected.manifest.match(/"xattrs"/g)).toHaveLength(6 + 4);
+  expect(expected.manifest.match(/"hard_link"/g)).toHaveLength(6);
+});
+
+test('what was packed with other settings is not gone on with', async () => {
+  const at = await work();
+  await killed(at, 20 * MB);
+  at.options.pax_times = 'all';
+  const { kept } = await inProcess('pack', { ...at.options, resume: true }, null);
+  expect(kept).toEqual([]);
   expectSame(at, await whole(at));
 });
 

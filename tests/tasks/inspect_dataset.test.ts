@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process';
-import { statSync, utimesSync, writeFileSync } from 'node:fs';
+import { statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { bundleEstimate, treeEstimate, weightOf } from '../../workers/dataset/estimates.ts';
 import { makeLanding } from './landing.ts';
 
 test('counts and sizes are those of du and find: dotfiles, nested folders, links to files and to folders', async () => {
@@ -103,4 +104,16 @@ test('a deleted dataset is refused', async () => {
   const landing = await makeLanding({ a: 'x' });
   await landing.store.catalog.patch(landing.id, { is_deleted: true });
   expect(await landing.fails('inspect_dataset')).toMatchObject({ code: 'E_DATASET_DELETED' });
+});
+
+test('holes are counted: archive and stage ask for room without them', async () => {
+  const landing = await makeLanding({ a: 'x' });
+  truncateSync(join(landing.origin, 'a'), 1e9);
+  await landing.upTo('archive_dataset');
+  const dataset = await landing.dataset();
+  expect(dataset.size).toBe(1e9);
+  expect(dataset.metadata.hole_bytes).toBeGreaterThan(1e9 - 10_000);
+  expect(bundleEstimate(weightOf(dataset))).toBeLessThan(30_000);
+  expect(dataset.bundle?.size).toBeLessThan(bundleEstimate(weightOf(dataset)));
+  expect(treeEstimate(dataset, dataset.bundle?.size ?? 0)).toBeLessThan(30_000);
 });

@@ -6,6 +6,7 @@ import { DigestPool } from './digest-pool.ts';
 import { fileRow } from './file-rows.ts';
 import { InodeSet } from './inodes.ts';
 import { fsPath, shownPath } from './path.ts';
+import { tellsHoles } from './tar/holes.ts';
 import { absolutePath, leadsToDirectory, type Member, resolveRoot, walkTree } from './walk.ts';
 
 export interface InspectOptions {
@@ -32,6 +33,8 @@ export interface Inspection {
   /** Directories and links to directories; the root is not counted. */
   readonly num_directories: number;
   readonly num_genome_files: number;
+  /** Of `size`: holes of files, as far as the file system tells them. */
+  readonly hole_bytes: number;
   /** Files whose digests were known and kept. */
   readonly num_kept: number;
   /** What cannot be archived, as [path, reason]; at most 1,000 of them. */
@@ -79,11 +82,13 @@ class Tally {
   size = 0;
   items = 0;
   readonly #base: string;
+  readonly #tells_holes: boolean;
   readonly #genome: ReadonlySet<string>;
   #du_size = 0;
   #files = 0;
   #directories = 0;
   #genome_files = 0;
+  #hole_bytes = 0;
   #num_problems = 0;
   readonly #problems: [string, string][] = [];
   /** Inodes that stand under several names. */
@@ -91,6 +96,7 @@ class Tally {
 
   constructor(base: string, genome_file_types: readonly string[]) {
     this.#base = base;
+    this.#tells_holes = tellsHoles(base);
     this.#genome = new Set(genome_file_types);
   }
 
@@ -112,6 +118,7 @@ class Tally {
       case 'file':
         this.#access(member.path, constants.R_OK);
         if (this.#genome.has(joinedSuffixes(member.path))) this.#genome_files += 1;
+        if (this.#tells_holes) this.#hole_bytes += Math.max(0, member.size - member.blocks * 512);
         return this.#file(member, 'file');
       case 'other':
         this.problem(member.path, 'is neither file, directory nor symbolic link');
@@ -131,6 +138,7 @@ class Tally {
       num_files: this.#files,
       num_directories: this.#directories,
       num_genome_files: this.#genome_files,
+      hole_bytes: this.#hole_bytes,
       num_kept,
       problems: this.#problems,
       num_problems: this.#num_problems,

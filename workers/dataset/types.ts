@@ -29,6 +29,8 @@ export interface DatasetMetadata {
   stage_alias?: string;
   report_id?: string;
   num_genome_files?: number;
+  /** Of `size`: holes of files. 0 where the file system does not tell. */
+  hole_bytes?: number;
   /** Read it with `pinOf`: it may have run out. */
   pinned?: Pin | null;
   [key: string]: unknown;

@@ -186,13 +186,13 @@ async function assertInspected(
   }
   if (dataset.num_files !== null)
     ctx.log.warn({ counts }, 'the origin changed after its inspection; counted again');
-  const { du_size, size, num_files, num_directories, num_genome_files } = found;
+  const { du_size, size, num_files, num_directories, num_genome_files, hole_bytes } = found;
   await ctx.catalog.patch(dataset.id, {
     du_size,
     size,
     num_files,
     num_directories,
-    metadata: { num_genome_files },
+    metadata: { num_genome_files, hole_bytes },
   });
 }
 

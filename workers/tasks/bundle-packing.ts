@@ -10,6 +10,7 @@ import { packBundle, packStream } from '../content/pack.ts';
 import { removeFile } from '../content/publish.ts';
 import { reserveSpace } from '../content/space.ts';
 import { memberDigestsOf } from '../dataset/digests.ts';
+import { bundleEstimate, weightOf } from '../dataset/estimates.ts';
 import { bundleName } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { assertStored, type BundleFacts, fetchBundle, putCopy } from './bundle-copies.ts';
@@ -88,7 +89,8 @@ async function pack(
 ): Promise<Archived> {
   const space = reserveSpace({
     folder: dirname(target.path),
-    bytes: Math.max(0, bundleEstimate(dataset) - sizeOfFile(target.path)), // Less what a dead attempt has written.
+    // Less what a dead attempt has written.
+    bytes: Math.max(0, bundleEstimate(weightOf(dataset)) - sizeOfFile(target.path)),
     keep: ctx.config.stage.reserve_bytes,
     state_dir: ctx.config.state_dir,
     holder: ctx.run.task_id,
@@ -168,12 +170,6 @@ async function packToStream(
   } finally {
     removeFile(manifest);
   }
-}
-
-/** A tar header and padding per member on top of the data; a long path needs three more blocks. */
-function bundleEstimate(dataset: Dataset): number {
-  const members = (dataset.num_files ?? 0) + (dataset.num_directories ?? 0) + 1;
-  return (dataset.size ?? dataset.du_size ?? 0) + members * 1024 + 10 * 1024;
 }
 
 /** Brings the bundle that one archive holds into those that lack it. */

@@ -39,7 +39,7 @@ export const task = defineTask({
       size: found.size,
       num_files: found.num_files,
       num_directories: found.num_directories,
-      metadata: { num_genome_files: found.num_genome_files },
+      metadata: { num_genome_files: found.num_genome_files, hole_bytes: found.hole_bytes },
     });
     return [dataset.id];
   },

@@ -14,6 +14,7 @@ import {
 } from '../content/publish.ts';
 import { reserveSpace, type Reservation } from '../content/space.ts';
 import { type RemoteBundle, unpackBundle, type UnpackResult } from '../content/unpack.ts';
+import { treeEstimate } from '../dataset/estimates.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
 import { aliasOf, fetchedBundleOf, stagedBundleOf, stagedPathOf } from '../dataset/paths.ts';
 import type { Bundle, Dataset } from '../dataset/types.ts';
@@ -239,7 +240,7 @@ async function preparePlaces(ctx: TaskContext, { dataset, copy }: Staging): Prom
   };
 }
 
-/** Both copies, before a byte moves. A file takes whole blocks, hence half a block more for each. */
+/** Both copies, before a byte moves. */
 async function reserveBoth(
   ctx: TaskContext,
   dataset: Dataset,
@@ -248,14 +249,10 @@ async function reserveBoth(
 ): Promise<Reservation[]> {
   const { config } = ctx;
   const common = { keep: config.stage.reserve_bytes, state_dir: config.state_dir };
-  const members = (dataset.num_files ?? 0) + (dataset.num_directories ?? 0);
   // What an earlier attempt has written is on the disk already; of the tree about as much as of the bundle.
   const there = places.bundlePartial === null ? 0 : sizeOfFile(places.bundlePartial);
   const wanted = [
-    {
-      folder: dirname(places.tree),
-      bytes: Math.max(0, (dataset.size ?? bundle.size) - there) + members * 2048,
-    },
+    { folder: dirname(places.tree), bytes: treeEstimate(dataset, bundle.size, there) },
     ...(places.bundlePartial === null
       ? []
       : [{ folder: dirname(places.bundle), bytes: Math.max(0, bundle.size - there) }]),
