@@ -49,7 +49,7 @@ export const planArchive: Planner = async (ground) => {
   const counts = await ground.counts();
   const archives = archivesOf(config, dataset.type);
   const key = keyOf(ground);
-  const size = counts === null ? null : bundleEstimate(counts);
+  const size = counts === null ? null : bundleEstimate(counts, config.bundle);
   const stops: LongshoreError[] = originStops(dataset);
   const lacking: Archive[] = [];
   const notes: string[] = [];

@@ -113,7 +113,19 @@ test('holes are counted: archive and stage ask for room without them', async () 
   const dataset = await landing.dataset();
   expect(dataset.size).toBe(1e9);
   expect(dataset.metadata.hole_bytes).toBeGreaterThan(1e9 - 10_000);
-  expect(bundleEstimate(weightOf(dataset))).toBeLessThan(30_000);
-  expect(dataset.bundle?.size).toBeLessThan(bundleEstimate(weightOf(dataset)));
+  expect(bundleEstimate(weightOf(dataset), landing.place.config.bundle)).toBeLessThan(30_000);
+  expect(dataset.bundle?.size).toBeLessThan(bundleEstimate(weightOf(dataset), landing.place.config.bundle));
   expect(treeEstimate(dataset, dataset.bundle?.size ?? 0)).toBeLessThan(30_000);
 });
+
+test.each(['large', 'all'] as const)(
+  'with pax_times: %s there is room for the bundle of many small files',
+  async (pax_times) => {
+    const files = Object.fromEntries(Array.from({ length: 50 }, (_, at) => [`run/${at}`, `${at}`]));
+    const landing = await makeLanding(files, { config: { bundle: { pax_times } } });
+    await landing.upTo('archive_dataset');
+    const dataset = await landing.dataset();
+    const estimate = bundleEstimate(weightOf(dataset), landing.place.config.bundle);
+    expect(dataset.bundle?.size).toBeLessThanOrEqual(estimate);
+  },
+);

@@ -1,4 +1,5 @@
 /** How much room a dataset takes on its way: what the tasks reserve, and plans show. */
+import type { Config } from '../../config/index.ts';
 import type { Dataset } from './types.ts';
 
 export interface Weight {
@@ -17,9 +18,14 @@ export const weightOf = ({ size, du_size, num_files, num_directories, metadata }
   hole_bytes: metadata.hole_bytes ?? 0,
 });
 
-/** A tar header and padding per member on top of the data; a long path needs three more blocks. */
-export function bundleEstimate({ size, num_files, num_directories, hole_bytes }: Weight): number {
-  return Math.max(0, size - hole_bytes) + (num_files + num_directories + 1) * 1024 + 10 * 1024;
+/**
+ * A tar header and padding per member on top of the data, and a KiB more where each has a pax header for its time; a long
+ * path needs three more blocks.
+ */
+export function bundleEstimate(weight: Weight, { pax_times }: Config['bundle']): number {
+  const { size, num_files, num_directories, hole_bytes } = weight;
+  const each = pax_times === 'all' ? 2048 : 1024;
+  return Math.max(0, size - hole_bytes) + (num_files + num_directories + 1) * each + 10 * 1024;
 }
 
 /**

@@ -90,7 +90,7 @@ async function pack(
   const space = reserveSpace({
     folder: dirname(target.path),
     // Less what a dead attempt has written.
-    bytes: Math.max(0, bundleEstimate(weightOf(dataset)) - sizeOfFile(target.path)),
+    bytes: Math.max(0, bundleEstimate(weightOf(dataset), ctx.config.bundle) - sizeOfFile(target.path)),
     keep: ctx.config.stage.reserve_bytes,
     state_dir: ctx.config.state_dir,
     holder: ctx.run.task_id,
