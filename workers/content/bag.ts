@@ -13,7 +13,8 @@ import { dirname, join } from 'node:path';
 import { type BagContents, bagContents, type BagLinks } from './bag-contents.ts';
 import { bagPath } from './checksum-lines.ts';
 import { copyBytes } from './copy.ts';
-import { runCoreutil, syncFileSystem } from './coreutils.ts';
+import { Barrier } from './barrier.ts';
+import { runCoreutil } from './coreutils.ts';
 import { digestFile } from './digest-file.ts';
 import { createLineWriter } from './line-writer.ts';
 import { type ManifestMember, readManifest } from './manifest.ts';
@@ -48,10 +49,22 @@ export interface Bag extends Pick<BagContents, 'files' | 'bytes' | 'empty_folder
 
 /** @throws E_USAGE, E_VALUE for what a bag cannot hold, E_VALIDATION for files that are not what was archived */
 export async function makeBag(options: BagOptions): Promise<Bag> {
-  const { root, manifest, target, digests, payload, links } = options;
+  const { root, manifest, target, links } = options;
   const contents = bagContents(manifest, root, links);
   const data = join(target, 'data');
   mkdirSync(data, { recursive: true });
+  const barrier = await Barrier.open(target);
+  try {
+    const bag = await pack(options, contents, data);
+    await barrier.sync();
+    return bag;
+  } finally {
+    await barrier.close();
+  }
+}
+
+async function pack(options: BagOptions, contents: BagContents, data: string): Promise<Bag> {
+  const { root, manifest, target, digests, payload, links } = options;
   const copied = payload !== 'none' && (await fill(options, contents, data));
   const algorithms = [...new Set(digests)];
   const inManifest = manifestDigests(manifest);
@@ -80,7 +93,6 @@ export async function makeBag(options: BagOptions): Promise<Bag> {
     for (const [, writer] of writers) writer.abandon();
   }
   await writeTags(options, contents, algorithms);
-  await syncFileSystem(target);
   const { files, bytes, empty_folders, skipped_links } = contents;
   return { files, bytes, empty_folders, skipped_links, copied };
 }

@@ -25,16 +25,6 @@ export function runCoreutil(
   });
 }
 
-/**
- * One barrier for a whole tree: syncfs. An fsync for each of 50,000 small files took several times as long as writing
- * them.
- */
-export async function syncFileSystem(path: string): Promise<void> {
-  const { code, stderr } = await runCoreutil('sync', ['-f', '--', path]);
-  if (code !== 0)
-    throw new LongshoreError('E_IO', `sync -f ${path} failed: ${stderr}`, { fields: { path, code } });
-}
-
 /** Removes a tree, also one with read-only directories; missing is fine. Does not block the event loop. */
 export async function removeTree(path: string): Promise<void> {
   const first = await runCoreutil('rm', ['-rf', '--', path]);

@@ -69,4 +69,4 @@ function beginningOf(member: Member, kept: Kept | null, { marks }: Data): Begun 
   return open === null || marks === null ? null : { open, target: marks.target };
 }
 
-serveThread((data, ring) => readTree(data as Data, ring));
+await serveThread((data, ring) => readTree(data as Data, ring));

@@ -70,4 +70,4 @@ const damaged = (target: string, good: number): LongshoreError =>
     fields: { path: target, checkpoint_good: good },
   });
 
-serveThread((data, ring) => writeBundle(data as Data, ring));
+await serveThread((data, ring) => writeBundle(data as Data, ring));

@@ -13,6 +13,7 @@ import { endManifest, type ManifestCounts } from './manifest.ts';
 import { drainRing } from './ring.ts';
 import { type LocalSide, type Pair, runPair, type Thread, type ThreadOptions } from './threads.ts';
 import { resolveRoot } from './walk.ts';
+import type { Written } from './write-behind.ts';
 import { type FeedSource, withXattrScan } from './xattr-scan.ts';
 import { MAX_XATTR_BYTES } from './xattrs.ts';
 
@@ -71,7 +72,7 @@ export async function packBundle(options: PackOptions): Promise<PackResult> {
     };
     const marks = { target, head, every_bytes: options.checkpoint_bytes ?? MARK_BYTES };
     const from = checkpoint?.mark ?? null;
-    const done = await packInto<Packed>(options, writer, { writes: target, marks, from });
+    const done = await packInto<Packed>(options, writer, { writes: { file: target }, marks, from });
     const good = checkpoint === null ? null : goodUntil(done.pair.error);
     if (good === null) {
       const result = ended(options, done);
@@ -113,7 +114,7 @@ export async function packStream(
       return { size, digests: hasher.digests() };
     },
   };
-  return ended(options, await packInto<Packed>(options, side, { writes: null, marks: null, from: null }));
+  return ended(options, await packInto<Packed>(options, side, { writes: {}, marks: null, from: null }));
 }
 
 interface Packed {
@@ -136,7 +137,7 @@ interface Done<B> {
 async function packInto<B>(
   options: Omit<PackOptions, 'target'>,
   writer: Thread | LocalSide<B>,
-  { writes, ...marking }: { writes: string | null; marks: unknown; from: Mark | null },
+  { writes, ...marking }: { writes: Written; marks: unknown; from: Mark | null },
 ): Promise<Done<B>> {
   const { source, manifest, digests, pax_times = 'large' } = options;
   const run = (xattrs: FeedSource | null): Promise<Pair<Walked, B>> => {

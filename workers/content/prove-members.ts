@@ -46,4 +46,4 @@ function walkAlone(source: TarSource, differences: Differences, progress: Counte
   return count;
 }
 
-serveThread((data, ring) => proveMembers(data as Data, ring));
+await serveThread((data, ring) => proveMembers(data as Data, ring));

@@ -59,4 +59,4 @@ function nap(milliseconds: number, producer: RingProducer): void {
   }
 }
 
-serveThread((data, ring) => readBundle(data as Data, ring));
+await serveThread((data, ring) => readBundle(data as Data, ring));

@@ -17,7 +17,8 @@ import { dirname, join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { LongshoreError } from '../errors.ts';
 import { isClaimed, makeClaim } from './claim.ts';
-import { removeTree, syncFileSystem } from './coreutils.ts';
+import { Barrier } from './barrier.ts';
+import { removeTree } from './coreutils.ts';
 import { syncFile } from './copy.ts';
 import { DeferredList } from './deferred.ts';
 import type { ManifestMember } from './manifest.ts';
@@ -99,6 +100,7 @@ export async function openRecallTarget(to: string, { force }: { force: boolean }
   mkdirSync(to, { recursive: true });
   const root = realpathSync(to);
   await removeDead(root);
+  const barrier = await Barrier.open(root);
   const work = join(root, `${WORK_PREFIX}${randomUUID().slice(0, 8)}`);
   mkdirSync(work, { mode: 0o700 });
   const claim = makeClaim(join(work, 'claim'));
@@ -111,7 +113,7 @@ export async function openRecallTarget(to: string, { force }: { force: boolean }
   const publish = async (): Promise<void> => {
     const [only] = ready;
     if (only === undefined) return;
-    if (ready.length > 1) await syncFileSystem(work);
+    if (ready.length > 1) await barrier.sync();
     else await syncFile(only.partial);
     for (const { partial, member, onPublished } of ready) {
       place(root, partial, member, { force, standing });
@@ -147,12 +149,13 @@ export async function openRecallTarget(to: string, { force }: { force: boolean }
       claim.release();
       await removeTree(work);
       finishFolders(root, deferred);
-      await syncFileSystem(root);
+      await barrier.sync();
     },
     close: async () => {
       deferred.close();
       claim.release();
       await removeTree(work);
+      await barrier.close();
     },
   };
 }

@@ -1,6 +1,6 @@
 import { parentPort, Worker, workerData } from 'node:worker_threads';
 import { type ErrorReport, errorFromReport, LongshoreError, reportOf } from '../errors.ts';
-import { writeBehind } from './write-behind.ts';
+import { type Written, writeBehind } from './write-behind.ts';
 import { createRing, type ProgressCounts, type RingMemory, readCounters, Stopped, stopRing } from './ring.ts';
 
 /**
@@ -9,8 +9,8 @@ import { createRing, type ProgressCounts, type RingMemory, readCounters, Stopped
  */
 export interface ThreadOptions {
   readonly signal?: AbortSignal;
-  /** A file that the threads write; its pages go to the disk meanwhile. */
-  readonly writes?: string | null;
+  /** What the threads write; its pages go to the disk meanwhile. */
+  readonly writes?: Written;
   /** How often progress is told. */
   readonly progress_ms?: number;
   /** Called a few times a second, and once at the end. */
@@ -57,7 +57,7 @@ export async function runPair<A, B>(
     () => options.onProgress?.(readCounters(ring)),
     options.progress_ms ?? PROGRESS_MS,
   );
-  const written = typeof options.writes === 'string' ? writeBehind(options.writes) : null;
+  const written = writeBehind(options.writes ?? {});
   options.signal?.addEventListener('abort', stop, { once: true });
   const run = async <T>(side: Thread | LocalSide<T>): Promise<T | null> => {
     const outcome = await ('run' in side ? outcomeOfLocal(side, ring) : outcomeOf<T>(side, ring));
@@ -75,7 +75,7 @@ export async function runPair<A, B>(
   } finally {
     clearInterval(timer);
     options.signal?.removeEventListener('abort', stop);
-    await written?.();
+    await written();
   }
 }
 
@@ -112,14 +112,14 @@ function outcomeOf<T>(thread: Thread, ring: RingMemory): Promise<Outcome<T>> {
 }
 
 /** The whole life of a thread: its file calls this at top level with the work to do. */
-export function serveThread(work: (data: unknown, ring: RingMemory) => unknown): void {
+export async function serveThread(work: (data: unknown, ring: RingMemory) => unknown): Promise<void> {
   const { ring, data } = workerData as { ring: RingMemory; data: unknown };
-  parentPort?.postMessage(attempt(() => work(data, ring)));
+  parentPort?.postMessage(await attempt(() => work(data, ring)));
 }
 
-function attempt<R>(work: () => R): Outcome<R> {
+async function attempt(work: () => unknown): Promise<Outcome<unknown>> {
   try {
-    return { result: work() };
+    return { result: await work() };
   } catch (error) {
     return error instanceof Stopped ? { stopped: true } : { failed: reportOf(error) };
   }

@@ -240,4 +240,4 @@ function differs(path: string, what: string, expected: string, actual: string): 
   );
 }
 
-serveThread((data, ring) => extract(data as Data, ring));
+await serveThread((data, ring) => extract(data as Data, ring));

@@ -1,6 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import type { DigestName } from '../../config/index.ts';
 import { createHasher, type Digests } from './digest.ts';
+import { DirectFile } from './direct-file.ts';
 import { fillRing } from './ring.ts';
 import type { LocalSide } from './threads.ts';
 
@@ -23,11 +24,12 @@ export function feedBundle(
   return {
     run: async (ring) => {
       const hasher = createHasher(digests);
-      const file = copy === null ? null : await open(copy, kept > 0 ? 'r+' : 'w', 0o644);
+      const begun = copy === null || kept === 0 ? null : await open(copy, 'r');
+      const file = copy === null ? null : await DirectFile.open(copy, kept);
       let size = 0;
       const bytes = async function* (): AsyncGenerator<Buffer> {
-        if (file !== null)
-          for await (const bytes of beginningOf(file, kept)) {
+        if (begun !== null)
+          for await (const bytes of beginningOf(begun, kept)) {
             hasher.update(bytes);
             size += bytes.length;
             yield bytes;
@@ -36,23 +38,19 @@ export function feedBundle(
           hasher.update(chunk);
           size += chunk.length;
           yield chunk;
-          if (file !== null) await writeAt(file, chunk, size - chunk.length);
+          await file?.write(chunk);
         }
       };
       try {
         await fillRing(ring, bytes());
         await file?.sync();
       } finally {
+        await begun?.close();
         await file?.close();
       }
       return { size, digests: hasher.digests() };
     },
   };
-}
-
-async function writeAt(file: FileHandle, bytes: Buffer, position: number): Promise<void> {
-  for (let at = 0; at < bytes.length; )
-    at += (await file.write(bytes, at, bytes.length - at, position + at)).bytesWritten;
 }
 
 async function* beginningOf(file: FileHandle, length: number): AsyncGenerator<Buffer> {

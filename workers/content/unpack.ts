@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DigestName } from '../../config/index.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
-import { syncFileSystem } from './coreutils.ts';
+import { Barrier } from './barrier.ts';
 import { digestMismatch, type Digests } from './digest.ts';
 import { removeFile } from './publish.ts';
 import { runPair, type ThreadOptions } from './threads.ts';
@@ -85,6 +85,21 @@ export async function unpackBundle(options: UnpackOptions): Promise<UnpackResult
 }
 
 async function unpackOnce(options: UnpackOptions, left: Left | null): Promise<UnpackResult> {
+  const barrier = await Barrier.open(options.target);
+  try {
+    const result = await unpackInto(barrier, options, left);
+    await barrier.sync();
+    return result;
+  } finally {
+    await barrier.close();
+  }
+}
+
+async function unpackInto(
+  barrier: Barrier,
+  options: UnpackOptions,
+  left: Left | null,
+): Promise<UnpackResult> {
   const { bundle, target, expect = {}, copy = null, manifest = null, verify = null } = options;
   const name = typeof bundle === 'string' ? bundle : bundle.name;
   const bundle_size = sizeOf(bundle, expect.size);
@@ -102,7 +117,7 @@ async function unpackOnce(options: UnpackOptions, left: Left | null): Promise<Un
       file: new URL('./unpack-extractor.ts', import.meta.url),
       data: { target, manifest, verify, bundle_size, adopt: left !== null },
     },
-    { ...options, writes: copy },
+    { ...options, writes: { file: copy, barrier } },
   );
   // First what was read, then what was found in it: a strange member of a damaged bundle is damage.
   if (pair.first !== null) proveBundle(name, pair.first, expect);
@@ -110,7 +125,6 @@ async function unpackOnce(options: UnpackOptions, left: Left | null): Promise<Un
   if (pair.first === null || pair.second === null) throw new Error('a thread stopped without a reason');
   const { trailer, common, ...counts } = pair.second;
   if (trailer !== null) proveBundle(name, pair.first, commonDigests(trailer.bundle, pair.first));
-  await syncFileSystem(target);
   return { ...pair.first, ...counts, root: join(target, common) };
 }
 
