@@ -31,6 +31,7 @@ export const [RUNNING, ENDED, FAILED] = [0, 1, 2] as const;
 const SCRIPT = `
 use strict;
 my ($root, $list, $get, $most, $counted) = @ARGV;
+my $parent = getppid;
 $_ += 0 for $list, $get, $most, $counted;
 my $buffer = "\\0" x 65536;
 my ($out, $looked, $device) = ('', 0);
@@ -50,7 +51,11 @@ sub look {
     }
     $out .= join(' ', unpack('H*', $path), $sum > $most ? '-' : @found) . "\\n" if @found;
   }
-  if ($looked++ % 256 == 0) { $out .= '@' . unpack('H*', $path) . "\\n"; flush_out() }
+  if ($looked++ % 256 == 0) {
+    exit 1 if getppid != $parent; # Who asked was killed.
+    $out .= '@' . unpack('H*', $path) . "\\n";
+    flush_out();
+  }
   return $length;
 }
 sub enter {
