@@ -7,6 +7,7 @@ import { coerceError } from '../../workers/errors.ts';
 import type { Store } from '../../workers/store.ts';
 import { toServed } from '../../workers/workflows/status.ts';
 import type { Session } from '../cli/session.ts';
+import { withTransfer } from './transfer.ts';
 
 export interface ProofRequest
   extends Pick<ProveCopyOptions, 'dataset_id' | 'actor' | 'pace' | 'signal' | 'onProgress'> {
@@ -28,8 +29,9 @@ export async function proveAndRecord(session: Session, request: ProofRequest): P
   return proof;
 }
 
-async function prove({ config }: Session, request: ProofRequest): Promise<Proof> {
-  const { copy, dataset_id, level, actor } = request;
+async function prove(session: Session, request: ProofRequest): Promise<Proof> {
+  const { config } = session;
+  const { copy, dataset_id, level, actor, signal } = request;
   let archive;
   try {
     archive = openArchive(config, copy.archive);
@@ -49,7 +51,8 @@ async function prove({ config }: Session, request: ProofRequest): Promise<Proof>
       details: { code, reason: message },
     };
   }
-  return proveCopy({ ...request, archive, scratch: config.paths.scratch });
+  const proof = (): Promise<Proof> => proveCopy({ ...request, archive, scratch: config.paths.scratch });
+  return level === 'stream' ? withTransfer(session, archive, signal, proof) : proof();
 }
 
 /** Lines of the ledger that are searched for one with a manifest. */
