@@ -1,13 +1,13 @@
 #!/bin/sh
 # Makes this machine ready, and then runs a command if one is given:
 #
-#   sh scripts/setup.sh [--redis] [--qc] [--rclone] [--bsdtar] [-- command args…]
+#   sh scripts/setup.sh [--redis] [--qc] [--rclone] [--compare] [-- command args…]
 #
 #   (always)  npm packages as package-lock.json says, and a Node that runs TypeScript directly
 #   --redis   redis-server, unless REDIS_URL names one that exists already
 #   --qc      FastQC and MultiQC; without them everything but the QC report works
 #   --rclone  rclone, for archives behind it (and for the tests of these)
-#   --bsdtar  bsdtar, which only tests need
+#   --compare bsdtar and b3sum, which only tests need: they compare ours with theirs
 #
 # It prints nothing when there is nothing to do. POSIX sh and any Node from 18 on are all it asks for; it installs
 # Debian packages only as root (or by sudo without a password) and otherwise says exactly what to install.
@@ -129,13 +129,13 @@ fi
 want_redis=no
 want_qc=no
 want_rclone=no
-want_bsdtar=no
+want_compare=no
 while [ $# -gt 0 ]; do
   case $1 in
   --redis) want_redis=yes ;;
   --qc) want_qc=yes ;;
   --rclone) want_rclone=yes ;;
-  --bsdtar) want_bsdtar=yes ;;
+  --compare) want_compare=yes ;;
   --)
     shift
     break
@@ -155,7 +155,7 @@ ready() {
   packages_current || return 1
   [ $want_redis = no ] || [ -n "${REDIS_URL:-}" ] || command -v redis-server >/dev/null 2>&1 || return 1
   [ $want_rclone = no ] || command -v rclone >/dev/null 2>&1 || return 1
-  [ $want_bsdtar = no ] || command -v bsdtar >/dev/null 2>&1 || return 1
+  [ $want_compare = no ] || { command -v bsdtar && command -v b3sum; } >/dev/null 2>&1 || return 1
   [ $want_qc = no ] || { command -v fastqc && command -v multiqc; } >/dev/null 2>&1
 }
 if ! ready; then
@@ -167,7 +167,10 @@ if ! ready; then
   if [ $want_redis = yes ] && [ -z "${REDIS_URL:-}" ]; then ensure_redis; fi
   if [ $want_qc = yes ]; then ensure_qc; fi
   if [ $want_rclone = yes ]; then ensure_tool rclone rclone '57 MB' 'REMOTES OF RCLONE ARE LEFT OUT'; fi
-  if [ $want_bsdtar = yes ]; then ensure_tool bsdtar libarchive-tools '1 MB' 'TESTS WITH BSDTAR ARE LEFT OUT'; fi
+  if [ $want_compare = yes ]; then
+    ensure_tool bsdtar libarchive-tools '1 MB' 'TESTS WITH BSDTAR ARE LEFT OUT'
+    ensure_tool b3sum b3sum '1 MB' 'TESTS WITH B3SUM ARE LEFT OUT'
+  fi
   exec 9>&-
 fi
 check_node
