@@ -88,7 +88,11 @@ async function killed({ options }: Work, bytes: number): Promise<void> {
 function expectWhole({ place, source, options }: Work): void {
   expect(fingerprint(options.target)).toBe(fingerprint(source));
   expect(readFileSync(options.copy).equals(readFileSync(options.bundle))).toBe(true);
-  expect(readdirSync(place.path('staged')).sort()).toEqual(['.copy.partial-1', '.run.partial-1']);
+  expect(readdirSync(place.path('staged')).sort()).toEqual([
+    '.copy.partial-1',
+    '.run.partial-1',
+    '.run.partial-1.of',
+  ]);
   expect(statSync(join(options.target, 'b/huge.bin')).mtimeMs).toBeCloseTo(
     statSync(join(source, 'b/huge.bin')).mtimeMs,
     2,

@@ -4,7 +4,14 @@ import type { Dataset, DatasetStateName } from '../../workers/dataset/types.ts';
 import type { TaskContext } from '../../workers/tasks/contract.ts';
 import { stagedMeanwhile, turnTaken } from '../../workers/tasks/dataset-turn.ts';
 
-const run = { workflow_id: 'mine', step: 'stage', task_id: 't', attempt: 2, date_start: at(10) };
+const run = {
+  workflow_id: 'mine',
+  step: 'stage',
+  task_id: 't',
+  attempt: 2,
+  retries_left: 0,
+  date_start: at(10),
+};
 
 function at(second: number): string {
   return new Date(Date.UTC(2026, 0, 1, 0, 0, second)).toISOString();

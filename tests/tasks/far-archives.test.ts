@@ -1,6 +1,6 @@
 /** The whole way of a dataset through archives that are not folders of this host. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '../../workers/archive/index.ts';
@@ -73,6 +73,39 @@ async function goesThrough(landing: Landing, name: string): Promise<void> {
 }
 
 test('on tape', async () => goesThrough(await landIn('tape', { tape }), 'tape'));
+
+test('what fails on its way to tape is not packed again, while it is to be tried again; in the end nothing stays', async () => {
+  const landing = await makeLanding(
+    { 'big.bin': randomBytes(40 * MB) },
+    { config: { archive: { copies: ['tape'], backends: { tape }, checkpoint_bytes: 4 * MB } } },
+  );
+  await landing.run('inspect_dataset');
+  const halves = (): string[] => readdirSync(landing.place.path('data/bundle/raw_data/generation'));
+  const writes = (): number => Number(/wchar: (\d+)/.exec(readFileSync('/proc/self/io', 'utf8'))?.[1]) / MB;
+  mkdirSync(landing.place.path('hpss'), { recursive: true });
+  writeFileSync(landing.place.path('hpss/control.json'), '{"fail": "put"}');
+  const before = writes();
+  const error = await landing.fails('archive_dataset', { retries_left: 1 });
+  expect(error.class).toBe('retryable');
+  expect(writes() - before).toBeGreaterThan(40); // Counted, as what follows is.
+  expect(halves()).not.toEqual([]);
+
+  writeFileSync(landing.place.path('hpss/control.json'), '{}');
+  const again = writes();
+  await landing.run('archive_dataset', { attempt: 2 });
+  expect(writes() - again).toBeLessThan(60); // The transfer and what came after the last mark; packing makes it 80.
+  expect(halves()).toEqual([]);
+
+  const other = await makeLanding(
+    { 'big.bin': randomBytes(MB) },
+    { config: { archive: { copies: ['tape'], backends: { tape } } } },
+  );
+  await other.run('inspect_dataset');
+  mkdirSync(other.place.path('hpss'), { recursive: true });
+  writeFileSync(other.place.path('hpss/control.json'), '{"fail": "put"}');
+  await other.fails('archive_dataset', { retries_left: 0 });
+  expect(readdirSync(other.place.path('data/bundle/raw_data/generation'))).toEqual([]);
+});
 
 test('in S3, streamed as it is packed, without a file of it here', async () => {
   const proxy = await startHttpProxy(server.url);

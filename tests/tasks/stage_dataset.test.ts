@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import {
   existsSync,
   readdirSync,
@@ -8,8 +9,9 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
+import { LongshoreError } from '../../workers/errors.ts';
 import { fingerprint, type Landing, makeLanding } from './landing.ts';
 
 const files = { 'a.txt': 'alpha', 'sub/b.txt': 'beta'.repeat(5000), 'sub/link': { link: 'b.txt' } };
@@ -169,4 +171,29 @@ test('while another task works on the staged copy it waits its turn; what that o
   // One that is asked for afterwards does bring it again.
   await landing.run('stage_dataset', { workflow_id: 'workflow-3', task_id: 'task-0003' });
   expect(statSync(staged_path as string).ino).not.toBe(ino);
+});
+
+test('what a failed attempt has staged is kept while it is to be tried again, and goes with the last one', async () => {
+  const landing = await makeLanding({ 'a/big': randomBytes(3_000_000), b: 'b' });
+  await landing.upTo('archive_dataset');
+  const away = new LongshoreError('E_ARCHIVE_UNAVAILABLE', 'the network went away');
+  const lease = (): never => {
+    throw away;
+  };
+  const left = (): string[] =>
+    readdirSync(landing.place.path('data'), { recursive: true, encoding: 'utf8' }).filter((path) =>
+      basename(path).includes('.partial-'),
+    );
+  const copy = (): string | undefined => left().find((path) => basename(path).includes('.tar.partial-'));
+  await landing.fails('stage_dataset', { lease, retries_left: 1 });
+  const half = copy();
+  expect(half).toBeDefined();
+  const { ino } = statSync(landing.place.path('data', half as string));
+  await landing.fails('stage_dataset', { lease, attempt: 2, retries_left: 1 });
+  expect(statSync(landing.place.path('data', half as string)).ino).toBe(ino);
+  await landing.fails('stage_dataset', { lease, attempt: 3, retries_left: 0 });
+  expect(left()).toEqual([]);
+  await landing.run('stage_dataset', { attempt: 4 });
+  await landing.run('validate_dataset');
+  expect(left()).toEqual([]);
 });

@@ -208,6 +208,7 @@ export async function beginLocalPut(path: string, task_id: string): Promise<Loca
     commit: async () => {
       publishFile(manifestPath, final.manifest);
       publishFile(partial, final.bundle);
+      removeCheckpoints(partial);
     },
     abort: async () => {
       removeFile(partial);

@@ -32,7 +32,10 @@ export interface PackOptions extends ThreadOptions {
   /** Keep extended attributes of the `user.` namespace. Default: true. */
   readonly xattrs?: boolean;
   readonly digests: { readonly member: readonly DigestName[]; readonly bundle: readonly DigestName[] };
-  /** Go on with what a dead attempt left at `target` and `manifest`, if it is of use. */
+  /**
+   * Go on with what a dead attempt left at `target` and `manifest`, if it is of use. What that takes then stays beside the
+   * bundle until its owner publishes or removes it (removeCheckpoints).
+   */
   readonly resume?: boolean;
   /** Told where it goes on, in bytes of the bundle, and how much of what was there is not good. */
   readonly onResume?: (kept: number) => void;
@@ -76,7 +79,8 @@ export async function packBundle(options: PackOptions): Promise<PackResult> {
     const good = checkpoint === null ? null : goodUntil(done.pair.error);
     if (good === null) {
       const result = ended(options, done);
-      removeCheckpoints(target);
+      // The bundle may have a long way to its archive, and this process not live to see its end: who goes on keeps them.
+      if (options.resume !== true) removeCheckpoints(target);
       return result;
     }
     // What was kept does not prove itself: from an earlier place, or from nothing.

@@ -31,7 +31,10 @@ export interface UnpackOptions extends ThreadOptions {
    * nothing beside the writing; a second md5 or sha256 would cost up to 40 % of the time.
    */
   readonly verify?: 'bundle' | 'member';
-  /** Go on with what a dead attempt left at `target` and `copy`. Only with a manifest: what is there must prove itself. */
+  /**
+   * Go on with what a dead attempt left at `target` and `copy`. Only with a manifest: what is there must prove itself. The
+   * note beside `target` that this takes is the caller's to remove (workPath).
+   */
   readonly resume?: boolean;
   /** Told when it does: how much of the copy is there. */
   readonly onResume?: (kept: number) => void;
@@ -68,14 +71,12 @@ export async function unpackBundle(options: UnpackOptions): Promise<UnpackResult
     if (options.resume === true) await clear(target, copy);
     if (manifest !== null) noteWork(target, manifest);
     const result = await unpackOnce(options, null);
-    removeFile(workPath(target));
+    if (options.resume !== true) removeFile(workPath(target)); // Else its owner may still not get it published.
     return result;
   }
   options.onResume?.(left.kept);
   try {
-    const result = await unpackOnce(options, left);
-    removeFile(workPath(target));
-    return result;
+    return await unpackOnce(options, left);
   } catch (error) {
     if (!isLongshoreError(error) || error.code !== 'E_BUNDLE_CORRUPT') throw error;
     // What was kept may be what is wrong: once more from the archive alone, before the bundle is called damaged.

@@ -70,14 +70,18 @@ async function packToFile(
   { archives, dataset, target }: PackJob,
   bring: (archived: Archived) => Promise<void>,
 ): Promise<Archived> {
+  let failure: unknown = null;
   try {
     const archived = await pack(ctx, archives, dataset, target);
     await ctx.lease.assert();
     await bring(archived);
     return archived;
+  } catch (error) {
+    failure = error;
+    throw error;
   } finally {
     // Of a committed bundle nothing is left to remove.
-    if (!willGoOn(ctx)) await target.abort();
+    if (!willGoOn(ctx, failure)) await target.abort();
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import type { Config } from '../../config/index.ts';
 import type { Catalog } from '../catalog/contract.ts';
-import { isLongshoreError } from '../errors.ts';
+import { coerceError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Progress } from '../records/contract.ts';
 
@@ -22,6 +22,8 @@ export interface TaskContext {
     readonly step: string;
     readonly task_id: string;
     readonly attempt: number;
+    /** How often it is tried again when this attempt fails with a retryable error. */
+    readonly retries_left: number;
     /** When its first attempt began. */
     readonly date_start: string;
   };
@@ -98,9 +100,17 @@ export function postpone(until: Date, reason: string, progress?: Record<string, 
 export const isPostponement = (value: TaskReturn | Postponement): value is Postponement =>
   'postpone' in value;
 
-/** The worker leaves in good order, and another one takes this job up at once: what is half done is worth keeping. */
-export const willGoOn = ({ signal }: Pick<TaskContext, 'signal'>): boolean =>
-  signal.aborted && isLongshoreError(signal.reason) && signal.reason.code === 'E_WORKER_STOPPED';
+/**
+ * Whether somebody goes on with what this attempt leaves half done: the next attempt, another worker (this one leaves in
+ * good order), or the one that has taken the job over, whose files these may be by now.
+ * @param failure what the attempt ends with; null when it has succeeded
+ */
+export function willGoOn({ signal, run }: Pick<TaskContext, 'signal' | 'run'>, failure: unknown): boolean {
+  if (failure === null) return false;
+  const { code, class: kind } = coerceError(signal.aborted ? signal.reason : failure);
+  if (code === 'E_WORKER_STOPPED' || code === 'E_LEASE_LOST') return true;
+  return kind === 'retryable' && run.retries_left > 0;
+}
 
 /** Types a task where it stands: `export const task = defineTask({ … })`. */
 export const defineTask = (task: Task): Task => task;

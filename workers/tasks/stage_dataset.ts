@@ -70,6 +70,7 @@ async function stageFrom(ctx: TaskContext, staging: Staging): Promise<void> {
   const places = await preparePlaces(ctx, staging);
   const reservations = await reserveBoth(ctx, dataset, bundle, places);
   const started = performance.now();
+  let failure: unknown = null;
   try {
     const meter = ctx.progress('stage', { total: bundle.size, units: 'bytes' });
     const { unpacked, with_manifest } = await unpack(ctx, staging, places, (bytes) => {
@@ -93,8 +94,11 @@ async function stageFrom(ctx: TaskContext, staging: Staging): Promise<void> {
       metadata: { stage_alias: aliasOf(ctx.config, dataset) },
       ...(proven ? { bundle: { ...bundle, verified_at: at } } : {}),
     });
+  } catch (error) {
+    failure = error;
+    throw error;
   } finally {
-    await places.clear();
+    if (!willGoOn(ctx, failure)) await places.clear();
     for (const reservation of reservations) reservation.release();
   }
 }
@@ -232,7 +236,6 @@ async function preparePlaces(ctx: TaskContext, { dataset, copy }: Staging): Prom
     fetched: fetchedPartial,
     fetches: copy.archive.local === null && !copy.archive.capabilities.range,
     clear: async () => {
-      if (willGoOn(ctx)) return;
       await removeStale(tree);
       removeFile(fetchedPartial);
       removeFile(partialPath(bundle, ctx.run.task_id));
@@ -266,7 +269,7 @@ async function reserveBoth(
     return held;
   } catch (error) {
     for (const reservation of held) reservation.release();
-    await places.clear();
+    if (!willGoOn(ctx, error)) await places.clear();
     throw error;
   }
 }
