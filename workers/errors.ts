@@ -173,10 +173,29 @@ export function coerceError(error: unknown): LongshoreError {
         cause: error,
       });
     }
+    if (error.name === 'ReplyError') return refusedByRedis(error);
     return new LongshoreError('E_TASK_CRASHED', error.message || error.name, { cause: error });
   }
   return new LongshoreError('E_TASK_CRASHED', `a task threw ${String(error)} instead of an Error`, {
     cause: error,
+  });
+}
+
+/** Answers of a Redis that is there and does not do what it is asked to, by their first word. */
+const REDIS_HINTS: Readonly<Record<string, string>> = {
+  OOM: 'Redis is full. Give it more memory (maxmemory); everything goes on by itself then.',
+  MISCONF: 'Redis cannot write to its disk. Free space there; everything goes on by itself then.',
+  NOAUTH: 'Set QUEUE_USER and QUEUE_PASS, or both in REDIS_URL.',
+  WRONGPASS: 'Correct QUEUE_USER and QUEUE_PASS, or both in REDIS_URL.',
+  NOPERM: 'Allow this user all commands on keys of the configured prefix.',
+};
+
+function refusedByRedis(error: Error): LongshoreError {
+  const hint = REDIS_HINTS[error.message.split(' ', 1)[0] ?? ''];
+  return new LongshoreError('E_REDIS_UNAVAILABLE', `Redis refuses: ${error.message}`, {
+    cause: error,
+    class: 'retryable', // A task that met it is not to blame, and needs no person.
+    ...(hint === undefined ? {} : { hint }),
   });
 }
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { JobQueue } from './queues.ts';
 
@@ -30,7 +31,23 @@ export async function holdLock(
   { queue, job_id, token, lock_ms }: JobLock,
 ): Promise<'held' | 'regained' | 'lost'> {
   const keys = [`${queue.toKey(job_id)}:lock`, queue.toKey('active'), queue.toKey('stalled')];
-  const answer = await redis.eval(HOLD, keys.length, ...keys, token, lock_ms, job_id);
+  const answer = await patiently(() => redis.eval(HOLD, keys.length, ...keys, token, lock_ms, job_id));
   if (answer === 1) return 'held';
   return answer === 2 ? 'regained' : 'lost';
+}
+
+/** Full, unable to write to its disk, reading it after a start, or in a failover: none of them says whose the job is. */
+const NOT_NOW = /^(OOM|MISCONF|LOADING|READONLY|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN) /;
+const AGAIN_MS = 1_000;
+
+/** As for a Redis that is away: hours of copying are worth the wait for an answer. */
+async function patiently<T>(ask: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof Error) || !NOT_NOW.test(error.message)) throw error;
+      await sleep(AGAIN_MS);
+    }
+  }
 }

@@ -1,5 +1,5 @@
 import type { Config } from '../../config/index.ts';
-import { LongshoreError } from '../errors.ts';
+import { coerceError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Queues } from '../queue/queues.ts';
 import { openQueueSide, type QueueSide } from '../queue/side.ts';
@@ -176,7 +176,7 @@ async function startWorkflow(
     const subject = `workflow:${other.id}`;
     await records.audit({ actor: start.initiator, action: 'workflow.join', subject, details });
     // Whoever recorded it may have died before it was queued; who joins does not wait for the reconciliation.
-    await enqueue(other.id, records, (await side()).chains);
+    await enqueueRecorded(other.id, records, side);
     return { ...other, joined: true };
   }
   if (other !== null) {
@@ -189,8 +189,22 @@ async function startWorkflow(
       },
     );
   }
-  await enqueue(document.id, records, (await side()).chains);
+  await enqueueRecorded(document.id, records, side);
   return { ...document, joined: false };
+}
+
+/** A workflow that is recorded will run: who started it must not think that it was not, and start it again. */
+async function enqueueRecorded(id: string, records: Store['records'], side: Parts['side']): Promise<void> {
+  try {
+    await enqueue(id, records, (await side()).chains);
+  } catch (error) {
+    const { code, message, hint, fields } = coerceError(error);
+    throw new LongshoreError(code, `workflow ${id} is recorded, and not queued yet: ${message}`, {
+      fields: { ...fields, workflow_id: id },
+      hint: `${hint} Do not start it again: the next reconciliation queues it.`,
+      cause: error,
+    });
+  }
 }
 
 async function stop(
