@@ -42,8 +42,8 @@ const app = (name, script, more = {}) => ({
   exp_backoff_restart_delay: 100,
   // The delay grows to 15 s. With a handful of restarts, a file system that is slow to mount would end a worker for good.
   max_restarts: 1_000_000,
-  // EX_CONFIG, EX_USAGE: the next start would end the same way.
-  stop_exit_codes: [78, 2],
+  // EX_CONFIG, EX_USAGE: the next start would end the same way. 79: a worker was told to leave and stay down.
+  stop_exit_codes: [78, 2, 79],
   kill_timeout: 10_000,
   // Else pm2 interrupts the whole tree at once: running tasks, and the Redis that their jobs are to be handed back to.
   treekill: false,

@@ -182,6 +182,8 @@ export const schema = z.strictObject({
     lock_seconds: z.number().min(1),
     /** How often workers look for such jobs. */
     stalled_check_seconds: z.number().min(0.5),
+    /** A connection that owes an answer for this long is given up and opened anew. Waiting for a job takes up to 10 s. */
+    silence_seconds: z.number().min(12),
   }),
   mongo: z.strictObject({ uri: text.nullable() }),
   /** What every bag says of where it comes from; null: nothing. */
@@ -204,6 +206,12 @@ export const schema = z.strictObject({
   autoscale: z
     .strictObject({ min: z.int().min(1), max: z.int().min(1), idle_seconds: z.number().positive() })
     .refine((scale) => scale.min <= scale.max, 'expected min to be at most max'),
+  fleet: z.strictObject({
+    /** How often a worker says how it is. It counts as dead after five that are missing (5 s at least). */
+    heartbeat_seconds: z.number().min(0.1),
+    /** A worker with free slots that has not asked its queue for this long, though Redis answers, restarts itself. */
+    watchdog_seconds: z.number().min(5),
+  }),
   task: z.strictObject({
     /** SIGTERM to SIGKILL, when a running task is stopped. */
     kill_grace_seconds: seconds,

@@ -12,6 +12,7 @@ import { defaultQueue } from '../workflows/definition.ts';
 import { reconcile } from '../workflows/reconcile.ts';
 import { createProcessor, type Processor } from './processor.ts';
 import { openSlots } from './slots.ts';
+import { openSteering, type Steering } from './steering.ts';
 
 /** pm2 kills after 10 s (`kill_timeout`); jobs get the first part of that to end by themselves. */
 const DRAIN_MS = 4_000;
@@ -19,6 +20,8 @@ const STOP_GRACE_SECONDS = 2;
 
 export interface WorkerProcess {
   readonly name: string;
+  /** It was told over the control channel to leave, or its watchdog says so; it is to be shut down now. */
+  readonly gone: Steering['gone'];
   /** Takes no more jobs, lets those that run end for a moment, hands the others back, and closes everything. */
   shutdown(reason: string): Promise<void>;
 }
@@ -33,8 +36,18 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
   await checkRedis(side.redis, log);
 
   const processor = createProcessor({ config, store, side, log, name, host });
-  await side.control.listen((order) => processor.cancel(order));
+  processor.refuse(await side.registry.isDrained(host));
   const slots = openSlots({ config, side, processor, log, name, queue });
+  const steering = await openSteering({
+    config,
+    store,
+    side,
+    processor,
+    slots: [slots],
+    log,
+    name,
+    host,
+  });
   const schedules = await openSchedules(config, side.redis, log);
   const reconciling = every(config.workflow.reconcile_seconds, log, async () => {
     const turn = `${config.queue.prefix}:${config.app_id}:reconcile`;
@@ -47,6 +60,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
 
   return {
     name,
+    gone: steering.gone,
     shutdown: async (reason) => {
       await slots.stopTaking();
       log.info({ reason, running: processor.running.size }, 'worker takes no more jobs');
@@ -54,6 +68,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
       await schedules.close();
       await drain(processor, config, log);
       await slots.close();
+      await steering.close();
       await side.close();
       await store.close();
     },
