@@ -151,6 +151,7 @@ export const config = {
     resume_lock_seconds: 60,
     reconcile_seconds: 30,
   },
+  workers: { worker: { queues: ['{app_id}.q'] } },
   autoscale: { min: 2, max: 8, idle_seconds: 30 },
   fleet: { heartbeat_seconds: 3, watchdog_seconds: 60 },
   task: { kill_grace_seconds: 5, time_limit_seconds: 86_400 },

@@ -28,10 +28,13 @@ const typeRegistration = z.strictObject({
   rejects: globs,
 });
 
+/** `{app_id}` and `{host}` are filled in where it is used. */
+const queueName = z.string().regex(/^[^\s:]+$/, 'expected text without ":" and white space');
+
 const workflowStep = z.strictObject({
   name: text,
   task: text,
-  queue: text.optional(),
+  queue: queueName.optional(),
   kwargs: z.record(z.string(), z.unknown()).optional(),
   /** 0..9, larger runs sooner; default: the step's 1-based position, so that started datasets finish first. */
   priority: z.int().min(0).max(9).optional(),
@@ -54,6 +57,23 @@ const workflowDefinition = z
       });
     }
   });
+
+/** What a worker takes from one queue: a name, or a name with its slots (default: autoscale.min and .max). */
+const servedQueue = z.union([
+  queueName,
+  z
+    .strictObject({ name: queueName, min: z.int().min(1).optional(), max: z.int().min(1).optional() })
+    .refine(
+      ({ min, max }) => min === undefined || max === undefined || min <= max,
+      'expected min to be at most max',
+    ),
+]);
+
+const workerApp = z.strictObject({
+  queues: z.array(servedQueue).min(1, 'expected at least one queue'),
+  /** Processes that pm2 keeps up on a host; default 1. None: the app is not started with the others. */
+  instances: count.optional(),
+});
 
 const schedule = z.strictObject({
   /** File name in scripts/, without `.ts`. */
@@ -203,6 +223,15 @@ export const schema = z.strictObject({
     /** How often a worker looks for workflows whose queue entry is missing, and repairs them. */
     reconcile_seconds: z.number().positive(),
   }),
+  /** pm2 apps of workers, by name, and what each takes jobs from. */
+  workers: z.record(
+    z
+      .string()
+      .regex(/^[a-z][a-z0-9-]*$/, 'expected lower case letters, digits and dashes')
+      // pm2 would read its own option for watching files under the second name.
+      .refine((name) => !['watcher', 'watch', 'redis'].includes(name), 'this app is another one'),
+    workerApp,
+  ),
   autoscale: z
     .strictObject({ min: z.int().min(1), max: z.int().min(1), idle_seconds: z.number().positive() })
     .refine((scale) => scale.min <= scale.max, 'expected min to be at most max'),

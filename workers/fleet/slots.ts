@@ -41,13 +41,16 @@ export interface SlotsParts {
   log: Logger;
   name: string;
   queue: string;
+  /** Default: config.autoscale. */
+  min?: number;
+  max?: number;
 }
 
 export function openSlots(parts: SlotsParts): Slots {
   const { config, side, processor, log } = parts;
   const worker = openWorker(parts);
   const recovery = startRecovery(config, worker, side.redis, log);
-  let limits: ScaleLimits = config.autoscale;
+  let limits: ScaleLimits = limitsOf(parts);
   let idle_since = Date.now();
   let closing = false;
   let held = false;
@@ -134,6 +137,12 @@ export function openSlots(parts: SlotsParts): Slots {
   };
 }
 
+const limitsOf = ({ config: { autoscale }, min, max }: SlotsParts): ScaleLimits => ({
+  ...autoscale,
+  ...(min === undefined ? {} : { min }),
+  ...(max === undefined ? {} : { max }),
+});
+
 async function backlogOf(side: QueueSide, queue: string): Promise<number> {
   const { waiting = 0, prioritized = 0 } = await side.queues
     .get(queue)
@@ -153,12 +162,13 @@ async function backlogOf(side: QueueSide, queue: string): Promise<number> {
  *   task can hold that up.
  * - `drainDelay` 2 s: the longest time that an idle worker does not see a closing connection.
  */
-function openWorker({ config, side, processor, log, name, queue }: SlotsParts): AskingWorker {
+function openWorker(parts: SlotsParts): AskingWorker {
+  const { config, side, processor, log, name, queue } = parts;
   const worker = new AskingWorker(queue, (job: Job<JobData>, token = '') => processor.process(job, token), {
     connection: side.redis,
     prefix: config.queue.prefix,
     name,
-    concurrency: config.autoscale.min,
+    concurrency: limitsOf(parts).min,
     lockDuration: config.queue.lock_seconds * 1000,
     stalledInterval: config.queue.stalled_check_seconds * 1000,
     skipStalledCheck: true,

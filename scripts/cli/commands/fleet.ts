@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { SeenWorker } from '../../../workers/queue/registry.ts';
-import { defaultQueue } from '../../../workers/workflows/definition.ts';
+import { configuredQueues } from '../../../workers/workflows/definition.ts';
 import { namesOf } from '../find.ts';
 import { chosen, type FleetSession, withFleet } from '../fleet-session.ts';
 import { type FleetReport, jobColumns, jobsOf, showFleet, shortName } from '../fleet-view.ts';
@@ -85,10 +85,7 @@ async function fleet(
 async function reportOf({ config, side }: FleetSession): Promise<FleetReport> {
   const workers = await side.registry.list();
   const names = new Set([
-    defaultQueue(config),
-    ...Object.values(config.workflow_registry).flatMap(({ steps }) =>
-      steps.flatMap(({ queue }) => queue ?? []),
-    ),
+    ...configuredQueues(config),
     ...workers.flatMap(({ queues }) => queues.map(({ queue }) => queue)),
   ]);
   const queues = await Promise.all(

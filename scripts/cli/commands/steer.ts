@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Reply } from '../../../workers/queue/control.ts';
-import { defaultQueue } from '../../../workers/workflows/definition.ts';
+import { configuredQueues, defaultQueue, queueName } from '../../../workers/workflows/definition.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { chosen, type FleetSession, give, withFleet } from '../fleet-session.ts';
 import { dryRunOption, helpTail, jsonOption } from '../program.ts';
@@ -156,14 +156,13 @@ function addQueue(program: Command, action: 'pause' | 'resume'): void {
 async function setQueue(
   { config, side, store }: FleetSession,
   action: 'pause' | 'resume',
-  name = defaultQueue(config),
+  text: string | undefined,
   { json, dryRun }: Options,
 ): Promise<void> {
+  const name = text === undefined ? defaultQueue(config) : queueName(config, text);
   const queue = side.queues.get(name);
-  const known =
-    name === defaultQueue(config) ||
-    Object.values(config.workflow_registry).some(({ steps }) => steps.some((step) => step.queue === name)) ||
-    (await queue.getMeta()).version !== undefined;
+  // Of others there may be jobs or workers all the same: of an older configuration, or of a workflow made for one run.
+  const known = configuredQueues(config).includes(name) || (await queue.getMeta()).version !== undefined;
   if (!known) throw new LongshoreError('E_USAGE', `no step and no worker has a queue "${name}"`);
   const before = await queue.isPaused();
   if (!dryRun) {
@@ -177,10 +176,10 @@ async function setQueue(
   }
   const done = { queue: name, paused: action === 'pause', was_paused: before };
   if (json) return printJson(dryRun ? { dry_run: true, would: `${action}-queue`, ...done } : done);
-  const text = dryRun
+  const told = dryRun
     ? `would ${action} ${name} (dry run: nothing was changed)`
     : action === 'pause'
       ? `${name} is paused: nothing of it is begun until longshore resume-queue ${name}`
       : `${name} is open`;
-  process.stdout.write(`${text}\n`);
+  process.stdout.write(`${told}\n`);
 }
