@@ -14,14 +14,16 @@ const pinned = join(root, 'node_modules/.bin/node');
 const interpreter = existsSync(pinned) ? pinned : process.execPath;
 
 /** Asked of the configuration itself, so that pm2 and the apps cannot disagree; its problems stop the start here. */
-function configured(key) {
+function valuesOf(key) {
   const args = [join(root, 'scripts/config.ts'), key, '--json'];
   const { status, stdout, stderr } = spawnSync(interpreter, args, { encoding: 'utf8' });
-  if (status === 0) return JSON.parse(stdout).values[0].value;
+  if (status === 0) return JSON.parse(stdout).values;
   if (status !== 78) throw new Error(`${stderr}\nIs everything set up? sh scripts/setup.sh`);
   const { code, message, hint } = JSON.parse(stdout);
   throw new Error(`${code}: ${message}\n${hint}`);
 }
+
+const configured = (key) => valuesOf(key)[0].value;
 
 const state_dir = configured('state_dir');
 const logs = join(state_dir, 'log');
@@ -42,18 +44,31 @@ const app = (name, script, more = {}) => ({
   exp_backoff_restart_delay: 100,
   // The delay grows to 15 s. With a handful of restarts, a file system that is slow to mount would end a worker for good.
   max_restarts: 1_000_000,
-  // EX_CONFIG, EX_USAGE: the next start would end the same way.
-  stop_exit_codes: [78, 2],
+  // EX_CONFIG, EX_USAGE: the next start would end the same way. 79: a worker was told to leave and stay down.
+  stop_exit_codes: [78, 2, 79],
   kill_timeout: 10_000,
   // Else pm2 interrupts the whole tree at once: running tasks, and the Redis that their jobs are to be handed back to.
   treekill: false,
   ...more,
 });
 
-const workers = Number(process.env.LONGSHORE_WORKERS || 1);
+/** `workers.NAME.queues` and `workers.NAME.instances` as name and number of processes. */
+function workerApps() {
+  const leaves = valuesOf('workers').map(({ key, value }) => [...key.split('.').slice(1), value]);
+  const names = [...new Set(leaves.map(([name]) => name))];
+  return names.map((name) => {
+    const own = leaves.find(([other, part]) => other === name && part === 'instances')?.[2] ?? 1;
+    // The variable beats the configuration for the usual app: how many there are is a matter of the host.
+    return [name, name === 'worker' ? Number(process.env.LONGSHORE_WORKERS || own) : own];
+  });
+}
 
 export const apps = [
-  app('worker', 'workers/worker.ts', { instances: workers }),
+  ...workerApps()
+    .filter(([, instances]) => instances > 0)
+    .map(([name, instances]) =>
+      app(name, 'workers/worker.ts', { instances, env: { LONGSHORE_WORKER: name } }),
+    ),
   // Not `watch`: pm2 keeps an app's own variables under its name, and would read that one as its file watching option.
   app('watcher', 'scripts/watch.ts'),
   // Last, because pm2 stops in this order and workers hand their jobs back to it. At a start, the others wait for it.

@@ -28,10 +28,13 @@ const typeRegistration = z.strictObject({
   rejects: globs,
 });
 
+/** `{app_id}` and `{host}` are filled in where it is used. */
+const queueName = z.string().regex(/^[^\s:]+$/, 'expected text without ":" and white space');
+
 const workflowStep = z.strictObject({
   name: text,
   task: text,
-  queue: text.optional(),
+  queue: queueName.optional(),
   kwargs: z.record(z.string(), z.unknown()).optional(),
   /** 0..9, larger runs sooner; default: the step's 1-based position, so that started datasets finish first. */
   priority: z.int().min(0).max(9).optional(),
@@ -54,6 +57,23 @@ const workflowDefinition = z
       });
     }
   });
+
+/** What a worker takes from one queue: a name, or a name with its slots (default: autoscale.min and .max). */
+const servedQueue = z.union([
+  queueName,
+  z
+    .strictObject({ name: queueName, min: z.int().min(1).optional(), max: z.int().min(1).optional() })
+    .refine(
+      ({ min, max }) => min === undefined || max === undefined || min <= max,
+      'expected min to be at most max',
+    ),
+]);
+
+const workerApp = z.strictObject({
+  queues: z.array(servedQueue).min(1, 'expected at least one queue'),
+  /** Processes that pm2 keeps up on a host; default 1. None: the app is not started with the others. */
+  instances: count.optional(),
+});
 
 const schedule = z.strictObject({
   /** File name in scripts/, without `.ts`. */
@@ -182,6 +202,8 @@ export const schema = z.strictObject({
     lock_seconds: z.number().min(1),
     /** How often workers look for such jobs. */
     stalled_check_seconds: z.number().min(0.5),
+    /** A connection that owes an answer for this long is given up and opened anew. Waiting for a job takes up to 10 s. */
+    silence_seconds: z.number().min(12),
   }),
   mongo: z.strictObject({ uri: text.nullable() }),
   /** What every bag says of where it comes from; null: nothing. */
@@ -201,9 +223,24 @@ export const schema = z.strictObject({
     /** How often a worker looks for workflows whose queue entry is missing, and repairs them. */
     reconcile_seconds: z.number().positive(),
   }),
+  /** pm2 apps of workers, by name, and what each takes jobs from. */
+  workers: z.record(
+    z
+      .string()
+      .regex(/^[a-z][a-z0-9-]*$/, 'expected lower case letters, digits and dashes')
+      // pm2 would read its own option for watching files under the second name.
+      .refine((name) => !['watcher', 'watch', 'redis'].includes(name), 'this app is another one'),
+    workerApp,
+  ),
   autoscale: z
     .strictObject({ min: z.int().min(1), max: z.int().min(1), idle_seconds: z.number().positive() })
     .refine((scale) => scale.min <= scale.max, 'expected min to be at most max'),
+  fleet: z.strictObject({
+    /** How often a worker says how it is. It counts as dead after five that are missing (5 s at least). */
+    heartbeat_seconds: z.number().min(0.1),
+    /** A worker with free slots that has not asked its queue for this long, though Redis answers, restarts itself. */
+    watchdog_seconds: z.number().min(5),
+  }),
   task: z.strictObject({
     /** SIGTERM to SIGKILL, when a running task is stopped. */
     kill_grace_seconds: seconds,

@@ -12,6 +12,7 @@ export const config = {
   queue: { lock_seconds: 2, stalled_check_seconds: 0.5 },
   workflow: { retry: { max: 3, delay_seconds: 0.2 }, reconcile_seconds: 1, resume_lock_seconds: 2 },
   autoscale: { min: 2, max: 4, idle_seconds: 1 },
+  fleet: { heartbeat_seconds: 0.3 },
   task: { kill_grace_seconds: 1, time_limit_seconds: 120 },
   schedules: [],
 };

@@ -1,13 +1,16 @@
 #!/usr/bin/env node
 /** The operator's command line. */
+import { addCancel } from './cli/commands/cancel.ts';
 import { addControl } from './cli/commands/control.ts';
 import { addFixity } from './cli/commands/fixity.ts';
+import { addFleet } from './cli/commands/fleet.ts';
 import { addLists } from './cli/commands/lists.ts';
 import { addManifest } from './cli/commands/manifest.ts';
 import { addRecall } from './cli/commands/recall.ts';
 import { addPin } from './cli/commands/pin.ts';
 import { addShow } from './cli/commands/show.ts';
 import { addStart } from './cli/commands/start.ts';
+import { addSteer } from './cli/commands/steer.ts';
 import { addStatus } from './cli/commands/status.ts';
 import { addVerify } from './cli/commands/verify.ts';
 import { createProgram, runProgram } from './cli/program.ts';
@@ -28,5 +31,8 @@ addManifest(program);
 addVerify(program);
 addFixity(program);
 addPin(program);
+addFleet(program);
+addCancel(program);
+addSteer(program);
 
 await runProgram(program);

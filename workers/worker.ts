@@ -23,17 +23,26 @@ async function startOrExit(): Promise<WorkerProcess> {
 }
 
 let leaving = false;
+/** Within LEAVE_WITHIN_MS, whatever hangs. */
+function leave(reason: string, code: number): void {
+  if (leaving) return;
+  leaving = true;
+  setTimeout(() => process.exit(code || 1), LEAVE_WITHIN_MS).unref();
+  worker.shutdown(reason).then(
+    () => process.exit(code),
+    (error: unknown) => {
+      log.error({ err: error }, 'the worker did not stop in good order');
+      process.exit(code || 1);
+    },
+  );
+}
+worker.gone.then(
+  ({ reason, code }) => leave(reason, code),
+  () => undefined,
+);
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
     if (leaving) process.exit(1); // Asked twice: at once. Its tasks notice and end themselves.
-    leaving = true;
-    setTimeout(() => process.exit(1), LEAVE_WITHIN_MS).unref();
-    worker.shutdown(signal).then(
-      () => process.exit(0),
-      (error: unknown) => {
-        log.error({ err: error }, 'the worker did not stop in good order');
-        process.exit(1);
-      },
-    );
+    leave(signal, 0);
   });
 }

@@ -186,7 +186,7 @@ function hasQc(out: Out): boolean {
 }
 
 function environmentOf(place: DemoPlace): Record<string, string | undefined> {
-  const { LONGSHORE_QUEUE: _queue, LONGSHORE_CRASH_AT: _drill, ...env } = process.env;
+  const { LONGSHORE_QUEUE: _queue, LONGSHORE_WORKER: _app, LONGSHORE_CRASH_AT: _drill, ...env } = process.env;
   return {
     ...env,
     LONGSHORE_DOTENV: place.dotenv,

@@ -60,7 +60,7 @@ const saysReady = (worker: ChildProcess): Promise<void> =>
 test('every file and command that the README and the documents name exists', () => {
   const pages = [
     readme,
-    ...['architecture', 'tasks', 'workflows', 'operations', 'testing', 'promises'].map(page),
+    ...['architecture', 'tasks', 'workflows', 'operations', 'fleet', 'testing', 'promises'].map(page),
   ];
   const scripts = (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: object })
     .scripts;

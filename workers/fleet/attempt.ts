@@ -6,6 +6,7 @@ import type { Logger } from '../log.ts';
 import type { JobData } from '../queue/flows.ts';
 import { holdLock, type JobLock } from '../queue/job-lock.ts';
 import { createPermits } from '../queue/permits.ts';
+import type { RunningJob } from '../queue/registry.ts';
 import type { QueueSide } from '../queue/side.ts';
 import type { AttemptKey, ClaimVerdict, Finish } from '../records/contract.ts';
 import type { Store } from '../store.ts';
@@ -24,8 +25,15 @@ export interface WorkerParts {
   readonly host: string;
 }
 
+/** What an attempt is about, for whoever looks at the fleet. */
+export type AboutRunning = Pick<
+  RunningJob,
+  'workflow_id' | 'workflow' | 'index' | 'step' | 'task' | 'dataset_id' | 'since'
+>;
+
 /** An attempt that runs in this worker. */
 export interface RunningTask {
+  readonly about: AboutRunning;
   readonly key: AttemptKey;
   readonly lock: JobLock;
   readonly child: TaskChild;
@@ -79,7 +87,7 @@ export async function runAttempt(
     () => void child.stop(timeout(config), config.task.kill_grace_seconds),
     Math.min(config.task.time_limit_seconds * 1000, LONGEST_TIMER_MS),
   );
-  running.set(key.task_id, { key, lock, child });
+  running.set(key.task_id, { key, lock, child, about: aboutRunning(granted, job.data.index) });
   onRunning();
   try {
     const process = { pid: child.pid, pgid: child.pid, hostname: parts.host };
@@ -101,6 +109,16 @@ export async function runAttempt(
       .catch((error: unknown) => log.warn({ err: error }, 'a permit could not be given back'));
   }
 }
+
+const aboutRunning = ({ run, workflow }: Granted, index: number): AboutRunning => ({
+  workflow_id: workflow.id,
+  workflow: workflow.name,
+  index,
+  step: run.step,
+  task: run.name,
+  dataset_id: workflow.dataset_id,
+  since: new Date().toISOString(),
+});
 
 const lost = (reason: string): LongshoreError => new LongshoreError('E_LEASE_LOST', reason);
 

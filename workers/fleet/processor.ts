@@ -20,8 +20,8 @@ const FINISH_TRIES = 30;
 export interface Processor {
   /** For BullMQ. Resolves when the step has succeeded; everything else is told by the errors it knows. */
   process(job: Job<JobData>, token: string): Promise<unknown>;
-  /** From now on a job that still arrives (BullMQ's blocking read may bring one after a pause) is given back. */
-  refuse(): void;
+  /** While refusing, a job that still arrives (BullMQ's blocking read may bring one after a pause) is given back. */
+  refuse(refusing: boolean): void;
   /** After a job has gone to the failed set. */
   ended(job: Job<JobData>): Promise<void>;
   /** False when the attempt is not run here; else resolves when its process group is gone. */
@@ -39,8 +39,8 @@ export function createProcessor(parts: WorkerParts): Processor {
   let refusing = false;
   return {
     running,
-    refuse: () => {
-      refusing = true;
+    refuse: (on) => {
+      refusing = on;
     },
     process: async (job, token) => {
       if (refusing) return giveBack(parts, job, token);
@@ -62,7 +62,7 @@ export function createProcessor(parts: WorkerParts): Processor {
       if (known === null) await parts.side.chains.removeUnrecorded(job);
       else await settle(workflow_id, known, parts.store.records, parts.side.chains);
     },
-    cancel: async ({ task_id, number, worker, reason }) => {
+    cancel: async ({ task_id, number, worker, reason, grace_seconds }) => {
       if (worker !== parts.name) return false;
       // Between its claim and its process an attempt is in neither place; it will be in `running` or over soon.
       await Promise.all(beginning);
@@ -70,7 +70,7 @@ export function createProcessor(parts: WorkerParts): Processor {
       if (task === undefined || task.key.number !== number) return true;
       await task.child.stop(
         new LongshoreError('E_REVOKED', `the task was ${reason}`),
-        parts.config.task.kill_grace_seconds,
+        grace_seconds ?? parts.config.task.kill_grace_seconds,
       );
       return true;
     },

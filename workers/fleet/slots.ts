@@ -1,18 +1,33 @@
-import { type Job, Worker } from 'bullmq';
+import type { Job } from 'bullmq';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import type { JobData } from '../queue/flows.ts';
 import { reportErrors } from '../queue/queues.ts';
 import { startRecovery } from '../queue/recovery.ts';
 import type { QueueSide } from '../queue/side.ts';
-import { decideSlots } from './autoscaler.ts';
+import { AskingWorker } from './asking-worker.ts';
+import { decideSlots, type ScaleLimits } from './autoscaler.ts';
 import type { Processor } from './processor.ts';
 
 const LOOK_EVERY_MS = 1_000;
 
 /** The jobs of one queue that this worker takes, and how many at a time. */
 export interface Slots {
+  readonly queue: string;
   readonly count: number;
+  readonly limits: ScaleLimits;
+  /** Jobs of this queue that run here. */
+  readonly busy: number;
+  /** Takes no jobs, because it was told to. */
+  readonly held: boolean;
+  /** By performance.now(): when the queue last answered, and when it last gave a job. */
+  readonly asked_at: number;
+  readonly consumed_at: number | null;
+  /** Moves the maximum by so many; upward, the slots are there at once. Until the worker ends. */
+  move(by: number, reason: string): void;
+  /** No new jobs until `release`; those that run go on. */
+  hold(): Promise<void>;
+  release(): void;
   /** No new jobs from now on; those that run go on. */
   stopTaking(): Promise<void>;
   /** After the last job has ended. */
@@ -26,34 +41,46 @@ export interface SlotsParts {
   log: Logger;
   name: string;
   queue: string;
+  /** Default: config.autoscale. */
+  min?: number;
+  max?: number;
 }
 
 export function openSlots(parts: SlotsParts): Slots {
   const { config, side, processor, log } = parts;
   const worker = openWorker(parts);
   const recovery = startRecovery(config, worker, side.redis, log);
+  let limits: ScaleLimits = limitsOf(parts);
   let idle_since = Date.now();
   let closing = false;
+  let held = false;
+  let consumed_at: number | null = null;
+  worker.on('active', () => {
+    consumed_at = performance.now();
+  });
+  const busyHere = (): number =>
+    [...processor.running.values()].filter(({ lock }) => lock.queue.name === parts.queue).length;
 
   const scale = async (): Promise<void> => {
-    const busy = processor.running.size;
+    if (held) return;
+    const busy = busyHere();
     if (busy >= worker.concurrency) idle_since = Date.now();
     const backlog = await backlogOf(side, parts.queue);
     const idle_seconds = (Date.now() - idle_since) / 1000;
-    const decision = decideSlots(
-      { slots: worker.concurrency, busy, backlog, idle_seconds },
-      config.autoscale,
-    );
+    const decision = decideSlots({ slots: worker.concurrency, busy, backlog, idle_seconds }, limits);
     if (decision === null || closing) return;
-    log.info({ from: worker.concurrency, to: decision.slots, reason: decision.reason }, 'slots changed');
-    const grew = decision.slots > worker.concurrency;
-    worker.concurrency = decision.slots;
+    await resize(decision.slots, decision.reason);
+  };
+  const resize = async (to: number, reason: string): Promise<void> => {
+    log.info({ from: worker.concurrency, to, reason }, 'slots changed');
+    const grew = to > worker.concurrency;
+    worker.concurrency = to;
     idle_since = Date.now();
     // BullMQ sleeps until one of its jobs ends before it looks at its concurrency again, which for a tape archive
     // may be tomorrow. Pausing without waiting and resuming is its public way of waking that loop.
-    if (grew && !closing) {
+    if (grew && !closing && !held) {
       await worker.pause(true);
-      if (!closing) await worker.resume();
+      if (!closing && !held) await worker.resume();
     }
   };
   let looking: Promise<void> = Promise.resolve();
@@ -64,14 +91,44 @@ export function openSlots(parts: SlotsParts): Slots {
   }, LOOK_EVERY_MS);
 
   return {
+    queue: parts.queue,
     get count() {
       return worker.concurrency;
+    },
+    get limits() {
+      return limits;
+    },
+    get busy() {
+      return busyHere();
+    },
+    get held() {
+      return held;
+    },
+    get asked_at() {
+      return worker.asked_at;
+    },
+    get consumed_at() {
+      return consumed_at;
+    },
+    move: (by, reason) => {
+      const max = Math.max(1, limits.max + by);
+      limits = { ...limits, max, min: Math.min(limits.min, max) };
+      const to = by > 0 ? Math.min(max, worker.concurrency + by) : Math.min(max, worker.concurrency);
+      if (to !== worker.concurrency) void resize(to, reason);
+    },
+    hold: async () => {
+      held = true;
+      await worker.pause(true);
+    },
+    release: () => {
+      held = false;
+      void worker.resume();
     },
     stopTaking: async () => {
       closing = true;
       clearInterval(timer);
       recovery.stop();
-      processor.refuse();
+      processor.refuse(true);
       const paused = worker.pause(true);
       await looking;
       await paused;
@@ -79,6 +136,12 @@ export function openSlots(parts: SlotsParts): Slots {
     close: () => worker.close(),
   };
 }
+
+const limitsOf = ({ config: { autoscale }, min, max }: SlotsParts): ScaleLimits => ({
+  ...autoscale,
+  ...(min === undefined ? {} : { min }),
+  ...(max === undefined ? {} : { max }),
+});
 
 async function backlogOf(side: QueueSide, queue: string): Promise<number> {
   const { waiting = 0, prioritized = 0 } = await side.queues
@@ -99,23 +162,20 @@ async function backlogOf(side: QueueSide, queue: string): Promise<number> {
  *   task can hold that up.
  * - `drainDelay` 2 s: the longest time that an idle worker does not see a closing connection.
  */
-function openWorker({ config, side, processor, log, name, queue }: SlotsParts): Worker<JobData> {
-  const worker = new Worker<JobData>(
-    queue,
-    (job: Job<JobData>, token = '') => processor.process(job, token),
-    {
-      connection: side.redis,
-      prefix: config.queue.prefix,
-      name,
-      concurrency: config.autoscale.min,
-      lockDuration: config.queue.lock_seconds * 1000,
-      stalledInterval: config.queue.stalled_check_seconds * 1000,
-      skipStalledCheck: true,
-      maxStalledCount: 1_000_000_000,
-      drainDelay: 2,
-      runRetryDelay: 1_000,
-    },
-  );
+function openWorker(parts: SlotsParts): AskingWorker {
+  const { config, side, processor, log, name, queue } = parts;
+  const worker = new AskingWorker(queue, (job: Job<JobData>, token = '') => processor.process(job, token), {
+    connection: side.redis,
+    prefix: config.queue.prefix,
+    name,
+    concurrency: limitsOf(parts).min,
+    lockDuration: config.queue.lock_seconds * 1000,
+    stalledInterval: config.queue.stalled_check_seconds * 1000,
+    skipStalledCheck: true,
+    maxStalledCount: 1_000_000_000,
+    drainDelay: 2,
+    runRetryDelay: 1_000,
+  });
   reportErrors(worker, log);
   worker.on('lockRenewalFailed', (job_ids) => {
     processor.lockLost(job_ids).catch((error: unknown) => {

@@ -8,10 +8,11 @@ import { openSchedules } from '../queue/schedules.ts';
 import { openQueueSide } from '../queue/side.ts';
 import { takeLock } from '../queue/token-lock.ts';
 import { openStore, type Store } from '../store.ts';
-import { defaultQueue } from '../workflows/definition.ts';
 import { reconcile } from '../workflows/reconcile.ts';
 import { createProcessor, type Processor } from './processor.ts';
+import { roleOf } from './routing.ts';
 import { openSlots } from './slots.ts';
+import { openSteering, type Steering } from './steering.ts';
 
 /** pm2 kills after 10 s (`kill_timeout`); jobs get the first part of that to end by themselves. */
 const DRAIN_MS = 4_000;
@@ -19,6 +20,8 @@ const STOP_GRACE_SECONDS = 2;
 
 export interface WorkerProcess {
   readonly name: string;
+  /** It was told over the control channel to leave, or its watchdog says so; it is to be shut down now. */
+  readonly gone: Steering['gone'];
   /** Takes no more jobs, lets those that run end for a moment, hands the others back, and closes everything. */
   shutdown(reason: string): Promise<void>;
 }
@@ -26,15 +29,28 @@ export interface WorkerProcess {
 /** Everything that one worker of the fleet does, until it is shut down. */
 export async function startWorkerProcess(config: Config, log: Logger): Promise<WorkerProcess> {
   const host = hostname();
-  const name = `${config.app_id}-worker@${host}:${process.pid}`;
-  const queue = process.env.LONGSHORE_QUEUE || defaultQueue(config);
+  const { app, queues } = roleOf(config, {
+    app: process.env.LONGSHORE_WORKER,
+    queue: process.env.LONGSHORE_QUEUE,
+  });
+  const name = `${config.app_id}-${app}@${host}:${process.pid}`;
   const store = await openStorePatiently(config, log);
   const side = await openQueueSide(config, { log, wait_seconds: Number.POSITIVE_INFINITY, name });
   await checkRedis(side.redis, log);
 
   const processor = createProcessor({ config, store, side, log, name, host });
-  await side.control.listen((order) => processor.cancel(order));
-  const slots = openSlots({ config, side, processor, log, name, queue });
+  processor.refuse(await side.registry.isDrained(host));
+  const slots = queues.map((served) => openSlots({ config, side, processor, log, name, ...served }));
+  const steering = await openSteering({
+    config,
+    store,
+    side,
+    processor,
+    slots,
+    log,
+    name,
+    host,
+  });
   const schedules = await openSchedules(config, side.redis, log);
   const reconciling = every(config.workflow.reconcile_seconds, log, async () => {
     const turn = `${config.queue.prefix}:${config.app_id}:reconcile`;
@@ -43,17 +59,19 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     if (await takeLock(side.redis, turn, name, period_ms))
       await reconcile(config, store.records, side.chains, log);
   });
-  log.info({ worker: name, queue, slots: slots.count }, 'worker ready');
+  log.info({ worker: name, queues }, 'worker ready');
 
   return {
     name,
+    gone: steering.gone,
     shutdown: async (reason) => {
-      await slots.stopTaking();
+      await Promise.all(slots.map((one) => one.stopTaking()));
       log.info({ reason, running: processor.running.size }, 'worker takes no more jobs');
       await reconciling.stop();
       await schedules.close();
       await drain(processor, config, log);
-      await slots.close();
+      await Promise.all(slots.map((one) => one.close()));
+      await steering.close();
       await side.close();
       await store.close();
     },

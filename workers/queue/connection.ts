@@ -39,6 +39,9 @@ export function redisOptions(config: Config, url: string, name?: string): RedisO
     ...(config.queue.password === null ? {} : { password: config.queue.password }),
     ...(name === undefined ? {} : { connectionName: name }),
     maxRetriesPerRequest: null,
+    // A peer that vanished without a word (a switch, a firewall's table) leaves a socket that looks open: without this,
+    // commands would wait on it until the kernel gives up, which takes a quarter of an hour.
+    socketTimeout: config.queue.silence_seconds * 1000,
     retryStrategy: (times) => Math.min(times * 100, 2_000),
     // A primary that became a replica answers READONLY for ever on the old connection; 2 = reconnect and send again.
     reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),

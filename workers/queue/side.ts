@@ -5,6 +5,7 @@ import { type Chains, createChains } from './chain.ts';
 import { connectRedis } from './connection.ts';
 import { type Control, createControl } from './control.ts';
 import { openQueues, type Queues } from './queues.ts';
+import { createRegistry, type Registry } from './registry.ts';
 
 /** Everything of a process that talks to Redis, over one connection (subscribing takes a second one). */
 export interface QueueSide {
@@ -12,6 +13,7 @@ export interface QueueSide {
   readonly queues: Queues;
   readonly chains: Chains;
   readonly control: Control;
+  readonly registry: Registry;
   close(): Promise<void>;
 }
 
@@ -28,6 +30,7 @@ export async function openQueueSide(
     queues,
     chains: createChains(config, queues, redis),
     control,
+    registry: createRegistry(config, redis),
     close: async () => {
       control.close();
       await queues.close();

@@ -202,10 +202,14 @@ export interface Records {
 
   /**
    * Marks the pending step REVOKED (a step that has not begun gets a revoked run). `take_out`: revoke, not pause; on a
-   * step that has failed or is revoked already it only sets `revoked_at` (paused: false).
+   * step that has failed or is revoked already it only sets `revoked_at` (paused: false). `task_id`: only while the pending
+   * step goes by it. `reason` is kept with the attempt and the audit.
    * @throws E_WORKFLOW_NOT_FOUND
    */
-  pause(id: string, options: { actor: string; take_out: boolean }): Promise<PauseAnswer>;
+  pause(
+    id: string,
+    options: { actor: string; take_out: boolean; reason?: string; task_id?: string },
+  ): Promise<PauseAnswer>;
   /**
    * Gives the pending step a new task id and takes the resume lock. `force`: also when it is not FAILURE or REVOKED.
    * @throws E_WORKFLOW_NOT_FOUND

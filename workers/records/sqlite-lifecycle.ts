@@ -30,10 +30,12 @@ export function lifecycleRecords(database: Database): Pick<Records, 'pause' | 'r
   };
 }
 
-function pause(sql: Statements, id: string, { actor, take_out }: Pause): PauseAnswer {
+function pause(sql: Statements, id: string, { actor, take_out, reason, task_id }: Pause): PauseAnswer {
   const workflow = workflowRow(sql, id);
   const step = pendingStep(sql, id);
   if (step === undefined) return { paused: false, running: null, index: -1 };
+  if (task_id !== undefined && step.next_task_id !== task_id)
+    return { paused: false, running: null, index: step.position };
   const action = take_out ? 'workflow.revoke' : 'workflow.pause';
   const audit = (details: Record<string, unknown>): void =>
     insertAudit(sql, { actor, action, subject: `workflow:${id}`, details: { step: step.name, ...details } });
@@ -50,14 +52,20 @@ function pause(sql: Statements, id: string, { actor, take_out }: Pause): PauseAn
     const args = argsOf(workflow, step, previousRun(sql, step));
     insertRun(sql, step, { args, kwargs: kwargsOf(workflow, step), worker: '', state: 'absent' });
   }
-  const running = revokeRun(sql, step.next_task_id, `${take_out ? 'revoked' : 'paused'} by ${actor}`);
+  const because = reason === undefined ? '' : `: ${reason}`;
+  const why = `${take_out ? 'revoked' : 'paused'} by ${actor}${because}`;
+  const running = revokeRun(sql, step.next_task_id, why);
   setWorkflowStatus(sql, id, 'REVOKED');
   sql.run(
     'update workflows set resume_lock = null, revoked_at = ifnull(revoked_at, ?) where id = ?',
     take_out ? now() : null,
     id,
   );
-  audit({ task_id: step.next_task_id, running: running !== null });
+  audit({
+    task_id: step.next_task_id,
+    running: running !== null,
+    ...(reason === undefined ? {} : { reason }),
+  });
   return {
     paused: true,
     revoked_step: { task_id: step.next_task_id, task: step.task, name: step.name },

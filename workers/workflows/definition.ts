@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
 import type { Config } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import type { WorkflowDocument, WorkflowStep } from '../records/contract.ts';
@@ -29,8 +30,27 @@ export interface WorkflowStart {
   id?: string;
 }
 
+/**
+ * The name of a queue as configured, for this installation: `{app_id}` is config.app_id, `{host}` this machine. So
+ * `{app_id}.q.{host}`, named by a step, is the queue of whoever starts the workflow: of the watcher, for what it registers.
+ */
+export const queueName = (config: Config, name: string): string =>
+  name.replaceAll('{app_id}', config.app_id).replaceAll('{host}', hostname());
+
 /** Where steps without a queue of their own run. */
 export const defaultQueue = (config: Config): string => `${config.app_id}.q`;
+
+/** All queues that this configuration names: of steps, and of workers. */
+export function configuredQueues(config: Config): string[] {
+  const ofSteps = Object.values(config.workflow_registry).flatMap(({ steps }) =>
+    steps.flatMap(({ queue }) => queue ?? []),
+  );
+  const ofWorkers = Object.values(config.workers).flatMap(({ queues }) =>
+    queues.map((entry) => (typeof entry === 'string' ? entry : entry.name)),
+  );
+  const names = [...ofSteps, ...ofWorkers].map((name) => queueName(config, name));
+  return [...new Set([defaultQueue(config), ...names])];
+}
 
 /**
  * A complete, unstarted workflow document. Pure: nothing is stored or queued.
@@ -59,7 +79,7 @@ export function buildWorkflow(
     dataset_id: start.dataset_id,
     args: [...(start.args ?? [start.dataset_id])],
     start_kwargs: { ...start.start_kwargs },
-    steps: definition.steps.map((step, index) => buildStep(step, index, defaultQueue(config))),
+    steps: definition.steps.map((step, index) => buildStep(step, index, config)),
     _status: 'PENDING',
     resume_lock: null,
     revoked_at: null,
@@ -79,11 +99,11 @@ function registered(config: Config, name: string): AdHocWorkflow {
   );
 }
 
-function buildStep(step: StepDefinition, index: number, queue: string): WorkflowStep {
+function buildStep(step: StepDefinition, index: number, config: Config): WorkflowStep {
   return {
     name: step.name,
     task: step.task,
-    queue: step.queue ?? queue,
+    queue: step.queue === undefined ? defaultQueue(config) : queueName(config, step.queue),
     kwargs: { ...step.kwargs },
     // Later steps run before the early steps of other workflows, so that datasets that were begun are finished.
     priority: clampPriority(step.priority ?? index + 1),

@@ -28,9 +28,9 @@ export interface Engine {
   /** Puts whatever is missing of the workflow's chain into the queue. Idempotent; `not runnable` is no error. */
   enqueue(workflow_id: string): Promise<'added' | 'retried' | 'present' | 'not runnable'>;
   /** Stops the pending step; a resume goes on with it. */
-  pause(workflow_id: string, options: { actor: string }): Promise<StopAnswer>;
+  pause(workflow_id: string, options: StopOptions): Promise<StopAnswer>;
   /** As pause, and takes the rest of the chain out of the queue. */
-  revoke(workflow_id: string, options: { actor: string }): Promise<StopAnswer>;
+  revoke(workflow_id: string, options: StopOptions): Promise<StopAnswer>;
   resume(
     workflow_id: string,
     options: { actor: string; force?: boolean; args?: unknown[] },
@@ -67,6 +67,16 @@ export interface WorkflowPage {
   results: ServedWorkflow[];
 }
 
+export interface StopOptions {
+  actor: string;
+  /** What its task is given between SIGTERM and SIGKILL; default config.task.kill_grace_seconds. */
+  grace_seconds?: number;
+  /** Kept with the attempt and in the history. */
+  reason?: string;
+  /** Only if the step that is pending goes by this task id: what ended meanwhile is left alone. */
+  task_id?: string;
+}
+
 export interface StopAnswer extends Omit<PauseAnswer, 'running'> {
   /**
    * What became of the process: `stopped` (its worker says that its process group is gone), `silent` (the worker
@@ -100,8 +110,8 @@ export async function createEngine(given: EngineParts): Promise<Engine> {
   return {
     start: (workflow, start) => startWorkflow(parts, workflow, start),
     enqueue: async (id) => enqueue(id, records, (await side()).chains),
-    pause: (id, { actor }) => stop(parts, id, { actor, take_out: false }),
-    revoke: (id, { actor }) => stop(parts, id, { actor, take_out: true }),
+    pause: (id, options) => stop(parts, id, { ...options, take_out: false }),
+    revoke: (id, options) => stop(parts, id, { ...options, take_out: true }),
     resume: async (id, { actor, force = false, args }) => {
       const lock_seconds = config.workflow.resume_lock_seconds;
       const options = { actor, force, lock_seconds, ...(args === undefined ? {} : { args }) };
@@ -210,11 +220,13 @@ async function enqueueRecorded(id: string, records: Store['records'], side: Part
 async function stop(
   parts: Parts,
   id: string,
-  options: { actor: string; take_out: boolean },
+  { grace_seconds, ...options }: StopOptions & { take_out: boolean },
 ): Promise<StopAnswer> {
   const { running, ...answer } = await parts.store.records.pause(id, options);
-  const process = await stopProcess(parts, running, options.take_out ? 'revoked' : 'paused');
-  const workflow = options.take_out ? await parts.store.records.workflow(id) : null;
+  const { take_out, actor, reason } = options;
+  const why = `${take_out ? 'revoked' : 'paused'}${reason === undefined ? '' : ` by ${actor}: ${reason}`}`;
+  const process = await stopProcess(parts, running, why, grace_seconds);
+  const workflow = take_out ? await parts.store.records.workflow(id) : null;
   // A job that its worker still holds is taken out by that worker when it ends.
   if (workflow !== null) await (await parts.side()).chains.remove(workflow);
   return { ...answer, process };
@@ -224,14 +236,12 @@ async function stopProcess(
   { config, side, log }: Parts,
   running: RunningAttempt | null,
   reason: string,
+  grace_seconds = config.task.kill_grace_seconds,
 ): Promise<'stopped' | 'silent' | null> {
   if (running === null) return null;
   const { task_id, number, worker } = running;
   const { control } = await side();
-  const answer = await control.cancel(
-    { task_id, number, worker, reason },
-    config.task.kill_grace_seconds + 5,
-  );
+  const answer = await control.cancel({ task_id, number, worker, reason, grace_seconds }, grace_seconds + 5);
   if (answer === 'silent')
     log.warn(
       { task_id, worker },

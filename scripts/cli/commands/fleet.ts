@@ -1,0 +1,143 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { SeenWorker } from '../../../workers/queue/registry.ts';
+import { configuredQueues } from '../../../workers/workflows/definition.ts';
+import { namesOf } from '../find.ts';
+import { chosen, type FleetSession, withFleet } from '../fleet-session.ts';
+import { type FleetReport, jobColumns, jobsOf, showFleet, shortName } from '../fleet-view.ts';
+import { EXIT, helpTail, jsonOption } from '../program.ts';
+import { printJson } from '../session.ts';
+import { printTable } from '../table.ts';
+
+const WATCH_EVERY_MS = 2_000;
+
+/** fleet, ping, active: who is there and what runs. */
+export function addFleet(program: Command): void {
+  program
+    .command('fleet')
+    .description('workers, hosts, releases, slots, load, queues, and the jobs that run, with progress')
+    .option('--watch', 'show it again every 2 s, until Ctrl-C')
+    .addOption(jsonOption())
+    .addHelpText('after', helpTail(['longshore fleet', 'longshore fleet --watch', 'longshore fleet --json']))
+    .action((options: { watch?: boolean; json?: boolean }) =>
+      withFleet((session) => fleet(session, options)),
+    );
+  program
+    .command('ping')
+    .argument('[worker]', 'a worker, a host, or all', 'all')
+    .description('ask workers for an answer, and say how long each took')
+    .addOption(waitOption())
+    .addOption(jsonOption())
+    .addHelpText('after', helpTail(['longshore ping', 'longshore ping node7', 'longshore ping node7:4711']))
+    .action(async (target: string, options: { wait: number; json?: boolean }) => {
+      process.exitCode = await withFleet((session) => ping(session, target, options));
+    });
+  program
+    .command('active')
+    .argument('[worker]', 'a worker, a host, or all', 'all')
+    .description('the jobs that run now')
+    .addOption(jsonOption())
+    .addHelpText('after', helpTail(['longshore active', 'longshore active node7 --json']))
+    .action((target: string, { json }: { json?: boolean }) =>
+      withFleet(async (session) => {
+        const workers = await session.side.registry.list();
+        const jobs = jobsOf(workers.length === 0 && target === 'all' ? [] : chosen(workers, target));
+        if (json) return printJson(jobs);
+        printTable(process.stdout, jobs, jobColumns(await datasetNames(session, workers)));
+        if (jobs.length === 0) process.stdout.write('no jobs run\n');
+      }),
+    );
+}
+
+export function waitOption(): Option {
+  return new Option('--wait <seconds>', 'how long workers may take to answer')
+    .default(5)
+    .argParser((text) => {
+      if (/^[0-9]{1,4}(\.[0-9]+)?$/.test(text) && Number(text) > 0) return Number(text);
+      throw new InvalidArgumentError('Expected a number of seconds.');
+    });
+}
+
+const datasetNames = (
+  { store }: FleetSession,
+  workers: readonly SeenWorker[],
+): Promise<Map<number, string>> =>
+  namesOf(
+    store,
+    jobsOf(workers).map(({ dataset_id }) => dataset_id),
+  );
+
+async function fleet(
+  session: FleetSession,
+  { watch, json }: { watch?: boolean; json?: boolean },
+): Promise<void> {
+  for (;;) {
+    const report = await reportOf(session);
+    if (watch && process.stdout.isTTY) process.stdout.write('\u001b[H\u001b[2J\u001b[3J');
+    if (json && watch) process.stdout.write(`${JSON.stringify(report)}\n`);
+    else if (json) printJson(report);
+    else showFleet(process.stdout, report, await datasetNames(session, report.workers));
+    if (!watch) return;
+    await sleep(WATCH_EVERY_MS);
+  }
+}
+
+async function reportOf({ config, side }: FleetSession): Promise<FleetReport> {
+  const workers = await side.registry.list();
+  const names = new Set([
+    ...configuredQueues(config),
+    ...workers.flatMap(({ queues }) => queues.map(({ queue }) => queue)),
+  ]);
+  const queues = await Promise.all(
+    [...names].map(async (name) => {
+      const queue = side.queues.get(name);
+      const [paused, jobs] = await Promise.all([queue.isPaused(), queue.getJobCounts()]);
+      const served_by = workers.filter((worker) => worker.queues.some((one) => one.queue === name)).length;
+      return { name, paused, jobs, served_by };
+    }),
+  );
+  const drained_hosts = await side.registry.drainedHosts();
+  return { workers, queues, drained_hosts, problems: problemsOf(workers, queues) };
+}
+
+function problemsOf(workers: readonly SeenWorker[], queues: FleetReport['queues']): string[] {
+  const problems: string[] = [];
+  const codes = new Set(workers.map(({ release }) => release.code));
+  if (workers.length === 0) problems.push('No worker is there, so nothing runs. Start one with `npm start`.');
+  if (codes.size > 1)
+    problems.push(
+      `The workers run ${codes.size} different releases; reload the older ones (pm2 reload worker).`,
+    );
+  for (const { name, served_by, jobs } of queues) {
+    const ready = (jobs.waiting ?? 0) + (jobs.prioritized ?? 0) + (jobs.paused ?? 0);
+    if (served_by === 0 && ready > 0 && workers.length > 0)
+      problems.push(`No worker takes jobs from queue ${name}, and ${ready} wait in it.`);
+  }
+  return problems;
+}
+
+async function ping(
+  { side }: FleetSession,
+  target: string,
+  { wait, json }: { wait: number; json?: boolean },
+): Promise<number> {
+  const to = chosen(await side.registry.list(), target);
+  const { replies, silent } = await side.control.ask(
+    'ping',
+    {},
+    { to: to.map(({ name }) => name), wait_seconds: wait },
+  );
+  const ms = new Map(replies.map((reply) => [reply.worker, reply.ms]));
+  if (json) printJson({ replies, silent });
+  else
+    printTable(process.stdout, to, [
+      { title: 'WORKER', value: ({ name }) => shortName(name) },
+      { title: 'MS', value: ({ name }) => ms.get(name)?.toFixed(1), align: 'right' },
+      {
+        title: 'ANSWER',
+        value: ({ name, state }) => (ms.has(name) ? state : `none within ${wait} s`),
+        style: ({ name }) => (ms.has(name) ? 'green' : 'red'),
+      },
+    ]);
+  return silent.length > 0 ? EXIT.unavailable : EXIT.ok;
+}

@@ -1,0 +1,99 @@
+import { LongshoreError } from '../../workers/errors.ts';
+import type { Reply } from '../../workers/queue/control.ts';
+import type { SeenWorker } from '../../workers/queue/registry.ts';
+import { openQueueSide, type QueueSide } from '../../workers/queue/side.ts';
+import { createEngine } from '../../workers/workflows/engine.ts';
+import { EXIT } from './program.ts';
+import { currentUser, type EngineSession, printJson, withStore } from './session.ts';
+
+export interface FleetSession extends EngineSession {
+  side: QueueSide;
+}
+
+/** Opens records, queue and control channel for one command. @throws E_REDIS_UNAVAILABLE */
+export async function withFleet<T>(run: (session: FleetSession) => Promise<T>): Promise<T> {
+  return withStore(async (session) => {
+    const side = await openQueueSide(session.config, {
+      log: session.log,
+      wait_seconds: 5,
+      name: 'longshore-fleet',
+    });
+    const engine = await createEngine({ ...session, queue_side: side });
+    try {
+      return await run({ ...session, side, engine });
+    } finally {
+      await engine.close();
+      await side.close();
+    }
+  });
+}
+
+/**
+ * Workers by what a person calls them: `all`, a host, `host:pid`, or the whole name.
+ *
+ * @throws E_NO_WORKER when none is meant
+ */
+export function chosen<W extends Pick<SeenWorker, 'name' | 'host'>>(
+  workers: readonly W[],
+  text: string,
+): W[] {
+  const meant = workers.filter(
+    ({ name, host }) => text === 'all' || text === name || text === host || name.endsWith(`@${text}`),
+  );
+  if (meant.length > 0) return meant;
+  if (workers.length === 0) throw new LongshoreError('E_NO_WORKER', 'no worker has said that it is there');
+  throw new LongshoreError('E_NO_WORKER', `no worker or host is called "${text}"`, {
+    fields: { target: text },
+    hint: `Expected all, or one of ${workers.map(({ name }) => name).join(', ')}, or a host.`,
+  });
+}
+
+export interface Ordered {
+  order: string;
+  /** For a person: what an answer means. */
+  tell: (reply: Reply) => string;
+  args?: Record<string, unknown>;
+  wait_seconds: number;
+  json?: boolean | undefined;
+  dry_run?: boolean | undefined;
+}
+
+/** Gives an order, prints what each worker answered, names those that did not, and says the exit code. */
+export async function give(
+  { side }: FleetSession,
+  to: readonly SeenWorker[],
+  { order, tell, args = {}, wait_seconds, json, dry_run }: Ordered,
+): Promise<number> {
+  const names = to.map(({ name }) => name);
+  if (dry_run) {
+    if (json) printJson({ dry_run: true, would: order, args, workers: names });
+    else
+      for (const name of names)
+        process.stdout.write(`would ${order} ${name} (dry run: nothing was changed)\n`);
+    return EXIT.ok;
+  }
+  const { replies, silent } = await side.control.ask(
+    order,
+    { ...args, actor: currentUser() },
+    { to: names, wait_seconds },
+  );
+  if (json) printJson({ order, replies, silent });
+  else {
+    for (const reply of replies) process.stdout.write(`${reply.worker}  ${textOf(order, reply, to, tell)}\n`);
+    for (const name of silent) process.stderr.write(`${name}  no answer within ${wait_seconds} s\n`);
+  }
+  if (silent.length > 0) return EXIT.unavailable;
+  return replies.every(({ outcome }) => outcome === 'done') ? EXIT.ok : EXIT.failed;
+}
+
+function textOf(
+  order: string,
+  reply: Reply,
+  to: readonly SeenWorker[],
+  tell: (reply: Reply) => string,
+): string {
+  if (reply.outcome === 'done') return tell(reply);
+  if (reply.outcome === 'failed') return `${reply.error?.code}: ${reply.error?.message} ${reply.error?.hint}`;
+  const release = to.find(({ name }) => name === reply.worker)?.release;
+  return `does not know the order "${order}"; it runs ${release?.version ?? '?'} (${release?.code ?? '?'})`;
+}

@@ -1,0 +1,103 @@
+import type { RunningJob, SeenWorker } from '../../workers/queue/registry.ts';
+import { ago, bytes, duration } from './format.ts';
+import { figuresText } from './progress.ts';
+import { type Column, type Out, paint, printTable, takesColour } from './table.ts';
+
+/** All that `longshore fleet` knows; printed as it is with --json. */
+export interface FleetReport {
+  workers: SeenWorker[];
+  queues: { name: string; paused: boolean; jobs: Record<string, number>; served_by: number }[];
+  drained_hosts: string[];
+  problems: string[];
+}
+
+export type PlacedJob = RunningJob & { worker: string };
+
+export const jobsOf = (workers: readonly SeenWorker[]): PlacedJob[] =>
+  workers.flatMap(({ name, running }) => running.map((job) => ({ ...job, worker: name })));
+
+/** What stands behind the `@` is enough for a person; the app is the same for all. */
+export const shortName = (name: string): string => name.slice(name.indexOf('@') + 1);
+
+export function jobColumns(datasets: ReadonlyMap<number, string>): Column<PlacedJob>[] {
+  return [
+    { title: 'TASK ID', value: ({ task_id }) => task_id },
+    { title: 'DATASET', value: ({ dataset_id }) => datasets.get(dataset_id ?? -1), shrink: true },
+    { title: 'WORKFLOW', value: ({ workflow }) => workflow },
+    { title: 'STEP', value: ({ step }) => step },
+    { title: 'TRY', value: ({ attempt }) => attempt, align: 'right' },
+    { title: 'WORKER', value: ({ worker }) => shortName(worker) },
+    { title: 'FOR', value: ({ since }) => duration((Date.now() - Date.parse(since)) / 1000) },
+    {
+      title: 'PROGRESS',
+      value: ({ progress }) => (progress === null ? '-' : figuresText(progress)),
+      shrink: true,
+    },
+  ];
+}
+
+const sum = (figures: readonly number[]): number => figures.reduce((total, one) => total + one, 0);
+
+function workerColumns(codes: number): Column<SeenWorker>[] {
+  return [
+    { title: 'WORKER', value: ({ name }) => shortName(name) },
+    {
+      title: 'STATE',
+      value: ({ state }) => state,
+      style: ({ state }) => (state === 'working' ? 'green' : 'yellow'),
+    },
+    { title: 'BUSY', value: ({ queues }) => sum(queues.map(({ busy }) => busy)), align: 'right' },
+    { title: 'SLOTS', value: ({ queues }) => sum(queues.map(({ slots }) => slots)), align: 'right' },
+    { title: 'MIN-MAX', value: ({ queues }) => queues.map(({ min, max }) => `${min}-${max}`).join(' ') },
+    { title: 'QUEUES', value: ({ queues }) => queues.map(({ queue }) => queue).join(' '), shrink: true },
+    { title: 'LOAD', value: ({ load }) => load[0]?.toFixed(2), align: 'right' },
+    { title: 'MEMORY', value: ({ rss }) => bytes(rss), align: 'right' },
+    {
+      title: 'RELEASE',
+      value: ({ release }) => `${release.version} ${release.code}`,
+      style: () => (codes > 1 ? 'yellow' : undefined),
+    },
+    { title: 'UP', value: ({ started_at }) => duration((Date.now() - Date.parse(started_at)) / 1000) },
+    { title: 'LAST JOB', value: ({ queues }) => ago(lastOf(queues)) },
+    { title: 'SEEN', value: ({ seen_seconds }) => `${duration(seen_seconds)} ago` },
+  ];
+}
+
+const lastOf = (queues: SeenWorker['queues']): string | null =>
+  queues
+    .map(({ consumed_at }) => consumed_at)
+    .filter((at) => at !== null)
+    .toSorted()
+    .at(-1) ?? null;
+
+/** Workers, queues, what is wrong, and the jobs that run. */
+export function showFleet(out: Out, report: FleetReport, datasets: ReadonlyMap<number, string>): void {
+  const { workers, queues, drained_hosts, problems } = report;
+  const codes = new Set(workers.map(({ release }) => release.code)).size;
+  const hosts = new Set(workers.map(({ host }) => host)).size;
+  out.write(`${workers.length} workers on ${hosts} hosts\n`);
+  printTable(out, workers, workerColumns(codes));
+  out.write('\n');
+  printTable(out, queues, [
+    { title: 'QUEUE', value: ({ name }) => name },
+    {
+      title: 'STATE',
+      value: ({ paused }) => (paused ? 'paused' : 'open'),
+      style: ({ paused }) => (paused ? 'yellow' : 'green'),
+    },
+    { title: 'WORKERS', value: ({ served_by }) => served_by, align: 'right' },
+    { title: 'RUNNING', value: ({ jobs }) => jobs.active, align: 'right' },
+    {
+      title: 'READY',
+      value: ({ jobs }) => sum([jobs.waiting ?? 0, jobs.prioritized ?? 0, jobs.paused ?? 0]),
+      align: 'right',
+    },
+    { title: 'LATER', value: ({ jobs }) => jobs.delayed, align: 'right' },
+  ]);
+  for (const host of drained_hosts)
+    out.write(`\nhost ${host} is drained: its workers take no jobs (longshore drain ${host} --undo)\n`);
+  for (const problem of problems) out.write(`\n${paint(problem, 'red', takesColour(out))}\n`);
+  const jobs = jobsOf(workers);
+  if (jobs.length > 0) out.write('\n');
+  printTable(out, jobs, jobColumns(datasets));
+}

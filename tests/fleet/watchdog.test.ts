@@ -1,0 +1,104 @@
+import { writeFileSync } from 'node:fs';
+import { expect, onTestFinished, test } from 'vitest';
+import { watch, type WatchState } from '../../workers/fleet/watchdog.ts';
+import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
+import { makeFleet } from '../support/fleet.ts';
+import { startHalfOpenProxy } from '../support/half-open-proxy.ts';
+import { makePlace } from '../support/place.ts';
+import { makeSteerer } from '../support/steer.ts';
+import { until } from '../support/until.ts';
+
+/** Looks once a second, as the watchdog does. */
+function silentAfter(seconds: number, facts: (at: number) => { asking: boolean; asked_at: number }): number {
+  let state: WatchState = { since: 0, looked_at: 0 };
+  let silent = 0;
+  for (let at = 1; at <= seconds; at += 1) {
+    const look = watch(state, facts(at * 1000), at * 1000);
+    state = look.state;
+    silent = look.silent_ms;
+  }
+  return silent;
+}
+
+test('a worker owes a sign of life while it has a free slot, from the moment it had one', () => {
+  expect(silentAfter(30, () => ({ asking: true, asked_at: 0 }))).toBe(30_000);
+  expect(silentAfter(30, (at) => ({ asking: true, asked_at: at - 500 }))).toBe(500);
+  expect(silentAfter(30, () => ({ asking: false, asked_at: 0 }))).toBe(0);
+  expect(silentAfter(30, (at) => ({ asking: at > 20_000, asked_at: 0 }))).toBe(10_000);
+});
+
+test('a process that stood still as a whole is not taken for one whose loop is stuck', () => {
+  const slept = watch({ since: 1_000, looked_at: 1_000 }, { asking: true, asked_at: 1_000 }, 3_600_000);
+  expect(slept.silent_ms).toBe(0);
+});
+
+test('a connection that is half-open is opened anew: its task goes on, and the next job is taken', async () => {
+  const place = await makePlace();
+  const proxy = await startHalfOpenProxy(place.config.queue.url ?? '');
+  // The lock outlasts the silence, so the task that runs meanwhile stays this worker's.
+  const fleet = await makeFleet({ queue: { silence_seconds: 12, lock_seconds: 60 } });
+  const steerer = await makeSteerer(fleet);
+  const worker = await fleet.worker({ REDIS_URL: proxy.url });
+  const go = fleet.place.path('go');
+  const id = await fleet.start({ one: { until_file: go }, two: {} });
+  await until(() => fleet.events('start')[0]);
+  proxy.silence(() => true);
+  expect(proxy.silenced()).toBeGreaterThanOrEqual(3);
+  writeFileSync(go, '');
+  await fleet.reaches(id, 'SUCCESS');
+  expect(fleet.events('start').map((entry) => entry.step)).toEqual(['one', 'two']);
+  expect(worker.log()).toContain('Socket timeout');
+  expect(worker.log()).not.toContain('restarts itself');
+  // The channel for orders was cut off as well.
+  const name = await steerer.only();
+  const reached = () => steerer.side.control.ask('ping', {}, { to: [name], wait_seconds: 1 });
+  await until(async () => (await reached()).silent.length === 0, { what: 'orders to arrive again' });
+});
+
+test('a worker that stopped asking although Redis answers leaves with its reason, and with a code that pm2 restarts', async () => {
+  const place = await makePlace();
+  const proxy = await startHalfOpenProxy(place.config.queue.url ?? '');
+  const fleet = await makeFleet({ queue: { silence_seconds: 600 }, fleet: { watchdog_seconds: 5 } });
+  const worker = await fleet.worker({ REDIS_URL: proxy.url });
+  await fleet.reaches(await fleet.start({ before: {} }), 'SUCCESS');
+  proxy.silence((opening) => !opening.includes('longshore-watchdog'), { new_ones: true });
+  const id = await fleet.start({ after: {} });
+  expect(await worker.exited).toEqual({ code: 75, signal: null });
+  expect(worker.log()).toMatch(/watchdog: queue longshore-test\.q was not asked for \d+ s although 2 of 2/);
+  await fleet.worker();
+  await fleet.reaches(id, 'SUCCESS');
+});
+
+test('while Redis answers nobody, the watchdog says so and leaves the worker alone', async () => {
+  const fleet = await makeFleet({
+    queue: { url: null, silence_seconds: 600 },
+    fleet: { watchdog_seconds: 5 },
+  });
+  const redis = await startEmbeddedRedis(fleet.place.path('redis'));
+  onTestFinished(() => redis.stop());
+  const worker = await fleet.worker();
+  onTestFinished(() => void process.kill(redis.pid, 'SIGCONT'));
+  process.kill(redis.pid, 'SIGSTOP');
+  await until(() => worker.log().includes('Redis does not answer; a restart would not help'), {
+    what: 'the watchdog to look',
+  });
+  process.kill(redis.pid, 'SIGCONT');
+  await fleet.reaches(await fleet.start({ one: {} }), 'SUCCESS');
+  expect(worker.log()).not.toContain('restarts itself');
+});
+
+test('busy and drained workers, and workers whose queue is empty, are left alone', async () => {
+  const fleet = await makeFleet({ autoscale: { min: 1, max: 1 }, fleet: { watchdog_seconds: 5 } });
+  const worker = await fleet.worker();
+  const go = fleet.place.path('go');
+  const id = await fleet.start({
+    one: { until_file: go },
+    two: { postpone_ms: 9_000, postpone_until_file: go },
+  });
+  const begun = Date.now();
+  await until(() => Date.now() > begun + 8_000, { what: 'more than the watchdog allows' });
+  writeFileSync(go, '');
+  await fleet.reaches(id, 'SUCCESS');
+  await until(() => Date.now() > begun + 16_000, { what: 'the same without a job' });
+  expect(worker.log()).not.toContain('restarts itself');
+});

@@ -1,0 +1,53 @@
+import type { Config } from '../../config/index.ts';
+import { LongshoreError } from '../errors.ts';
+import { queueName } from '../workflows/definition.ts';
+
+/** The app of config.workers that an unnamed worker is. */
+const USUAL_APP = 'worker';
+
+export interface ServedQueue {
+  queue: string;
+  /** Slots of this worker for this queue. */
+  min: number;
+  max: number;
+}
+
+export interface WorkerRole {
+  /** As it is called by pm2; stands in the name of the worker. */
+  app: string;
+  /** In the order of the configuration; the first one is meant where an order names none. */
+  queues: readonly ServedQueue[];
+}
+
+/**
+ * What a worker takes jobs from: the queues of its app in config.workers, or the one queue that somebody asks for by hand.
+ *
+ * @param env LONGSHORE_WORKER names the app, LONGSHORE_QUEUE a queue that is served instead
+ * @throws E_CONFIG when there is no such app
+ */
+export function roleOf(
+  config: Config,
+  env: { app?: string | undefined; queue?: string | undefined },
+): WorkerRole {
+  const app = env.app || USUAL_APP;
+  const { min, max } = config.autoscale;
+  if (env.queue) return { app, queues: [{ queue: queueName(config, env.queue), min, max }] };
+  const configured = Object.hasOwn(config.workers, app) ? config.workers[app] : undefined;
+  if (configured === undefined) {
+    const known = Object.keys(config.workers).join(', ');
+    throw new LongshoreError('E_CONFIG', `LONGSHORE_WORKER: "${app}" is not in config.workers (${known})`, {
+      fields: { app },
+    });
+  }
+  const queues = configured.queues.map((entry): ServedQueue => {
+    const own = typeof entry === 'string' ? { name: entry } : entry;
+    // Who names only one limit means it: the other one gives way.
+    const most = own.max ?? Math.max(max, own.min ?? 0);
+    return { queue: queueName(config, own.name), min: own.min ?? Math.min(min, most), max: most };
+  });
+  // Two names that become one, as {host} and the host's own: one loop of BullMQ is enough.
+  return {
+    app,
+    queues: queues.filter(({ queue }, at) => queues.findIndex((one) => one.queue === queue) === at),
+  };
+}

@@ -1,0 +1,67 @@
+import type { Config } from '../../config/index.ts';
+import type { Logger } from '../log.ts';
+import type { QueueSide } from '../queue/side.ts';
+import type { Store } from '../store.ts';
+import { createDeparture, type Departure } from './departure.ts';
+import { type Heartbeat, startHeartbeat } from './heartbeat.ts';
+import { ordersFor } from './orders.ts';
+import type { Processor } from './processor.ts';
+import { readRelease } from './release.ts';
+import type { Slots } from './slots.ts';
+import { startWatchdog } from './watchdog.ts';
+
+export interface SteeringParts {
+  config: Config;
+  store: Store;
+  side: QueueSide;
+  processor: Processor;
+  slots: readonly Slots[];
+  log: Logger;
+  name: string;
+  host: string;
+}
+
+/** How a worker is seen and steered from elsewhere: it says how it is, obeys orders, and watches over itself. */
+export interface Steering {
+  readonly gone: Departure['gone'];
+  /** It is not listed and not steered any more. */
+  close(): Promise<void>;
+}
+
+export async function openSteering(parts: SteeringParts): Promise<Steering> {
+  const { config, store, side, processor, slots, log, name, host } = parts;
+  const departure = createDeparture(slots, processor, log);
+  if (await side.registry.isDrained(host)) {
+    log.warn({ host }, 'this host is drained: the worker takes no jobs (longshore drain --undo)');
+    await departure.hold();
+  }
+  const heartbeat: Heartbeat = startHeartbeat({
+    seconds: config.fleet.heartbeat_seconds,
+    identity: {
+      name,
+      host,
+      pid: process.pid,
+      started_at: new Date(performance.timeOrigin).toISOString(),
+      release: readRelease(),
+    },
+    state: () => departure.state,
+    slots,
+    running: processor.running,
+    records: store.records,
+    registry: side.registry,
+    control: side.control,
+    log,
+  });
+  await side.control.listen(name, ordersFor({ name, slots, processor, departure, heartbeat, log }));
+  const watchdog = startWatchdog(config, slots, log, (reason) => {
+    log.error({ reason }, 'worker restarts itself');
+    departure.begin({ reason, immediate: false, restart: true });
+  });
+  return {
+    gone: departure.gone,
+    close: async () => {
+      await watchdog.stop();
+      await heartbeat.stop();
+    },
+  };
+}

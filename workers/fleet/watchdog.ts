@@ -1,0 +1,115 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Config } from '../../config/index.ts';
+import type { Logger } from '../log.ts';
+import { connectRedis } from '../queue/connection.ts';
+import type { Slots } from './slots.ts';
+
+const LOOK_EVERY_MS = 1_000;
+/** A look that comes this late says that the whole process stood still (SIGSTOP, a suspended machine), not its loop. */
+const STOOD_STILL_MS = 5_000;
+const ANSWER_WITHIN_SECONDS = 5;
+
+export interface WatchState {
+  /** Since when the queue could have been asked and was not. */
+  readonly since: number;
+  readonly looked_at: number;
+}
+
+export interface WatchFacts {
+  /** A slot is free and nobody told the worker to take no jobs: then it asks its queue every two seconds. */
+  readonly asking: boolean;
+  readonly asked_at: number;
+}
+
+/** One look at a worker's loop, and how long it owes a sign of life. All times are of one monotonic clock, in ms. */
+export function watch(
+  state: WatchState,
+  { asking, asked_at }: WatchFacts,
+  now: number,
+): { state: WatchState; silent_ms: number } {
+  const excused = !asking || now - state.looked_at > STOOD_STILL_MS;
+  const since = excused ? now : Math.max(state.since, asked_at);
+  return { state: { since, looked_at: now }, silent_ms: now - since };
+}
+
+export interface Watchdog {
+  stop(): Promise<void>;
+}
+
+/**
+ * Proves that jobs are taken, for each queue of this worker. One that has not asked for config.fleet.watchdog_seconds
+ * although a slot is free is stuck; `onStuck` is called once, with what to say. But not while Redis is away: then nobody
+ * can ask, and a restart would only give up the tasks that run. That is found out over a connection of its own, because
+ * the worker's may be the one that is dead.
+ */
+export function startWatchdog(
+  config: Config,
+  slots: readonly Slots[],
+  log: Logger,
+  onStuck: (reason: string) => void,
+): Watchdog {
+  const limit_ms = config.fleet.watchdog_seconds * 1000;
+  const begun = performance.now();
+  const states = new Map<Slots, WatchState>(
+    slots.map((one) => [one, { since: begun, looked_at: begun }] as const),
+  );
+  const stopping = new AbortController();
+
+  const look = async (one: Slots): Promise<void> => {
+    const now = performance.now();
+    const before = states.get(one) ?? { since: now, looked_at: now };
+    const { state, silent_ms } = watch(before, factsOf(one), now);
+    states.set(one, state);
+    if (silent_ms < limit_ms) return;
+    const about = { queue: one.queue, silent_seconds: Math.round(silent_ms / 1000) };
+    if (!(await answers(config, log))) {
+      log.warn(about, 'a queue was not asked for long, and Redis does not answer; a restart would not help');
+      return forgive(one);
+    }
+    // It may have come back while we asked.
+    if (stopping.signal.aborted || !factsOf(one).asking || one.asked_at > now) return forgive(one);
+    const free = one.count - one.busy;
+    stopping.abort();
+    onStuck(
+      `watchdog: queue ${one.queue} was not asked for ${about.silent_seconds} s although ${free} of ${one.count} slots are free and Redis answers`,
+    );
+  };
+  const forgive = (one: Slots): void => {
+    const now = performance.now();
+    states.set(one, { since: now, looked_at: now });
+  };
+  const loop = async (): Promise<void> => {
+    while (!stopping.signal.aborted) {
+      for (const one of slots) if (!stopping.signal.aborted) await look(one);
+      await sleep(LOOK_EVERY_MS, undefined, { signal: stopping.signal }).catch(() => undefined);
+    }
+  };
+  const running = loop().catch((error: unknown) => log.error({ err: error }, 'the watchdog ended'));
+  return {
+    stop: async () => {
+      stopping.abort();
+      await running;
+    },
+  };
+}
+
+const factsOf = (one: Slots): WatchFacts => ({
+  asking: !one.held && one.busy < one.count,
+  asked_at: one.asked_at,
+});
+
+/** Whether Redis answers somebody who comes anew. */
+async function answers(config: Config, log: Logger): Promise<boolean> {
+  try {
+    const quiet = log.child({}, { level: 'silent' });
+    const redis = await connectRedis(config, {
+      log: quiet,
+      wait_seconds: ANSWER_WITHIN_SECONDS,
+      name: 'longshore-watchdog',
+    });
+    redis.disconnect();
+    return true;
+  } catch {
+    return false;
+  }
+}
