@@ -9,6 +9,7 @@ const text = z.string().min(1, 'expected a non-empty text');
 const absolutePath = z.string().startsWith('/', 'expected an absolute path');
 const count = z.int().min(0);
 const seconds = z.number().min(0);
+const percent = z.number().min(0).max(100).nullable();
 const digestName = z.enum(['blake3', 'md5', 'sha256']);
 const globs = z.array(text);
 
@@ -202,7 +203,23 @@ export const schema = z.strictObject({
     reconcile_seconds: z.number().positive(),
   }),
   autoscale: z
-    .strictObject({ min: z.int().min(1), max: z.int().min(1), idle_seconds: z.number().positive() })
+    .strictObject({
+      min: z.int().min(1),
+      max: z.int().min(1),
+      /** Slots that were not in use for so long are given up. */
+      idle_seconds: z.number().positive(),
+      /** So long after the last pressure growth begins again. */
+      calm_seconds: seconds,
+      /** From here on a worker takes no more slots. Null: never for this reason. See docs/scaling.md. */
+      hold: z.strictObject({
+        cpu_percent: percent,
+        io_percent: percent,
+        memory_stall_percent: percent,
+        memory_used_percent: percent,
+      }),
+      /** From here on it gives up all slots above min. */
+      shrink: z.strictObject({ memory_stall_percent: percent, memory_used_percent: percent }),
+    })
     .refine((scale) => scale.min <= scale.max, 'expected min to be at most max'),
   task: z.strictObject({
     /** SIGTERM to SIGKILL, when a running task is stopped. */

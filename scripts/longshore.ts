@@ -6,6 +6,7 @@ import { addLists } from './cli/commands/lists.ts';
 import { addManifest } from './cli/commands/manifest.ts';
 import { addRecall } from './cli/commands/recall.ts';
 import { addPin } from './cli/commands/pin.ts';
+import { addScale } from './cli/commands/scale.ts';
 import { addShow } from './cli/commands/show.ts';
 import { addStart } from './cli/commands/start.ts';
 import { addStatus } from './cli/commands/status.ts';
@@ -28,5 +29,6 @@ addManifest(program);
 addVerify(program);
 addFixity(program);
 addPin(program);
+addScale(program);
 
 await runProgram(program);

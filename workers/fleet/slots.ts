@@ -5,7 +5,9 @@ import type { JobData } from '../queue/flows.ts';
 import { reportErrors } from '../queue/queues.ts';
 import { startRecovery } from '../queue/recovery.ts';
 import type { QueueSide } from '../queue/side.ts';
-import { decideSlots } from './autoscaler.ts';
+import { rememberScale } from '../queue/scale-history.ts';
+import { look, NO_MEMORY } from './autoscaler.ts';
+import { type Pressure, readPressure } from './pressure.ts';
 import type { Processor } from './processor.ts';
 
 const LOOK_EVERY_MS = 1_000;
@@ -26,35 +28,50 @@ export interface SlotsParts {
   log: Logger;
   name: string;
   queue: string;
+  /** Of this host; tests tell their own. */
+  pressure?: () => Pressure;
+}
+
+/** Jobs in hand, from the moment they are given to the moment they are done with. */
+interface Hands {
+  now: number;
+  /** The most at a time since the last look: between two short jobs a slot is free for a moment, and not idle. */
+  peak: number;
 }
 
 export function openSlots(parts: SlotsParts): Slots {
-  const { config, side, processor, log } = parts;
-  const worker = openWorker(parts);
+  const { config, side, processor, log, name, pressure = readPressure } = parts;
+  const hands: Hands = { now: 0, peak: 0 };
+  const worker = openWorker(parts, hands);
   const recovery = startRecovery(config, worker, side.redis, log);
-  let idle_since = Date.now();
+  let memory = NO_MEMORY;
   let closing = false;
 
   const scale = async (): Promise<void> => {
-    const busy = processor.running.size;
-    if (busy >= worker.concurrency) idle_since = Date.now();
     const backlog = await backlogOf(side, parts.queue);
-    const idle_seconds = (Date.now() - idle_since) / 1000;
-    const decision = decideSlots(
-      { slots: worker.concurrency, busy, backlog, idle_seconds },
-      config.autoscale,
-    );
-    if (decision === null || closing) return;
-    log.info({ from: worker.concurrency, to: decision.slots, reason: decision.reason }, 'slots changed');
-    const grew = decision.slots > worker.concurrency;
-    worker.concurrency = decision.slots;
-    idle_since = Date.now();
+    const facts = {
+      now: Date.now(),
+      slots: worker.concurrency,
+      busy: hands.peak,
+      backlog,
+      pressure: pressure(),
+    };
+    hands.peak = hands.now;
+    const seen = look(memory, facts, config.autoscale);
+    if (closing) return;
+    memory = seen.memory;
+    if (seen.decision === null) return;
+    const { action, from, to, reason } = seen.decision;
+    log.info({ action, from, to, reason }, action === 'hold' ? 'slots held back' : 'slots changed');
+    worker.concurrency = to;
     // BullMQ sleeps until one of its jobs ends before it looks at its concurrency again, which for a tape archive
     // may be tomorrow. Pausing without waiting and resuming is its public way of waking that loop.
-    if (grew && !closing) {
+    if (to > from) {
       await worker.pause(true);
       if (!closing) await worker.resume();
     }
+    const at = new Date(facts.now).toISOString();
+    await rememberScale(side.redis, config, { ...seen.decision, at, who: name, of: 'slots' });
   };
   let looking: Promise<void> = Promise.resolve();
   const timer = setInterval(() => {
@@ -99,10 +116,21 @@ async function backlogOf(side: QueueSide, queue: string): Promise<number> {
  *   task can hold that up.
  * - `drainDelay` 2 s: the longest time that an idle worker does not see a closing connection.
  */
-function openWorker({ config, side, processor, log, name, queue }: SlotsParts): Worker<JobData> {
+function openWorker(
+  { config, side, processor, log, name, queue }: SlotsParts,
+  hands: Hands,
+): Worker<JobData> {
   const worker = new Worker<JobData>(
     queue,
-    (job: Job<JobData>, token = '') => processor.process(job, token),
+    async (job: Job<JobData>, token = '') => {
+      hands.now += 1;
+      hands.peak = Math.max(hands.peak, hands.now);
+      try {
+        return await processor.process(job, token);
+      } finally {
+        hands.now -= 1;
+      }
+    },
     {
       connection: side.redis,
       prefix: config.queue.prefix,
