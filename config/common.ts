@@ -95,6 +95,7 @@ export const config = {
     prefix: 'longshore',
     lock_seconds: 30,
     stalled_check_seconds: 15,
+    share_by: 'project',
   },
   mongo: { uri: secretFromEnv('MONGODB_URL', null) },
   bag: { source_organization: null },

@@ -183,6 +183,12 @@ export const schema = z.strictObject({
     lock_seconds: z.number().min(1),
     /** How often workers look for such jobs. */
     stalled_check_seconds: z.number().min(0.5),
+    /** Who gets an equal share of the fleet while jobs wait; null: first come, first served. */
+    share_by: z
+      .union([z.enum(['project', 'type']), z.string().regex(/^metadata\..+/)], {
+        error: 'expected "project", "type" or "metadata.<field>"',
+      })
+      .nullable(),
   }),
   mongo: z.strictObject({ uri: text.nullable() }),
   /** What every bag says of where it comes from; null: nothing. */

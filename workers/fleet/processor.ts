@@ -226,6 +226,8 @@ async function giveBack(parts: WorkerParts, job: Job<JobData>, token: string): P
 /** Later, and the slot is free until then. */
 async function delay(parts: WorkerParts, job: Job<JobData>, token: string, until: number): Promise<never> {
   try {
+    const priority = await parts.side.shares.again(job.queueName, job.priority);
+    if (priority !== job.priority) await job.changePriority({ priority });
     await job.moveToDelayed(until, token);
   } catch (error) {
     // The lock or the whole job is gone: another worker has it, or the queue lost it and it will be put back.

@@ -123,6 +123,7 @@ function openWorker(
   const worker = new Worker<JobData>(
     queue,
     async (job: Job<JobData>, token = '') => {
+      side.shares.served(queue, job.priority);
       hands.now += 1;
       hands.peak = Math.max(hands.peak, hands.now);
       try {

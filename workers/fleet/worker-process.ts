@@ -10,6 +10,7 @@ import { takeLock } from '../queue/token-lock.ts';
 import { openStore, type Store } from '../store.ts';
 import { defaultQueue } from '../workflows/definition.ts';
 import { reconcile } from '../workflows/reconcile.ts';
+import { shareOf } from '../workflows/share.ts';
 import { createProcessor, type Processor } from './processor.ts';
 import { openSlots } from './slots.ts';
 
@@ -29,7 +30,12 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
   const name = `${config.app_id}-worker@${host}:${process.pid}`;
   const queue = process.env.LONGSHORE_QUEUE || defaultQueue(config);
   const store = await openStorePatiently(config, log);
-  const side = await openQueueSide(config, { log, wait_seconds: Number.POSITIVE_INFINITY, name });
+  const side = await openQueueSide(config, {
+    log,
+    wait_seconds: Number.POSITIVE_INFINITY,
+    name,
+    shareOf: shareOf(config, store, log),
+  });
   await checkRedis(side.redis, log);
 
   const processor = createProcessor({ config, store, side, log, name, host });

@@ -15,6 +15,7 @@ import type { Store } from '../store.ts';
 import { type AdHocWorkflow, buildWorkflow, defaultQueue, type WorkflowStart } from './definition.ts';
 import { brings } from './joining.ts';
 import { enqueue, enqueueNow, type ReconcileReport, reconcile } from './reconcile.ts';
+import { shareOf } from './share.ts';
 import { type ServedWorkflow, toServed } from './status.ts';
 
 /** Everything that may be done to workflows, from any process of the installation. */
@@ -133,19 +134,22 @@ export async function createEngine(given: EngineParts): Promise<Engine> {
 }
 
 /** One attempt to connect at a time; a failed one is forgotten, so that the next operation tries again. */
-function lazySide({ config, log, wait_seconds = 10, queue_side }: EngineParts): {
+function lazySide({ config, store, log, wait_seconds = 10, queue_side }: EngineParts): {
   side: () => Promise<QueueSide>;
   close: () => Promise<void>;
 } {
   if (queue_side !== undefined) return { side: async () => queue_side, close: async () => undefined };
   let opening: Promise<QueueSide> | null = null;
   const side = (): Promise<QueueSide> => {
-    opening ??= openQueueSide(config, { log, wait_seconds, name: 'longshore-engine' }).catch(
-      (error: unknown) => {
-        opening = null;
-        throw error;
-      },
-    );
+    opening ??= openQueueSide(config, {
+      log,
+      wait_seconds,
+      name: 'longshore-engine',
+      shareOf: shareOf(config, store, log),
+    }).catch((error: unknown) => {
+      opening = null;
+      throw error;
+    });
     return opening;
   };
   // A connection that was never made has told its failure to the operation that asked for it.
