@@ -168,6 +168,7 @@ export const config = {
     shrink: { memory_stall_percent: 30, memory_used_percent: 93 },
   },
   task: { kill_grace_seconds: 5, time_limit_seconds: 86_400 },
+  resources: {} as Record<string, number>,
   inspect: { file_metadata_batch_size: 25_000, digests: true },
   qc: { threads: availableParallelism(), batch_size: 8, file_globs: ['**/*.fastq.gz', '**/*.fq.gz'] },
   tools: { fastqc: 'fastqc', multiqc: 'multiqc', bs: 'bs' },

@@ -36,6 +36,8 @@ const workflowStep = z.strictObject({
   kwargs: z.record(z.string(), z.unknown()).optional(),
   /** 0..9, larger runs sooner; default: the step's 1-based position, so that started datasets finish first. */
   priority: z.int().min(0).max(9).optional(),
+  /** Names of `resources` that the step holds while it runs; it waits for them without a slot. */
+  needs: z.array(text).optional(),
 });
 
 const workflowDefinition = z
@@ -233,6 +235,8 @@ export const schema = z.strictObject({
     /** A task that runs longer is stopped and retried as E_TIMEOUT. */
     time_limit_seconds: z.number().positive(),
   }),
+  /** How many steps of the whole fleet may hold each at a time: drives, a mount, a licence. 0: none for now. */
+  resources: z.record(z.string().regex(/^[A-Za-z0-9._-]+$/, 'expected letters, digits, ., _ and -'), count),
   inspect: z.strictObject({
     /** Rows that reach the catalog in one call. */
     file_metadata_batch_size: z.int().min(1),

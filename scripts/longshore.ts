@@ -2,6 +2,7 @@
 /** The operator's command line. */
 import { addControl } from './cli/commands/control.ts';
 import { addFixity } from './cli/commands/fixity.ts';
+import { addLimits } from './cli/commands/limits.ts';
 import { addLists } from './cli/commands/lists.ts';
 import { addManifest } from './cli/commands/manifest.ts';
 import { addRecall } from './cli/commands/recall.ts';
@@ -30,5 +31,6 @@ addVerify(program);
 addFixity(program);
 addPin(program);
 addScale(program);
+addLimits(program);
 
 await runProgram(program);

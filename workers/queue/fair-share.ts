@@ -9,7 +9,6 @@
  */
 import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
-import { LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { WorkflowDocument } from '../records/contract.ts';
 import type { Queues } from './queues.ts';
@@ -118,11 +117,4 @@ export function createShares(
       return queuePriority(priority, Math.max(turn, now + 1));
     },
   };
-}
-
-/** @throws E_WORKFLOW_STATE for a position without a priority, which would be a fault of ours */
-export function priorityAt(priorities: ReadonlyMap<number, number>, position: number): number {
-  const found = priorities.get(position);
-  if (found !== undefined) return found;
-  throw new LongshoreError('E_WORKFLOW_STATE', `no priority for the step at position ${position}`);
 }

@@ -1,7 +1,6 @@
 import type { FlowJob, JobsOptions } from 'bullmq';
 import { LongshoreError } from '../errors.ts';
 import type { WorkflowDocument } from '../records/contract.ts';
-import { priorityAt } from './fair-share.ts';
 
 /** All that a job carries: the queue holds ids, never data. */
 export interface JobData {
@@ -11,6 +10,9 @@ export interface JobData {
 }
 
 export const jobId = (workflow_id: string, index: number): string => `${workflow_id}.${index}`;
+
+/** Never used: every step has a priority. Behind all others rather than before them. */
+const LAST = 2 ** 21 - 1;
 
 /**
  * How every job is queued.
@@ -42,7 +44,7 @@ export function chainOf(
       name: step.task,
       queueName: step.queue,
       data: { workflow_id: workflow.id, index } satisfies JobData,
-      opts: jobOptions(workflow, index, priorityAt(priorities, index)),
+      opts: jobOptions(workflow, index, priorities.get(index) ?? LAST),
     }),
   );
   const [start, ...rest] = jobs;
