@@ -36,6 +36,11 @@ export interface Engine {
     workflow_id: string,
     options: { actor: string; force?: boolean; args?: unknown[] },
   ): Promise<Omit<ResumeAnswer, 'running'>>;
+  /**
+   * What waits of it is queued by this priority (0..9, larger sooner) at once, and its later steps will be. Answers the step
+   * that is next or runs; null when all have succeeded.
+   */
+  prioritize(workflow_id: string, options: { actor: string; priority: number }): Promise<string | null>;
   /** Stops what runs, takes the chain out of the queue and removes the records. */
   delete(workflow_id: string, options: { actor: string }): Promise<{ deleted_count: number }>;
   list(query: WorkflowQuery, options?: ServeOptions): Promise<WorkflowPage>;
@@ -111,6 +116,7 @@ export async function createEngine(given: EngineParts): Promise<Engine> {
       if (answer.resumed) await enqueueNow(id, records, (await side()).chains);
       return answer;
     },
+    prioritize: (id, options) => prioritize(parts, id, options),
     delete: (id, { actor }) => deleteWorkflow(parts, id, actor),
     list: async (query, options = {}) => {
       const { total, results } = await records.listWorkflows(query, {
@@ -228,6 +234,19 @@ async function stopProcess(
       'the worker did not confirm that the task was stopped; it may publish nothing',
     );
   return answer;
+}
+
+async function prioritize(
+  { store: { records }, side }: Parts,
+  id: string,
+  options: { actor: string; priority: number },
+): Promise<string | null> {
+  const { chains } = await side(); // Before the records: a Redis that is away changes nothing.
+  const { index } = await records.prioritize(id, options);
+  const workflow = index === -1 ? null : await records.workflow(id);
+  if (workflow === null) return null;
+  await chains.prioritize(workflow, index);
+  return workflow.steps[index]?.name ?? null;
 }
 
 async function deleteWorkflow(parts: Parts, id: string, actor: string): Promise<{ deleted_count: number }> {
