@@ -96,6 +96,7 @@ export const config = {
     lock_seconds: 30,
     stalled_check_seconds: 15,
     silence_seconds: 20,
+    share_by: 'project',
   },
   mongo: { uri: secretFromEnv('MONGODB_URL', null) },
   bag: { source_organization: null },
@@ -152,9 +153,25 @@ export const config = {
     reconcile_seconds: 30,
   },
   workers: { worker: { queues: ['{app_id}.q'] } },
-  autoscale: { min: 2, max: 8, idle_seconds: 30 },
   fleet: { heartbeat_seconds: 3, watchdog_seconds: 60 },
+  autoscale: {
+    min: 2,
+    max: 8,
+    idle_seconds: 30,
+    calm_seconds: 15,
+    hold: {
+      // With as many busy processes as processors something waits a third of the time; with twice as many, always.
+      cpu_percent: 90,
+      // A single stream from one disk stalls most of the time and is well.
+      io_percent: 95,
+      memory_stall_percent: 10,
+      memory_used_percent: 85,
+    },
+    // systemd-oomd begins to kill at a stall of 60 % for 30 s.
+    shrink: { memory_stall_percent: 30, memory_used_percent: 93 },
+  },
   task: { kill_grace_seconds: 5, time_limit_seconds: 86_400 },
+  resources: {} as Record<string, number>,
   inspect: { file_metadata_batch_size: 25_000, digests: true },
   qc: { threads: availableParallelism(), batch_size: 8, file_globs: ['**/*.fastq.gz', '**/*.fq.gz'] },
   tools: { fastqc: 'fastqc', multiqc: 'multiqc', bs: 'bs' },

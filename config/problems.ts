@@ -26,6 +26,7 @@ export function findContradictions(values: Record<string, unknown>): string[] {
     ...fixityProblems(values),
     ...purgeProblems(values),
     ...workflowProblems(values),
+    ...resourceProblems(values),
   ];
 }
 
@@ -132,6 +133,23 @@ function workflowProblems(values: Record<string, unknown>): string[] {
   return references
     .filter(([, name]) => typeof name === 'string' && !known.includes(name))
     .map(([key, name]) => `${key}: "${String(name)}" is not in workflow_registry (${known.join(', ')})`);
+}
+
+/** A misspelt need would be no limit at all. */
+function resourceProblems(values: Record<string, unknown>): string[] {
+  const resources = sectionOf(values, 'resources');
+  const known = Object.keys(resources).join(', ') || 'it is empty';
+  return Object.entries(sectionOf(values, 'workflow_registry')).flatMap(([name, definition]) => {
+    const steps = isPlainObject(definition) && Array.isArray(definition.steps) ? definition.steps : [];
+    return steps.flatMap((step, index) =>
+      namesIn(isPlainObject(step) ? step.needs : undefined)
+        .filter((need) => !Object.hasOwn(resources, need))
+        .map(
+          (need) =>
+            `workflow_registry.${name}.steps.${index}.needs: "${need}" is not in resources (${known})`,
+        ),
+    );
+  });
 }
 
 const sectionOf = (values: Record<string, unknown>, name: string): Record<string, unknown> => {

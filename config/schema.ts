@@ -9,6 +9,7 @@ const text = z.string().min(1, 'expected a non-empty text');
 const absolutePath = z.string().startsWith('/', 'expected an absolute path');
 const count = z.int().min(0);
 const seconds = z.number().min(0);
+const percent = z.number().min(0).max(100).nullable();
 const digestName = z.enum(['blake3', 'md5', 'sha256']);
 const globs = z.array(text);
 
@@ -38,6 +39,8 @@ const workflowStep = z.strictObject({
   kwargs: z.record(z.string(), z.unknown()).optional(),
   /** 0..9, larger runs sooner; default: the step's 1-based position, so that started datasets finish first. */
   priority: z.int().min(0).max(9).optional(),
+  /** Names of `resources` that the step holds while it runs; it waits for them without a slot. */
+  needs: z.array(text).optional(),
 });
 
 const workflowDefinition = z
@@ -204,6 +207,12 @@ export const schema = z.strictObject({
     stalled_check_seconds: z.number().min(0.5),
     /** A connection that owes an answer for this long is given up and opened anew. Waiting for a job takes up to 10 s. */
     silence_seconds: z.number().min(12),
+    /** Who gets an equal share of the fleet while jobs wait; null: first come, first served. */
+    share_by: z
+      .union([z.enum(['project', 'type']), z.string().regex(/^metadata\..+/)], {
+        error: 'expected "project", "type" or "metadata.<field>"',
+      })
+      .nullable(),
   }),
   mongo: z.strictObject({ uri: text.nullable() }),
   /** What every bag says of where it comes from; null: nothing. */
@@ -233,7 +242,23 @@ export const schema = z.strictObject({
     workerApp,
   ),
   autoscale: z
-    .strictObject({ min: z.int().min(1), max: z.int().min(1), idle_seconds: z.number().positive() })
+    .strictObject({
+      min: z.int().min(1),
+      max: z.int().min(1),
+      /** Slots that were not in use for so long are given up. */
+      idle_seconds: z.number().positive(),
+      /** So long after the last pressure growth begins again. */
+      calm_seconds: seconds,
+      /** From here on a worker takes no more slots. Null: never for this reason. See docs/scaling.md. */
+      hold: z.strictObject({
+        cpu_percent: percent,
+        io_percent: percent,
+        memory_stall_percent: percent,
+        memory_used_percent: percent,
+      }),
+      /** From here on it gives up all slots above min. */
+      shrink: z.strictObject({ memory_stall_percent: percent, memory_used_percent: percent }),
+    })
     .refine((scale) => scale.min <= scale.max, 'expected min to be at most max'),
   fleet: z.strictObject({
     /** How often a worker says how it is. It counts as dead after five that are missing (5 s at least). */
@@ -247,6 +272,8 @@ export const schema = z.strictObject({
     /** A task that runs longer is stopped and retried as E_TIMEOUT. */
     time_limit_seconds: z.number().positive(),
   }),
+  /** How many steps of the whole fleet may hold each at a time: drives, a mount, a licence. 0: none for now. */
+  resources: z.record(z.string().regex(/^[A-Za-z0-9._-]+$/, 'expected letters, digits, ., _ and -'), count),
   inspect: z.strictObject({
     /** Rows that reach the catalog in one call. */
     file_metadata_batch_size: z.int().min(1),

@@ -1,6 +1,7 @@
 import { userInfo } from 'node:os';
 import { type Config, configOrExit } from '../../config/index.ts';
 import { createLogger, type Logger } from '../../workers/log.ts';
+import { openQueueSide, type QueueSide } from '../../workers/queue/side.ts';
 import { openStore, type Store } from '../../workers/store.ts';
 import { createEngine, type Engine } from '../../workers/workflows/engine.ts';
 
@@ -37,6 +38,20 @@ export async function withEngine<T>(run: (session: EngineSession) => Promise<T>)
       await engine.close();
     }
   });
+}
+
+/** What Redis knows, without the records. @throws E_REDIS_UNAVAILABLE */
+export async function withQueue<T>(
+  run: (session: Omit<Session, 'store'> & { side: QueueSide }) => Promise<T>,
+): Promise<T> {
+  const config = await configOrExit();
+  const log = createLogger('longshore', {}, { to: 2, level: process.env.LOG_LEVEL ?? 'warn' });
+  const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'longshore-command' });
+  try {
+    return await run({ config, log, side });
+  } finally {
+    await side.close();
+  }
 }
 
 /** Who stands in the audit trail for what is done by hand. */

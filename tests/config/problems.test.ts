@@ -42,7 +42,11 @@ test('a type without folders, an unknown workflow and a relative archive are con
     overrides({
       dataset_types: ['RAW_DATA', 'DATA_PRODUCT', 'IMAGING'],
       registration: { workflow: 'nothing' },
-      workflow_registry: { stage: { then: ['qcc'] } },
+      workflow_registry: {
+        stage: { then: ['qcc'] },
+        qc: { steps: [{ name: 'qc', task: 'generate_qc', needs: ['licence', 'drive'] }] },
+      },
+      resources: { drive: 2 },
       paths: { RAW_DATA: { archive: 'development/x' } },
       fixity: { levels: { tape: 'digest' } },
     }),
@@ -52,6 +56,7 @@ test('a type without folders, an unknown workflow and a relative archive are con
   expect(text).toContain('registration.IMAGING: missing; dataset_types names this type');
   expect(text).toContain('registration.workflow: "nothing" is not in workflow_registry');
   expect(text).toContain('workflow_registry.stage.then.0: "qcc" is not in workflow_registry');
+  expect(text).toContain('workflow_registry.qc.steps.0.needs: "licence" is not in resources (drive)');
   expect(text).toContain('paths.RAW_DATA.archive: expected an absolute path');
   expect(text).toContain('fixity.levels.tape: neither an archive nor a kind of archive (filesystem, sda,');
 });

@@ -1,25 +1,161 @@
-import { expect, test } from 'vitest';
-import { decideSlots } from '../../workers/fleet/autoscaler.ts';
+import { describe, expect, test } from 'vitest';
+import { look, NO_MEMORY, type ScaleDecision, type ScaleFacts } from '../../workers/fleet/autoscaler.ts';
+import { NO_PRESSURE, type Pressure } from '../../workers/fleet/pressure.ts';
 
-const limits = { min: 2, max: 8, idle_seconds: 30 };
-const facts = { slots: 2, busy: 2, backlog: 0, idle_seconds: 0 };
+const limits = {
+  min: 2,
+  max: 8,
+  idle_seconds: 30,
+  calm_seconds: 15,
+  hold: { cpu_percent: 90, io_percent: 95, memory_stall_percent: 10, memory_used_percent: 85 },
+  shrink: { memory_stall_percent: 30, memory_used_percent: 93 },
+};
+const facts: ScaleFacts = { now: 0, slots: 2, busy: 2, backlog: 0, pressure: NO_PRESSURE };
+
+/** A sequence of looks, one a second, each with the slots that the last one left. */
+function looks(each: (second: number, slots: number) => Partial<ScaleFacts>, seconds: number, slots = 2) {
+  let memory = NO_MEMORY;
+  const decisions: (ScaleDecision & { second: number })[] = [];
+  const course: number[] = [];
+  for (let second = 0; second < seconds; second += 1) {
+    const seen = look(memory, { ...facts, slots, now: second * 1000, ...each(second, slots) }, limits);
+    memory = seen.memory;
+    if (seen.decision !== null) decisions.push({ ...seen.decision, second });
+    slots = seen.decision?.to ?? slots;
+    course.push(slots);
+  }
+  return { decisions, course };
+}
 
 test('a backlog with every slot busy makes the worker grow at once, by as much as waits, up to max', () => {
-  expect(decideSlots({ ...facts, backlog: 3 }, limits)?.slots).toBe(5);
-  expect(decideSlots({ ...facts, backlog: 100 }, limits)?.slots).toBe(8);
-  expect(decideSlots({ ...facts, backlog: 3 }, limits)?.reason).toContain('3 job(s) wait');
+  const grow = (backlog: number) => look(NO_MEMORY, { ...facts, backlog }, limits).decision;
+  expect(grow(3)).toMatchObject({
+    action: 'grow',
+    from: 2,
+    to: 5,
+    reason: expect.stringContaining('3 job(s)'),
+  });
+  expect(grow(100)?.to).toBe(8);
 });
 
 test('a worker does not grow beyond max, nor while a slot is free for the next job', () => {
-  expect(decideSlots({ ...facts, slots: 8, busy: 8, backlog: 5 }, limits)).toBeNull();
-  expect(decideSlots({ ...facts, busy: 1, backlog: 5 }, limits)).toBeNull();
+  expect(look(NO_MEMORY, { ...facts, slots: 8, busy: 8, backlog: 5 }, limits).decision).toBeNull();
+  expect(look(NO_MEMORY, { ...facts, busy: 1, backlog: 5 }, limits).decision).toBeNull();
 });
 
-test('free slots are given up after the idle time, those in use never, and min is kept', () => {
-  const idle = { slots: 8, busy: 0, backlog: 0, idle_seconds: 30 };
-  expect(decideSlots({ ...idle, idle_seconds: 29 }, limits)).toBeNull();
-  expect(decideSlots(idle, limits)).toMatchObject({ slots: 2, reason: expect.stringContaining('idle') });
-  expect(decideSlots({ ...idle, busy: 5 }, limits)?.slots).toBe(5);
-  expect(decideSlots({ ...idle, backlog: 1 }, limits)).toBeNull();
-  expect(decideSlots({ ...idle, slots: 2 }, limits)).toBeNull();
+test('free slots are given up after the idle time, down to the most that were in use in it, and min is kept', () => {
+  const idle = looks(() => ({ busy: 0 }), 60, 8);
+  expect(idle.decisions).toMatchObject([
+    { action: 'shrink', from: 8, to: 2, reason: expect.stringContaining('0 of 8') },
+  ]);
+  expect(idle.decisions[0]?.second).toBe(30);
+  expect(looks((second) => ({ busy: second % 20 === 0 ? 5 : 1 }), 60, 8).course.at(-1)).toBe(5);
+  expect(looks(() => ({ busy: 0, backlog: 1 }), 60, 8).decisions).toEqual([]);
+});
+
+const under = (pressure: Partial<Pressure>): Pressure => ({ ...NO_PRESSURE, ...pressure });
+
+describe('pressure', () => {
+  test.each([
+    [{ cpu: 95 }, 'processor 95 %'],
+    [{ io: 99 }, 'disk 99 %'],
+    [{ memory_stall: 12 }, 'memory 12 %'],
+    [{ memory_used: 88 }, '88 % of the memory'],
+  ])('%j holds growth back, and that is told once', (pressure, reason) => {
+    const { decisions, course } = looks(() => ({ backlog: 9, pressure: under(pressure) }), 60);
+    expect(decisions).toMatchObject([
+      { action: 'hold', from: 2, to: 2, reason: expect.stringContaining(reason) },
+    ]);
+    expect(course.at(-1)).toBe(2);
+  });
+
+  test('growth begins again when it has been calm for a while', () => {
+    const pressure = (second: number) => (second < 10 ? under({ cpu: 99 }) : NO_PRESSURE);
+    const { decisions } = looks((second) => ({ backlog: 9, pressure: pressure(second) }), 60);
+    expect(decisions.map(({ action, second, to }) => [action, second, to])).toEqual([
+      ['hold', 0, 2],
+      ['grow', 24, 8],
+    ]);
+  });
+
+  test.each([[{ memory_stall: 40 }], [{ memory_used: 95 }]])(
+    'with memory almost gone (%j) all slots above min are given up, whatever runs in them',
+    (pressure) => {
+      const { decision } = look(
+        NO_MEMORY,
+        { ...facts, slots: 8, busy: 8, backlog: 50, pressure: under(pressure) },
+        limits,
+      );
+      expect(decision).toMatchObject({ action: 'shrink', from: 8, to: 2 });
+      expect(decision?.reason).toContain('6 job(s) above 2 end by themselves');
+    },
+  );
+
+  test('what memory took away comes back one by one, and not to where it ran short', () => {
+    const pressure = (slots: number) => under({ memory_used: slots === 8 ? 95 : 60 });
+    const { decisions, course } = looks(
+      (_, slots) => ({ busy: slots, backlog: 50, pressure: pressure(slots) }),
+      500,
+    );
+    expect(decisions.map(({ action }) => action).slice(0, 3)).toEqual(['grow', 'shrink', 'grow']);
+    expect(decisions.filter(({ action }) => action === 'shrink')).toHaveLength(1);
+    expect(Math.max(...course.slice(10))).toBe(7);
+    const steps = decisions.filter(({ action }) => action === 'grow').slice(1);
+    expect(steps.every(({ from, to }) => to === from + 1)).toBe(true);
+  });
+
+  test('a kernel that tells nothing holds nothing back', () => {
+    expect(looks(() => ({ backlog: 9, pressure: NO_PRESSURE }), 1).course).toEqual([8]);
+  });
+});
+
+/** Repeatable noise (mulberry32). */
+function noiseOf(seed: number): () => number {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+test('a step load from 0 to 1,000 jobs under noise: max in under 2 s, min after the idle time, never back and forth', () => {
+  for (let seed = 1; seed <= 50; seed += 1) {
+    const noise = noiseOf(seed);
+    let waiting = 0;
+    let running: number[] = [];
+    const { decisions, course } = looks((second, slots) => {
+      if (second === 60) waiting += 1000;
+      running = running.map((left) => left - 1).filter((left) => left > 0);
+      while (running.length < slots && waiting > 0) {
+        waiting -= 1;
+        running.push(Math.ceil(noise() * 9));
+      }
+      // What a look sees: a slot may be free for a moment, and pressure jumps about below its thresholds.
+      const busy = Math.max(0, running.length - (noise() < 0.2 ? 1 : 0));
+      const pressure = under({ cpu: noise() * 89, io: noise() * 90, memory_used: 50 + noise() * 34 });
+      return {
+        busy: Math.max(busy, waiting > 0 && noise() < 0.9 ? slots : busy),
+        backlog: waiting,
+        pressure,
+      };
+    }, 1500);
+    const changes = decisions.filter(({ action }) => action !== 'hold');
+    expect(Math.max(...course.slice(0, 60)), `seed ${seed}`).toBe(2);
+    expect(course.findIndex((slots) => slots === 8) - 60, `seed ${seed}`).toBeLessThan(2);
+    expect(course.at(-1), `seed ${seed}`).toBe(2);
+    // Up once; down once, or by a few steps as the last jobs end; never up again.
+    const directions = changes.map(({ action }) => action).join(' ');
+    expect(directions, `seed ${seed}`).toMatch(/^grow( shrink)+$/);
+  }
+});
+
+test('a load that goes up and down faster than the idle time changes nothing', () => {
+  const noise = noiseOf(7);
+  const { decisions } = looks((second, slots) => {
+    const wanted = 1 + Math.round(3 * (1 + Math.sin(second / 3)) + noise());
+    return { busy: Math.min(wanted, slots), backlog: Math.max(0, wanted - slots) };
+  }, 2000);
+  expect(decisions.some(({ action }) => action === 'shrink')).toBe(false);
+  expect(decisions.length).toBeLessThan(6);
 });

@@ -55,7 +55,9 @@ test('a worker grows to its maximum while its long jobs run, shrinks when idle, 
   writeFileSync(go, '');
   for (const id of ids) await fleet.reaches(id, 'SUCCESS');
   // By one slot and then another where a look falls between the ends of the last jobs.
-  await until(() => /"to":1,"reason":"[^"]*idle[^"]*"/.test(worker.log()), { what: 'the worker to shrink' });
+  await until(() => /"to":1,"reason":"[^"]*in use[^"]*"/.test(worker.log()), {
+    what: 'the worker to shrink',
+  });
   expect(worker.log()).toMatch(/"from":1,"to":3,"reason":"[^"]*wait[^"]*"/);
 });
 

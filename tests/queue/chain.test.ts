@@ -1,5 +1,6 @@
 import { expect, onTestFinished, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
+import { queuePriority } from '../../workers/queue/fair-share.ts';
 import { jobId } from '../../workers/queue/flows.ts';
 import { openQueueSide } from '../../workers/queue/side.ts';
 import { buildWorkflow } from '../../workers/workflows/definition.ts';
@@ -27,7 +28,12 @@ test('a chain holds only ids, and each step waits for the one before it', async 
   expect(await states()).toEqual(['prioritized', 'waiting-children', 'waiting-children']);
   const job = await queue.getJob(jobId(workflow.id, 1));
   expect(job?.data).toEqual({ workflow_id: workflow.id, index: 1 });
-  expect(job?.opts).toMatchObject({ priority: 8, attempts: 1, removeOnComplete: true, removeOnFail: false });
+  expect(job?.opts).toMatchObject({
+    priority: queuePriority(2, 0),
+    attempts: 1,
+    removeOnComplete: true,
+    removeOnFail: false,
+  });
 });
 
 test('ensuring again, also many times at once, changes nothing', async () => {

@@ -238,4 +238,24 @@ export function lifecycleBattery(open: OpenStore): void {
     });
     expect((await look(records, workflow.id)).status).toBe('SUCCESS');
   });
+
+  test('a priority is that of the pending step and those after it, with who gave it; nothing is left to change in the end', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    await succeed(records, workflow, 1);
+    const options = { actor: 'ana', priority: 8 };
+    expect(await records.prioritize(workflow.id, options)).toEqual({ index: 1 });
+    const [first, ...later] =
+      (await records.workflow(workflow.id))?.steps.map(({ priority }) => priority) ?? [];
+    expect([first, new Set(later)]).toEqual([1, new Set([8])]);
+    const [entry] = await records.auditLog({ subject: `workflow:${workflow.id}` });
+    expect(entry).toMatchObject({ actor: 'ana', action: 'workflow.prioritize', details: { from: 2, to: 8 } });
+    for (const position of [...workflow.steps.keys()].slice(1)) {
+      const { key } = await begin(records, workflow, position);
+      await records.finish(key, { outcome: 'success', result: [7] });
+    }
+    expect(await records.prioritize(workflow.id, options)).toEqual({ index: -1 });
+    await expect(records.prioritize('none', options)).rejects.toMatchObject({ code: 'E_WORKFLOW_NOT_FOUND' });
+  });
 }

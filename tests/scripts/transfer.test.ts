@@ -29,7 +29,7 @@ async function open() {
       throw error;
     },
   });
-  onTestFinished(() => task.end());
+  onTestFinished(async () => void (await task.end()));
   const held = (): Promise<number> => redis.zcard(`${config.queue.prefix}:permits:archive:tape`);
   return { session, task, held };
 }

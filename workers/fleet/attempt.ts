@@ -73,6 +73,7 @@ export async function runAttempt(
     prefix: config.queue.prefix,
     holder: key.task_id,
     hold_ms: lock.lock_ms,
+    about: { workflow_id: workflow.id, step: run.step, worker: parts.name, since: new Date().toISOString() },
     onError: (error) => log.warn({ err: error, task_id: key.task_id }, 'a permit could not be renewed'),
   });
   const child: TaskChild = startChild(

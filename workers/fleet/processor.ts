@@ -11,9 +11,12 @@ import { enqueueFollowers, followersOf } from '../workflows/followers.ts';
 import { type Room, type RunningTask, runAttempt, type WorkerParts } from './attempt.ts';
 import { crashPoint } from './crash-points.ts';
 import { lossDelayMs } from './losses.ts';
+import { takeNeeds } from './needs.ts';
 
 /** A job that cannot be taken now (records away, or the queue ahead of them) is looked at again after this. */
 const LOOK_AGAIN_MS = 1_000;
+/** Who gives a resource back wakes the next; this is for those whose holder died. */
+const ASK_AGAIN_MS = 30_000;
 const FINISH_TRIES = 30;
 
 /** What a worker does with the jobs it is given. */
@@ -51,7 +54,7 @@ export function createProcessor(parts: WorkerParts): Processor {
         beginning.delete(begun.promise);
       };
       try {
-        return await take(parts, job, token, { running, onRunning });
+        return await takeInTurn(parts, job, token, { running, onRunning });
       } finally {
         onRunning();
       }
@@ -87,6 +90,26 @@ export function createProcessor(parts: WorkerParts): Processor {
       await Promise.all([...running.values()].map(({ child }) => child.stop(reason, grace_seconds)));
     },
   };
+}
+
+/** Not before the resources of the step are there. */
+async function takeInTurn(
+  parts: WorkerParts,
+  job: Job<JobData>,
+  token: string,
+  room: Room,
+): Promise<unknown> {
+  const needs = await takeNeeds(parts, job);
+  if (!needs.granted) {
+    const { resource, limit } = needs;
+    parts.log.info({ ...job.data, resource, limit }, 'step waits for a resource');
+    return delay(parts, job, token, Date.now() + ASK_AGAIN_MS);
+  }
+  try {
+    return await take(parts, job, token, room);
+  } finally {
+    await needs.release();
+  }
 }
 
 async function take(parts: WorkerParts, job: Job<JobData>, token: string, room: Room): Promise<unknown> {
@@ -226,6 +249,8 @@ async function giveBack(parts: WorkerParts, job: Job<JobData>, token: string): P
 /** Later, and the slot is free until then. */
 async function delay(parts: WorkerParts, job: Job<JobData>, token: string, until: number): Promise<never> {
   try {
+    const priority = await parts.side.shares.again(job.queueName, job.priority);
+    if (priority !== job.priority) await job.changePriority({ priority });
     await job.moveToDelayed(until, token);
   } catch (error) {
     // The lock or the whole job is gone: another worker has it, or the queue lost it and it will be put back.

@@ -5,8 +5,10 @@ import type { JobData } from '../queue/flows.ts';
 import { reportErrors } from '../queue/queues.ts';
 import { startRecovery } from '../queue/recovery.ts';
 import type { QueueSide } from '../queue/side.ts';
+import { rememberScale } from '../queue/scale-history.ts';
 import { AskingWorker } from './asking-worker.ts';
-import { decideSlots, type ScaleLimits } from './autoscaler.ts';
+import { look, NO_MEMORY, type ScaleDecision, type ScaleLimits } from './autoscaler.ts';
+import { type Pressure, readPressure } from './pressure.ts';
 import type { Processor } from './processor.ts';
 
 const LOOK_EVERY_MS = 1_000;
@@ -44,44 +46,59 @@ export interface SlotsParts {
   /** Default: config.autoscale. */
   min?: number;
   max?: number;
+  /** Of this host; tests tell their own. */
+  pressure?: () => Pressure;
+}
+
+/** Jobs in hand, from the moment they are given to the moment they are done with. */
+interface Hands {
+  now: number;
+  /** The most at a time since the last look: between two short jobs a slot is free for a moment, and not idle. */
+  peak: number;
 }
 
 export function openSlots(parts: SlotsParts): Slots {
-  const { config, side, processor, log } = parts;
-  const worker = openWorker(parts);
+  const { config, side, processor, log, name, pressure = readPressure } = parts;
+  const hands: Hands = { now: 0, peak: 0 };
+  const worker = openWorker(parts, hands);
   const recovery = startRecovery(config, worker, side.redis, log);
   let limits: ScaleLimits = limitsOf(parts);
-  let idle_since = Date.now();
+  let memory = NO_MEMORY;
   let closing = false;
   let held = false;
   let consumed_at: number | null = null;
   worker.on('active', () => {
     consumed_at = performance.now();
   });
-  const busyHere = (): number =>
-    [...processor.running.values()].filter(({ lock }) => lock.queue.name === parts.queue).length;
 
   const scale = async (): Promise<void> => {
     if (held) return;
-    const busy = busyHere();
-    if (busy >= worker.concurrency) idle_since = Date.now();
     const backlog = await backlogOf(side, parts.queue);
-    const idle_seconds = (Date.now() - idle_since) / 1000;
-    const decision = decideSlots({ slots: worker.concurrency, busy, backlog, idle_seconds }, limits);
-    if (decision === null || closing) return;
-    await resize(decision.slots, decision.reason);
+    const facts = {
+      now: Date.now(),
+      slots: worker.concurrency,
+      busy: hands.peak,
+      backlog,
+      pressure: pressure(),
+    };
+    hands.peak = hands.now;
+    const seen = look(memory, facts, limits);
+    if (closing) return;
+    memory = seen.memory;
+    if (seen.decision !== null) await resize(seen.decision);
   };
-  const resize = async (to: number, reason: string): Promise<void> => {
-    log.info({ from: worker.concurrency, to, reason }, 'slots changed');
-    const grew = to > worker.concurrency;
+  const resize = async (decision: ScaleDecision): Promise<void> => {
+    const { action, from, to, reason } = decision;
+    log.info({ action, from, to, reason }, action === 'hold' ? 'slots held back' : 'slots changed');
     worker.concurrency = to;
-    idle_since = Date.now();
     // BullMQ sleeps until one of its jobs ends before it looks at its concurrency again, which for a tape archive
     // may be tomorrow. Pausing without waiting and resuming is its public way of waking that loop.
-    if (grew && !closing && !held) {
+    if (to > from && !closing && !held) {
       await worker.pause(true);
       if (!closing && !held) await worker.resume();
     }
+    const at = new Date().toISOString();
+    await rememberScale(side.redis, config, { ...decision, at, who: name, of: 'slots' });
   };
   let looking: Promise<void> = Promise.resolve();
   const timer = setInterval(() => {
@@ -99,7 +116,7 @@ export function openSlots(parts: SlotsParts): Slots {
       return limits;
     },
     get busy() {
-      return busyHere();
+      return hands.now;
     },
     get held() {
       return held;
@@ -113,8 +130,13 @@ export function openSlots(parts: SlotsParts): Slots {
     move: (by, reason) => {
       const max = Math.max(1, limits.max + by);
       limits = { ...limits, max, min: Math.min(limits.min, max) };
-      const to = by > 0 ? Math.min(max, worker.concurrency + by) : Math.min(max, worker.concurrency);
-      if (to !== worker.concurrency) void resize(to, reason);
+      const from = worker.concurrency;
+      const to = by > 0 ? Math.min(max, from + by) : Math.min(max, from);
+      if (to === from) return;
+      memory = { ...memory, changed_at: Date.now() };
+      resize({ action: to > from ? 'grow' : 'shrink', from, to, reason }).catch((error: unknown) => {
+        log.warn({ err: error }, 'a change of slots could not be remembered');
+      });
     },
     hold: async () => {
       held = true;
@@ -162,9 +184,19 @@ async function backlogOf(side: QueueSide, queue: string): Promise<number> {
  *   task can hold that up.
  * - `drainDelay` 2 s: the longest time that an idle worker does not see a closing connection.
  */
-function openWorker(parts: SlotsParts): AskingWorker {
+function openWorker(parts: SlotsParts, hands: Hands): AskingWorker {
   const { config, side, processor, log, name, queue } = parts;
-  const worker = new AskingWorker(queue, (job: Job<JobData>, token = '') => processor.process(job, token), {
+  const take = async (job: Job<JobData>, token = ''): Promise<unknown> => {
+    side.shares.served(queue, job.priority);
+    hands.now += 1;
+    hands.peak = Math.max(hands.peak, hands.now);
+    try {
+      return await processor.process(job, token);
+    } finally {
+      hands.now -= 1;
+    }
+  };
+  const worker = new AskingWorker(queue, take, {
     connection: side.redis,
     prefix: config.queue.prefix,
     name,

@@ -6,7 +6,13 @@ import { loadConfig } from '../../config/index.ts';
 import { errorFromReport, LongshoreError, reportOf } from '../errors.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { openStore } from '../store.ts';
-import { isPostponement, type Postponement, type TaskReturn } from '../tasks/contract.ts';
+import {
+  isPostponement,
+  type Postponement,
+  postpone,
+  type TaskContext,
+  type TaskReturn,
+} from '../tasks/contract.ts';
 import { loadTask } from '../tasks/registry.ts';
 import { createLease } from './lease.ts';
 import type { Assignment, FromTask, TaskReport, ToTask } from './messages.ts';
@@ -73,13 +79,31 @@ async function attempt(assignment: Assignment, log: Logger): Promise<TaskReport>
       },
     });
     try {
-      return reportOfBody(await task.run(context), assignment);
+      const full = await firstFull(task.needs ?? [], config.resources, context);
+      return reportOfBody(full ?? (await task.run(context)), assignment);
     } finally {
       await flush();
     }
   } finally {
     await store.close();
   }
+}
+
+const ASK_AGAIN_MS = 30_000;
+
+/** What the task itself says it needs; its step may need more, which its worker has taken before. */
+async function firstFull(
+  needs: readonly string[],
+  resources: Readonly<Record<string, number>>,
+  { permit }: Pick<TaskContext, 'permit'>,
+): Promise<Postponement | null> {
+  for (const name of needs) {
+    const limit = resources[name];
+    // Not configured here: there is no limit.
+    if (limit === undefined || (await permit(name, limit))) continue;
+    return postpone(new Date(Date.now() + ASK_AGAIN_MS), `waits for one of ${limit} of the resource ${name}`);
+  }
+  return null;
 }
 
 function reportOfBody(value: TaskReturn | Postponement, { run }: Assignment): TaskReport {

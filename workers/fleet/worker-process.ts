@@ -9,6 +9,7 @@ import { openQueueSide } from '../queue/side.ts';
 import { takeLock } from '../queue/token-lock.ts';
 import { openStore, type Store } from '../store.ts';
 import { reconcile } from '../workflows/reconcile.ts';
+import { shareOf } from '../workflows/share.ts';
 import { createProcessor, type Processor } from './processor.ts';
 import { roleOf } from './routing.ts';
 import { openSlots } from './slots.ts';
@@ -35,7 +36,12 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
   });
   const name = `${config.app_id}-${app}@${host}:${process.pid}`;
   const store = await openStorePatiently(config, log);
-  const side = await openQueueSide(config, { log, wait_seconds: Number.POSITIVE_INFINITY, name });
+  const side = await openQueueSide(config, {
+    log,
+    wait_seconds: Number.POSITIVE_INFINITY,
+    name,
+    shareOf: shareOf(config, store, log),
+  });
   await checkRedis(side.redis, log);
 
   const processor = createProcessor({ config, store, side, log, name, host });

@@ -5,6 +5,7 @@ import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { WorkflowDocument } from '../records/contract.ts';
 import { chainOf, type JobData, jobId } from './flows.ts';
+import type { Shares } from './fair-share.ts';
 import type { JobQueue, Queues } from './queues.ts';
 import { releaseLock, takeLock } from './token-lock.ts';
 
@@ -24,6 +25,8 @@ export interface Chains {
   ensure(workflow: WorkflowDocument, position: number): Promise<'added' | 'retried' | 'present'>;
   /** A job of P that waits for a later time is due now: a person resumed it and does not want to wait. */
   hurry(workflow: WorkflowDocument, position: number): Promise<void>;
+  /** Jobs of P and after it are queued by the priorities that their steps have now; answers how many there were. */
+  prioritize(workflow: WorkflowDocument, position: number): Promise<number>;
   /** Takes every job of the workflow out; false when one of them is still held by a worker. */
   remove(workflow: WorkflowDocument): Promise<boolean>;
   /** Takes out a job whose workflow is not recorded, and its successors. Nobody may hold it. */
@@ -32,10 +35,10 @@ export interface Chains {
   suspects(candidates: readonly { workflow: WorkflowDocument; position: number }[]): Promise<boolean[]>;
 }
 
-export function createChains(config: Config, queues: Queues, redis: Redis): Chains {
+export function createChains(config: Config, queues: Queues, redis: Redis, shares: Shares): Chains {
   return {
     ensure: (workflow, position) =>
-      alone(redis, lockKey(config, workflow.id), () => ensure(queues, workflow, position)),
+      alone(redis, lockKey(config, workflow.id), () => ensure({ queues, shares }, workflow, position)),
     hurry: async (workflow, position) => {
       const job = await jobAt(queues, workflow, position);
       if (job === undefined || !(await job.isDelayed())) return;
@@ -44,6 +47,8 @@ export function createChains(config: Config, queues: Queues, redis: Redis): Chai
         if (await job.isDelayed()) throw error;
       });
     },
+    prioritize: (workflow, position) =>
+      alone(redis, lockKey(config, workflow.id), () => prioritize({ queues, shares }, workflow, position)),
     remove: (workflow) => alone(redis, lockKey(config, workflow.id), () => remove(queues, workflow)),
     removeUnrecorded: (job) => removeUnrecorded(config, queues, job),
     suspects: (candidates) => suspects(queues, redis, candidates),
@@ -53,30 +58,50 @@ export function createChains(config: Config, queues: Queues, redis: Redis): Chai
 const lockKey = (config: Config, workflow_id: string): string =>
   `${config.queue.prefix}:${config.app_id}:enqueue:${workflow_id}`;
 
+interface Parts {
+  queues: Queues;
+  shares: Shares;
+}
+
 async function ensure(
-  queues: Queues,
+  parts: Parts,
   workflow: WorkflowDocument,
   position: number,
 ): Promise<'added' | 'retried' | 'present'> {
+  const { queues } = parts;
   const state = await stateAt(queues, workflow, position);
   if (state === 'waiting-children' && position > 0) {
     const before = await stateAt(queues, workflow, position - 1);
-    if (before === 'failed') return retry(await jobAt(queues, workflow, position - 1));
+    if (before === 'failed') return retry(parts, workflow, position - 1);
     const handedOver = (await stateAt(queues, workflow, position)) !== 'waiting-children';
     if (handedOver || (before !== 'missing' && before !== 'unknown')) return 'present';
     await remove(queues, workflow);
-    await queues.flows.add(chainOf(workflow, position));
-    return 'added';
+    return add(parts, workflow, position);
   }
-  if (state === 'failed') return retry(await jobAt(queues, workflow, position));
+  if (state === 'failed') return retry(parts, workflow, position);
   if (state !== 'missing' && state !== 'unknown' && state !== 'completed') return 'present';
   if (state !== 'missing') await remove(queues, workflow);
-  await queues.flows.add(chainOf(workflow, position));
+  return add(parts, workflow, position);
+}
+
+async function add(
+  { queues, shares }: Parts,
+  workflow: WorkflowDocument,
+  position: number,
+): Promise<'added'> {
+  await queues.flows.add(chainOf(workflow, position, await shares.priorities(workflow, position)));
   return 'added';
 }
 
-async function retry(job: Job<JobData> | undefined): Promise<'retried' | 'present'> {
+/** With a new turn: that of its first start may lie far ahead, as the clock may have begun again since it failed. */
+async function retry(
+  parts: Parts,
+  workflow: WorkflowDocument,
+  position: number,
+): Promise<'retried' | 'present'> {
+  const job = await jobAt(parts.queues, workflow, position);
   if (job === undefined) return 'present';
+  await prioritize(parts, workflow, position);
   try {
     await job.retry('failed');
     return 'retried';
@@ -85,6 +110,28 @@ async function retry(job: Job<JobData> | undefined): Promise<'retried' | 'presen
     if (await job.isFailed()) throw error;
     return 'present';
   }
+}
+
+/** The jobs of P and after it get the priorities of their steps, each a new turn; answers how many there were. */
+async function prioritize(
+  { queues, shares }: Parts,
+  workflow: WorkflowDocument,
+  position: number,
+): Promise<number> {
+  const priorities = await shares.priorities(workflow, position);
+  let changed = 0;
+  for (const [index, priority] of priorities) {
+    const job = await jobAt(queues, workflow, index);
+    if (job === undefined) continue;
+    // One that ended between our look and our call is none of ours any more.
+    await job.changePriority({ priority }).then(
+      () => (changed += 1),
+      async (error: unknown) => {
+        if ((await jobAt(queues, workflow, index)) !== undefined) throw error;
+      },
+    );
+  }
+  return changed;
 }
 
 async function remove(queues: Queues, workflow: WorkflowDocument): Promise<boolean> {

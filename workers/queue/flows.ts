@@ -11,6 +11,9 @@ export interface JobData {
 
 export const jobId = (workflow_id: string, index: number): string => `${workflow_id}.${index}`;
 
+/** Never used: every step has a priority. Behind all others rather than before them. */
+const LAST = 2 ** 21 - 1;
+
 /**
  * How every job is queued.
  *
@@ -20,34 +23,35 @@ export const jobId = (workflow_id: string, index: number): string => `${workflow
  * - `removeOnFail: false`: a failed child that is removed releases its parent, and the next step would run.
  *   It stays, holding its successors back, until a resume retries it or a revoke takes the chain out.
  */
-function jobOptions(workflow: WorkflowDocument, index: number): JobsOptions {
+function jobOptions(workflow: WorkflowDocument, index: number, priority: number): JobsOptions {
   return {
     jobId: jobId(workflow.id, index),
-    priority: queuePriority(workflow.steps[index]?.priority ?? 0),
+    priority,
     attempts: 1,
     removeOnComplete: true,
     removeOnFail: false,
   };
 }
 
-/** Ours: 0..9, larger sooner. BullMQ: smaller sooner, and 0 would mean "before all others". */
-const queuePriority = (priority: number): number => 10 - priority;
-
 /** The steps from `first` on as one flow: the last step is the root, and each step waits for the one before it. */
-export function chainOf(workflow: WorkflowDocument, first: number): FlowJob {
-  const jobs = workflow.steps.map(
-    (step, index): FlowJob => ({
+export function chainOf(
+  workflow: WorkflowDocument,
+  first: number,
+  priorities: ReadonlyMap<number, number>,
+): FlowJob {
+  const jobs = [...workflow.steps.entries()].slice(first).map(
+    ([index, step]): FlowJob => ({
       name: step.task,
       queueName: step.queue,
       data: { workflow_id: workflow.id, index } satisfies JobData,
-      opts: jobOptions(workflow, index),
+      opts: jobOptions(workflow, index, priorities.get(index) ?? LAST),
     }),
   );
-  const [start, ...rest] = jobs.slice(first);
+  const [start, ...rest] = jobs;
   if (start === undefined) {
     throw new LongshoreError(
       'E_WORKFLOW_STATE',
-      `workflow ${workflow.id} has ${jobs.length} steps; there is none at position ${first}`,
+      `workflow ${workflow.id} has ${workflow.steps.length} steps; there is none at position ${first}`,
     );
   }
   return rest.reduce((child, parent) => ({ ...parent, children: [child] }), start);

@@ -1,56 +1,110 @@
 /** How many of the whole fleet may do something at a time: a set per resource in Redis, whose entries end by themselves. */
 import type { Redis } from 'ioredis';
 
-/** Entries that have run out go; a holder renews its own; a new one is let in while there is room. */
+/**
+ * Entries that have run out go; a holder renews its own; a new one is let in while there is room. All or none: who kept
+ * one and waited for another could wait for somebody who does the reverse.
+ *
+ * KEYS: the index, then of each resource the set and what is known of its holders. ARGV: now, until, holder, about, then
+ * of each resource its name and limit. Answers 0, or the position of the first resource that is full.
+ */
 const TAKE = `
-redis.call('zremrangebyscore', KEYS[1], '-inf', ARGV[1])
-if not redis.call('zscore', KEYS[1], ARGV[3]) and redis.call('zcard', KEYS[1]) >= tonumber(ARGV[4]) then return 0 end
-redis.call('zadd', KEYS[1], ARGV[2], ARGV[3])
-redis.call('pexpireat', KEYS[1], ARGV[2] + 60000)
-return 1`;
+for at = 2, #KEYS, 2 do
+  for _, gone in ipairs(redis.call('zrangebyscore', KEYS[at], '-inf', ARGV[1])) do
+    redis.call('zrem', KEYS[at], gone)
+    redis.call('hdel', KEYS[at + 1], gone)
+  end
+  redis.call('hset', KEYS[1], ARGV[at + 3], ARGV[at + 4])
+end
+for at = 2, #KEYS, 2 do
+  if not redis.call('zscore', KEYS[at], ARGV[3]) and redis.call('zcard', KEYS[at]) >= tonumber(ARGV[at + 4]) then
+    return at / 2
+  end
+end
+for at = 2, #KEYS, 2 do
+  redis.call('zadd', KEYS[at], ARGV[2], ARGV[3])
+  redis.call('hset', KEYS[at + 1], ARGV[3], ARGV[4])
+  redis.call('pexpireat', KEYS[at], ARGV[2] + 60000)
+  redis.call('pexpireat', KEYS[at + 1], ARGV[2] + 60000)
+end
+return 0`;
+
+/** What people are told of a holder. */
+export interface HolderFacts {
+  workflow_id: string;
+  step: string;
+  worker: string;
+  /** ISO 8601. */
+  since: string;
+}
 
 export interface Permits {
   /** False: `limit` others hold one. One that is held is held until `end`, or until this process is gone for `hold_ms`. */
   take(resource: string, limit: number): Promise<boolean>;
-  end(): Promise<void>;
+  /** One of each, or none; answers the name of one that is full. */
+  takeAll(wanted: ReadonlyMap<string, number>): Promise<string | null>;
+  /** Gives all back; answers which. */
+  end(): Promise<string[]>;
 }
 
-/**
- * @param options.holder of all permits taken here; the same in every try of one job, so that none counts twice
- * @param options.onError a renewal that failed; the next one may succeed before the permit has run out
- */
-export function createPermits(
-  redis: Redis,
-  options: { prefix: string; holder: string; hold_ms: number; onError: (error: unknown) => void },
-): Permits {
+export interface PermitOptions {
+  prefix: string;
+  /** Of all permits taken here; the same in every try of one job, so that none counts twice. */
+  holder: string;
+  hold_ms: number;
+  about?: HolderFacts;
+  /** A renewal that failed; the next one may succeed before the permit has run out. */
+  onError: (error: unknown) => void;
+}
+
+/** A hash: every resource that was ever asked for, and its limit then. */
+export const permitIndex = (prefix: string): string => `${prefix}:permits`;
+export const permitKey = (prefix: string, resource: string): string => `${prefix}:permits:${resource}`;
+export const holdersKey = (prefix: string, resource: string): string =>
+  `${permitKey(prefix, resource)}:holders`;
+
+export function createPermits(redis: Redis, options: PermitOptions): Permits {
+  const { prefix, holder, hold_ms, about = null } = options;
   const held = new Map<string, number>();
-  const keyOf = (resource: string): string => `${options.prefix}:permits:${resource}`;
-  const take = async (resource: string, limit: number): Promise<boolean> => {
+  const take = async (wanted: ReadonlyMap<string, number>): Promise<string | null> => {
+    const names = [...wanted.keys()];
+    const keys = names.flatMap((name) => [permitKey(prefix, name), holdersKey(prefix, name)]);
     const now = Date.now();
-    const answer = await redis.eval(
-      TAKE,
-      1,
-      keyOf(resource),
-      now,
-      now + options.hold_ms,
-      options.holder,
-      limit,
+    const full = Number(
+      await redis.eval(
+        TAKE,
+        keys.length + 1,
+        permitIndex(prefix),
+        ...keys,
+        now,
+        now + hold_ms,
+        holder,
+        JSON.stringify(about),
+        ...[...wanted].flat(),
+      ),
     );
-    return answer === 1;
+    return full === 0 ? null : (names[full - 1] ?? null);
   };
   const renewing = setInterval(() => {
-    for (const [resource, limit] of held) void take(resource, limit).catch(options.onError);
-  }, options.hold_ms / 3);
+    for (const one of held) void take(new Map([one])).catch(options.onError);
+  }, hold_ms / 3);
+  const takeAll = async (wanted: ReadonlyMap<string, number>): Promise<string | null> => {
+    const full = await take(wanted);
+    if (full === null) for (const [name, limit] of wanted) held.set(name, limit);
+    return full;
+  };
   return {
-    take: async (resource, limit) => {
-      const granted = await take(resource, limit);
-      if (granted) held.set(resource, limit);
-      return granted;
-    },
+    takeAll,
+    take: async (resource, limit) => (await takeAll(new Map([[resource, limit]]))) === null,
     end: async () => {
       clearInterval(renewing);
-      for (const resource of held.keys()) await redis.zrem(keyOf(resource), options.holder);
+      const names = [...held.keys()];
       held.clear();
+      for (const name of names) {
+        await redis.zrem(permitKey(prefix, name), holder);
+        await redis.hdel(holdersKey(prefix, name), holder);
+      }
+      return names;
     },
   };
 }

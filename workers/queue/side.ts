@@ -4,6 +4,7 @@ import type { Logger } from '../log.ts';
 import { type Chains, createChains } from './chain.ts';
 import { connectRedis } from './connection.ts';
 import { type Control, createControl } from './control.ts';
+import { createShares, type ShareOf, type Shares } from './fair-share.ts';
 import { openQueues, type Queues } from './queues.ts';
 import { createRegistry, type Registry } from './registry.ts';
 
@@ -14,23 +15,34 @@ export interface QueueSide {
   readonly chains: Chains;
   readonly control: Control;
   readonly registry: Registry;
+  readonly shares: Shares;
   close(): Promise<void>;
+}
+
+export interface SideOptions {
+  log: Logger;
+  wait_seconds: number;
+  name: string;
+  /** Needed where workflows are put in. */
+  shareOf?: ShareOf;
 }
 
 /** @throws E_REDIS_UNAVAILABLE when Redis does not answer within `wait_seconds` */
 export async function openQueueSide(
   config: Config,
-  { log, wait_seconds, name }: { log: Logger; wait_seconds: number; name: string },
+  { log, wait_seconds, name, shareOf = async () => '' }: SideOptions,
 ): Promise<QueueSide> {
   const redis = await connectRedis(config, { log, wait_seconds, name });
   const queues = openQueues(config, redis, log);
   const control = createControl(config, redis, log);
+  const shares = createShares(config, { redis, queues, log, shareOf });
   return {
     redis,
     queues,
-    chains: createChains(config, queues, redis),
+    chains: createChains(config, queues, redis, shares),
     control,
     registry: createRegistry(config, redis),
+    shares,
     close: async () => {
       control.close();
       await queues.close();

@@ -219,6 +219,13 @@ export interface Records {
     options: { actor: string; force: boolean; args?: unknown[]; lock_seconds: number },
   ): Promise<ResumeAnswer>;
 
+  /**
+   * The pending step and those after it have this priority from now on, with an entry in the audit trail. Answers the
+   * position of the pending step; -1 when every step has succeeded (nothing written).
+   * @throws E_WORKFLOW_NOT_FOUND
+   */
+  prioritize(id: string, options: { actor: string; priority: number }): Promise<{ index: number }>;
+
   attempts(task_id: string): Promise<Attempt[]>;
   /** Runs of a task that succeeded in their first try, newest first: what they took is what such a run takes. */
   cleanRuns(query: { task: string; limit: number }): Promise<CleanRun[]>;

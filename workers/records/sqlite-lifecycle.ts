@@ -1,4 +1,4 @@
-/** What people do to a workflow: pause, revoke, resume. Every function is one transaction, synced to disk. */
+/** What people do to a workflow: pause, revoke, resume, prioritize. Every function is one transaction, synced to disk. */
 import { randomUUID } from 'node:crypto';
 import { LongshoreError } from '../errors.ts';
 import type { Database, Statements } from '../sqlite/database.ts';
@@ -23,10 +23,11 @@ import { accepts, move, stateOf } from './transition.ts';
 type Resume = Parameters<Records['resume']>[1];
 type Pause = Parameters<Records['pause']>[1];
 
-export function lifecycleRecords(database: Database): Pick<Records, 'pause' | 'resume'> {
+export function lifecycleRecords(database: Database): Pick<Records, 'pause' | 'resume' | 'prioritize'> {
   return {
     pause: (id, options) => database.write((sql) => pause(sql, id, options), { durable: true }),
     resume: (id, options) => database.write((sql) => resume(sql, id, options), { durable: true }),
+    prioritize: (id, options) => database.write((sql) => prioritize(sql, id, options), { durable: true }),
   };
 }
 
@@ -119,6 +120,30 @@ function resume(sql: Statements, id: string, { actor, force, args, lock_seconds 
     running,
     index: step.position,
   };
+}
+
+function prioritize(
+  sql: Statements,
+  id: string,
+  { actor, priority }: Parameters<Records['prioritize']>[1],
+): { index: number } {
+  workflowRow(sql, id);
+  const step = pendingStep(sql, id);
+  if (step === undefined) return { index: -1 };
+  sql.run(
+    'update steps set priority = ? where workflow_id = ? and position >= ?',
+    priority,
+    id,
+    step.position,
+  );
+  sql.run('update workflows set updated_at = ? where id = ?', now(), id);
+  insertAudit(sql, {
+    actor,
+    action: 'workflow.prioritize',
+    subject: `workflow:${id}`,
+    details: { step: step.name, from: step.priority, to: priority },
+  });
+  return { index: step.position };
 }
 
 /** The run becomes REVOKED; the attempt that was running is closed and returned. */

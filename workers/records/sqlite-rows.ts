@@ -27,6 +27,7 @@ export interface StepRow {
   queue: string;
   kwargs: string;
   priority: number;
+  needs: string | null;
   next_task_id: string;
   args: string | null;
 }
@@ -61,6 +62,7 @@ export function stepOf(row: StepRow, runs: WorkflowStep['task_runs']): WorkflowS
     queue: row.queue,
     kwargs: fromJson(row.kwargs),
     priority: row.priority,
+    ...(row.needs === null ? {} : { needs: fromJson<string[]>(row.needs) }),
     task_runs: runs,
     next_task_id: row.next_task_id,
     ...(row.args === null ? {} : { args: fromJson<unknown[]>(row.args) }),

@@ -85,8 +85,8 @@ export function insertWorkflow(sql: Statements, workflow: WorkflowDocument): voi
   if (inserted.changes === 0) return;
   for (const [position, step] of workflow.steps.entries()) {
     sql.run(
-      `insert into steps (workflow_id, position, name, task, queue, kwargs, priority, next_task_id, args)
-       values (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `insert into steps (workflow_id, position, name, task, queue, kwargs, priority, next_task_id, args, needs)
+       values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       workflow.id,
       position,
       step.name,
@@ -96,6 +96,7 @@ export function insertWorkflow(sql: Statements, workflow: WorkflowDocument): voi
       step.priority,
       step.next_task_id,
       toJsonOrNull(step.args),
+      toJsonOrNull(step.needs),
     );
   }
 }

@@ -13,6 +13,8 @@ export interface WorkflowStep {
   kwargs: Record<string, unknown>;
   /** 0..9, larger runs sooner. */
   priority: number;
+  /** Resources of config.resources that it holds while it runs. */
+  needs?: string[];
   /** Runs of this step, oldest first; a run appears when it starts. */
   task_runs: { task_id: string; date_start: string }[];
   /** The only task id that a claim of this step may run under; replaced by each resume. */

@@ -90,6 +90,8 @@ export type TaskReturn = readonly unknown[];
 export interface Task {
   /** One line for `longshore tasks` and the docs. */
   readonly description: string;
+  /** Resources of config.resources that it holds while it runs; those that are not configured have no limit. */
+  readonly needs?: readonly string[];
   run(context: TaskContext): Promise<TaskReturn | Postponement>;
 }
 

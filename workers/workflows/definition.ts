@@ -17,6 +17,7 @@ export interface StepDefinition {
   readonly queue?: string | undefined;
   readonly kwargs?: Readonly<Record<string, unknown>> | undefined;
   readonly priority?: number | undefined;
+  readonly needs?: readonly string[] | undefined;
 }
 
 export interface WorkflowStart {
@@ -63,7 +64,7 @@ export function buildWorkflow(
   start: WorkflowStart,
 ): WorkflowDocument {
   const definition = typeof workflow === 'string' ? registered(config, workflow) : workflow;
-  const problems = problemsOf(definition, config.app_id);
+  const problems = problemsOf(definition, config);
   if (problems.length > 0) {
     throw new LongshoreError(
       'E_WORKFLOW_INVALID',
@@ -107,6 +108,7 @@ function buildStep(step: StepDefinition, index: number, config: Config): Workflo
     kwargs: { ...step.kwargs },
     // Later steps run before the early steps of other workflows, so that datasets that were begun are finished.
     priority: clampPriority(step.priority ?? index + 1),
+    ...(step.needs === undefined || step.needs.length === 0 ? {} : { needs: [...step.needs] }),
     task_runs: [],
     next_task_id: randomUUID(),
   };
@@ -114,7 +116,7 @@ function buildStep(step: StepDefinition, index: number, config: Config): Workflo
 
 const clampPriority = (priority: number): number => Math.min(9, Math.max(0, Math.trunc(priority)));
 
-function problemsOf(definition: AdHocWorkflow, app_id: string): string[] {
+function problemsOf(definition: AdHocWorkflow, { app_id, resources }: Config): string[] {
   const problems: string[] = [];
   if (blank(app_id)) problems.push('app_id is empty');
   if (blank(definition.name)) problems.push('the name is empty');
@@ -122,6 +124,9 @@ function problemsOf(definition: AdHocWorkflow, app_id: string): string[] {
   for (const [index, step] of definition.steps.entries()) {
     if (blank(step.name)) problems.push(`step ${index + 1} has no name`);
     if (blank(step.task)) problems.push(`step ${index + 1} names no task`);
+    for (const need of step.needs ?? [])
+      if (!Object.hasOwn(resources, need))
+        problems.push(`step ${index + 1} needs "${need}", which config.resources does not name`);
     if (step.queue !== undefined && !/^[^\s:]+$/.test(step.queue))
       problems.push(
         `step ${index + 1} names queue "${step.queue}"; expected text without ":" and white space`,

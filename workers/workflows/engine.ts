@@ -15,6 +15,7 @@ import type { Store } from '../store.ts';
 import { type AdHocWorkflow, buildWorkflow, defaultQueue, type WorkflowStart } from './definition.ts';
 import { brings } from './joining.ts';
 import { enqueue, enqueueNow, type ReconcileReport, reconcile } from './reconcile.ts';
+import { shareOf } from './share.ts';
 import { type ServedWorkflow, toServed } from './status.ts';
 
 /** Everything that may be done to workflows, from any process of the installation. */
@@ -35,6 +36,11 @@ export interface Engine {
     workflow_id: string,
     options: { actor: string; force?: boolean; args?: unknown[] },
   ): Promise<Omit<ResumeAnswer, 'running'>>;
+  /**
+   * What waits of it is queued by this priority (0..9, larger sooner) at once, and its later steps will be. Answers the step
+   * that is next or runs; null when all have succeeded.
+   */
+  prioritize(workflow_id: string, options: { actor: string; priority: number }): Promise<string | null>;
   /** Stops what runs, takes the chain out of the queue and removes the records. */
   delete(workflow_id: string, options: { actor: string }): Promise<{ deleted_count: number }>;
   list(query: WorkflowQuery, options?: ServeOptions): Promise<WorkflowPage>;
@@ -120,6 +126,7 @@ export async function createEngine(given: EngineParts): Promise<Engine> {
       if (answer.resumed) await enqueueNow(id, records, (await side()).chains);
       return answer;
     },
+    prioritize: (id, options) => prioritize(parts, id, options),
     delete: (id, { actor }) => deleteWorkflow(parts, id, actor),
     list: async (query, options = {}) => {
       const { total, results } = await records.listWorkflows(query, {
@@ -143,19 +150,22 @@ export async function createEngine(given: EngineParts): Promise<Engine> {
 }
 
 /** One attempt to connect at a time; a failed one is forgotten, so that the next operation tries again. */
-function lazySide({ config, log, wait_seconds = 10, queue_side }: EngineParts): {
+function lazySide({ config, store, log, wait_seconds = 10, queue_side }: EngineParts): {
   side: () => Promise<QueueSide>;
   close: () => Promise<void>;
 } {
   if (queue_side !== undefined) return { side: async () => queue_side, close: async () => undefined };
   let opening: Promise<QueueSide> | null = null;
   const side = (): Promise<QueueSide> => {
-    opening ??= openQueueSide(config, { log, wait_seconds, name: 'longshore-engine' }).catch(
-      (error: unknown) => {
-        opening = null;
-        throw error;
-      },
-    );
+    opening ??= openQueueSide(config, {
+      log,
+      wait_seconds,
+      name: 'longshore-engine',
+      shareOf: shareOf(config, store, log),
+    }).catch((error: unknown) => {
+      opening = null;
+      throw error;
+    });
     return opening;
   };
   // A connection that was never made has told its failure to the operation that asked for it.
@@ -248,6 +258,19 @@ async function stopProcess(
       'the worker did not confirm that the task was stopped; it may publish nothing',
     );
   return answer;
+}
+
+async function prioritize(
+  { store: { records }, side }: Parts,
+  id: string,
+  options: { actor: string; priority: number },
+): Promise<string | null> {
+  const { chains } = await side(); // Before the records: a Redis that is away changes nothing.
+  const { index } = await records.prioritize(id, options);
+  const workflow = index === -1 ? null : await records.workflow(id);
+  if (workflow === null) return null;
+  await chains.prioritize(workflow, index);
+  return workflow.steps[index]?.name ?? null;
 }
 
 async function deleteWorkflow(parts: Parts, id: string, actor: string): Promise<{ deleted_count: number }> {

@@ -1,0 +1,71 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { expect, test } from 'vitest';
+import { NO_PRESSURE, readPressure } from '../../workers/fleet/pressure.ts';
+import { makePlace } from '../support/place.ts';
+
+async function kernel(files: Record<string, string>) {
+  const place = await makePlace();
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(place.path(name)), { recursive: true });
+    writeFileSync(place.path(name), text);
+  }
+  return readPressure({ proc: place.path('proc'), cgroup: place.path('cgroup') });
+}
+
+const psi = (some: number, full: number): string =>
+  `some avg10=${some} avg60=1.00 avg300=0.50 total=1\nfull avg10=${full} avg60=1.00 avg300=0.50 total=1\n`;
+const meminfo = 'MemTotal:       1000 kB\nMemFree:         100 kB\nMemAvailable:    600 kB\n';
+
+test('a host without cgroups: stalls of /proc/pressure, memory of MemAvailable', async () => {
+  const seen = await kernel({
+    'proc/pressure/cpu': psi(81.5, 0),
+    'proc/pressure/io': psi(50, 12.25),
+    'proc/pressure/memory': psi(9, 3),
+    'proc/meminfo': meminfo,
+  });
+  expect(seen).toEqual({ cpu: 81.5, io: 12.25, memory_stall: 3, memory_used: 40 });
+});
+
+test('a limit of cgroup v2 at any level above counts, without the page cache that can be dropped', async () => {
+  const seen = await kernel({
+    'proc/meminfo': meminfo,
+    'proc/self/cgroup': '0::/fleet/worker\n',
+    'cgroup/fleet/memory.current': '1000\n',
+    'cgroup/fleet/memory.max': '1000\n',
+    'cgroup/fleet/memory.stat':
+      'anon 700\nfile 300\nactive_file 100\ninactive_file 150\nslab_reclaimable 50\n',
+    'cgroup/fleet/worker/memory.current': '900\n',
+    'cgroup/fleet/worker/memory.max': 'max\n',
+    'cgroup/fleet/worker/memory.pressure': psi(20, 33),
+    'proc/pressure/memory': psi(1, 1),
+  });
+  expect(seen.memory_used).toBe(70);
+  expect(seen.memory_stall).toBe(33);
+});
+
+test('a limit of cgroup v1 counts, children included, and its "no limit" is none', async () => {
+  const group = '9:name=systemd:/\n4:memory:/job\n0::/\n';
+  const stat = 'inactive_file 0\ntotal_inactive_file 100\ntotal_active_file 100\n';
+  const limited = await kernel({
+    'proc/self/cgroup': group,
+    'cgroup/memory/job/memory.usage_in_bytes': '1000\n',
+    'cgroup/memory/job/memory.limit_in_bytes': '1000\n',
+    'cgroup/memory/job/memory.stat': stat,
+  });
+  expect(limited.memory_used).toBe(80);
+  const free = await kernel({
+    'proc/self/cgroup': group,
+    'cgroup/memory/job/memory.usage_in_bytes': '1000\n',
+    'cgroup/memory/job/memory.limit_in_bytes': '9223372036854771712\n',
+  });
+  expect(free.memory_used).toBeNull();
+});
+
+test('a kernel that tells nothing is under no pressure', async () => {
+  expect(await kernel({})).toEqual(NO_PRESSURE);
+});
+
+test('this host tells its memory', () => {
+  expect(readPressure().memory_used).toBeGreaterThan(0);
+});

@@ -1,0 +1,131 @@
+import { expect, onTestFinished, test } from 'vitest';
+import { NO_PRESSURE, type Pressure } from '../../workers/fleet/pressure.ts';
+import type { Processor } from '../../workers/fleet/processor.ts';
+import { openSlots } from '../../workers/fleet/slots.ts';
+import { createLogger } from '../../workers/log.ts';
+import { rememberScale, scaleHistory } from '../../workers/queue/scale-history.ts';
+import { openQueueSide } from '../../workers/queue/side.ts';
+import { makePlace } from '../support/place.ts';
+import { runScript } from '../support/script.ts';
+import { until } from '../support/until.ts';
+
+const autoscale = {
+  min: 2,
+  max: 8,
+  idle_seconds: 1,
+  calm_seconds: 0.5,
+  hold: { memory_used_percent: 85 },
+  shrink: { memory_used_percent: 93 },
+};
+
+/** Real queue, real slots; the work is a gate that the test opens, the pressure what the test says. */
+async function makeSlots() {
+  const { config } = await makePlace({ autoscale });
+  const log = createLogger('test');
+  const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'test' });
+  const queue = side.queues.get('slots.q');
+  const open = new Set<() => void>();
+  let most = 0;
+  const world: { pressure: Pressure; gate: boolean } = { pressure: NO_PRESSURE, gate: true };
+  const processor: Processor = {
+    running: new Map(),
+    process: async () => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      open.add(resolve);
+      most = Math.max(most, open.size);
+      if (!world.gate) resolve();
+      await promise;
+      open.delete(resolve);
+    },
+    refuse: () => undefined,
+    ended: async () => undefined,
+    cancel: async () => false,
+    lockLost: async () => undefined,
+    stopAll: async () => undefined,
+  };
+  const slots = openSlots({
+    config,
+    side,
+    processor,
+    log,
+    name: 'w1',
+    queue: 'slots.q',
+    pressure: () => world.pressure,
+  });
+  const release = (count: number): void => {
+    for (const resolve of [...open].slice(0, count)) resolve();
+  };
+  onTestFinished(async () => {
+    world.gate = false;
+    await slots.stopTaking();
+    release(open.size);
+    await slots.close();
+    await queue.obliterate({ force: true });
+    await side.close();
+  });
+  const add = (count: number) =>
+    queue.addBulk(
+      Array.from({ length: count }, (_, index) => ({
+        name: 'gate',
+        data: { workflow_id: 'w', index },
+        opts: { removeOnComplete: true },
+      })),
+    );
+  const history = () => scaleHistory(side.redis, config, 50);
+  return { slots, add, open, world, release, history, most: () => most };
+}
+
+test('a step load from 0 to 1,000 jobs reaches the maximum in under 2 s, and the minimum after it', async () => {
+  const { slots, add, open, world, release, history, most } = await makeSlots();
+  await add(1000);
+  const began = Date.now();
+  await until(() => open.size === 8, { what: 'eight at a time' });
+  expect(Date.now() - began).toBeLessThan(2_000);
+  expect(slots.count).toBe(8);
+  world.gate = false;
+  release(8);
+  await until(() => slots.count === 2, { what: 'the minimum' });
+  expect(most()).toBe(8);
+  await until(async () => (await history())[0]?.to === 2, { what: 'the last decision to be kept' });
+  const changes = (await history()).map(({ who, of, action }) => `${who} ${of} ${action}`).toReversed();
+  expect(changes[0]).toBe('w1 slots grow');
+  expect(new Set(changes.slice(1))).toEqual(new Set(['w1 slots shrink']));
+});
+
+test('short of memory, a worker gives out no new job above its minimum, and ends none; every decision is kept', async () => {
+  const { slots, add, open, world, release, history } = await makeSlots();
+  world.pressure = { ...NO_PRESSURE, memory_used: 88 };
+  await add(40);
+  await until(async () => (await history())[0]?.action === 'hold', { what: 'growth to be held back' });
+  expect(slots.count).toBe(2);
+  world.pressure = NO_PRESSURE;
+  await until(() => open.size === 8, { what: 'growth after it' });
+  world.pressure = { ...NO_PRESSURE, memory_used: 97 };
+  await until(() => slots.count === 2, { what: 'the slots to be given up' });
+  expect(open.size).toBe(8);
+  release(3);
+  await until(() => open.size === 5, { what: 'three to end, and none in their place' });
+  release(4);
+  // Two slots: the one that is left, and one new job.
+  await until(() => open.size === 2, { what: 'the minimum in use' });
+  const told = (await history()).map(({ action, from, to }) => `${action} ${from} ${to}`);
+  expect(told).toEqual(['shrink 8 2', 'grow 2 8', 'hold 2 2']);
+  expect((await history())[0]?.reason).toContain('97 % of the memory is used');
+});
+
+test('longshore scale --history tells people and programs who changed what, and why', async () => {
+  const place = await makePlace();
+  const side = await openQueueSide(place.config, {
+    log: createLogger('test'),
+    wait_seconds: 5,
+    name: 'test',
+  });
+  onTestFinished(() => side.close());
+  const at = new Date().toISOString();
+  const entry = { at, who: 'w@h:1', of: 'slots', action: 'grow', from: 2, to: 8, reason: '6 wait' } as const;
+  await rememberScale(side.redis, place.config, entry);
+  const told = await runScript('longshore.ts', ['scale', '--history', '--json'], place.env);
+  expect(JSON.parse(told.stdout)).toEqual([entry]);
+  const shown = await runScript('longshore.ts', ['scale', '--history'], place.env);
+  expect(shown.stdout).toMatch(/w@h:1 +2 to 8 slots +6 wait/);
+});

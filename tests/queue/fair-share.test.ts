@@ -1,0 +1,109 @@
+import { expect, onTestFinished, test } from 'vitest';
+import { createLogger } from '../../workers/log.ts';
+import { placeOf, queuePriority, TURNS } from '../../workers/queue/fair-share.ts';
+import { openQueueSide } from '../../workers/queue/side.ts';
+import { buildWorkflow } from '../../workers/workflows/definition.ts';
+import { makePlace } from '../support/place.ts';
+
+const QUEUE = 'longshore-test.q';
+
+/** Workflows of projects, put in as the engine does; and a worker that takes one job at a time, in the queue's order. */
+async function makeProjects(overrides: Record<string, unknown> = {}) {
+  const { config } = await makePlace(overrides);
+  const projects = new Map<number, string>();
+  const side = await openQueueSide(config, {
+    log: createLogger('test'),
+    wait_seconds: 5,
+    name: 'test',
+    shareOf: async (id) => projects.get(id ?? -1) ?? '',
+  });
+  const queue = side.queues.get(QUEUE);
+  onTestFinished(async () => {
+    await queue.obliterate({ force: true });
+    await side.close();
+  });
+  const names = new Map<string, string>();
+  const add = async (project: string, count: number, steps = 1): Promise<void> => {
+    for (let number = 0; number < count; number += 1) {
+      const dataset_id = projects.size + 1;
+      projects.set(dataset_id, project);
+      const definition = {
+        name: 'w',
+        steps: Array.from({ length: steps }, (_, index) => ({ name: `s${index}`, task: 'drill' })),
+      };
+      const workflow = buildWorkflow(config, definition, { dataset_id, initiator: 'test' });
+      names.set(workflow.id, project);
+      await side.chains.ensure(workflow, 0);
+    }
+  };
+  /** The next so many that a worker would be given: whose they are. */
+  const serve = async (count: number): Promise<string> => {
+    const served = [];
+    for (const job of (await queue.getJobs(['prioritized'], 0, count - 1, true)).slice(0, count)) {
+      side.shares.served(QUEUE, job.priority);
+      served.push(names.get(job.data.workflow_id));
+      await job.remove({ removeChildren: false });
+    }
+    return served.join('');
+  };
+  return { side, queue, add, serve };
+}
+
+test('a project with one dataset does not wait for the thousand of another: its job is among the next few', async () => {
+  const { add, serve } = await makeProjects();
+  await add('A', 1000);
+  expect(await serve(20)).toBe('A'.repeat(20));
+  await add('B', 1);
+  expect(await serve(3)).toContain('B');
+});
+
+test('projects take turns while all wait, also one that came late; it gets no more for having been away', async () => {
+  const { add, serve } = await makeProjects();
+  await add('A', 30);
+  await add('B', 30);
+  await serve(20);
+  await add('C', 30);
+  const shares = await serve(30);
+  for (const project of 'ABC') {
+    const count = shares.split(project).length - 1;
+    expect(count, shares).toBeGreaterThanOrEqual(9);
+    expect(count, shares).toBeLessThanOrEqual(11);
+  }
+});
+
+test('without a share key it is first come, first served', async () => {
+  const { add, serve } = await makeProjects({ queue: { share_by: null } });
+  await add('A', 5);
+  await add('B', 2);
+  expect(await serve(7)).toBe('AAAAABB');
+});
+
+test('the steps of a workflow keep the order of their priorities, whatever the turn', async () => {
+  const { queue, add } = await makeProjects();
+  await add('A', 3, 2);
+  const [second, ...first] = [
+    ...(await queue.getJobs(['waiting-children'])),
+    ...(await queue.getJobs(['prioritized'])),
+  ].toSorted((one, other) => one.priority - other.priority);
+  expect(second?.data.index).toBe(1);
+  expect(first.map(({ data }) => data.index)).toEqual([1, 1, 0, 0, 0]);
+});
+
+test('when nothing waits the clock begins again', async () => {
+  const { queue, add, serve } = await makeProjects();
+  await add('A', 50);
+  await serve(50);
+  await add('A', 1);
+  const [job] = await queue.getJobs(['prioritized']);
+  expect(placeOf(job?.priority ?? 0).turn).toBe(0);
+});
+
+test('priority and turn fit into what BullMQ takes, in order, and can be read back', () => {
+  const all = [9, 8, 1, 0].flatMap((priority) =>
+    [0, 1, TURNS - 1].map((turn) => ({ priority, turn, value: queuePriority(priority, turn) })),
+  );
+  expect(all.map(({ value }) => value)).toEqual(all.map(({ value }) => value).toSorted((a, b) => a - b));
+  for (const { priority, turn, value } of all) expect(placeOf(value)).toEqual({ priority, turn });
+  expect(queuePriority(0, 1e9)).toBeLessThan(2 ** 21);
+  expect(queuePriority(9, 0)).toBe(1);
+});
