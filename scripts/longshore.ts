@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The operator's command line. */
 import { addControl } from './cli/commands/control.ts';
+import { addDoctor } from './cli/commands/doctor.ts';
 import { addFixity } from './cli/commands/fixity.ts';
 import { addLists } from './cli/commands/lists.ts';
 import { addManifest } from './cli/commands/manifest.ts';
@@ -17,6 +18,7 @@ const program = createProgram('longshore', 'See and steer what Longshore does.',
   'longshore workflows --status FAILURE',
   'longshore show run_17',
   'longshore resume run_17',
+  'longshore doctor',
 ]);
 addStatus(program);
 addLists(program);
@@ -28,5 +30,6 @@ addManifest(program);
 addVerify(program);
 addFixity(program);
 addPin(program);
+addDoctor(program);
 
 await runProgram(program);
