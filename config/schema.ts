@@ -61,6 +61,8 @@ const schedule = z.strictObject({
   args: z.array(z.string()),
   /** Five-field cron expression, host-local time. */
   cron: text,
+  /** A turn that no worker could begin in time: run it once as soon as there is one, or leave it out. */
+  missed: z.enum(['run', 'skip']).default('run'),
 });
 
 const paths = z

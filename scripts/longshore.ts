@@ -7,6 +7,7 @@ import { addLists } from './cli/commands/lists.ts';
 import { addManifest } from './cli/commands/manifest.ts';
 import { addRecall } from './cli/commands/recall.ts';
 import { addPin } from './cli/commands/pin.ts';
+import { addSchedules } from './cli/commands/schedules.ts';
 import { addShow } from './cli/commands/show.ts';
 import { addStart } from './cli/commands/start.ts';
 import { addStatus } from './cli/commands/status.ts';
@@ -31,5 +32,6 @@ addVerify(program);
 addFixity(program);
 addPin(program);
 addDoctor(program);
+addSchedules(program);
 
 await runProgram(program);
