@@ -177,6 +177,13 @@ export const config = {
   tools: { fastqc: 'fastqc', multiqc: 'multiqc', bs: 'bs' },
   illumina: { download: { datasets: { n_days: 7 } } },
   enabled_features: { notifications: false },
+  doctor: {
+    free_percent: 10,
+    free_inodes_percent: 10,
+    clock_skew_seconds: 2,
+    redis_latency_ms: 10,
+    answer_seconds: 30,
+  },
   schedules: [
     { script: 'scrub', args: [] as string[], cron: '0 2 * * *' },
     { script: 'purge_staged_datasets', args: [] as string[], cron: '0 7 * * *' },

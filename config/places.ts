@@ -22,12 +22,13 @@ export function findUnusablePlaces(config: Config): string[] {
   ];
 }
 
-interface PlaceOfKey {
+/** A configured folder and where it is configured. */
+export interface PlaceOfKey {
   readonly key: string;
   readonly path: string;
 }
 
-function writtenPlaces(config: Config): PlaceOfKey[] {
+export function writtenPlaces(config: Config): PlaceOfKey[] {
   const ofTypes = config.dataset_types.flatMap((type) => {
     const folders = pathsOf(config, type);
     const key = `paths.${type}`;
@@ -60,7 +61,7 @@ function archiveFolders(config: Config, type: string): PlaceOfKey[] {
   });
 }
 
-function sourcePlaces(config: Config): PlaceOfKey[] {
+export function sourcePlaces(config: Config): PlaceOfKey[] {
   return config.dataset_types.flatMap((type) =>
     [registrationOf(config, type).source_dir]
       .flat()

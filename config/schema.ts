@@ -84,6 +84,8 @@ const schedule = z.strictObject({
   args: z.array(z.string()),
   /** Five-field cron expression, host-local time. */
   cron: text,
+  /** A turn that no worker could begin in time: run it once as soon as there is one, or leave it out. */
+  missed: z.enum(['run', 'skip']).default('run'),
 });
 
 const paths = z
@@ -286,6 +288,18 @@ export const schema = z.strictObject({
     download: z.strictObject({ datasets: z.strictObject({ n_days: z.int().min(1) }) }),
   }),
   enabled_features: z.strictObject({ notifications: z.boolean() }),
+  /** What `longshore doctor` finds fault with, see docs/doctor.md. */
+  doctor: z.strictObject({
+    /** Less free space (or fewer free inodes) of a file system is a warning, half of it a problem. */
+    free_percent: z.number().min(0).max(100),
+    free_inodes_percent: z.number().min(0).max(100),
+    /** Clocks of Redis and of file systems against this host's. */
+    clock_skew_seconds: z.number().positive(),
+    /** Median of 100 PINGs; ten times as much is a problem. */
+    redis_latency_ms: z.number().positive(),
+    /** What has not answered then is away: a mount, a program, an archive. */
+    answer_seconds: z.number().positive(),
+  }),
   schedules: z.array(schedule),
 });
 

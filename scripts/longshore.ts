@@ -2,6 +2,7 @@
 /** The operator's command line. */
 import { addCancel } from './cli/commands/cancel.ts';
 import { addControl } from './cli/commands/control.ts';
+import { addDoctor } from './cli/commands/doctor.ts';
 import { addFixity } from './cli/commands/fixity.ts';
 import { addFleet } from './cli/commands/fleet.ts';
 import { addLimits } from './cli/commands/limits.ts';
@@ -11,6 +12,7 @@ import { addRecall } from './cli/commands/recall.ts';
 import { addPin } from './cli/commands/pin.ts';
 import { addPrioritize } from './cli/commands/prioritize.ts';
 import { addScale } from './cli/commands/scale.ts';
+import { addSchedules } from './cli/commands/schedules.ts';
 import { addShow } from './cli/commands/show.ts';
 import { addStart } from './cli/commands/start.ts';
 import { addSteer } from './cli/commands/steer.ts';
@@ -23,6 +25,7 @@ const program = createProgram('longshore', 'See and steer what Longshore does.',
   'longshore workflows --status FAILURE',
   'longshore show run_17',
   'longshore resume run_17',
+  'longshore doctor',
 ]);
 addStatus(program);
 addLists(program);
@@ -40,5 +43,7 @@ addCancel(program);
 addSteer(program);
 addScale(program);
 addLimits(program);
+addDoctor(program);
+addSchedules(program);
 
 await runProgram(program);

@@ -140,6 +140,8 @@ const OF_THE_SYSTEM = new Set([
   'CI',
   'TMPDIR',
   'INIT_CWD',
+  'TZ',
+  'PM2_HOME',
 ]);
 
 test('.env.example has every variable that is read, and no other', () => {

@@ -2,12 +2,13 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { ErrorReport } from '../../workers/errors.ts';
+import { smallFileSystem } from '../support/small-file-system.ts';
 import { until } from '../support/until.ts';
 import { type Files, fingerprint, type Landing, makeLanding } from '../tasks/landing.ts';
 
@@ -147,14 +148,6 @@ test('what the service user may not read is named, and nothing is archived', asy
   expect(below(landing, '-name', '*.tar', '-o', '-name', '*.partial-*')).toEqual([]);
 });
 
-/** A file system of 8 MiB, or null where mounting is not permitted. */
-function mountSmall(folder: string): string | null {
-  mkdirSync(folder, { recursive: true });
-  if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', folder]).status !== 0) return null;
-  onTestFinished(() => void spawnSync('umount', ['-l', folder]));
-  return folder;
-}
-
 const NO_MOUNT = 'NOT TESTED: a tmpfs cannot be mounted here; full disks are not provoked';
 
 test.for(['archive', 'staged'])(
@@ -162,7 +155,7 @@ test.for(['archive', 'staged'])(
   async (where, context) => {
     const landing = await makeLanding({ big: Buffer.alloc(20_000_000, 'x'), small: 'y' });
     const task = where === 'archive' ? 'archive_dataset' : 'stage_dataset';
-    const folder = mountSmall(landing.place.path('data', where));
+    const folder = smallFileSystem(landing.place.dir('data', where), ['size=8m']);
     if (folder === null) return context.skip(NO_MOUNT);
     await landing.run('inspect_dataset');
     if (where === 'staged') await landing.run('archive_dataset');

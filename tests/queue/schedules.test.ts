@@ -50,7 +50,7 @@ async function withSchedules(place: Place, folder: string): Promise<void> {
     });
   }
   const redis = await connectRedis(place.config, { log });
-  const schedules = await openSchedules(place.config, redis, log, folder);
+  const schedules = await openSchedules(place.config, redis, log, { folder });
   onTestFinished(async () => {
     await schedules.close();
     redis.disconnect();
@@ -91,12 +91,15 @@ test('schedules that left the configuration leave Redis', async () => {
   });
   const known = async () => (await queue.getJobSchedulers(0, -1)).map((scheduler) => scheduler.key);
   const folder = writeScript(before, 'purge');
-  await (await openSchedules(before.config, redis, log, folder)).close();
+  await (await openSchedules(before.config, redis, log, { folder })).close();
   expect(await known()).toEqual(['purge a']);
-  const changed = { ...before.config, schedules: [{ script: 'purge', args: [], cron: '0 7 * * *' }] };
-  await (await openSchedules(changed, redis, log, folder)).close();
+  const changed = {
+    ...before.config,
+    schedules: [{ script: 'purge', args: [], cron: '0 7 * * *', missed: 'run' as const }],
+  };
+  await (await openSchedules(changed, redis, log, { folder })).close();
   expect(await known()).toEqual(['purge']);
-  await (await openSchedules({ ...changed, schedules: [] }, redis, log, folder)).close();
+  await (await openSchedules({ ...changed, schedules: [] }, redis, log, { folder })).close();
   expect(await known()).toEqual([]);
   await queue.close();
   redis.disconnect();

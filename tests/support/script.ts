@@ -20,13 +20,21 @@ export interface RunningScript {
   kill(signal: NodeJS.Signals): void;
 }
 
+export interface ScriptOptions {
+  /** As another user: options of setpriv. */
+  readonly setpriv?: readonly string[];
+}
+
 /** Starts a script as its users do: a process of its own, stdin closed. Killed when the test ends. */
 export function startScript(
   script: string,
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
+  { setpriv }: ScriptOptions = {},
 ): RunningScript {
-  const child = spawn(process.execPath, [join(root, 'scripts', script), ...args], {
+  const command = [process.execPath, join(root, 'scripts', script), ...args];
+  const [file = '', ...words] = setpriv === undefined ? command : ['setpriv', ...setpriv, ...command];
+  const child = spawn(file, words, {
     cwd: root,
     env: { ...process.env, LOG_FORMAT: 'json', LOG_LEVEL: 'info', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -56,6 +64,7 @@ export async function runScript(
   script: string,
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
+  options: ScriptOptions = {},
 ): Promise<ScriptResult> {
-  return startScript(script, args, env).ended;
+  return startScript(script, args, env, options).ended;
 }

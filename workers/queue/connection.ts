@@ -147,7 +147,8 @@ export async function checkRedis(client: Redis, log: Logger): Promise<void> {
   }
 }
 
-function parseInfo(text: string): Map<string, string> {
+/** The lines of INFO by their keys. */
+export function parseInfo(text: string): Map<string, string> {
   const pairs = text.split(/\r?\n/).map((line) => line.split(':', 2));
   return new Map(pairs.flatMap(([key, value]) => (key && value !== undefined ? [[key, value]] : [])));
 }

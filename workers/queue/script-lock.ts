@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import { connectRedis } from './connection.ts';
@@ -10,6 +11,15 @@ const LEASE_MS = 30_000;
 export const EXIT_BUSY = 75;
 
 const RENEW = `if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0`;
+
+const keyOf = (config: Config, script: string): string =>
+  `${config.queue.prefix}:${config.app_id}:script:${script}`;
+
+/** `host:pid` of who holds the lock of a script; null: it does not run. */
+export async function holderOf(config: Config, redis: Redis, script: string): Promise<string | null> {
+  const holder = await redis.get(keyOf(config, script));
+  return holder === null ? null : holder.split(':').slice(0, 2).join(':');
+}
 
 export type LockedOutcome<T> = { ran: true; result: T } | { ran: false; holder: string };
 
@@ -25,13 +35,13 @@ export async function withScriptLock<T>(
   body: (signal: AbortSignal) => Promise<T>,
 ): Promise<LockedOutcome<T>> {
   const redis = await connectRedis(config, { log, wait_seconds: 30, name: `longshore-script-${script}` });
-  const key = `${config.queue.prefix}:${config.app_id}:script:${script}`;
+  const key = keyOf(config, script);
   const holder = `${hostname()}:${process.pid}:${randomUUID()}`;
   const lost = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   try {
     if (!(await takeLock(redis, key, holder, LEASE_MS))) {
-      const other = ((await redis.get(key)) ?? 'unknown').split(':').slice(0, 2).join(':');
+      const other = (await holderOf(config, redis, script)) ?? 'unknown';
       log.warn({ script, holder: other }, 'skipped: the previous run is still active');
       return { ran: false, holder: other };
     }

@@ -232,6 +232,9 @@ const VERSIONS: readonly string[] = [
   `,
 ];
 
+/** Of the files that this release writes. */
+export const SCHEMA_VERSION = VERSIONS.length;
+
 /** Brings the file to the newest version; of many processes that open a new file at once, one does it. */
 export function migrate(connection: DatabaseSync): void {
   if (versionOf(connection) === VERSIONS.length) return;

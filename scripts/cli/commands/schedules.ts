@@ -1,0 +1,172 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import type { Redis } from 'ioredis';
+import { type Config, configOrExit } from '../../../config/index.ts';
+import { LongshoreError } from '../../../workers/errors.ts';
+import { createLogger } from '../../../workers/log.ts';
+import { connectRedis } from '../../../workers/queue/connection.ts';
+import {
+  type AskedRun,
+  askForRun,
+  listSchedules,
+  lookAtRun,
+  type ScheduleState,
+} from '../../../workers/queue/schedule-list.ts';
+import {
+  openTickQueue,
+  type Schedule,
+  scheduleId,
+  type TickQueue,
+} from '../../../workers/queue/schedules.ts';
+import { EXIT_BUSY } from '../../../workers/queue/script-lock.ts';
+import { ago, duration } from '../format.ts';
+import { dryRunOption, EXIT, helpTail, jsonOption } from '../program.ts';
+import { printJson } from '../session.ts';
+import { printTable, type Style } from '../table.ts';
+
+interface Ground {
+  readonly config: Config;
+  readonly redis: Redis;
+  readonly queue: TickQueue;
+}
+
+interface RunOptions {
+  wait: boolean;
+  dryRun?: boolean;
+  json?: boolean;
+}
+
+/** schedules, schedules run. */
+export function addSchedules(program: Command): void {
+  const schedules = program
+    .command('schedules')
+    .description(
+      'maintenance that runs by itself (config.schedules): next and last run, result, and where it runs',
+    )
+    .addOption(jsonOption())
+    .addHelpText('after', helpTail(['longshore schedules', 'longshore schedules run scrub']))
+    .action(({ json }: { json?: boolean }) =>
+      withQueue(async ({ config, queue, redis }) => {
+        const rows = await listSchedules(config, queue, redis);
+        if (json) printJson({ schedules: rows });
+        else show(rows);
+      }),
+    );
+  schedules
+    .command('run')
+    .argument('<name>', 'as `longshore schedules` lists it')
+    .description('have a worker run it now, and wait for its end; its next turn stays')
+    .option('--no-wait', 'do not wait for its end')
+    .addOption(dryRunOption())
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      helpTail(['longshore schedules run purge_staged_datasets', 'longshore schedules run scrub --no-wait']),
+    )
+    .addHelpText(
+      'after',
+      `It runs already: ${EXIT_BUSY}. On this host, without a worker: node scripts/NAME.ts`,
+    )
+    .action((name: string, _: RunOptions, command: Command) =>
+      withQueue(async (ground) => {
+        process.exitCode = await run(ground, name, command.optsWithGlobals<RunOptions>());
+      }),
+    );
+}
+
+async function withQueue(body: (ground: Ground) => Promise<void>): Promise<void> {
+  const config = await configOrExit();
+  const log = createLogger('longshore', {}, { to: 2, level: process.env.LOG_LEVEL ?? 'warn' });
+  const redis = await connectRedis(config, { log, wait_seconds: 5, name: 'longshore-schedules' });
+  const queue = openTickQueue(config, redis, log);
+  try {
+    await body({ config, redis, queue });
+  } finally {
+    await queue.close();
+    redis.disconnect();
+  }
+}
+
+function show(rows: readonly ScheduleState[]): void {
+  if (rows.length === 0) process.stdout.write('no schedules are configured (config.schedules)\n');
+  printTable(process.stdout, rows, [
+    { title: 'NAME', value: ({ id }) => id, shrink: true },
+    { title: 'CRON', value: ({ cron }) => cron },
+    { title: 'NEXT', value: ({ next }) => (next === null ? 'no worker has taken it up' : until(next)) },
+    { title: 'LAST RUN', value: ({ last_run }) => ago(last_run?.started_at) },
+    { title: 'RESULT', value: resultOf, style: (row) => STYLES[resultOf(row) ?? ''] },
+    { title: 'TOOK', value: tookOf, align: 'right' },
+    { title: 'RUNS AT', value: ({ running_at }) => running_at },
+    { title: 'NOTE', value: noteOf, shrink: true },
+  ]);
+}
+
+const STYLES: Readonly<Record<string, Style>> = {
+  done: 'green',
+  failed: 'red',
+  lost: 'red',
+  running: 'cyan',
+};
+
+const resultOf = ({ last_run, lost }: ScheduleState): string | undefined =>
+  lost ? 'lost' : last_run?.outcome;
+
+function tookOf({ last_run }: ScheduleState): string {
+  if (last_run === null || last_run.ended_at === null) return '-';
+  return duration((Date.parse(last_run.ended_at) - Date.parse(last_run.started_at)) / 1000);
+}
+
+function until(date: string): string {
+  const seconds = Math.round((Date.parse(date) - Date.now()) / 1000);
+  return seconds < 0 ? `overdue by ${duration(-seconds)}` : `in ${duration(seconds)}`;
+}
+
+function noteOf({ last_run, last_skip, missed }: ScheduleState): string {
+  const later = last_skip !== null && (last_run === null || last_skip.at > last_run.started_at);
+  const parts = [
+    ...(last_run?.reason == null ? [] : [last_run.reason]),
+    ...(later ? [`a turn was left out ${ago(last_skip.at)}: ${last_skip.why}`] : []),
+    ...(missed === 'skip' ? ['missed turns are left out'] : []),
+  ];
+  return parts.join('; ');
+}
+
+async function run({ config, queue }: Ground, name: string, options: RunOptions): Promise<number> {
+  const { wait, dryRun = false, json = false } = options;
+  const schedule = findSchedule(config, name);
+  const id = scheduleId(schedule);
+  if ((await queue.getWorkersCount()) === 0)
+    throw new LongshoreError('E_NO_WORKER', `no worker is there to run ${id}; nothing was queued`, {
+      hint: `Start one with \`npm start\`, or run it on this host: node scripts/${id}.ts`,
+    });
+  if (dryRun) {
+    if (json) printJson({ dry_run: true, schedule: id });
+    else process.stdout.write(`${id} would be run by a worker (dry run: nothing was changed)\n`);
+    return EXIT.ok;
+  }
+  const { id: job_id = '' } = await askForRun(queue, schedule);
+  const last = wait ? await endOf(queue, job_id) : await lookAtRun(queue, job_id);
+  if (json) printJson({ schedule: id, job_id, ...last });
+  else process.stdout.write(`${id}: ${last.state}${last.state === 'failed' ? `: ${last.reason}` : ''}\n`);
+  if (last.state === 'failed') return EXIT.failed;
+  return last.state === 'skipped' ? EXIT_BUSY : EXIT.ok;
+}
+
+async function endOf(queue: TickQueue, job_id: string): Promise<AskedRun> {
+  for (;;) {
+    const seen = await lookAtRun(queue, job_id);
+    if (seen.state !== 'waiting' && seen.state !== 'running') return seen;
+    await sleep(250);
+  }
+}
+
+/** By its whole name, or by its script where only one schedule runs that. @throws E_USAGE */
+function findSchedule({ schedules }: Config, name: string): Schedule {
+  const exact = schedules.find((one) => scheduleId(one) === name);
+  const [one, ...others] = exact === undefined ? schedules.filter(({ script }) => script === name) : [exact];
+  if (one !== undefined && others.length === 0) return one;
+  throw new LongshoreError(
+    'E_USAGE',
+    `"${name}" names ${one === undefined ? 'no schedule' : 'several schedules'}; expected one of ${schedules.map(scheduleId).join(', ') || 'none: config.schedules is empty'}`,
+  );
+}

@@ -1,0 +1,203 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Redis } from 'ioredis';
+import { expect, onTestFinished, test } from 'vitest';
+import { createLogger } from '../../workers/log.ts';
+import { connectRedis } from '../../workers/queue/connection.ts';
+import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
+import { listSchedules, type ScheduleState } from '../../workers/queue/schedule-list.ts';
+import { openSchedules, openTickQueue, type Schedules } from '../../workers/queue/schedules.ts';
+import { makePlace, type Place } from '../support/place.ts';
+import { runScript, startScript } from '../support/script.ts';
+import { until } from '../support/until.ts';
+
+const log = createLogger('test', {}, { level: 'fatal' });
+const everySecond = '* * * * * *';
+const daily = '0 7 * * *';
+const root = join(import.meta.dirname, '../..');
+
+/** A scheduled script that takes its lock as the real ones do, then runs `body`. */
+function writeScript(place: Place, name: string, body: string): string {
+  const folder = place.dir('scripts');
+  writeFileSync(
+    join(folder, `${name}.ts`),
+    `import { appendFileSync, existsSync } from 'node:fs';
+     import { setTimeout as sleep } from 'node:timers/promises';
+     import { loadConfig } from '${root}/config/index.ts';
+     import { createLogger } from '${root}/workers/log.ts';
+     import { EXIT_BUSY, withScriptLock } from '${root}/workers/queue/script-lock.ts';
+     const { config } = await loadConfig();
+     const note = (text) => appendFileSync('${place.path('journal')}', text + '\\n');
+     const arrived = async (file) => { while (!existsSync('${place.folder}/' + file)) await sleep(10); };
+     const outcome = await withScriptLock(config, '${name}', createLogger('${name}'), async () => { ${body} });
+     process.exit(outcome.ran ? process.exitCode ?? 0 : EXIT_BUSY);`,
+  );
+  return folder;
+}
+
+const journal = (place: Place): string[] =>
+  existsSync(place.path('journal')) ? readFileSync(place.path('journal'), 'utf8').trim().split('\n') : [];
+
+interface Fleet {
+  redis: Redis;
+  start(missed_after_ms?: number): Promise<Schedules>;
+  list(): Promise<ScheduleState>;
+}
+
+async function fleetOf(place: Place, folder: string): Promise<Fleet> {
+  for (const [name, value] of Object.entries(place.env)) {
+    const before = process.env[name];
+    process.env[name] = value;
+    onTestFinished(() => {
+      if (before === undefined) delete process.env[name];
+      else process.env[name] = before;
+    });
+  }
+  const redis = await connectRedis(place.config, { log });
+  const queue = openTickQueue(place.config, redis, log);
+  const open: Schedules[] = [];
+  onTestFinished(async () => {
+    for (const one of open) await one.close();
+    await queue.close();
+    redis.disconnect();
+  });
+  return {
+    redis,
+    start: async (missed_after_ms) => {
+      const started = await openSchedules(place.config, redis, log, { folder, missed_after_ms });
+      open.push(started);
+      return started;
+    },
+    list: async () => {
+      const [row] = await listSchedules(place.config, queue, redis);
+      if (row === undefined) throw new Error('no schedule is configured');
+      return row;
+    },
+  };
+}
+
+test('a turn that no worker was there for is run once when one comes back, and the next one is in the future', async () => {
+  const place = await makePlace({ schedules: [{ script: 'purge', args: [], cron: '*/2 * * * * *' }] });
+  const folder = writeScript(place, 'purge', `note('begin'); await arrived('go'); note('end');`);
+  const fleet = await fleetOf(place, folder);
+  const first = await fleet.start();
+  await first.close();
+  const { next } = await fleet.list();
+  const due = Date.parse(next ?? '');
+  // Three turns go by.
+  await until(() => Date.now() > due + 5000, { what: 'turns to be missed' });
+  await fleet.start(500);
+  await until(() => journal(place).includes('begin'), { what: 'the missed turn to be run' });
+  expect((await fleet.list()).last_run).toMatchObject({ due: next, outcome: 'running' });
+  writeFileSync(place.path('go'), '');
+  await until(() => journal(place).includes('end'));
+  const after = await fleet.list();
+  expect(Date.parse(after.next ?? '')).toBeGreaterThan(due + 4000);
+});
+
+test('with missed: skip the turn is left out and told, and the next one runs', async () => {
+  const place = await makePlace({
+    schedules: [{ script: 'purge', args: [], cron: everySecond, missed: 'skip' }],
+  });
+  const folder = writeScript(place, 'purge', `note('begin');`);
+  const fleet = await fleetOf(place, folder);
+  await (await fleet.start()).close();
+  const before = await fleet.list();
+  await until(() => Date.now() > Date.parse(before.next ?? '') + 2000, { what: 'a turn to be missed' });
+  await fleet.start(1500);
+  const seen = await until(async () => {
+    const { last_run, last_skip } = await fleet.list();
+    return last_run?.outcome === 'done' && last_skip !== null ? { last_run, last_skip } : null;
+  });
+  expect(seen.last_skip).toMatchObject({ why: 'missed', due: before.next });
+  expect(seen.last_run.due).not.toBe(before.next);
+});
+
+test('what is known of a run: due, begun, ended, result, worker; a skipped turn does not hide the run it found', async () => {
+  const place = await makePlace({ schedules: [{ script: 'purge', args: [], cron: everySecond }] });
+  const folder = writeScript(place, 'purge', `await arrived('go'); process.exitCode = 7;`);
+  const fleet = await fleetOf(place, folder);
+  await fleet.start();
+  const busy = await until(async () => {
+    const row = await fleet.list();
+    return row.last_skip !== null && row.last_run?.outcome === 'running' ? row : null;
+  });
+  expect(busy.last_skip?.why).toBe('busy');
+  expect(busy.running_at).toMatch(/:\d+$/);
+  writeFileSync(place.path('go'), '');
+  const failed = await until(async () => {
+    const { last_run } = await fleet.list();
+    return last_run?.outcome === 'failed' ? last_run : null;
+  });
+  expect(failed.reason).toBe('scripts/purge.ts ended with exit code 7');
+  expect(Date.parse(failed.ended_at ?? '')).toBeGreaterThanOrEqual(Date.parse(failed.started_at));
+  expect(failed.worker).toContain(`:${process.pid}`);
+});
+
+test('a Redis that has lost everything gets the schedules again', async () => {
+  const place = await makePlace({
+    queue: { url: null },
+    schedules: [{ script: 'purge', args: [], cron: everySecond }],
+  });
+  place.env.REDIS_URL = '';
+  const folder = writeScript(place, 'purge', `note('begin');`);
+  let server = await startEmbeddedRedis(place.path('redis'), { persist: false });
+  // Before the fleet's own: what ends last is to be registered first.
+  onTestFinished(() => server.stop());
+  const fleet = await fleetOf(place, folder);
+  await fleet.start();
+  await until(() => journal(place).length >= 1);
+  await server.stop();
+  server = await startEmbeddedRedis(place.path('redis'), { persist: false });
+  const before = journal(place).length;
+  await until(() => journal(place).length > before + 1, { what: 'turns after the loss' });
+});
+
+test('longshore schedules run hands it to a worker, waits and tells; without one it refuses; a running one is busy', async () => {
+  const place = await makePlace({
+    schedules: [
+      { script: 'scrub', args: [], cron: daily },
+      { script: 'purge_staged_datasets', args: ['--max-purges', '1'], cron: daily },
+      { script: 'purge_staged_datasets', args: ['--max-purges', '2'], cron: daily },
+    ],
+  });
+  const longshore = (...args: string[]) => runScript('longshore.ts', ['schedules', ...args], place.env);
+  expect(await longshore('run', 'scrub')).toMatchObject({
+    code: 5,
+    stderr: expect.stringContaining('E_NO_WORKER'),
+  });
+  expect(await longshore('run', 'moon')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('no schedule'),
+  });
+  const fresh = JSON.parse((await longshore('--json')).stdout) as { schedules: ScheduleState[] };
+  expect(fresh.schedules.map(({ next, last_run }) => [next, last_run])).toEqual([
+    [null, null],
+    [null, null],
+    [null, null],
+  ]);
+
+  const worker = startScript('../workers/worker.ts', [], place.env);
+  await until(() => worker.stdout().includes('worker ready'), { what: 'the worker' });
+  expect(await longshore('run', 'purge_staged_datasets')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('several schedules'),
+  });
+  expect(await longshore('run', 'scrub', '--dry-run')).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('dry run'),
+  });
+  expect((await longshore()).stdout).not.toContain('done');
+  const ran = await longshore('run', 'scrub', '--json');
+  expect(ran.code).toBe(0);
+  expect(JSON.parse(ran.stdout)).toMatchObject({ schedule: 'scrub', state: 'done' });
+  const shown = await longshore();
+  expect(shown.stdout).toMatch(/scrub\s+0 7 \* \* \*\s+in .*done/);
+  expect(shown.stdout).toContain('purge_staged_datasets --max-purges 2');
+
+  const redis = await connectRedis(place.config, { log });
+  await redis.set(`${place.config.queue.prefix}:${place.config.app_id}:script:scrub`, 'far:42:token');
+  expect((await longshore('run', 'scrub')).code).toBe(75);
+  expect((await longshore()).stdout).toContain('far:42');
+  redis.disconnect();
+});
