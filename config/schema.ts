@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { archiveBackend } from './archive-backend.ts';
+import { someTaskLimits, taskLimits } from './task-limits.ts';
 
 /**
  * What a configuration must look like. Everything is strict: a key that stands nowhere here is a mistake and
@@ -204,11 +205,11 @@ export const schema = z.strictObject({
   autoscale: z
     .strictObject({ min: z.int().min(1), max: z.int().min(1), idle_seconds: z.number().positive() })
     .refine((scale) => scale.min <= scale.max, 'expected min to be at most max'),
-  task: z.strictObject({
+  task: taskLimits.extend({
     /** SIGTERM to SIGKILL, when a running task is stopped. */
     kill_grace_seconds: seconds,
-    /** A task that runs longer is stopped and retried as E_TIMEOUT. */
-    time_limit_seconds: z.number().positive(),
+    /** By the name of a task; beats what the task itself declares. */
+    limits: z.record(z.string(), someTaskLimits),
   }),
   inspect: z.strictObject({
     /** Rows that reach the catalog in one call. */

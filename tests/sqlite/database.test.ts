@@ -29,7 +29,7 @@ test('six processes that open a new file at once all find its tables, made once'
   const openers = Array.from({ length: 6 }, (_, n) => startProcess(place, 'register', '1', `w${n}`));
   expect(await Promise.all(openers.map(({ ended }) => ended))).toEqual([0, 0, 0, 0, 0, 0]);
   const file = outsider(place.config.catalog.path);
-  expect(file.prepare('pragma user_version').get()).toMatchObject({ user_version: 2 });
+  expect(file.prepare('pragma user_version').get()).toMatchObject({ user_version: 3 });
   expect(file.prepare('pragma journal_mode').get()).toMatchObject({ journal_mode: 'wal' });
   expect(file.prepare('pragma integrity_check').get()).toMatchObject({ integrity_check: 'ok' });
   expect(file.prepare('select count(*) as count from datasets').get()).toMatchObject({ count: 1 });
@@ -164,5 +164,6 @@ test('a file of version 1 gets the tables of copies and proofs, and keeps its ro
   const stored_at = '2026-01-01T00:00:00.000Z';
   await store.catalog.putCopy(1, { archive: 'disk', key: '/k', size: 1, digests: {}, stored_at });
   expect(await store.catalog.copies(1)).toHaveLength(1);
+  expect(after.prepare('select code from attempts').all()).toEqual([]);
   await store.close();
 });

@@ -2,20 +2,29 @@
  * The process of one attempt: a fresh one for each, in its own process group, so that it can be stopped with all it
  * started, cannot hold up its worker, and runs the code that is on disk now. The worker speaks over the IPC channel.
  */
-import { loadConfig } from '../../config/index.ts';
-import { errorFromReport, LongshoreError, reportOf } from '../errors.ts';
+import { type Config, loadConfig } from '../../config/index.ts';
+import type { SomeTaskLimits } from '../../config/task-limits.ts';
+import { coerceError, errorFromReport, LongshoreError, reportOf } from '../errors.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { openStore } from '../store.ts';
-import { isPostponement, type Postponement, type TaskReturn } from '../tasks/contract.ts';
-import { loadTask } from '../tasks/registry.ts';
+import type { CodeVersion } from '../records/contract.ts';
+import { isPostponement, type Postponement, type Task, type TaskReturn } from '../tasks/contract.ts';
+import { loadTask, taskFile } from '../tasks/registry.ts';
+import { CodeReader } from './code-graph.ts';
+import { pinCode, versionOf } from './code-version.ts';
 import { createLease } from './lease.ts';
 import type { Assignment, FromTask, TaskReport, ToTask } from './messages.ts';
 import { createTaskContext } from './task-context.ts';
+import { declaredLimits } from './task-limits.ts';
 
 const WORD_AFTER_SIGNAL_MS = 200;
 
+const [name = ''] = process.argv.slice(2);
+/** What the task sees: stopped, or warned by its soft time limit. */
 const stop = new AbortController();
-const lease = createLease(send, stop.signal);
+/** Stopped. */
+const taken = new AbortController();
+const lease = createLease(send, taken.signal);
 
 // The worker is gone: nobody renews the lease, so nothing of this group may go on, tools included.
 process.on('disconnect', () => process.kill(-process.pid, 'SIGKILL'));
@@ -29,10 +38,31 @@ process.on('SIGTERM', () =>
 process.on('message', (message: ToTask) => {
   if (message.kind === 'lease' || message.kind === 'permit') lease.answered(message);
   else if (message.kind === 'stop') abort(errorFromReport(message.error));
+  else if (message.kind === 'warn') stop.abort(errorFromReport(message.error));
   else void perform(message.assignment);
 });
 
+const loading = load();
+loading.catch(() => undefined); // Told when the task is to begin.
+
+/** Loads while the worker does other things, and keeps to what it found however long the task runs. */
+async function load(): Promise<Task> {
+  let code: CodeVersion | null = null;
+  let limits: SomeTaskLimits = {};
+  try {
+    const graph = new CodeReader().graph(taskFile(name));
+    code = versionOf(graph);
+    pinCode(graph);
+    const task = await loadTask(name);
+    limits = declaredLimits(name, task);
+    return task;
+  } finally {
+    send({ kind: 'loaded', code, limits });
+  }
+}
+
 function abort(reason: LongshoreError): void {
+  if (!taken.signal.aborted) taken.abort(reason);
   if (!stop.signal.aborted) stop.abort(reason);
 }
 
@@ -56,8 +86,8 @@ async function perform(assignment: Assignment): Promise<void> {
 }
 
 async function attempt(assignment: Assignment, log: Logger): Promise<TaskReport> {
-  const { config } = await loadConfig();
-  const task = await loadTask(assignment.run.name);
+  const task = await loading;
+  const config = await currentConfig();
   const store = await openStore(config);
   try {
     const { context, flush } = createTaskContext(assignment, {
@@ -79,6 +109,16 @@ async function attempt(assignment: Assignment, log: Logger): Promise<TaskReport>
     }
   } finally {
     await store.close();
+  }
+}
+
+/** A configuration that does not hold may be one that is just being edited: the task is tried again. */
+async function currentConfig(): Promise<Config> {
+  try {
+    return (await loadConfig()).config;
+  } catch (error) {
+    const { code, message, fields } = coerceError(error);
+    throw new LongshoreError(code, message, { class: 'retryable', fields, cause: error });
   }
 }
 

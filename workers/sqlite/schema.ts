@@ -226,6 +226,10 @@ const VERSIONS: readonly string[] = [
   -- What the inspection saw of the file beside its size: one that looks the same keeps its digests.
   alter table files add column fingerprint text;
   `,
+  `
+  -- The code that the attempt ran, as JSON.
+  alter table attempts add column code text;
+  `,
 ];
 
 /** Brings the file to the newest version; of many processes that open a new file at once, one does it. */

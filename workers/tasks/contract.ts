@@ -3,6 +3,7 @@
  * file name is its name. Nothing here knows of queues, workers or processes.
  */
 import type { Config } from '../../config/index.ts';
+import type { SomeTaskLimits } from '../../config/task-limits.ts';
 import type { Catalog } from '../catalog/contract.ts';
 import { isLongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
@@ -26,7 +27,10 @@ export interface TaskContext {
     readonly date_start: string;
   };
   readonly log: Logger;
-  /** Aborted when the task is paused, revoked, timed out or its worker goes away. */
+  /**
+   * Aborted when the task is paused, revoked, timed out or its worker goes away. After a soft time limit
+   * ({@link outOfTime}) the job is still this attempt's, and what it has may be published.
+   */
   readonly signal: AbortSignal;
   readonly lease: {
     /** Call right before each effect that others can see (rename, link, delete). @throws E_LEASE_LOST */
@@ -88,6 +92,8 @@ export type TaskReturn = readonly unknown[];
 export interface Task {
   /** One line for `longshore tasks` and the docs. */
   readonly description: string;
+  /** Of time, memory, processor and disk; those of config.task hold for the rest. See docs/tasks.md. */
+  readonly limits?: SomeTaskLimits;
   run(context: TaskContext): Promise<TaskReturn | Postponement>;
 }
 
@@ -101,6 +107,14 @@ export const isPostponement = (value: TaskReturn | Postponement): value is Postp
 /** The worker leaves in good order, and another one takes this job up at once: what is half done is worth keeping. */
 export const willGoOn = ({ signal }: Pick<TaskContext, 'signal'>): boolean =>
   signal.aborted && isLongshoreError(signal.reason) && signal.reason.code === 'E_WORKER_STOPPED';
+
+/** Its soft time limit is over: it has until the hard one to keep what it has, and then to throw or to postpone. */
+export const outOfTime = ({ signal }: Pick<TaskContext, 'signal'>): boolean =>
+  signal.aborted && isSoftTimeout(signal.reason);
+
+/** The reason with which a soft time limit aborts a task. */
+export const isSoftTimeout = (reason: unknown): boolean =>
+  isLongshoreError(reason) && reason.code === 'E_TIMEOUT' && reason.fields.limit === 'soft';
 
 /** Types a task where it stands: `export const task = defineTask({ … })`. */
 export const defineTask = (task: Task): Task => task;
