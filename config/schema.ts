@@ -211,6 +211,15 @@ export const schema = z.strictObject({
     /** By the name of a task; beats what the task itself declares. */
     limits: z.record(z.string(), someTaskLimits),
   }),
+  reload: z.strictObject({
+    /**
+     * What a worker does about changed code. `tasks`: jobs use changed tasks, and it says when it must be restarted itself;
+     * `all`: it also restarts itself when it is idle; `off`: nothing is watched.
+     */
+    watch: z.enum(['tasks', 'all', 'off']),
+    /** After this long without an idle moment it says that it must be restarted by somebody. */
+    idle_wait_seconds: seconds,
+  }),
   inspect: z.strictObject({
     /** Rows that reach the catalog in one call. */
     file_metadata_batch_size: z.int().min(1),

@@ -13,5 +13,6 @@ export const config = {
   workflow: { retry: { max: 3, delay_seconds: 0.2 }, reconcile_seconds: 1, resume_lock_seconds: 2 },
   autoscale: { min: 2, max: 4, idle_seconds: 1 },
   task: { kill_grace_seconds: 1, time_limit_seconds: 120 },
+  reload: { watch: 'off' },
   schedules: [],
 };

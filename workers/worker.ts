@@ -26,14 +26,30 @@ let leaving = false;
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
     if (leaving) process.exit(1); // Asked twice: at once. Its tasks notice and end themselves.
-    leaving = true;
-    setTimeout(() => process.exit(1), LEAVE_WITHIN_MS).unref();
-    worker.shutdown(signal).then(
-      () => process.exit(0),
-      (error: unknown) => {
-        log.error({ err: error }, 'the worker did not stop in good order');
-        process.exit(1);
-      },
-    );
+    leave(signal, () => process.exit(0));
   });
+}
+void worker.reload.restart.then(({ files }) => {
+  if (!leaving) leave(`restart: ${files.join(', ')} changed`, startAgain);
+});
+
+function leave(reason: string, then: () => void): void {
+  leaving = true;
+  setTimeout(() => process.exit(1), LEAVE_WITHIN_MS).unref();
+  worker.shutdown(reason).then(then, (error: unknown) => {
+    log.error({ err: error }, 'the worker did not stop in good order');
+    process.exit(1);
+  });
+}
+
+/** pm2 starts again what has ended. Without it the process replaces itself, and keeps its number for whoever started it. */
+function startAgain(): void {
+  if (process.env.pm_id !== undefined) process.exit(0);
+  process.execve?.(
+    process.execPath,
+    [process.execPath, ...process.execArgv, ...process.argv.slice(1)],
+    process.env,
+  );
+  log.error('this Node cannot start the worker again; start it by hand');
+  process.exit(1);
 }

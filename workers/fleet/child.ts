@@ -64,6 +64,7 @@ export function startChild(options: ChildOptions, questions: Questions): TaskChi
   let report: TaskReport | null = null;
   let stopping: LongshoreError | null = null;
   let over = false;
+  let here = false;
   const before = oomKills();
   const loaded = Promise.withResolvers<Loaded | null>();
   child.on('message', (message: FromTask) => {
@@ -71,6 +72,7 @@ export function startChild(options: ChildOptions, questions: Questions): TaskChi
     else if (message.kind === 'permit') void answerPermit(child, message, questions);
     else if (message.kind === 'overtaken') questions.overtaken();
     else if (message.kind === 'loaded') loaded.resolve(message);
+    else if (message.kind === 'here') here = true;
     else report = message;
   });
   const ended = exitOf(child).then(async ({ reason, signal }): Promise<ChildEnding> => {
@@ -80,6 +82,7 @@ export function startChild(options: ChildOptions, questions: Questions): TaskChi
     // Finished work counts, even when the order to stop crossed it; the records decide whether they take it.
     if (report !== null && (report.kind !== 'failed' || stopping === null)) return report;
     if (stopping !== null) return { kind: 'stopped', error: stopping };
+    if (!here && signal === null) return notBegun(reason);
     return { kind: 'lost', reason, signal, blame: blameFor(signal, { before, after: oomKills() }) };
   });
   return {
@@ -98,6 +101,16 @@ export function startChild(options: ChildOptions, questions: Questions): TaskChi
     },
   };
 }
+
+const LOOK_AGAIN_MS = 5_000;
+
+/** A file of the engine that is just being edited is no fault of the job, which must not be set aside for it. */
+const notBegun = (reason: string): ChildEnding => ({
+  kind: 'postponed',
+  until: new Date(Date.now() + LOOK_AGAIN_MS).toISOString(),
+  reason: `the engine could not be loaded, see the log of the worker: ${reason}`,
+  progress: null,
+});
 
 async function endGroup(pgid: number, ended: Promise<unknown>, grace_seconds: number): Promise<void> {
   signalGroup(pgid, 'SIGTERM');

@@ -26,6 +26,8 @@ export interface Loaded {
 }
 
 export type FromTask =
+  /** The engine's part of the code is loaded, the task's not yet. */
+  | { kind: 'here' }
   | ({ kind: 'loaded' } & Loaded)
   /** May I publish? */
   | { kind: 'lease'; question: number }

@@ -42,6 +42,7 @@ process.on('message', (message: ToTask) => {
   else void perform(message.assignment);
 });
 
+send({ kind: 'here' });
 const loading = load();
 loading.catch(() => undefined); // Told when the task is to begin.
 

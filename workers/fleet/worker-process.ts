@@ -11,6 +11,7 @@ import { openStore, type Store } from '../store.ts';
 import { defaultQueue } from '../workflows/definition.ts';
 import { reconcile } from '../workflows/reconcile.ts';
 import { createProcessor, type Processor } from './processor.ts';
+import { engineFiles, type Reload, startReload } from './reload.ts';
 import { openSlots } from './slots.ts';
 
 /** pm2 kills after 10 s (`kill_timeout`); jobs get the first part of that to end by themselves. */
@@ -19,12 +20,15 @@ const STOP_GRACE_SECONDS = 2;
 
 export interface WorkerProcess {
   readonly name: string;
+  /** Whether it runs the code of now, and when it is to restart. */
+  readonly reload: Reload;
   /** Takes no more jobs, lets those that run end for a moment, hands the others back, and closes everything. */
   shutdown(reason: string): Promise<void>;
 }
 
 /** Everything that one worker of the fleet does, until it is shut down. */
 export async function startWorkerProcess(config: Config, log: Logger): Promise<WorkerProcess> {
+  const loaded = engineFiles();
   const host = hostname();
   const name = `${config.app_id}-worker@${host}:${process.pid}`;
   const queue = process.env.LONGSHORE_QUEUE || defaultQueue(config);
@@ -43,13 +47,16 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     if (await takeLock(side.redis, turn, name, period_ms))
       await reconcile(config, store.records, side.chains, log);
   });
+  const reload = startReload({ config, log, loaded, busy: () => processor.running.size });
   log.info({ worker: name, queue, slots: slots.count }, 'worker ready');
 
   return {
     name,
+    reload,
     shutdown: async (reason) => {
       await slots.stopTaking();
       log.info({ reason, running: processor.running.size }, 'worker takes no more jobs');
+      await reload.close();
       await reconciling.stop();
       await schedules.close();
       await drain(processor, config, log);
