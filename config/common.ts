@@ -170,8 +170,17 @@ export const config = {
     // systemd-oomd begins to kill at a stall of 60 % for 30 s.
     shrink: { memory_stall_percent: 30, memory_used_percent: 93 },
   },
-  task: { kill_grace_seconds: 5, time_limit_seconds: 86_400 },
   resources: {} as Record<string, number>,
+  task: {
+    kill_grace_seconds: 5,
+    time_limit_seconds: 86_400,
+    soft_time_limit_seconds: 85_800,
+    memory_bytes: null,
+    nice: 0,
+    ionice: null,
+    limits: {},
+  },
+  reload: { watch: 'all', idle_wait_seconds: 300 },
   inspect: { file_metadata_batch_size: 25_000, digests: true },
   qc: { threads: availableParallelism(), batch_size: 8, file_globs: ['**/*.fastq.gz', '**/*.fq.gz'] },
   tools: { fastqc: 'fastqc', multiqc: 'multiqc', bs: 'bs' },

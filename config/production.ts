@@ -7,4 +7,6 @@ import { fromEnv } from './value.ts';
 export const config = {
   app_id: fromEnv('LONGSHORE_APP_ID', 'longshore'),
   queue: { url: fromEnv('REDIS_URL') },
+  // An upgrade changes files one after the other; when the workers begin to use them is for whoever upgrades to say.
+  reload: { watch: 'tasks' },
 };

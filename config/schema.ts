@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { archiveBackend } from './archive-backend.ts';
+import { someTaskLimits, taskLimits } from './task-limits.ts';
 
 /**
  * What a configuration must look like. Everything is strict: a key that stands nowhere here is a mistake and
@@ -268,11 +269,20 @@ export const schema = z.strictObject({
     /** A worker with free slots that has not asked its queue for this long, though Redis answers, restarts itself. */
     watchdog_seconds: z.number().min(5),
   }),
-  task: z.strictObject({
+  task: taskLimits.extend({
     /** SIGTERM to SIGKILL, when a running task is stopped. */
     kill_grace_seconds: seconds,
-    /** A task that runs longer is stopped and retried as E_TIMEOUT. */
-    time_limit_seconds: z.number().positive(),
+    /** By the name of a task; beats what the task itself declares. */
+    limits: z.record(z.string(), someTaskLimits),
+  }),
+  reload: z.strictObject({
+    /**
+     * What a worker does about changed code. `tasks`: jobs use changed tasks, and it says when it must be restarted itself;
+     * `all`: it also restarts itself when it is idle; `off`: nothing is watched.
+     */
+    watch: z.enum(['tasks', 'all', 'off']),
+    /** After this long without an idle moment it says that it must be restarted by somebody. */
+    idle_wait_seconds: seconds,
   }),
   /** How many steps of the whole fleet may hold each at a time: drives, a mount, a licence. 0: none for now. */
   resources: z.record(z.string().regex(/^[A-Za-z0-9._-]+$/, 'expected letters, digits, ., _ and -'), count),

@@ -21,5 +21,6 @@ export const config = {
     shrink: { memory_stall_percent: null, memory_used_percent: null },
   },
   task: { kill_grace_seconds: 1, time_limit_seconds: 120 },
+  reload: { watch: 'off' },
   schedules: [],
 };

@@ -64,6 +64,9 @@ export const ERRORS = {
   E_WORKER_STOPPED: retryable('The worker was shut down in good order; the job goes on with another one.'),
   E_REVOKED: fatal('The workflow was paused or revoked by a person; `longshore resume <id>` continues it.'),
   E_TIMEOUT: retryable('The task ran longer than its time limit.'),
+  E_MEMORY_LIMIT: operator(
+    'The task took more memory than it may. Raise memory_bytes in config.task.limits.<task> if it needs that much, then resume.',
+  ),
   E_SUBPROCESS: retryable(
     'A program failed; its exit code and process id are given, its output is in `longshore logs`.',
   ),

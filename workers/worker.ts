@@ -23,26 +23,37 @@ async function startOrExit(): Promise<WorkerProcess> {
 }
 
 let leaving = false;
-/** Within LEAVE_WITHIN_MS, whatever hangs. */
-function leave(reason: string, code: number): void {
-  if (leaving) return;
-  leaving = true;
-  setTimeout(() => process.exit(code || 1), LEAVE_WITHIN_MS).unref();
-  worker.shutdown(reason).then(
-    () => process.exit(code),
-    (error: unknown) => {
-      log.error({ err: error }, 'the worker did not stop in good order');
-      process.exit(code || 1);
-    },
-  );
-}
 worker.gone.then(
-  ({ reason, code }) => leave(reason, code),
+  ({ reason, code }) => leave(reason, code, () => process.exit(code)),
   () => undefined,
 );
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
     if (leaving) process.exit(1); // Asked twice: at once. Its tasks notice and end themselves.
-    leave(signal, 0);
+    leave(signal, 0, () => process.exit(0));
   });
+}
+void worker.reload.restart.then(({ files }) => leave(`restart: ${files.join(', ')} changed`, 0, startAgain));
+
+/** Within LEAVE_WITHIN_MS, whatever hangs. */
+function leave(reason: string, code: number, then: () => void): void {
+  if (leaving) return;
+  leaving = true;
+  setTimeout(() => process.exit(code || 1), LEAVE_WITHIN_MS).unref();
+  worker.shutdown(reason).then(then, (error: unknown) => {
+    log.error({ err: error }, 'the worker did not stop in good order');
+    process.exit(code || 1);
+  });
+}
+
+/** pm2 starts again what has ended. Without it the process replaces itself, and keeps its number for whoever started it. */
+function startAgain(): void {
+  if (process.env.pm_id !== undefined) process.exit(0);
+  process.execve?.(
+    process.execPath,
+    [process.execPath, ...process.execArgv, ...process.argv.slice(1)],
+    process.env,
+  );
+  log.error('this Node cannot start the worker again; start it by hand');
+  process.exit(1);
 }

@@ -114,6 +114,7 @@ export function showSteps(
     },
     { title: 'TOOK', value: tookText, align: 'right' },
     { title: 'WORKER', value: (step) => step.last_task_run?.worker, shrink: true },
+    { title: 'CODE', value: (step) => codeText(attempts.get(step.last_task_run?._id ?? '')?.at(-1)) },
     { title: 'NOW', value: nowText, shrink: true },
   ]);
   const tries = workflow.steps.flatMap((step) =>
@@ -127,6 +128,7 @@ export function showSteps(
     { title: 'STEP', value: ({ step }) => step.name },
     { title: 'TRY', value: ({ attempt }) => attempt.number, align: 'right' },
     { title: 'STARTED', value: ({ attempt }) => attempt.date_start },
+    { title: 'CODE', value: ({ attempt }) => codeText(attempt) },
     { title: 'ENDED AS', value: ({ attempt }) => attempt.outcome },
     {
       title: 'BECAUSE',
@@ -138,6 +140,13 @@ export function showSteps(
   ]);
   const failure = failureOf(workflow.steps[workflow.steps_done]?.last_task_run);
   if (failure !== null) out.write(`\n${oneLine(failureText(failure))}\n${failure.hint}\n`);
+}
+
+/** The digest says whether two tries ran the same code; the commit where to look. `--json` has both whole. */
+function codeText(attempt: Attempt | undefined): string {
+  if (!attempt?.code) return '-';
+  const { digest, commit, package: release } = attempt.code;
+  return `${digest.slice(0, 8)} (${commit === null ? release : commit.slice(0, 7)})`;
 }
 
 function tookText(step: ServedStep): string {

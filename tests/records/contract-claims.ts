@@ -271,6 +271,26 @@ export function claimBattery(open: OpenStore): void {
     expect((await look(records, workflow.id)).runs[0]).toMatchObject({ status: 'STARTED', result: progress });
   });
 
+  test('an attempt keeps the code that it ran, and the next one has its own', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    const where = { pid: 12, pgid: 13, hostname: 'node-9' };
+    const code = { digest: '0123456789abcdef', package: '1.2.3', commit: 'c0ffee' };
+    const { key } = await begin(records, workflow);
+    expect((await records.attempts(key.task_id))[0]?.code).toBeNull();
+    await records.running(key, { ...where, code });
+    await records.finish(key, {
+      outcome: 'postponed',
+      reason: 'x',
+      next_attempt_at: new Date().toISOString(),
+    });
+    const again = await begin(records, workflow);
+    const newer = { ...code, digest: 'fedcba9876543210', commit: null };
+    await records.running(again.key, { ...where, code: newer });
+    expect((await records.attempts(key.task_id)).map((attempt) => attempt.code)).toEqual([code, newer]);
+  });
+
   test('of 200 claims of one step by 4 processes one attempt is current: the last one', async () => {
     const { records, place } = await openBench(open);
     const workflow = makeWorkflow();

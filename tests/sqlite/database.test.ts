@@ -164,5 +164,6 @@ test('a file of version 1 gets the tables of copies and proofs, and keeps its ro
   const stored_at = '2026-01-01T00:00:00.000Z';
   await store.catalog.putCopy(1, { archive: 'disk', key: '/k', size: 1, digests: {}, stored_at });
   expect(await store.catalog.copies(1)).toHaveLength(1);
+  expect(after.prepare('select code from attempts').all()).toEqual([]);
   await store.close();
 });

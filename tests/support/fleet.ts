@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, openSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, openSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
@@ -36,7 +36,8 @@ export interface Fleet {
   reaches(id: string, status: WorkflowStatus): Promise<ServedWorkflow>;
   /** A new dataset to work on. */
   dataset(): Promise<number>;
-  worker(env?: Record<string, string>): Promise<WorkerHandle>;
+  /** `checkout`: another one than this, see {@link copyCheckout}. */
+  worker(env?: Record<string, string>, checkout?: string): Promise<WorkerHandle>;
   /** Of the worker that was started as this one, also before it is ready. */
   workerLog(number: number): string;
 }
@@ -125,8 +126,8 @@ export async function makeFleet(
       ),
     dataset,
     workerLog: (number) => workers[number]?.log() ?? '',
-    worker: async (more = {}) => {
-      const worker = startWorker(place, workers.length, more);
+    worker: async (more = {}, checkout = root) => {
+      const worker = startWorker(place, workers.length, more, checkout);
       workers.push(worker);
       await until(() => worker.log().includes('worker ready'), { what: 'the worker to be ready' });
       return worker;
@@ -134,16 +135,30 @@ export async function makeFleet(
   };
 }
 
-export function startWorker(place: Place, number: number, env: Record<string, string>): WorkerHandle {
+/** What a worker runs of this checkout, in a place where a test may change it. */
+export function copyCheckout(place: Place): string {
+  const copy = place.dir('checkout');
+  for (const part of ['workers', 'config', 'package.json', 'tests/fixtures/tasks'])
+    cpSync(join(root, part), join(copy, part), { recursive: true });
+  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+  return copy;
+}
+
+export function startWorker(
+  place: Place,
+  number: number,
+  env: Record<string, string>,
+  checkout = root,
+): WorkerHandle {
   const file = place.path(`worker-${number}.log`);
   const output = openSync(file, 'a');
-  const child: ChildProcess = spawn(process.execPath, [join(root, 'workers/worker.ts')], {
+  const child: ChildProcess = spawn(process.execPath, [join(checkout, 'workers/worker.ts')], {
     stdio: ['ignore', output, output, 'ipc'],
     env: {
       ...process.env,
       ...place.env,
       LOG_LEVEL: 'info',
-      LONGSHORE_TASKS_PATH: join(root, 'tests/fixtures/tasks'),
+      LONGSHORE_TASKS_PATH: join(checkout, 'tests/fixtures/tasks'),
       ...env,
     },
   });

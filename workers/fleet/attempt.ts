@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { Job } from 'bullmq';
 import type { Config } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
@@ -10,10 +9,11 @@ import type { RunningJob } from '../queue/registry.ts';
 import type { QueueSide } from '../queue/side.ts';
 import type { AttemptKey, ClaimVerdict, Finish } from '../records/contract.ts';
 import type { Store } from '../store.ts';
-import { startChild, type TaskChild } from './child.ts';
+import type { TaskChild } from './child.ts';
 import { crashPoint } from './crash-points.ts';
 import { finishOf } from './outcome.ts';
 import { endOrphan } from './process-group.ts';
+import type { TaskProcesses } from './task-processes.ts';
 
 export interface WorkerParts {
   readonly config: Config;
@@ -42,14 +42,12 @@ export interface RunningTask {
 /** Where a worker keeps the attempts that it runs. */
 export interface Room {
   readonly running: Map<string, RunningTask>;
+  readonly processes: TaskProcesses;
   /** The attempt is in `running` now, and can be stopped. */
   readonly onRunning: () => void;
 }
 
 type Granted = Extract<ClaimVerdict, { verdict: 'run' }>;
-
-/** The longest delay of a timer in Node; longer ones would fire at once. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Runs one granted attempt in a process of its own, and says what the records are to be told; null when whoever
@@ -60,7 +58,7 @@ export async function runAttempt(
   granted: Granted,
   job: Job<JobData>,
   token: string,
-  { running, onRunning }: Room,
+  { running, processes, onRunning }: Room,
 ): Promise<Finish | null> {
   const { config, store, log } = parts;
   const { key, run, workflow, orphan } = granted;
@@ -76,23 +74,21 @@ export async function runAttempt(
     about: { workflow_id: workflow.id, step: run.step, worker: parts.name, since: new Date().toISOString() },
     onError: (error) => log.warn({ err: error, task_id: key.task_id }, 'a permit could not be renewed'),
   });
-  const child: TaskChild = startChild(
-    { task_id: key.task_id, cache: join(config.state_dir, 'cache', 'node') },
+  const child: TaskChild = processes.start(
+    { task: run.name, task_id: key.task_id },
     {
       lease: () => proveLease(parts, key, lock),
       permit: (resource, limit) => permits.take(resource, limit),
       overtaken: () => void child.stop(lost('the records give this step to somebody else'), 0),
     },
   );
-  const timer = setTimeout(
-    () => void child.stop(timeout(config), config.task.kill_grace_seconds),
-    Math.min(config.task.time_limit_seconds * 1000, LONGEST_TIMER_MS),
-  );
   running.set(key.task_id, { key, lock, child, about: aboutRunning(granted, job.data.index) });
   onRunning();
   try {
-    const process = { pid: child.pid, pgid: child.pid, hostname: parts.host };
-    if (child.pid === 0 || (await store.records.running(key, process))) {
+    const loaded = await child.loaded;
+    const process = { pid: child.pid, pgid: child.pid, hostname: parts.host, code: loaded?.code ?? null };
+    // One that has ended without loading is told about below.
+    if (loaded === null || (await store.records.running(key, process))) {
       child.start({ key, run, dataset_id: workflow.dataset_id ?? Number(run.args[0]) });
       crashPoint('after-start');
     } else {
@@ -100,7 +96,6 @@ export async function runAttempt(
     }
     return finishOf(await child.ended, run, config.workflow.retry, new Date());
   } finally {
-    clearTimeout(timer);
     // A store that failed above must not leave the child behind.
     await child.stop(lost('the worker could not record this attempt'), 0);
     running.delete(key.task_id);
@@ -122,12 +117,6 @@ const aboutRunning = ({ run, workflow }: Granted, index: number): AboutRunning =
 });
 
 const lost = (reason: string): LongshoreError => new LongshoreError('E_LEASE_LOST', reason);
-
-const timeout = (config: Config): LongshoreError =>
-  new LongshoreError(
-    'E_TIMEOUT',
-    `the task ran longer than ${config.task.time_limit_seconds} s (config.task.time_limit_seconds)`,
-  );
 
 /**
  * Both must hold: the queue still keeps this worker's lock on the job (else another worker may have it already), and

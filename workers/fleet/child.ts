@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type LongshoreError, reportOf } from '../errors.ts';
 import { blameFor, oomKills } from './losses.ts';
-import type { Assignment, FromTask, TaskReport, ToTask } from './messages.ts';
+import type { Assignment, FromTask, Loaded, TaskReport, ToTask } from './messages.ts';
 import { reapGroup, signalGroup, TASK_ID_VARIABLE } from './process-group.ts';
 
 export type ChildEnding =
@@ -11,35 +11,52 @@ export type ChildEnding =
   /** We ended it: paused, revoked, timed out, lease lost, shutdown. */
   | { kind: 'stopped'; error: LongshoreError }
   /** It ended without a word: out of memory, a signal, a crash of the runtime. */
-  | { kind: 'lost'; reason: string; blame: number };
+  | { kind: 'lost'; reason: string; blame: number; signal: NodeJS.Signals | null };
 
 export interface TaskChild {
   readonly pid: number;
+  /** What it has loaded; null when it ended before. Never rejects. */
+  readonly loaded: Promise<Loaded | null>;
   /** After this the process group is gone. Never rejects. */
   readonly ended: Promise<ChildEnding>;
   /** Gives it its work. Until then it only loads. */
   start(assignment: Assignment): void;
+  /** Aborts the task's signal and nothing else. */
+  warn(error: LongshoreError): void;
   /** SIGTERM to the group, SIGKILL after the grace time. Repeated calls change nothing; all wait for the end. */
   stop(error: LongshoreError, grace_seconds: number): Promise<void>;
 }
 
-interface Questions {
+export interface Questions {
   /** Proves the lease; answers why not, or null. */
   lease: () => Promise<string | null>;
   permit: (resource: string, limit: number) => Promise<boolean>;
   overtaken: () => void;
 }
 
-const PROGRAM = join(import.meta.dirname, 'task-process.ts');
+/** How a process is to be started so that its limits hold from its first thread on. */
+export interface Launch {
+  readonly command: string;
+  readonly args: readonly string[];
+}
+
+/** The program of a task's process, without the name of the task. */
+export const TASK_PROGRAM: Launch = {
+  command: process.execPath,
+  args: [join(import.meta.dirname, 'task-process.ts')],
+};
 
 export interface ChildOptions {
+  task: string;
   task_id: string;
+  launch: Launch;
   /** Where Node keeps compiled and type-stripped code between processes. */
   cache: string;
 }
 
-export function startChild({ task_id, cache }: ChildOptions, questions: Questions): TaskChild {
-  const child = spawn(process.execPath, [PROGRAM], {
+export function startChild(options: ChildOptions, questions: Questions): TaskChild {
+  const { task, task_id, launch, cache } = options;
+  const child = spawn(launch.command, [...launch.args, task], {
     detached: true, // Leader of its own process group.
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     env: { ...process.env, [TASK_ID_VARIABLE]: task_id, NODE_COMPILE_CACHE: cache },
@@ -47,24 +64,32 @@ export function startChild({ task_id, cache }: ChildOptions, questions: Question
   let report: TaskReport | null = null;
   let stopping: LongshoreError | null = null;
   let over = false;
+  let here = false;
   const before = oomKills();
+  const loaded = Promise.withResolvers<Loaded | null>();
   child.on('message', (message: FromTask) => {
     if (message.kind === 'lease') void answerLease(child, message.question, questions);
     else if (message.kind === 'permit') void answerPermit(child, message, questions);
     else if (message.kind === 'overtaken') questions.overtaken();
+    else if (message.kind === 'loaded') loaded.resolve(message);
+    else if (message.kind === 'here') here = true;
     else report = message;
   });
   const ended = exitOf(child).then(async ({ reason, signal }): Promise<ChildEnding> => {
     if (child.pid !== undefined) await reapGroup(child.pid);
+    loaded.resolve(null);
     over = true; // From here on its number may belong to somebody else.
     // Finished work counts, even when the order to stop crossed it; the records decide whether they take it.
     if (report !== null && (report.kind !== 'failed' || stopping === null)) return report;
     if (stopping !== null) return { kind: 'stopped', error: stopping };
-    return { kind: 'lost', reason, blame: blameFor(signal, { before, after: oomKills() }) };
+    if (!here && signal === null) return notBegun(reason);
+    return { kind: 'lost', reason, signal, blame: blameFor(signal, { before, after: oomKills() }) };
   });
   return {
     pid: child.pid ?? 0,
+    loaded: loaded.promise,
     ended,
+    warn: (error) => tell(child, { kind: 'warn', error: reportOf(error) }),
     start: (assignment) => tell(child, { kind: 'start', assignment }),
     stop: async (error, grace_seconds) => {
       if (stopping === null && !over) {
@@ -76,6 +101,16 @@ export function startChild({ task_id, cache }: ChildOptions, questions: Question
     },
   };
 }
+
+const LOOK_AGAIN_MS = 5_000;
+
+/** A file of the engine that is just being edited is no fault of the job, which must not be set aside for it. */
+const notBegun = (reason: string): ChildEnding => ({
+  kind: 'postponed',
+  until: new Date(Date.now() + LOOK_AGAIN_MS).toISOString(),
+  reason: `the engine could not be loaded, see the log of the worker: ${reason}`,
+  progress: null,
+});
 
 async function endGroup(pgid: number, ended: Promise<unknown>, grace_seconds: number): Promise<void> {
   signalGroup(pgid, 'SIGTERM');

@@ -11,6 +11,7 @@ export interface Lease {
   answered(answer: Extract<ToTask, { kind: 'lease' | 'permit' }>): void;
 }
 
+/** @param signal of the end of the lease; a soft time limit does not abort it, so that the task can publish what it has */
 export function createLease(send: (message: FromTask) => void, signal: AbortSignal): Lease {
   const open = new Map<number, { resolve: (granted: boolean) => void; reject: (error: unknown) => void }>();
   let asked = 0;

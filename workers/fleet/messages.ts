@@ -1,5 +1,6 @@
 import type { ErrorReport } from '../errors.ts';
-import type { AttemptKey, TaskRun } from '../records/contract.ts';
+import type { SomeTaskLimits } from '../../config/task-limits.ts';
+import type { AttemptKey, CodeVersion, TaskRun } from '../records/contract.ts';
 
 /** What a worker and the process of one of its tasks say to each other. */
 export interface Assignment {
@@ -12,9 +13,22 @@ export type ToTask =
   | { kind: 'start'; assignment: Assignment }
   | { kind: 'lease'; question: number; held: boolean; reason: string }
   | { kind: 'permit'; question: number; granted: boolean; error: ErrorReport | null }
+  /** Its soft time limit is over; the job stays its own. */
+  | { kind: 'warn'; error: ErrorReport }
   | { kind: 'stop'; error: ErrorReport };
 
+/** What the process of a task says when it has loaded its code, well or not (then its report says why). */
+export interface Loaded {
+  /** Null when there is no such task. */
+  readonly code: CodeVersion | null;
+  /** As the task declares them. */
+  readonly limits: SomeTaskLimits;
+}
+
 export type FromTask =
+  /** The engine's part of the code is loaded, the task's not yet. */
+  | { kind: 'here' }
+  | ({ kind: 'loaded' } & Loaded)
   /** May I publish? */
   | { kind: 'lease'; question: number }
   /** May I use one of so many? Held until this attempt has ended. */

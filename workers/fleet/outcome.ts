@@ -17,7 +17,7 @@ export interface RetryPolicy {
  * | failed, retryable, retries left     | retry     | again after the delay, same task id        |
  * | failed, fatal / operator / none left| failure   | stays until a person resumes it            |
  * | lost (signal, crash without report) | lost      | again soon; the records count              |
- * | stopped: time limit                 | as failed with E_TIMEOUT                               |
+ * | stopped: time limit, memory limit   | as failed with E_TIMEOUT, E_MEMORY_LIMIT               |
  * | stopped: shutdown, lease lost       | postponed | again at once, here or elsewhere           |
  * | stopped: pause, revoke              | none      | the records were changed by who stopped it |
  */
@@ -42,7 +42,8 @@ export function finishOf(ending: ChildEnding, run: TaskRun, policy: RetryPolicy,
 }
 
 function stopped(error: LongshoreError, run: TaskRun, policy: RetryPolicy, now: Date): Finish | null {
-  if (error.code === 'E_TIMEOUT') return failed(reportOf(error), run, policy, now);
+  if (error.code === 'E_TIMEOUT' || error.code === 'E_MEMORY_LIMIT')
+    return failed(reportOf(error), run, policy, now);
   if (error.code === 'E_REVOKED') return null;
   return { outcome: 'postponed', reason: error.message, next_attempt_at: now.toISOString() };
 }

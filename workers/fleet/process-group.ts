@@ -21,13 +21,20 @@ export function signalGroup(pgid: number, signal: NodeJS.Signals): boolean {
  * container without an init process those stay for ever.
  */
 export function membersOf(pgid: number): number[] {
-  return readdirSync('/proc')
+  return membersOfAll(new Set([pgid])).get(pgid) ?? [];
+}
+
+/** The same of several groups, in one walk. */
+export function membersOfAll(pgids: ReadonlySet<number>): Map<number, number[]> {
+  const members = new Map<number, number[]>();
+  for (const pid of readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => {
-      const [state, , group] = statusOf(pid);
-      return state !== undefined && state !== 'Z' && state !== 'X' && Number(group) === pgid;
-    });
+    .map(Number)) {
+    const [state, , group] = statusOf(pid);
+    if (state === undefined || state === 'Z' || state === 'X' || !pgids.has(Number(group))) continue;
+    members.set(Number(group), [...(members.get(Number(group)) ?? []), pid]);
+  }
+  return members;
 }
 
 /** State, parent, process group. The name before them may hold spaces and brackets. */

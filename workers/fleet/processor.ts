@@ -12,6 +12,7 @@ import { type Room, type RunningTask, runAttempt, type WorkerParts } from './att
 import { crashPoint } from './crash-points.ts';
 import { lossDelayMs } from './losses.ts';
 import { takeNeeds } from './needs.ts';
+import { createTaskProcesses } from './task-processes.ts';
 
 /** A job that cannot be taken now (records away, or the queue ahead of them) is looked at again after this. */
 const LOOK_AGAIN_MS = 1_000;
@@ -38,6 +39,7 @@ export interface Processor {
 
 export function createProcessor(parts: WorkerParts): Processor {
   const running = new Map<string, RunningTask>();
+  const processes = createTaskProcesses(parts.config);
   const beginning = new Set<Promise<void>>();
   let refusing = false;
   return {
@@ -54,7 +56,7 @@ export function createProcessor(parts: WorkerParts): Processor {
         beginning.delete(begun.promise);
       };
       try {
-        return await takeInTurn(parts, job, token, { running, onRunning });
+        return await takeInTurn(parts, job, token, { running, processes, onRunning });
       } finally {
         onRunning();
       }

@@ -2,26 +2,36 @@
  * The process of one attempt: a fresh one for each, in its own process group, so that it can be stopped with all it
  * started, cannot hold up its worker, and runs the code that is on disk now. The worker speaks over the IPC channel.
  */
-import { loadConfig } from '../../config/index.ts';
-import { errorFromReport, LongshoreError, reportOf } from '../errors.ts';
+import { type Config, loadConfig } from '../../config/index.ts';
+import type { SomeTaskLimits } from '../../config/task-limits.ts';
+import { coerceError, errorFromReport, LongshoreError, reportOf } from '../errors.ts';
 import { createLogger, type Logger } from '../log.ts';
+import type { CodeVersion } from '../records/contract.ts';
 import { openStore } from '../store.ts';
 import {
   isPostponement,
   type Postponement,
   postpone,
+  type Task,
   type TaskContext,
   type TaskReturn,
 } from '../tasks/contract.ts';
-import { loadTask } from '../tasks/registry.ts';
+import { loadTask, taskFile } from '../tasks/registry.ts';
+import { CodeReader } from './code-graph.ts';
+import { pinCode, versionOf } from './code-version.ts';
 import { createLease } from './lease.ts';
 import type { Assignment, FromTask, TaskReport, ToTask } from './messages.ts';
 import { createTaskContext } from './task-context.ts';
+import { declaredLimits } from './task-limits.ts';
 
 const WORD_AFTER_SIGNAL_MS = 200;
 
+const [name = ''] = process.argv.slice(2);
+/** What the task sees: stopped, or warned by its soft time limit. */
 const stop = new AbortController();
-const lease = createLease(send, stop.signal);
+/** Stopped. */
+const taken = new AbortController();
+const lease = createLease(send, taken.signal);
 
 // The worker is gone: nobody renews the lease, so nothing of this group may go on, tools included.
 process.on('disconnect', () => process.kill(-process.pid, 'SIGKILL'));
@@ -35,10 +45,32 @@ process.on('SIGTERM', () =>
 process.on('message', (message: ToTask) => {
   if (message.kind === 'lease' || message.kind === 'permit') lease.answered(message);
   else if (message.kind === 'stop') abort(errorFromReport(message.error));
+  else if (message.kind === 'warn') stop.abort(errorFromReport(message.error));
   else void perform(message.assignment);
 });
 
+send({ kind: 'here' });
+const loading = load();
+loading.catch(() => undefined); // Told when the task is to begin.
+
+/** Loads while the worker does other things, and keeps to what it found however long the task runs. */
+async function load(): Promise<Task> {
+  let code: CodeVersion | null = null;
+  let limits: SomeTaskLimits = {};
+  try {
+    const graph = new CodeReader().graph(taskFile(name));
+    code = versionOf(graph);
+    pinCode(graph);
+    const task = await loadTask(name);
+    limits = declaredLimits(name, task);
+    return task;
+  } finally {
+    send({ kind: 'loaded', code, limits });
+  }
+}
+
 function abort(reason: LongshoreError): void {
+  if (!taken.signal.aborted) taken.abort(reason);
   if (!stop.signal.aborted) stop.abort(reason);
 }
 
@@ -62,8 +94,8 @@ async function perform(assignment: Assignment): Promise<void> {
 }
 
 async function attempt(assignment: Assignment, log: Logger): Promise<TaskReport> {
-  const { config } = await loadConfig();
-  const task = await loadTask(assignment.run.name);
+  const task = await loading;
+  const config = await currentConfig();
   const store = await openStore(config);
   try {
     const { context, flush } = createTaskContext(assignment, {
@@ -104,6 +136,16 @@ async function firstFull(
     return postpone(new Date(Date.now() + ASK_AGAIN_MS), `waits for one of ${limit} of the resource ${name}`);
   }
   return null;
+}
+
+/** A configuration that does not hold may be one that is just being edited: the task is tried again. */
+async function currentConfig(): Promise<Config> {
+  try {
+    return (await loadConfig()).config;
+  } catch (error) {
+    const { code, message, fields } = coerceError(error);
+    throw new LongshoreError(code, message, { class: 'retryable', fields, cause: error });
+  }
 }
 
 function reportOfBody(value: TaskReturn | Postponement, { run }: Assignment): TaskReport {

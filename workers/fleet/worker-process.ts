@@ -12,6 +12,7 @@ import { reconcile } from '../workflows/reconcile.ts';
 import { shareOf } from '../workflows/share.ts';
 import { createProcessor, type Processor } from './processor.ts';
 import { roleOf } from './routing.ts';
+import { engineFiles, type Reload, startReload } from './reload.ts';
 import { openSlots } from './slots.ts';
 import { openSteering, type Steering } from './steering.ts';
 
@@ -23,12 +24,15 @@ export interface WorkerProcess {
   readonly name: string;
   /** It was told over the control channel to leave, or its watchdog says so; it is to be shut down now. */
   readonly gone: Steering['gone'];
+  /** Whether it runs the code of now, and when it is to restart. */
+  readonly reload: Reload;
   /** Takes no more jobs, lets those that run end for a moment, hands the others back, and closes everything. */
   shutdown(reason: string): Promise<void>;
 }
 
 /** Everything that one worker of the fleet does, until it is shut down. */
 export async function startWorkerProcess(config: Config, log: Logger): Promise<WorkerProcess> {
+  const loaded = engineFiles();
   const host = hostname();
   const { app, queues } = roleOf(config, {
     app: process.env.LONGSHORE_WORKER,
@@ -65,14 +69,17 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     if (await takeLock(side.redis, turn, name, period_ms))
       await reconcile(config, store.records, side.chains, log);
   });
+  const reload = startReload({ config, log, loaded, busy: () => processor.running.size });
   log.info({ worker: name, queues }, 'worker ready');
 
   return {
     name,
     gone: steering.gone,
+    reload,
     shutdown: async (reason) => {
       await Promise.all(slots.map((one) => one.stopTaking()));
       log.info({ reason, running: processor.running.size }, 'worker takes no more jobs');
+      await reload.close();
       await reconciling.stop();
       await schedules.close();
       await drain(processor, config, log);

@@ -17,6 +17,7 @@ import type {
   Progress,
   TaskRun,
   Attempt,
+  CodeVersion,
 } from './types.ts';
 
 export type {
@@ -30,6 +31,7 @@ export type {
   TaskFailure,
   AttemptOutcome,
   Attempt,
+  CodeVersion,
 } from './types.ts';
 
 export interface Claim {
@@ -192,8 +194,11 @@ export interface Records {
   deleteWorkflow(id: string): Promise<number>;
 
   claim(claim: Claim, policy: { max_losses: number }): Promise<ClaimVerdict>;
-  /** The child runs: its process group, and `{pid, hostname}` as the run's first result. False: not current any more. */
-  running(key: AttemptKey, process: { pid: number; pgid: number; hostname: string }): Promise<boolean>;
+  /** The child runs: its process group and code, and `{pid, hostname}` as the run's first result. False: not current any more. */
+  running(
+    key: AttemptKey,
+    process: { pid: number; pgid: number; hostname: string; code?: CodeVersion | null },
+  ): Promise<boolean>;
   progress(key: AttemptKey, progress: Progress | Record<string, unknown>): Promise<boolean>;
   /** True while this attempt is the one that may publish. */
   isCurrent(key: AttemptKey): Promise<boolean>;

@@ -23,12 +23,13 @@ type ClaimRecords = Pick<Records, 'claim' | 'running' | 'progress' | 'isCurrent'
 export function claimRecords(database: Database): ClaimRecords {
   return {
     claim: (claim, policy) => database.write((sql) => claimStep(sql, claim, policy.max_losses)),
-    running: (key, { pid, pgid, hostname }) =>
+    running: (key, { pid, pgid, hostname, code = null }) =>
       database.write((sql) => {
         if (currentStanding(sql, key) === null) return false;
         sql.run(
-          'update attempts set pgid = ? where task_id = ? and number = ?',
+          'update attempts set pgid = ?, code = ? where task_id = ? and number = ?',
           pgid,
+          code === null ? null : toJson(code),
           key.task_id,
           key.number,
         );

@@ -53,7 +53,7 @@ export interface RunRow {
   queue: string;
 }
 
-export type AttemptRow = Omit<Attempt, 'error'> & { error: string | null };
+export type AttemptRow = Omit<Attempt, 'error' | 'code'> & { error: string | null; code: string | null };
 
 export function stepOf(row: StepRow, runs: WorkflowStep['task_runs']): WorkflowStep {
   return {
@@ -111,5 +111,5 @@ export function runOf(row: RunRow): TaskRun {
 }
 
 export function attemptOf(row: AttemptRow): Attempt {
-  return { ...row, error: fromJsonOrNull(row.error) };
+  return { ...row, error: fromJsonOrNull(row.error), code: fromJsonOrNull(row.code) };
 }

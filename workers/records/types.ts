@@ -92,7 +92,17 @@ export interface TaskFailure {
 
 export type AttemptOutcome = 'success' | 'retry' | 'failure' | 'postponed' | 'lost' | 'revoked';
 
-/** One try: who, where, when, and why it ended. Kept for ever. */
+/** The code that an attempt ran. */
+export interface CodeVersion {
+  /** Over the file of the task and everything that it imports of the checkout: the same text, the same digest. */
+  digest: string;
+  /** Of package.json. */
+  package: string;
+  /** What the checkout was at; null where it is no git work tree. The digest tells whether files differed from it. */
+  commit: string | null;
+}
+
+/** One try: who, where, when, with which code, and why it ended. Kept for ever. */
 export interface Attempt {
   task_id: string;
   /** 1, 2, … within the task id. */
@@ -101,6 +111,8 @@ export interface Attempt {
   host: string;
   /** Process group of the child, once it runs. */
   pgid: number | null;
+  /** Null before its process has loaded it. */
+  code: CodeVersion | null;
   date_start: string;
   date_end: string | null;
   outcome: AttemptOutcome | null;

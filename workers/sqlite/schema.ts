@@ -229,6 +229,9 @@ const VERSIONS: readonly string[] = [
   `
   -- Resources that a step holds while it runs, as a JSON list; null for none.
   alter table steps add column needs text;
+
+  -- The code that the attempt ran, as JSON.
+  alter table attempts add column code text;
   `,
 ];
 

@@ -3,8 +3,9 @@
  * file name is its name. Nothing here knows of queues, workers or processes.
  */
 import type { Config } from '../../config/index.ts';
+import type { SomeTaskLimits } from '../../config/task-limits.ts';
 import type { Catalog } from '../catalog/contract.ts';
-import { coerceError } from '../errors.ts';
+import { coerceError, isLongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Progress } from '../records/contract.ts';
 
@@ -28,7 +29,10 @@ export interface TaskContext {
     readonly date_start: string;
   };
   readonly log: Logger;
-  /** Aborted when the task is paused, revoked, timed out or its worker goes away. */
+  /**
+   * Aborted when the task is paused, revoked, timed out or its worker goes away. After a soft time limit
+   * ({@link outOfTime}) the job is still this attempt's, and what it has may be published.
+   */
   readonly signal: AbortSignal;
   readonly lease: {
     /** Call right before each effect that others can see (rename, link, delete). @throws E_LEASE_LOST */
@@ -92,6 +96,8 @@ export interface Task {
   readonly description: string;
   /** Resources of config.resources that it holds while it runs; those that are not configured have no limit. */
   readonly needs?: readonly string[];
+  /** Of time, memory, processor and disk; those of config.task hold for the rest. See docs/tasks.md. */
+  readonly limits?: SomeTaskLimits;
   run(context: TaskContext): Promise<TaskReturn | Postponement>;
 }
 
@@ -113,6 +119,14 @@ export function willGoOn({ signal, run }: Pick<TaskContext, 'signal' | 'run'>, f
   if (code === 'E_WORKER_STOPPED' || code === 'E_LEASE_LOST') return true;
   return kind === 'retryable' && run.retries_left > 0;
 }
+
+/** Its soft time limit is over: it has until the hard one to keep what it has, and then to throw or to postpone. */
+export const outOfTime = ({ signal }: Pick<TaskContext, 'signal'>): boolean =>
+  signal.aborted && isSoftTimeout(signal.reason);
+
+/** The reason with which a soft time limit aborts a task. */
+export const isSoftTimeout = (reason: unknown): boolean =>
+  isLongshoreError(reason) && reason.code === 'E_TIMEOUT' && reason.fields.limit === 'soft';
 
 /** Types a task where it stands: `export const task = defineTask({ … })`. */
 export const defineTask = (task: Task): Task => task;

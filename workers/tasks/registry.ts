@@ -23,8 +23,8 @@ export function listTasks(): string[] {
   return [...new Set(names)].toSorted();
 }
 
-/** @throws E_TASK_UNKNOWN naming the tasks there are, or saying what the file lacks */
-export async function loadTask(name: string): Promise<Task> {
+/** @throws E_TASK_UNKNOWN naming the tasks there are */
+export function taskFile(name: string): string {
   const file = taskFolders()
     .map((folder) => join(folder, `${name}.ts`))
     .find((path) => existsSync(path));
@@ -38,6 +38,12 @@ export async function loadTask(name: string): Promise<Task> {
       },
     );
   }
+  return file;
+}
+
+/** @throws E_TASK_UNKNOWN naming the tasks there are, or saying what the file lacks */
+export async function loadTask(name: string): Promise<Task> {
+  const file = taskFile(name);
   const module = (await import(file)) as { task?: Partial<Task> };
   if (typeof module.task?.run === 'function') return module.task as Task;
   throw new LongshoreError('E_TASK_UNKNOWN', `${file} does not export a task`, {

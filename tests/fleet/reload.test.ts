@@ -1,0 +1,98 @@
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { copyCheckout, makeFleet, type WorkerHandle } from '../support/fleet.ts';
+import { until } from '../support/until.ts';
+
+async function watched(reload: Record<string, unknown>, env: Record<string, string> = {}) {
+  const fleet = await makeFleet({ reload });
+  const checkout = copyCheckout(fleet.place);
+  const worker = await fleet.worker(env, checkout);
+  return { fleet, worker, file: (name: string) => join(checkout, name) };
+}
+
+const says = (worker: WorkerHandle, what: string) =>
+  until(() => worker.log().includes(what), { what: `the worker to say "${what}"` });
+const starts = (worker: WorkerHandle): number => worker.log().split('"worker ready"').length - 1;
+
+test('a worker whose code changes restarts when its last job has ended, as the same process, and no try is lost', async () => {
+  const { fleet, worker, file } = await watched({ watch: 'all' });
+  const go = fleet.place.path('go');
+  const id = await fleet.start({ one: { until_file: go }, two: {} });
+  await until(() => fleet.events('start')[0]);
+  appendFileSync(file('workers/fleet/slots.ts'), '\n// changed\n');
+  await says(worker, 'restarts when it is idle');
+  expect(starts(worker)).toBe(1);
+  writeFileSync(go, '');
+  await until(() => starts(worker) === 2, { what: 'the worker to start again' });
+  await fleet.reaches(id, 'SUCCESS');
+  expect(worker.log()).toContain('workers/fleet/slots.ts changed');
+  expect(fleet.events('start').map(({ step }) => step)).toEqual(['one', 'two']);
+  const { workers } = await fleet.engine.fleet();
+  expect(workers.map(({ name }) => name)).toEqual([expect.stringContaining(`:${worker.pid}`)]);
+});
+
+test('a half-saved file takes no worker down: it says what is wrong, goes on, and restarts when the file is whole', async () => {
+  const { fleet, worker, file } = await watched({ watch: 'all' });
+  const slots = file('workers/fleet/slots.ts');
+  const whole = readFileSync(slots, 'utf8');
+  writeFileSync(slots, whole.slice(0, whole.length / 2));
+  await says(worker, 'changed code does not hold');
+  await fleet.reaches(await fleet.start({ one: {} }), 'SUCCESS');
+  writeFileSync(file('config/local.ts'), 'export const config = { autoscale: { min: "two" } };');
+  writeFileSync(slots, `${whole}\n// changed\n`);
+  await until(() => starts(worker) === 2, { what: 'the worker to start again' });
+  await fleet.reaches(await fleet.start({ two: {} }), 'SUCCESS');
+});
+
+test('a job that meets a half-saved file of the engine waits for the whole one, and is not blamed', async () => {
+  const { fleet, worker, file } = await watched({ watch: 'tasks' });
+  const errors = file('workers/errors.ts');
+  const whole = readFileSync(errors, 'utf8');
+  writeFileSync(errors, whole.slice(0, whole.length / 2));
+  const id = await fleet.start({ one: {} });
+  await says(worker, 'the engine could not be loaded');
+  writeFileSync(errors, whole);
+  const done = await fleet.reaches(id, 'SUCCESS');
+  expect(done.steps[0]?.last_task_run).toMatchObject({ losses: 0, retries: 0 });
+});
+
+test('a configuration that would stop the start is told, and one that is changed back asks for no restart', async () => {
+  const { worker, file } = await watched({ watch: 'all' });
+  const overlay = file('config/test.ts');
+  const whole = readFileSync(overlay, 'utf8');
+  writeFileSync(overlay, whole.replace('schedules: []', 'shedules: []'));
+  await says(worker, 'changed code does not hold');
+  expect(worker.log()).toContain('shedules');
+  writeFileSync(overlay, whole);
+  appendFileSync(file('tests/fixtures/tasks/drill.ts'), '\n// changed\n');
+  await says(worker, 'the next job uses it');
+  expect(starts(worker)).toBe(1);
+});
+
+test('where it may not restart itself, and where it is never idle, a worker says that it must be restarted', async () => {
+  const calm = await watched({ watch: 'tasks' });
+  appendFileSync(calm.file('workers/queue/flows.ts'), '\n// changed\n');
+  await says(calm.worker, 'must be restarted to use it');
+  const busy = await watched({ watch: 'all', idle_wait_seconds: 0.1 });
+  const go = busy.fleet.place.path('go');
+  await busy.fleet.start({ one: { until_file: go } });
+  await until(() => busy.fleet.events('start')[0]);
+  appendFileSync(busy.file('workers/queue/flows.ts'), '\n// changed\n');
+  await says(busy.worker, 'was never idle and still runs old code');
+  writeFileSync(go, '');
+  await until(() => starts(busy.worker) === 2, { what: 'the worker to start again' });
+  expect(starts(calm.worker)).toBe(1);
+});
+
+test('a changed .env is configuration: the worker restarts with its values', async () => {
+  const fleet = await makeFleet({ reload: { watch: 'all' } });
+  const variables = fleet.place.path('variables.env');
+  writeFileSync(variables, 'LOG_LEVEL=info\n');
+  const worker = await fleet.worker({ LONGSHORE_DOTENV: variables }, copyCheckout(fleet.place));
+  writeFileSync(variables, 'LOG_LEVEL=info\nLONGSHORE_OVERRIDES={"autoscale":{"min":0}}\n');
+  await says(worker, 'changed code does not hold');
+  expect(worker.log()).toContain('autoscale.min');
+  writeFileSync(variables, 'LOG_LEVEL=debug\n');
+  await until(() => starts(worker) === 2, { what: 'the worker to start again' });
+});

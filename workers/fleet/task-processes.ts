@@ -1,0 +1,105 @@
+import { join } from 'node:path';
+import type { Config } from '../../config/index.ts';
+import type { SomeTaskLimits, TaskLimits } from '../../config/task-limits.ts';
+import { LongshoreError } from '../errors.ts';
+import { type Questions, startChild, TASK_PROGRAM, type TaskChild } from './child.ts';
+import { createMemoryWatch } from './memory-watch.ts';
+import { hardTimeout, launchOf, limitsOf, orFullHeap, softTimeout, tooMuchMemory } from './task-limits.ts';
+
+/** Where the processes of a worker's tasks come from. */
+export interface TaskProcesses {
+  /** One for this attempt; its limits hold from now on. It loads at once and begins when it is told to. */
+  start(of: { task: string; task_id: string }, questions: Questions): TaskChild;
+}
+
+/** The longest delay of a timer in Node; longer ones would fire at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** Loading is no part of the work: on a machine that is busy it may take longer than a task of seconds is given. */
+const LOADS_WITHIN_SECONDS = 60;
+
+const whileLoading = (limits: TaskLimits): TaskLimits => ({
+  ...limits,
+  soft_time_limit_seconds: null,
+  time_limit_seconds: Math.max(limits.time_limit_seconds, LOADS_WITHIN_SECONDS),
+});
+
+export function createTaskProcesses(config: Config): TaskProcesses {
+  const cache = join(config.state_dir, 'cache', 'node');
+  /** As each task declared them when it was last loaded. */
+  const declared = new Map<string, SomeTaskLimits>();
+  const memory = createMemoryWatch();
+
+  /** Time and memory, for one child; answers how to end the watch. */
+  const enforce = (child: TaskChild, task: string, limits: TaskLimits): (() => void) => {
+    const { time_limit_seconds: hard, soft_time_limit_seconds: soft, memory_bytes } = limits;
+    const after = (seconds: number, what: () => void): NodeJS.Timeout =>
+      setTimeout(what, Math.min(seconds * 1000, LONGEST_TIMER_MS));
+    const timers = [
+      after(hard, () => void child.stop(hardTimeout(task, limits), config.task.kill_grace_seconds)),
+      ...(soft === null || soft >= hard ? [] : [after(soft, () => child.warn(softTimeout(task, limits)))]),
+    ];
+    const unwatch =
+      memory_bytes === null || child.pid === 0
+        ? () => undefined
+        : memory.add(child.pid, memory_bytes, (used) => {
+            void child.stop(tooMuchMemory(task, used, memory_bytes), 0);
+          });
+    return () => {
+      for (const timer of timers) clearTimeout(timer);
+      unwatch();
+    };
+  };
+
+  return {
+    start: ({ task, task_id }, questions) => {
+      let limits = limitsOf(config, task, declared.get(task) ?? {});
+      let launch = launchOf(limits, TASK_PROGRAM);
+      const begin = (): TaskChild => startChild({ task, task_id, launch, cache }, questions);
+      let child = begin();
+      let stopping: LongshoreError | null = null;
+      let release = enforce(child, task, whileLoading(limits));
+      const settle = async () => {
+        const loaded = await child.loaded;
+        if (loaded === null || stopping !== null) return loaded;
+        declared.set(task, loaded.limits);
+        limits = limitsOf(config, task, loaded.limits);
+        const wanted = launchOf(limits, TASK_PROGRAM);
+        release();
+        if (wanted.command !== launch.command || wanted.args.join('\0') !== launch.args.join('\0')) {
+          // The first time that this worker meets this declaration: memory and niceness are set at a start only.
+          launch = wanted;
+          await child.stop(
+            new LongshoreError('E_WORKER_STOPPED', 'it is started again within its limits'),
+            0,
+          );
+          if (stopping !== null) return loaded;
+          child = begin();
+        }
+        release = enforce(child, task, limits);
+        return child.loaded;
+      };
+      const loaded = settle();
+      const ended = loaded.then(async () => {
+        const ending = await child.ended;
+        release();
+        // Stopped while it was started again: for the reason that was given, not for that one.
+        if (ending.kind === 'stopped' && stopping !== null) return { ...ending, error: stopping };
+        return orFullHeap(ending, task, limits);
+      });
+      return {
+        get pid() {
+          return child.pid;
+        },
+        loaded,
+        ended,
+        start: (assignment) => child.start(assignment),
+        warn: (error) => child.warn(error),
+        stop: async (error, grace_seconds) => {
+          stopping ??= error;
+          await child.stop(error, grace_seconds);
+        },
+      };
+    },
+  };
+}
