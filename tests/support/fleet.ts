@@ -138,7 +138,7 @@ export async function makeFleet(
 /** What a worker runs of this checkout, in a place where a test may change it. */
 export function copyCheckout(place: Place): string {
   const copy = place.dir('checkout');
-  for (const part of ['workers', 'config', 'package.json', 'tests/fixtures/tasks'])
+  for (const part of ['workers', 'config', 'scripts', 'package.json', 'tests/fixtures/tasks'])
     cpSync(join(root, part), join(copy, part), { recursive: true });
   symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
   return copy;
