@@ -13,7 +13,8 @@ export interface Recovery {
  * BullMQ's own check for lost workers looks at once when Redis comes back from an outage, finds that every lock has
  * run out meanwhile, and takes all running jobs from workers that are alive and well. So it is switched off
  * (`skipStalledCheck`), and the same script runs from here, but not before every living worker had the time to
- * renew its locks: not within lock_seconds of a start of Redis, nor shortly after this process was cut off itself.
+ * renew its locks: not within lock_seconds of a start of Redis, nor shortly after this process was cut off itself or
+ * waited long for an answer.
  */
 export function startRecovery(config: Config, worker: Worker<JobData>, redis: Redis, log: Logger): Recovery {
   const lock_ms = config.queue.lock_seconds * 1000;
@@ -24,8 +25,12 @@ export function startRecovery(config: Config, worker: Worker<JobData>, redis: Re
   redis.on('ready', reconnected);
 
   const check = async (): Promise<void> => {
-    if (redis.status !== 'ready' || Date.now() - connected_at < lock_ms) return;
-    if ((await uptimeMs(redis)) < lock_ms) return;
+    const asked_at = Date.now();
+    if (redis.status !== 'ready' || asked_at - connected_at < lock_ms) return;
+    const uptime_ms = await uptimeMs(redis);
+    // A Redis that hung with its connections open: what stands in its sockets are our renewals, which came too late.
+    if (Date.now() - asked_at > lock_ms / 2) connected_at = Date.now();
+    if (uptime_ms < lock_ms || Date.now() - connected_at < lock_ms) return;
     for (const job_id of await worker.getBackend().moveStalledJobsToWait())
       log.warn({ job_id }, 'a lost worker held this job; it runs again');
   };
