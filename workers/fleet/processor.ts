@@ -11,7 +11,7 @@ import { enqueueFollowers, followersOf } from '../workflows/followers.ts';
 import { type Room, type RunningTask, runAttempt, type WorkerParts } from './attempt.ts';
 import { crashPoint } from './crash-points.ts';
 import { lossDelayMs } from './losses.ts';
-import { createTaskProcesses } from './task-processes.ts';
+import { createTaskProcesses, type TaskProcesses } from './task-processes.ts';
 
 /** A job that cannot be taken now (records away, or the queue ahead of them) is looked at again after this. */
 const LOOK_AGAIN_MS = 1_000;
@@ -34,9 +34,12 @@ export interface Processor {
   readonly running: ReadonlyMap<string, RunningTask>;
 }
 
-export function createProcessor(parts: WorkerParts): Processor {
+/** @param processes other ones than those of the fleet, for a measurement of the rest */
+export function createProcessor(
+  parts: WorkerParts,
+  processes: TaskProcesses = createTaskProcesses(parts.config),
+): Processor {
   const running = new Map<string, RunningTask>();
-  const processes = createTaskProcesses(parts.config);
   const beginning = new Set<Promise<void>>();
   let refusing = false;
   return {
