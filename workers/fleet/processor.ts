@@ -105,7 +105,8 @@ async function take(parts: WorkerParts, job: Job<JobData>, token: string, room: 
       const finish = withFollowers(parts, verdict, await runAttempt(parts, verdict, job, token, room));
       crashPoint('before-finish');
       tell(log, about, finish);
-      return conclude(parts, { job, token, key: verdict.key, losses: verdict.run.losses }, finish);
+      const last = job.data.index === verdict.workflow.steps.length - 1;
+      return conclude(parts, { job, token, key: verdict.key, losses: verdict.run.losses, last }, finish);
     }
     case 'done':
       return handOn(parts, job.data, verdict.result);
@@ -172,6 +173,8 @@ interface Held {
   token: string;
   key: AttemptKey;
   losses: number;
+  /** Of its workflow's steps. */
+  last: boolean;
 }
 
 /** Records first, queue second: a crash in between repeats only the second, because a claim then answers `done`. */
@@ -182,7 +185,7 @@ async function conclude(parts: WorkerParts, held: Held, finish: Finish | null): 
   crashPoint('after-finish');
   switch (finish.outcome) {
     case 'success':
-      return handOn(parts, job.data, finish.result);
+      return handOn(parts, job.data, finish.result, held.last);
     case 'failure':
       throw new UnrecoverableError(`${finish.error.code}: ${finish.error.message}`);
     case 'retry':
@@ -211,8 +214,9 @@ async function handOn(
   { config, store, side }: WorkerParts,
   { workflow_id, index }: JobData,
   result: unknown[],
+  maybeLast = true,
 ): Promise<unknown> {
-  const workflow = await store.records.workflow(workflow_id);
+  const workflow = maybeLast ? await store.records.workflow(workflow_id) : null;
   if (workflow !== null && index === workflow.steps.length - 1) {
     await enqueueFollowers(config, store.records, side.chains, workflow);
   }
