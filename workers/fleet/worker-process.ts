@@ -28,7 +28,7 @@ export interface WorkerProcess {
 
 /** Everything that one worker of the fleet does, until it is shut down. */
 export async function startWorkerProcess(config: Config, log: Logger): Promise<WorkerProcess> {
-  const loaded = engineFiles();
+  const loaded = config.reload.watch === 'off' ? new Map<string, string>() : engineFiles();
   const host = hostname();
   const name = `${config.app_id}-worker@${host}:${process.pid}`;
   const queue = process.env.LONGSHORE_QUEUE || defaultQueue(config);
