@@ -1,12 +1,18 @@
 import * as ingest from './ingest.ts';
 import * as memory from './memory.ts';
+import * as queue from './queue.ts';
 import * as watch from './watch.ts';
 
 /**
  * `npm run bench -- <name> [options]`. Ratios measured in one run count; absolute figures drift by a factor of two
  * between hours on a shared machine.
  */
-const BENCHES: Readonly<Record<string, { run(args: string[]): Promise<void> }>> = { ingest, memory, watch };
+const BENCHES: Readonly<Record<string, { run(args: string[]): Promise<void> }>> = {
+  ingest,
+  memory,
+  queue,
+  watch,
+};
 
 const [name = '', ...args] = process.argv.slice(2);
 const bench = BENCHES[name];

@@ -2,6 +2,7 @@ import { LongshoreError } from '../workers/errors.ts';
 import { type Environment, readEnvironment } from './env.ts';
 import { fillFromEnvironment, type Origin } from './fill.ts';
 import { type Layer, mergeLayers, readLayers, resolveAppEnv } from './layers.ts';
+import { deepFreeze } from './of.ts';
 import { findUnusablePlaces } from './places.ts';
 import { describeIssue, findContradictions } from './problems.ts';
 import { type Config, schema } from './schema.ts';
@@ -59,12 +60,4 @@ function check(layers: readonly Layer[], environment: Environment, app_env: stri
   const usable = checked.success && problems.length === 0;
   const config = usable ? (deepFreeze({ ...checked.data, app_env }) as unknown as Config) : null;
   return { config, origins, problems };
-}
-
-function deepFreeze<T>(value: T): T {
-  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
-    Object.freeze(value);
-    for (const inner of Object.values(value)) deepFreeze(inner);
-  }
-  return value;
 }

@@ -24,3 +24,12 @@ function unknownType(config: Config, type: string): LongshoreError {
     `dataset type "${type}" is not configured; expected one of ${config.dataset_types.join(', ')}`,
   );
 }
+
+/** Nothing may change a configuration after it was checked. */
+export function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const inner of Object.values(value)) deepFreeze(inner);
+  }
+  return value;
+}

@@ -96,3 +96,11 @@ test('a changed .env is configuration: the worker restarts with its values', asy
   writeFileSync(variables, 'LOG_LEVEL=debug\n');
   await until(() => starts(worker) === 2, { what: 'the worker to start again' });
 });
+
+test('a configuration that is half edited fails no job: tasks are given the one of their worker', async () => {
+  const { fleet, file } = await watched({ watch: 'off' });
+  writeFileSync(file('config/test.ts'), 'export const config = {');
+  const id = await fleet.start({ one: {} });
+  const done = await fleet.reaches(id, 'SUCCESS');
+  expect(done.steps[0]?.last_task_run).toMatchObject({ retries: 0, losses: 0 });
+});

@@ -1,4 +1,5 @@
-import { type Config, pathsOf } from '../../config/index.ts';
+import type { Config } from '../../config/index.ts';
+import { pathsOf } from '../../config/of.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Archive } from './contract.ts';
 import { createFilesystemArchive } from './filesystem.ts';

@@ -1,6 +1,6 @@
 /** Reading, listing and changing datasets. */
 import type { SQLInputValue } from 'node:sqlite';
-import { mergeLayers } from '../../config/index.ts';
+import { mergeLayers } from '../../config/layers.ts';
 import type { Bundle, Dataset } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Database, Statements } from '../sqlite/database.ts';

@@ -1,7 +1,8 @@
 /** The staged copy of a dataset with its bundle and every way to it, as a purge and a deletion remove them. */
 import { lstatSync, readdirSync, readlinkSync, rmdirSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { type Config, pathsOf } from '../../config/index.ts';
+import type { Config } from '../../config/index.ts';
+import { pathsOf } from '../../config/of.ts';
 import {
   aliasFolderOf,
   assertBelow,

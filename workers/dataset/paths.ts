@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import { realpathSync } from 'node:fs';
 import { basename, isAbsolute, join, relative, sep } from 'node:path';
-import { type Config, pathsOf } from '../../config/index.ts';
+import type { Config } from '../../config/index.ts';
+import { pathsOf } from '../../config/of.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Dataset } from './types.ts';
 

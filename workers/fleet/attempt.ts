@@ -89,7 +89,7 @@ export async function runAttempt(
     const process = { pid: child.pid, pgid: child.pid, hostname: parts.host, code: loaded?.code ?? null };
     // One that has ended without loading is told about below.
     if (loaded === null || (await store.records.running(key, process))) {
-      child.start({ key, run, dataset_id: workflow.dataset_id ?? Number(run.args[0]) });
+      child.start({ key, run, dataset_id: workflow.dataset_id ?? Number(run.args[0]), config });
       crashPoint('after-start');
     } else {
       await child.stop(lost('the step was stopped before it began'), 0);

@@ -1,4 +1,5 @@
 import type { ErrorReport } from '../errors.ts';
+import type { Config } from '../../config/index.ts';
 import type { SomeTaskLimits } from '../../config/task-limits.ts';
 import type { AttemptKey, CodeVersion, TaskRun } from '../records/contract.ts';
 
@@ -7,6 +8,11 @@ export interface Assignment {
   readonly key: AttemptKey;
   readonly run: TaskRun;
   readonly dataset_id: number;
+  /**
+   * The one of the worker, checked. A task that read it anew would meet edits that are half done, and would spend half
+   * of its start (70 ms) on it.
+   */
+  readonly config: Config;
 }
 
 export type ToTask =

@@ -12,7 +12,7 @@ import { type Room, type RunningTask, runAttempt, type WorkerParts } from './att
 import { crashPoint } from './crash-points.ts';
 import { lossDelayMs } from './losses.ts';
 import { takeNeeds } from './needs.ts';
-import { createTaskProcesses } from './task-processes.ts';
+import { createTaskProcesses, type TaskProcesses } from './task-processes.ts';
 
 /** A job that cannot be taken now (records away, or the queue ahead of them) is looked at again after this. */
 const LOOK_AGAIN_MS = 1_000;
@@ -37,9 +37,12 @@ export interface Processor {
   readonly running: ReadonlyMap<string, RunningTask>;
 }
 
-export function createProcessor(parts: WorkerParts): Processor {
+/** @param processes other ones than those of the fleet, for a measurement of the rest */
+export function createProcessor(
+  parts: WorkerParts,
+  processes: TaskProcesses = createTaskProcesses(parts.config),
+): Processor {
   const running = new Map<string, RunningTask>();
-  const processes = createTaskProcesses(parts.config);
   const beginning = new Set<Promise<void>>();
   let refusing = false;
   return {
@@ -125,7 +128,8 @@ async function take(parts: WorkerParts, job: Job<JobData>, token: string, room: 
       const finish = withFollowers(parts, verdict, await runAttempt(parts, verdict, job, token, room));
       crashPoint('before-finish');
       tell(log, about, finish);
-      return conclude(parts, { job, token, key: verdict.key, losses: verdict.run.losses }, finish);
+      const last = job.data.index === verdict.workflow.steps.length - 1;
+      return conclude(parts, { job, token, key: verdict.key, losses: verdict.run.losses, last }, finish);
     }
     case 'done':
       return handOn(parts, job.data, verdict.result);
@@ -192,6 +196,8 @@ interface Held {
   token: string;
   key: AttemptKey;
   losses: number;
+  /** Of its workflow's steps. */
+  last: boolean;
 }
 
 /** Records first, queue second: a crash in between repeats only the second, because a claim then answers `done`. */
@@ -202,7 +208,7 @@ async function conclude(parts: WorkerParts, held: Held, finish: Finish | null): 
   crashPoint('after-finish');
   switch (finish.outcome) {
     case 'success':
-      return handOn(parts, job.data, finish.result);
+      return handOn(parts, job.data, finish.result, held.last);
     case 'failure':
       throw new UnrecoverableError(`${finish.error.code}: ${finish.error.message}`);
     case 'retry':
@@ -231,8 +237,9 @@ async function handOn(
   { config, store, side }: WorkerParts,
   { workflow_id, index }: JobData,
   result: unknown[],
+  maybeLast = true,
 ): Promise<unknown> {
-  const workflow = await store.records.workflow(workflow_id);
+  const workflow = maybeLast ? await store.records.workflow(workflow_id) : null;
   if (workflow !== null && index === workflow.steps.length - 1) {
     await enqueueFollowers(config, store.records, side.chains, workflow);
   }

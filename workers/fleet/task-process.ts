@@ -2,9 +2,9 @@
  * The process of one attempt: a fresh one for each, in its own process group, so that it can be stopped with all it
  * started, cannot hold up its worker, and runs the code that is on disk now. The worker speaks over the IPC channel.
  */
-import { type Config, loadConfig } from '../../config/index.ts';
+import { deepFreeze } from '../../config/of.ts';
 import type { SomeTaskLimits } from '../../config/task-limits.ts';
-import { coerceError, errorFromReport, LongshoreError, reportOf } from '../errors.ts';
+import { errorFromReport, LongshoreError, reportOf } from '../errors.ts';
 import { createLogger, type Logger } from '../log.ts';
 import type { CodeVersion } from '../records/contract.ts';
 import { openStore } from '../store.ts';
@@ -22,7 +22,6 @@ import { pinCode, versionOf } from './code-version.ts';
 import { createLease } from './lease.ts';
 import type { Assignment, FromTask, TaskReport, ToTask } from './messages.ts';
 import { createTaskContext } from './task-context.ts';
-import { declaredLimits } from './task-limits.ts';
 
 const WORD_AFTER_SIGNAL_MS = 200;
 
@@ -62,7 +61,8 @@ async function load(): Promise<Task> {
     code = versionOf(graph);
     pinCode(graph);
     const task = await loadTask(name);
-    limits = declaredLimits(name, task);
+    // The schema that checks them is large, and most tasks declare none.
+    if (task.limits !== undefined) limits = (await import('./task-limits.ts')).declaredLimits(name, task);
     return task;
   } finally {
     send({ kind: 'loaded', code, limits });
@@ -95,7 +95,7 @@ async function perform(assignment: Assignment): Promise<void> {
 
 async function attempt(assignment: Assignment, log: Logger): Promise<TaskReport> {
   const task = await loading;
-  const config = await currentConfig();
+  const config = deepFreeze(assignment.config);
   const store = await openStore(config);
   try {
     const { context, flush } = createTaskContext(assignment, {
@@ -136,16 +136,6 @@ async function firstFull(
     return postpone(new Date(Date.now() + ASK_AGAIN_MS), `waits for one of ${limit} of the resource ${name}`);
   }
   return null;
-}
-
-/** A configuration that does not hold may be one that is just being edited: the task is tried again. */
-async function currentConfig(): Promise<Config> {
-  try {
-    return (await loadConfig()).config;
-  } catch (error) {
-    const { code, message, fields } = coerceError(error);
-    throw new LongshoreError(code, message, { class: 'retryable', fields, cause: error });
-  }
 }
 
 function reportOfBody(value: TaskReturn | Postponement, { run }: Assignment): TaskReport {

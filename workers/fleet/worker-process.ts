@@ -32,7 +32,7 @@ export interface WorkerProcess {
 
 /** Everything that one worker of the fleet does, until it is shut down. */
 export async function startWorkerProcess(config: Config, log: Logger): Promise<WorkerProcess> {
-  const loaded = engineFiles();
+  const loaded = config.reload.watch === 'off' ? new Map<string, string>() : engineFiles();
   const host = hostname();
   const { app, queues } = roleOf(config, {
     app: process.env.LONGSHORE_WORKER,

@@ -1,7 +1,8 @@
 /** Makes the bundle of a dataset and brings it into its archives, as the archiving task needs it. */
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type DigestName, pathsOf } from '../../config/index.ts';
+import type { DigestName } from '../../config/index.ts';
+import { pathsOf } from '../../config/of.ts';
 import { type Archive, type LocalPut, manifestKey } from '../archive/contract.ts';
 import { beginLocalPut } from '../archive/filesystem.ts';
 import { sizeOfFile } from '../content/files.ts';

@@ -1,6 +1,6 @@
 /** Removes everything Longshore holds of a dataset: archive, staged copy, bundles, QC, links. Not its origin. */
 import { dirname } from 'node:path';
-import { pathsOf } from '../../config/index.ts';
+import { pathsOf } from '../../config/of.ts';
 import { deleteBundle } from '../archive/bundles.ts';
 import { archiveNamesOf, openArchive } from '../archive/index.ts';
 import { removeStale, removeTree } from '../content/publish.ts';

@@ -10,7 +10,7 @@
  */
 import { renameSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { pathsOf, registrationOf } from '../../config/index.ts';
+import { pathsOf, registrationOf } from '../../config/of.ts';
 import { openManifest, type OpenManifest } from '../archive/bundles.ts';
 import { type Copy, copiesOf } from '../archive/copies.ts';
 import { archiveNamesOf } from '../archive/index.ts';

@@ -1,0 +1,165 @@
+import { randomUUID } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'bullmq';
+import { type Config, loadConfig } from '../config/index.ts';
+import type { TaskChild } from '../workers/fleet/child.ts';
+import { createProcessor } from '../workers/fleet/processor.ts';
+import { openSlots } from '../workers/fleet/slots.ts';
+import type { TaskProcesses } from '../workers/fleet/task-processes.ts';
+import { createLogger } from '../workers/log.ts';
+import { chainOf, type JobData } from '../workers/queue/flows.ts';
+import { openQueueSide } from '../workers/queue/side.ts';
+import { openStore } from '../workers/store.ts';
+import { buildWorkflow, defaultQueue } from '../workers/workflows/definition.ts';
+import { createEngine } from '../workers/workflows/engine.ts';
+
+/** One measurement: a store, a key prefix and a queue of its own. All times are seconds. */
+export interface QueueBench {
+  /** Flows by FlowProducer.addBulk, and nothing else. */
+  addRaw(workflows: number, bulk: number): Promise<number>;
+  runRaw(workflows: number): Promise<number>;
+  /** Workflows by the engine. */
+  start(workflows: number): Promise<number>;
+  /** Until the records say that all have succeeded. */
+  run(how: 'in-process' | 'fresh', workflows: number): Promise<number>;
+  /** Bytes that Redis uses. */
+  memory(): Promise<number>;
+  close(): Promise<void>;
+}
+
+interface Options {
+  readonly folder: string;
+  readonly redis: string;
+  readonly prefix: string;
+  readonly steps: number;
+  readonly at_a_time: number;
+}
+
+const STARTS_AT_A_TIME = 64;
+const IN_A_ROW = 5_000;
+
+export async function openBench({ folder, redis, prefix, steps, at_a_time }: Options): Promise<QueueBench> {
+  mkdirSync(folder, { recursive: true });
+  const config = await configOf(folder, redis, prefix, at_a_time);
+  const log = createLogger('bench', {}, { level: 'error', to: 2 });
+  const store = await openStore(config);
+  const side = await openQueueSide(config, { log, wait_seconds: 10, name: prefix });
+  const engine = await createEngine({ config, store, log, queue_side: side });
+  const queue = defaultQueue(config);
+  const shape = {
+    name: 'noop',
+    steps: Array.from({ length: steps }, (_, index) => ({ name: `step ${index}`, task: 'noop' })),
+  };
+  const options = (dataset_id: number) => ({ dataset_id, initiator: 'bench', alongside: true });
+  return {
+    addRaw: (workflows, bulk) => {
+      const flows = Array.from({ length: workflows }, (_, index) =>
+        chainOf(buildWorkflow(config, shape, options(index + 1)), 0),
+      );
+      return timed(async () => {
+        for (let at = 0; at < flows.length; at += bulk)
+          await side.queues.flows.addBulk(flows.slice(at, at + bulk));
+      });
+    },
+    runRaw: (workflows) =>
+      timed(async () => {
+        let done = 0;
+        const all = Promise.withResolvers<void>();
+        const worker = new Worker<JobData>(
+          queue,
+          async ({ data }) => {
+            done += 1;
+            if (done === workflows * steps) all.resolve();
+            return data.index;
+          },
+          { connection: side.redis, prefix, concurrency: at_a_time },
+        );
+        await all.promise;
+        await worker.close();
+      }),
+    start: (workflows) =>
+      timed(async () => {
+        let next = 1;
+        const starter = async (): Promise<void> => {
+          while (next <= workflows) {
+            next += 1;
+            await engine.start(shape, options(next - 1));
+          }
+        };
+        await Promise.all(Array.from({ length: STARTS_AT_A_TIME }, starter));
+      }),
+    run: async (how, workflows) => {
+      const name = `bench-worker:${randomUUID()}`;
+      const parts = { config, store, side, log, name, host: 'bench' };
+      const processor = createProcessor(parts, how === 'in-process' ? inProcess : undefined);
+      const seconds = timed(async () => {
+        const slots = openSlots({ config, side, processor, log, name, queue });
+        while ((await engine.counts()).SUCCESS < workflows) await sleep(20);
+        await slots.stopTaking();
+        await slots.close();
+      });
+      return seconds;
+    },
+    memory: async () => Number(/used_memory:(\d+)/.exec(await side.redis.info('memory'))?.[1]),
+    close: async () => {
+      for (let keys = await keysOf(); keys.length > 0; keys = await keysOf())
+        await side.redis.unlink(...keys);
+      await engine.close();
+      await side.close();
+      await store.close();
+    },
+  };
+
+  async function keysOf(): Promise<string[]> {
+    for (let cursor = '0'; ; ) {
+      const [next, keys] = await side.redis.scan(cursor, 'MATCH', `${prefix}*`, 'COUNT', IN_A_ROW);
+      if (keys.length > 0 || next === '0') return keys;
+      cursor = next;
+    }
+  }
+}
+
+async function timed(body: () => Promise<void>): Promise<number> {
+  const start = performance.now();
+  await body();
+  return (performance.now() - start) / 1000;
+}
+
+/** Nothing to start and nothing to end: what is left is the cost of the engine itself. */
+const inProcess: TaskProcesses = {
+  start: () => {
+    const ended = Promise.withResolvers<Awaited<TaskChild['ended']>>();
+    return {
+      pid: process.pid,
+      loaded: Promise.resolve({ code: null, limits: {} }),
+      ended: ended.promise,
+      start: ({ dataset_id }) => ended.resolve({ kind: 'result', result: [dataset_id] }),
+      warn: () => undefined,
+      stop: async () => undefined,
+    };
+  },
+};
+
+async function configOf(folder: string, redis: string, prefix: string, at_a_time: number): Promise<Config> {
+  const overrides = {
+    queue: { prefix, lock_seconds: 60 },
+    autoscale: { min: at_a_time, max: at_a_time },
+    reload: { watch: 'off' },
+    schedules: [],
+  };
+  const values = {
+    APP_ENV: 'local',
+    LONGSHORE_DOTENV: 'none',
+    LONGSHORE_HOME: folder,
+    REDIS_URL: redis,
+    LONGSHORE_OVERRIDES: JSON.stringify(overrides),
+  };
+  // Task processes read the same.
+  Object.assign(process.env, values, {
+    LONGSHORE_TASKS_PATH: join(import.meta.dirname, 'tasks'),
+    LOG_LEVEL: 'error',
+  });
+  return (await loadConfig({ environment: { values, file: null, fromFile: new Set() } })).config;
+}
