@@ -52,11 +52,12 @@ export async function openBench({ folder, redis, prefix, steps, at_a_time }: Opt
     name: 'noop',
     steps: Array.from({ length: steps }, (_, index) => ({ name: `step ${index}`, task: 'noop' })),
   };
+  const priorities = new Map(shape.steps.map((_, index) => [index, 1]));
   const options = (dataset_id: number) => ({ dataset_id, initiator: 'bench', alongside: true });
   return {
     addRaw: (workflows, bulk) => {
       const flows = Array.from({ length: workflows }, (_, index) =>
-        chainOf(buildWorkflow(config, shape, options(index + 1)), 0),
+        chainOf(buildWorkflow(config, shape, options(index + 1)), 0, priorities),
       );
       return timed(async () => {
         for (let at = 0; at < flows.length; at += bulk)
