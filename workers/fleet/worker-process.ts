@@ -60,6 +60,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
       await reconcile(config, store.records, side.chains, log);
   });
   log.info({ worker: name, queues }, 'worker ready');
+  for (const one of slots) one.begin();
 
   return {
     name,
