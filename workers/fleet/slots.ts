@@ -25,6 +25,8 @@ export interface Slots {
   /** By performance.now(): when the queue last answered, and when it last gave a job. */
   readonly asked_at: number;
   readonly consumed_at: number | null;
+  /** Until then it takes nothing: whoever takes jobs must be within reach of an order to stop them. */
+  begin(): void;
   /** Moves the maximum by so many; upward, the slots are there at once. Until the worker ends. */
   move(by: number, reason: string): void;
   /** No new jobs until `release`; those that run go on. */
@@ -127,6 +129,12 @@ export function openSlots(parts: SlotsParts): Slots {
     get consumed_at() {
       return consumed_at;
     },
+    begin: () => {
+      if (held || closing || worker.isRunning()) return;
+      worker
+        .run()
+        .catch((error: unknown) => log.error({ err: error, queue: parts.queue }, 'no jobs are taken'));
+    },
     move: (by, reason) => {
       const max = Math.max(1, limits.max + by);
       limits = { ...limits, max, min: Math.min(limits.min, max) };
@@ -206,6 +214,7 @@ function openWorker(parts: SlotsParts, hands: Hands): AskingWorker {
     skipStalledCheck: true,
     maxStalledCount: 1_000_000_000,
     drainDelay: 2,
+    autorun: false,
     runRetryDelay: 1_000,
   });
   reportErrors(worker, log);

@@ -71,6 +71,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
   });
   const reload = startReload({ config, log, loaded, busy: () => processor.running.size });
   log.info({ worker: name, queues }, 'worker ready');
+  for (const one of slots) one.begin();
 
   return {
     name,
