@@ -2,6 +2,7 @@
 /** The operator's command line. */
 import { addControl } from './cli/commands/control.ts';
 import { addDoctor } from './cli/commands/doctor.ts';
+import { addDrill } from './cli/commands/drill.ts';
 import { addFixity } from './cli/commands/fixity.ts';
 import { addLists } from './cli/commands/lists.ts';
 import { addManifest } from './cli/commands/manifest.ts';
@@ -32,6 +33,7 @@ addVerify(program);
 addFixity(program);
 addPin(program);
 addDoctor(program);
+addDrill(program);
 addSchedules(program);
 
 await runProgram(program);
