@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import { type Ground, succeeds, until } from './ground.ts';
 
@@ -10,6 +11,9 @@ export interface Fault {
   /** What was seen. @throws what went otherwise than expected */
   readonly run: (ground: At) => Promise<string>;
 }
+
+/** This host does not let the drill make the fault. */
+export class Skipped extends Error {}
 
 const LANDED = 'the step runs again, no retry is used, the copy is identical';
 
@@ -56,6 +60,35 @@ export const FAULTS: readonly Fault[] = [
       renameSync(`${ground.archive}.away`, ground.archive);
       if (codes !== 'E_ARCHIVE_UNAVAILABLE') throw new Error(`it was taken for ${codes}`);
       return `${codes}; ${await landed(ground)}`;
+    },
+  },
+  {
+    name: 'full-disk',
+    done: 'staging to a file system of 4 MiB (tmpfs), then room is made and the workflow resumed',
+    expected: 'it waits for a person with E_NO_SPACE; after the resume it lands',
+    run: async (ground) => {
+      mkdirSync(ground.stage, { recursive: true });
+      const mount = (...args: string[]) => spawnSync('mount', [...args, ground.stage]).status === 0;
+      if (!mount('-t', 'tmpfs', '-o', 'size=4m', 'tmpfs'))
+        throw new Skipped('this user may not mount a tmpfs: run it as root to see this one');
+      try {
+        await held(ground);
+        ground.go();
+        const workflow = await until('the disk to be full', async () => {
+          const seen = await ground.engine.show(ground.id, { prev_task_runs: true });
+          return seen.status === 'FAILURE' ? seen : null;
+        });
+        if (!JSON.stringify(workflow).includes('E_NO_SPACE')) throw new Error('it failed without E_NO_SPACE');
+        mount('-o', 'remount,size=64m');
+        await ground.engine.resume(ground.id, { actor: 'drill' });
+        await until(
+          'the resumed step',
+          async () => (await ground.engine.show(ground.id)).status !== 'FAILURE',
+        );
+        return `E_NO_SPACE; ${await landed(ground)}`;
+      } finally {
+        spawnSync('umount', ['-l', ground.stage]);
+      }
     },
   },
 ];

@@ -35,11 +35,12 @@ export interface Ground {
 const SAMPLE = { size: 6 * 1024 ** 2, files: 6, fastq: false };
 const WAIT_MS = 90_000;
 
-export async function openGround(folder: string): Promise<Ground & { id: string }> {
+/** @param types the site's dataset types: none of them may keep a folder or an archive of the site */
+export async function openGround(folder: string, types: readonly string[]): Promise<Ground & { id: string }> {
   mkdirSync(folder, { recursive: true });
   const data = join(folder, 'data');
   const folders = typeFolders(data, 'drill');
-  const { env, config } = await settingsOf(folder, data);
+  const { env, config } = await settingsOf(folder, data, types);
   const startRedis = (): Promise<EmbeddedRedis> => startEmbeddedRedis(join(config.state_dir, 'redis'));
   let redis = await startRedis();
   const store = await openStore(config);
@@ -49,7 +50,7 @@ export async function openGround(folder: string): Promise<Ground & { id: string 
   const origin = join(folder, 'origin/drill');
   const journal = join(folder, 'journal');
   await makeSample(origin, SAMPLE);
-  const dataset_id = await register(store, origin);
+  const dataset_id = await register(store, origin, types[0] ?? 'RAW_DATA');
   const step = (name: string, task: string, kwargs = {}) => ({ name, task, kwargs });
   const steps = [
     step('inspect', 'inspect_dataset', { digests: false }),
@@ -89,20 +90,23 @@ export async function openGround(folder: string): Promise<Ground & { id: string 
   return ground;
 }
 
-async function settingsOf(folder: string, data: string): Promise<{ env: NodeJS.ProcessEnv; config: Config }> {
+async function settingsOf(
+  folder: string,
+  data: string,
+  types: readonly string[],
+): Promise<{ env: NodeJS.ProcessEnv; config: Config }> {
   const { LONGSHORE_QUEUE: _queue, LONGSHORE_CRASH_AT: _at, ...values } = readEnvironment().values;
   const site = JSON.parse(values.LONGSHORE_OVERRIDES || '{}') as object;
+  const ofEach = <T>(value: T): Record<string, T> => Object.fromEntries(types.map((type) => [type, value]));
   const own = {
     state_dir: join(folder, 'state'),
     catalog: { path: join(folder, 'catalog.db') },
-    dataset_types: ['RAW_DATA', 'DATA_PRODUCT'],
     paths: {
       scratch: join(data, 'scratch'),
       download_dir: join(data, 'downloads'),
-      RAW_DATA: typeFolders(data, 'drill'),
-      DATA_PRODUCT: typeFolders(data, 'drill'),
+      ...ofEach(typeFolders(data, 'drill')),
     },
-    archive: { copies: ['drill'], types: {}, backends: { drill: { kind: 'filesystem' } } },
+    archive: { copies: ['drill'], types: ofEach(['drill']), backends: { drill: { kind: 'filesystem' } } },
     queue: { url: null, username: null, password: null, lock_seconds: 5, stalled_check_seconds: 1 },
     workflow: { reconcile_seconds: 2, retry: { max: 30, delay_seconds: 1 } },
     fixity: { alarm: null },
@@ -119,8 +123,8 @@ async function settingsOf(folder: string, data: string): Promise<{ env: NodeJS.P
   return { env, config };
 }
 
-async function register(store: Store, origin_path: string): Promise<number> {
-  const dataset = { name: 'drill', type: 'RAW_DATA', origin_path, create_method: 'TEST' as const };
+async function register(store: Store, origin_path: string, type: string): Promise<number> {
+  const dataset = { name: 'drill', type, origin_path, create_method: 'TEST' as const };
   const [outcome] = await store.catalog.register([{ dataset }], 'drill');
   if (outcome?.outcome === 'created') return outcome.dataset.id;
   throw new Error(`the drill's dataset was not registered: ${JSON.stringify(outcome)}`);

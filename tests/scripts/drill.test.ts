@@ -4,7 +4,13 @@ import { makePlace } from '../support/place.ts';
 import { runScript } from '../support/script.ts';
 
 test('the drill survives its faults on a fleet of its own, and leaves nothing', async () => {
-  const place = await makePlace();
+  // The policy of the site, for one of its types: the drill must not write to that archive.
+  const place = await makePlace({
+    archive: {
+      types: { RAW_DATA: ['vault'] },
+      backends: { vault: { kind: 'filesystem', root: '/nowhere/at/all', mark: 'required' } },
+    },
+  });
   const { code, stdout, stderr } = await runScript('longshore.ts', ['drill', '--json'], place.env);
   const answer = JSON.parse(stdout) as { passed: boolean; faults: { name: string; passed: boolean }[] };
   expect(answer, stderr).toMatchObject({ passed: true, evidence: null });
@@ -13,6 +19,7 @@ test('the drill survives its faults on a fleet of its own, and leaves nothing', 
     'child-kill',
     'redis-restart',
     'vanished-mount',
+    'full-disk',
   ]);
   expect(code).toBe(0);
   expect(readdirSync(place.config.paths.scratch)).toEqual([]);

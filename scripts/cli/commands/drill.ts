@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { configOrExit } from '../../../config/index.ts';
 import { removeTree } from '../../../workers/content/coreutils.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
-import { FAULTS, type Fault } from '../../drill/faults.ts';
+import { FAULTS, type Fault, Skipped } from '../../drill/faults.ts';
 import { openGround } from '../../drill/ground.ts';
 import { duration } from '../format.ts';
 import { EXIT, helpTail, jsonOption } from '../program.ts';
@@ -19,6 +19,8 @@ interface Options {
 
 interface Row extends Omit<Fault, 'run'> {
   readonly passed: boolean;
+  /** It could not be made here; `seen` says why. */
+  readonly skipped: boolean;
   readonly seen: string;
   readonly seconds: number;
 }
@@ -59,7 +61,7 @@ async function drill({ only, list = false, json = false }: Options): Promise<num
   const folder = mkdtempSync(join(config.paths.scratch, 'longshore-drill-'));
   process.stderr.write(`drilling below ${folder}, on a Redis of its own\n`);
   const rows: Row[] = [];
-  for (const fault of chosen) rows.push(await suffer(fault, join(folder, fault.name)));
+  for (const fault of chosen) rows.push(await suffer(fault, join(folder, fault.name), config.dataset_types));
   const passed = rows.every((row) => row.passed);
   if (passed) await removeTree(folder);
   const evidence = passed ? null : folder;
@@ -68,31 +70,35 @@ async function drill({ only, list = false, json = false }: Options): Promise<num
   return passed ? EXIT.ok : EXIT.failed;
 }
 
-async function suffer({ run, ...fault }: Fault, folder: string): Promise<Row> {
+async function suffer({ run, ...fault }: Fault, folder: string, types: readonly string[]): Promise<Row> {
   const begun = Date.now();
-  const row = (passed: boolean, seen: string): Row => ({
+  const row = (passed: boolean, seen: string, skipped = false): Row => ({
     ...fault,
     passed,
+    skipped,
     seen,
     seconds: (Date.now() - begun) / 1000,
   });
-  const ground = await openGround(folder);
+  const ground = await openGround(folder, types);
   try {
     return row(true, await run(ground));
   } catch (error) {
+    if (error instanceof Skipped) return row(true, error.message, true);
     return row(false, (error as Error).message);
   } finally {
     await ground.close();
   }
 }
 
+const resultOf = ({ passed, skipped }: Row): string => (skipped ? 'SKIPPED' : passed ? 'passed' : 'FAILED');
+
 function show(rows: readonly Row[], evidence: string | null): void {
   printTable(process.stdout, rows, [
     { title: 'FAULT', value: ({ name }) => name },
     {
       title: 'RESULT',
-      value: ({ passed }) => (passed ? 'passed' : 'FAILED'),
-      style: ({ passed }) => (passed ? 'green' : 'red'),
+      value: resultOf,
+      style: (row) => (row.skipped ? 'yellow' : row.passed ? 'green' : 'red'),
     },
     { title: 'TOOK', value: ({ seconds }) => duration(seconds), align: 'right' },
     { title: 'DONE', value: ({ done }) => done, shrink: true },
