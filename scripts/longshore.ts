@@ -3,6 +3,7 @@
 import { addCancel } from './cli/commands/cancel.ts';
 import { addControl } from './cli/commands/control.ts';
 import { addDoctor } from './cli/commands/doctor.ts';
+import { addDrill } from './cli/commands/drill.ts';
 import { addFixity } from './cli/commands/fixity.ts';
 import { addFleet } from './cli/commands/fleet.ts';
 import { addLimits } from './cli/commands/limits.ts';
@@ -44,6 +45,7 @@ addSteer(program);
 addScale(program);
 addLimits(program);
 addDoctor(program);
+addDrill(program);
 addSchedules(program);
 
 await runProgram(program);

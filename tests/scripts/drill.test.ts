@@ -1,0 +1,35 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { makePlace } from '../support/place.ts';
+import { runScript } from '../support/script.ts';
+
+test('the drill survives its faults on a fleet of its own, and leaves nothing', async () => {
+  // The policy of the site, for one of its types: the drill must not write to that archive.
+  const place = await makePlace({
+    archive: {
+      types: { RAW_DATA: ['vault'] },
+      backends: { vault: { kind: 'filesystem', root: '/nowhere/at/all', mark: 'required' } },
+    },
+  });
+  const { code, stdout, stderr } = await runScript('longshore.ts', ['drill', '--json'], place.env);
+  const answer = JSON.parse(stdout) as { passed: boolean; faults: { name: string; passed: boolean }[] };
+  expect(answer, stderr).toMatchObject({ passed: true, evidence: null });
+  expect(answer.faults.map(({ name }) => name)).toEqual([
+    'worker-kill',
+    'child-kill',
+    'redis-restart',
+    'vanished-mount',
+    'full-disk',
+  ]);
+  expect(code).toBe(0);
+  expect(readdirSync(place.config.paths.scratch)).toEqual([]);
+  expect(existsSync(place.config.catalog.path)).toBe(false);
+});
+
+test('an unknown fault is refused, and --list does nothing', async () => {
+  const place = await makePlace();
+  expect((await runScript('longshore.ts', ['drill', '--only', 'flood'], place.env)).code).toBe(2);
+  const listed = await runScript('longshore.ts', ['drill', '--list'], place.env);
+  expect(listed.stdout).toContain('worker-kill: kill -9');
+  expect(existsSync(place.config.paths.scratch)).toBe(false);
+});
