@@ -50,10 +50,11 @@ const app = (name, script, more = {}) => ({
   ...more,
 });
 
-const workers = Number(process.env.LONGSHORE_WORKERS || 1);
+const workers = Number(process.env.LONGSHORE_WORKERS || configured('instances.min'));
 
 export const apps = [
-  app('worker', 'workers/worker.ts', { instances: workers }),
+  // 3: it was told to drain and has; see docs/scaling.md.
+  app('worker', 'workers/worker.ts', { instances: workers, stop_exit_codes: [78, 2, 3] }),
   // Not `watch`: pm2 keeps an app's own variables under its name, and would read that one as its file watching option.
   app('watcher', 'scripts/watch.ts'),
   // Last, because pm2 stops in this order and workers hand their jobs back to it. At a start, the others wait for it.

@@ -1,6 +1,7 @@
 /** pm2 app `worker`: one worker of the fleet. As many as wanted, on as many machines as see the same storage. */
 import { configOrExit } from '../config/index.ts';
 import { isLongshoreError } from './errors.ts';
+import { EXIT_DRAINED } from './fleet/pm2.ts';
 import { startWorkerProcess, type WorkerProcess } from './fleet/worker-process.ts';
 import { createLogger } from './log.ts';
 
@@ -9,7 +10,11 @@ const LEAVE_WITHIN_MS = 9_500;
 
 const config = await configOrExit();
 const log = createLogger('worker');
-const worker = await startOrExit();
+let leaving = false;
+const started = startOrExit();
+// Before anything else: without a handler this signal kills, and the order may come while the worker still starts.
+process.once('SIGUSR2', () => void drainAndLeave());
+const worker = await started;
 if (process.send !== undefined) process.send('ready');
 
 async function startOrExit(): Promise<WorkerProcess> {
@@ -22,7 +27,17 @@ async function startOrExit(): Promise<WorkerProcess> {
   }
 }
 
-let leaving = false;
+/** Told to go by who scales down: its jobs end here, however long they take, and pm2 does not start it again. */
+async function drainAndLeave(): Promise<void> {
+  process.on('SIGUSR2', () => undefined); // Told twice: once is enough.
+  const draining = await started;
+  await draining.drain();
+  if (leaving) return;
+  leaving = true;
+  await draining.shutdown('drained');
+  process.exit(EXIT_DRAINED);
+}
+
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
     if (leaving) process.exit(1); // Asked twice: at once. Its tasks notice and end themselves.

@@ -11,6 +11,7 @@ import { openStore, type Store } from '../store.ts';
 import { defaultQueue } from '../workflows/definition.ts';
 import { reconcile } from '../workflows/reconcile.ts';
 import { shareOf } from '../workflows/share.ts';
+import { watchHost } from './host-watch.ts';
 import { createProcessor, type Processor } from './processor.ts';
 import { openSlots } from './slots.ts';
 
@@ -20,6 +21,8 @@ const STOP_GRACE_SECONDS = 2;
 
 export interface WorkerProcess {
   readonly name: string;
+  /** Takes no more jobs; resolves when those that run have ended, however long that takes. Then shut it down. */
+  drain(): Promise<void>;
   /** Takes no more jobs, lets those that run end for a moment, hands the others back, and closes everything. */
   shutdown(reason: string): Promise<void>;
 }
@@ -49,11 +52,23 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     if (await takeLock(side.redis, turn, name, period_ms))
       await reconcile(config, store.records, side.chains, log);
   });
+  // Under pm2 only: nobody else starts and forgets processes for us.
+  const hostWatch =
+    process.env.pm_id === undefined
+      ? null
+      : watchHost({ config, side, queue, name, host, log, busy: () => processor.running.size });
   log.info({ worker: name, queue, slots: slots.count }, 'worker ready');
 
   return {
     name,
+    drain: async () => {
+      await hostWatch?.stop();
+      await slots.stopTaking();
+      log.info({ running: processor.running.size }, 'worker drains');
+      while (processor.running.size > 0) await sleep(200);
+    },
     shutdown: async (reason) => {
+      await hostWatch?.stop();
       await slots.stopTaking();
       log.info({ reason, running: processor.running.size }, 'worker takes no more jobs');
       await reconciling.stop();
