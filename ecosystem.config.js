@@ -57,9 +57,10 @@ function workerApps() {
   const leaves = valuesOf('workers').map(({ key, value }) => [...key.split('.').slice(1), value]);
   const names = [...new Set(leaves.map(([name]) => name))];
   return names.map((name) => {
-    const own = leaves.find(([other, part]) => other === name && part === 'instances')?.[2] ?? 1;
+    const own = leaves.find(([other, part]) => other === name && part === 'instances')?.[2];
+    if (name !== 'worker') return [name, own ?? 1];
     // The variable beats the configuration for the usual app: how many there are is a matter of the host.
-    return [name, name === 'worker' ? Number(process.env.LONGSHORE_WORKERS || own) : own];
+    return [name, Number(process.env.LONGSHORE_WORKERS || (own ?? configured('instances.min')))];
   });
 }
 

@@ -170,6 +170,8 @@ export const config = {
     // systemd-oomd begins to kill at a stall of 60 % for 30 s.
     shrink: { memory_stall_percent: 30, memory_used_percent: 93 },
   },
+  // Off: how many processes a node bears is known to those who run it.
+  instances: { min: 1, max: 1, age_seconds: 60, idle_seconds: 600 },
   resources: {} as Record<string, number>,
   task: {
     kill_grace_seconds: 5,

@@ -269,6 +269,17 @@ export const schema = z.strictObject({
     /** A worker with free slots that has not asked its queue for this long, though Redis answers, restarts itself. */
     watchdog_seconds: z.number().min(5),
   }),
+  /** Worker processes of a host under pm2, see docs/scaling.md. Scaled by themselves where max is above min. */
+  instances: z
+    .strictObject({
+      min: z.int().min(1),
+      max: z.int().min(1),
+      /** One more when a job has waited for so long. */
+      age_seconds: z.number().positive(),
+      /** One fewer when one was not needed for so long. */
+      idle_seconds: z.number().positive(),
+    })
+    .refine((instances) => instances.min <= instances.max, 'expected min to be at most max'),
   task: taskLimits.extend({
     /** SIGTERM to SIGKILL, when a running task is stopped. */
     kill_grace_seconds: seconds,

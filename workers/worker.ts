@@ -9,7 +9,12 @@ const LEAVE_WITHIN_MS = 9_500;
 
 const config = await configOrExit();
 const log = createLogger('worker');
-const worker = await startOrExit();
+const started = startOrExit();
+// Who scales down may say so while the worker still starts; without a handler this signal kills.
+process.on('SIGUSR2', () => {
+  void started.then((one) => one.leave({ reason: 'scaled down', immediate: false, restart: false }));
+});
+const worker = await started;
 if (process.send !== undefined) process.send('ready');
 
 async function startOrExit(): Promise<WorkerProcess> {

@@ -145,7 +145,7 @@ function changed(
 type Thresholds = Partial<ScaleLimits['hold'] & ScaleLimits['shrink']>;
 
 /** The first threshold that is passed, in words; null for none. What the kernel does not tell passes none. */
-function exceeded(pressure: Pressure, limits: Thresholds): string | null {
+export function exceeded(pressure: Pressure, limits: Thresholds): string | null {
   const over = (value: number | null, limit: number | null | undefined): boolean =>
     value !== null && limit !== null && limit !== undefined && value >= limit;
   const percent = (value: number | null): string => `${Math.round(value ?? 0)} %`;

@@ -24,6 +24,8 @@ export interface SteeringParts {
 /** How a worker is seen and steered from elsewhere: it says how it is, obeys orders, and watches over itself. */
 export interface Steering {
   readonly gone: Departure['gone'];
+  readonly state: Departure['state'];
+  readonly leave: Departure['begin'];
   /** It is not listed and not steered any more. */
   close(): Promise<void>;
 }
@@ -59,6 +61,10 @@ export async function openSteering(parts: SteeringParts): Promise<Steering> {
   });
   return {
     gone: departure.gone,
+    get state() {
+      return departure.state;
+    },
+    leave: (order) => departure.begin(order),
     close: async () => {
       await watchdog.stop();
       await heartbeat.stop();

@@ -8,8 +8,11 @@ import { openSchedules } from '../queue/schedules.ts';
 import { openQueueSide } from '../queue/side.ts';
 import { takeLock } from '../queue/token-lock.ts';
 import { openStore, type Store } from '../store.ts';
+import { defaultQueue } from '../workflows/definition.ts';
 import { reconcile } from '../workflows/reconcile.ts';
 import { shareOf } from '../workflows/share.ts';
+import { watchHost } from './host-watch.ts';
+import { SCALED_APP } from './pm2.ts';
 import { createProcessor, type Processor } from './processor.ts';
 import { roleOf } from './routing.ts';
 import { engineFiles, type Reload, startReload } from './reload.ts';
@@ -26,6 +29,8 @@ export interface WorkerProcess {
   readonly gone: Steering['gone'];
   /** Whether it runs the code of now, and when it is to restart. */
   readonly reload: Reload;
+  /** Takes no more jobs, and is `gone` when those that run have ended, however long that takes. */
+  leave: Steering['leave'];
   /** Takes no more jobs, lets those that run end for a moment, hands the others back, and closes everything. */
   shutdown(reason: string): Promise<void>;
 }
@@ -70,14 +75,28 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
       await reconcile(config, store.records, side.chains, log);
   });
   const reload = startReload({ config, log, loaded, busy: () => processor.running.size });
+  const hostWatch = isScaled(app)
+    ? watchHost({
+        config,
+        side,
+        queue: queues[0]?.queue ?? defaultQueue(config),
+        name,
+        host,
+        log,
+        busy: () => processor.running.size,
+        working: () => steering.state === 'working',
+      })
+    : null;
   log.info({ worker: name, queues }, 'worker ready');
   for (const one of slots) one.begin();
 
   return {
     name,
     gone: steering.gone,
+    leave: (order) => steering.leave(order),
     reload,
     shutdown: async (reason) => {
+      await hostWatch?.stop();
       await Promise.all(slots.map((one) => one.stopTaking()));
       log.info({ reason, running: processor.running.size }, 'worker takes no more jobs');
       await reload.close();
@@ -91,6 +110,9 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     },
   };
 }
+
+/** Under pm2 only, since nobody else starts and forgets processes for us; and only of the usual app. */
+const isScaled = (app: string): boolean => process.env.pm_id !== undefined && app === SCALED_APP;
 
 async function drain(processor: Processor, config: Config, log: Logger): Promise<void> {
   const deadline = Date.now() + DRAIN_MS;

@@ -1,0 +1,111 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { makeFleet } from '../support/fleet.ts';
+import { processesWith } from '../support/processes.ts';
+import { until } from '../support/until.ts';
+
+const root = join(import.meta.dirname, '../..');
+
+/** The test's own pm2 with workers on the test's own queue. */
+async function makeKept(overrides: Record<string, unknown>) {
+  const fleet = await makeFleet({ autoscale: { min: 1, max: 1 }, ...overrides });
+  const { place } = fleet;
+  const env = {
+    ...place.env,
+    PATH: `${join(root, 'node_modules/.bin')}:${process.env.PATH}`,
+    HOME: place.folder,
+    PM2_HOME: place.path('pm2'),
+    LONGSHORE_TASKS_PATH: join(root, 'tests/fixtures/tasks'),
+  };
+  const run = (program: string, ...args: string[]) =>
+    spawnSync(program, args, { cwd: root, env, encoding: 'utf8' });
+  const pm2 = (...args: string[]) => run(join(root, 'node_modules/.bin/pm2'), ...args);
+  const longshore = (...args: string[]) => run(process.execPath, join(root, 'scripts/longshore.ts'), ...args);
+  onTestFinished(async () => {
+    pm2('kill');
+    await until(() => processesWith(place.path('pm2')).length === 0, { what: 'all processes gone' });
+  });
+  const started = pm2('start', 'ecosystem.config.js', '--only', 'worker');
+  expect(started.status, started.stdout + started.stderr).toBe(0);
+  const workers = (): { pm_id: number; pid: number; status: string }[] =>
+    (
+      JSON.parse(pm2('jlist').stdout.replace(/^[^[]*/, '')) as {
+        pm_id: number;
+        pid: number;
+        pm2_env: { status: string };
+      }[]
+    ).map(({ pm_id, pid, pm2_env }) => ({ pm_id, pid, status: pm2_env.status }));
+  const log = (): string => {
+    const file = place.path('log/worker.log');
+    return existsSync(file) ? readFileSync(file, 'utf8') : '';
+  };
+  const ready = (count: number) =>
+    until(() => log().split('worker ready').length - 1 >= count, { what: `${count} workers to be ready` });
+  return { fleet, longshore, workers, log, ready };
+}
+
+test('scaled up and down under load, the newest worker ends its job before it goes, and no job is lost or run twice', {
+  timeout: 300_000,
+}, async () => {
+  const { fleet, longshore, workers, log, ready } = await makeKept({});
+  await ready(1);
+  const up = longshore('scale', '3', '--json');
+  expect(JSON.parse(up.stdout), up.stderr).toEqual({ dry_run: false, from: 1, to: 3, draining: [] });
+  await ready(3);
+  const go = fleet.place.path('go');
+  const ids = [];
+  for (const name of ['a', 'b', 'c', 'd', 'e']) ids.push(await fleet.start({ [name]: { until_file: go } }));
+  await until(() => fleet.events('start').length === 3, { what: 'one job in each worker' });
+
+  const newest = workers().toSorted((one, other) => other.pm_id - one.pm_id);
+  const down = longshore('scale', '1', '--json');
+  const leaving = newest.slice(0, 2).map(({ pid }) => pid);
+  expect(JSON.parse(down.stdout), down.stderr).toEqual({ dry_run: false, from: 3, to: 1, draining: leaving });
+  await until(() => log().split('worker is leaving').length === 3, { what: 'both to drain' });
+  // Asked again, those that leave already do not count.
+  expect(JSON.parse(longshore('scale', '1', '--json').stdout)).toMatchObject({
+    from: 1,
+    to: 1,
+    draining: [],
+  });
+  for (const { pid } of newest) expect(() => process.kill(pid, 0)).not.toThrow();
+  writeFileSync(go, '');
+  for (const id of ids) await fleet.reaches(id, 'SUCCESS');
+  await until(() => workers().length === 1, { what: "the drained to be gone from pm2's list" });
+  expect(workers()).toEqual([{ ...newest[2], status: 'online' }]);
+  expect(
+    fleet
+      .events('start')
+      .map(({ step }) => step)
+      .toSorted(),
+  ).toEqual(['a', 'b', 'c', 'd', 'e']);
+  expect(fleet.events('end')).toHaveLength(5);
+  for (const id of ids) {
+    const [step] = (await fleet.engine.show(id)).steps;
+    expect(await fleet.store.records.attempts(step?.last_task_run?._id ?? '')).toHaveLength(1);
+  }
+  expect(longshore('scale', '--history').stdout).toMatch(/3 to 1 processes +asked for by/);
+});
+
+test('a job that waits too long brings a process more by itself, and an idle one goes again', {
+  timeout: 300_000,
+}, async () => {
+  const { fleet, workers, ready, longshore } = await makeKept({
+    instances: { min: 1, max: 2, age_seconds: 2, idle_seconds: 6 },
+  });
+  await ready(1);
+  const go = fleet.place.path('go');
+  const ids = [];
+  for (const name of ['a', 'b', 'c']) ids.push(await fleet.start({ [name]: { until_file: go } }));
+  await until(() => fleet.events('start').length === 2, { what: 'a second worker at work' });
+  expect(workers()).toHaveLength(2);
+  writeFileSync(go, '');
+  for (const id of ids) await fleet.reaches(id, 'SUCCESS');
+  expect(fleet.events('start')).toHaveLength(3);
+  const told = longshore('scale', '--history').stdout;
+  expect(told).toMatch(/1 to 2 processes +a job has waited for/);
+  await until(() => workers().length === 1, { what: 'the second worker to go', ms: 120_000 });
+  expect(longshore('scale', '--history').stdout).toMatch(/2 to 1 processes/);
+});

@@ -1,0 +1,73 @@
+import { expect, test } from 'vitest';
+import { NO_PRESSURE } from '../../workers/fleet/pressure.ts';
+import { newestBeyond } from '../../workers/fleet/process-scaling.ts';
+import {
+  ageOf,
+  decideProcesses,
+  NO_PROCESS_MEMORY,
+  type ProcessFacts,
+  stillWaiting,
+} from '../../workers/fleet/processes.ts';
+import { makePlace } from '../support/place.ts';
+
+/** Looks every 5 s, each with the processes that the last one left. */
+async function looks(
+  each: (second: number, processes: number) => Partial<ProcessFacts>,
+  seconds: number,
+  processes = 1,
+) {
+  const { config } = await makePlace({
+    instances: { min: 1, max: 4, age_seconds: 60, idle_seconds: 600 },
+    autoscale: { max: 8, hold: { cpu_percent: 90 } },
+  });
+  let memory = NO_PROCESS_MEMORY;
+  const changes: string[] = [];
+  for (let second = 0; second < seconds; second += 5) {
+    const facts = { now: second * 1000, processes, busy: 0, age_seconds: null, pressure: NO_PRESSURE };
+    const decision = decideProcesses(memory, { ...facts, ...each(second, processes) }, config);
+    ({ memory } = decision);
+    if (decision.change === null) continue;
+    processes += decision.change.by;
+    changes.push(`${second}: ${processes}`);
+  }
+  return changes;
+}
+
+test('a job that has waited too long brings one process more, the next one only when that did not help', async () => {
+  expect(await looks((second) => ({ busy: 8, age_seconds: second }), 130)).toEqual(['60: 2', '120: 3']);
+  expect(await looks((second) => ({ busy: 8, age_seconds: second }), 2000)).toHaveLength(3);
+  expect(await looks((second) => ({ busy: 8, age_seconds: second % 55 }), 2000)).toEqual([]);
+});
+
+test('a host under pressure gets no process more', async () => {
+  const pressure = { ...NO_PRESSURE, cpu: 97 };
+  expect(await looks((second) => ({ busy: 8, age_seconds: second, pressure }), 1000)).toEqual([]);
+});
+
+test('a process that is not needed for long goes, one at a time, down to the minimum', async () => {
+  expect(await looks(() => ({ busy: 3 }), 2000, 3)).toEqual(['600: 2', '1205: 1']);
+  expect(await looks((_, processes) => ({ busy: processes * 8 - 2 }), 3000, 3)).toEqual([]);
+  expect(await looks((second) => ({ age_seconds: second % 300 === 0 ? 1 : null }), 3000, 3)).toEqual([]);
+});
+
+test('a burst and its end: up, and down again, never back and forth', async () => {
+  const changes = await looks(
+    (second) => (second < 100 ? { busy: 8, age_seconds: second } : { busy: Math.max(0, 8 - second / 100) }),
+    4000,
+  );
+  expect(changes).toEqual(['60: 2', '700: 1']);
+});
+
+test('how long a job waits is counted from when it was first seen to, and ends when it is taken', () => {
+  const first = stillWaiting(new Map(), ['a', 'b'], 1_000);
+  const second = stillWaiting(first, ['b', 'c'], 6_000);
+  expect(ageOf(second, 11_000)).toBe(10);
+  expect(ageOf(stillWaiting(second, ['c'], 11_000), 11_000)).toBe(5);
+  expect(ageOf(stillWaiting(second, [], 11_000), 11_000)).toBeNull();
+});
+
+test('the newest processes go first', () => {
+  const working = [4, 0, 7].map((pm_id) => ({ pm_id, pid: pm_id, status: 'online' }));
+  expect(newestBeyond(working, 1).map(({ pm_id }) => pm_id)).toEqual([7, 4]);
+  expect(newestBeyond(working, 5)).toEqual([]);
+});

@@ -1,0 +1,106 @@
+/** The workers of a host under pm2 tell each other what they do; one of them decides how many there should be. */
+import type { Redis } from 'ioredis';
+import type { QueueSide } from '../queue/side.ts';
+import { takeLock } from '../queue/token-lock.ts';
+import { readPressure } from './pressure.ts';
+import { ageOf, decideProcesses, NO_PROCESS_MEMORY, stillWaiting } from './processes.ts';
+import { forgetDrained, type HostParts, scaleProcesses } from './process-scaling.ts';
+
+const LOOK_EVERY_MS = 5_000;
+/** Who decides keeps that for as long as it comes back; what a worker told counts for as long. */
+const TURN_MS = 3 * LOOK_EVERY_MS;
+/** Of a queue, so many of the next and of the last are watched for how long they wait. */
+const WATCHED = 100;
+
+interface Presence {
+  at: number;
+  busy: number;
+}
+
+export interface HostWatch {
+  stop(): Promise<void>;
+}
+
+export function watchHost(
+  parts: Omit<HostParts, 'redis'> & {
+    side: QueueSide;
+    queue: string;
+    name: string;
+    /** Jobs that this worker runs. */
+    busy: () => number;
+    /** It takes jobs; one that is told to leave counts no more. */
+    working: () => boolean;
+  },
+): HostWatch {
+  const { config, side, queue, name, host, log, busy, working } = parts;
+  const { redis } = side;
+  const base = `${config.queue.prefix}:${config.app_id}:host:${host}`;
+  let memory = NO_PROCESS_MEMORY;
+  let waiting: ReadonlyMap<string, number> = new Map();
+  let stopped = false;
+
+  const look = async (): Promise<void> => {
+    const now = Date.now();
+    if (!working()) return void (await redis.hdel(base, name));
+    const me: Presence = { at: now, busy: busy() };
+    await redis.hset(base, name, JSON.stringify(me));
+    if (stopped || !(await myTurn(redis, `${base}:turn`, name))) return;
+    await forgetDrained({ ...parts, redis });
+    if (config.instances.max <= config.instances.min) return;
+    const present = await presentOn(redis, base, now);
+    waiting = stillWaiting(waiting, await waitingIn(side, queue), now);
+    const facts = {
+      now,
+      processes: present.length,
+      busy: present.reduce((sum, one) => sum + one.busy, 0),
+      age_seconds: ageOf(waiting, now),
+      pressure: readPressure(),
+    };
+    const decision = decideProcesses(memory, facts, config);
+    ({ memory } = decision);
+    const { change } = decision;
+    if (change === null || stopped) return;
+    const { min, max } = config.instances;
+    const wanted = (working: number): number =>
+      // By hand there may be more than max, or fewer than min: that is left as it is.
+      change.by > 0
+        ? Math.max(working, Math.min(max, working + 1))
+        : Math.min(working, Math.max(min, working - 1));
+    await scaleProcesses({ ...parts, redis }, wanted, change.reason);
+  };
+  let looking: Promise<void> = Promise.resolve();
+  const timer = setInterval(() => {
+    looking = looking.then(look).catch((error: unknown) => {
+      log.warn({ err: error }, 'the worker processes of this host could not be scaled');
+    });
+  }, LOOK_EVERY_MS);
+  return {
+    stop: async () => {
+      stopped = true;
+      clearInterval(timer);
+      // Neither pm2 nor a Redis that is away may hold up a worker that leaves; what it told runs out.
+      if (redis.status === 'ready') await redis.hdel(base, name);
+    },
+  };
+}
+
+async function myTurn(redis: Redis, key: string, name: string): Promise<boolean> {
+  if (await takeLock(redis, key, name, TURN_MS)) return true;
+  if ((await redis.get(key)) !== name) return false;
+  await redis.pexpire(key, TURN_MS);
+  return true;
+}
+
+async function presentOn(redis: Redis, base: string, now: number): Promise<Presence[]> {
+  const told = Object.entries(await redis.hgetall(base)).map(
+    ([name, text]) => [name, JSON.parse(text) as Presence] as const,
+  );
+  for (const [name, { at }] of told) if (now - at > TURN_MS) await redis.hdel(base, name);
+  return told.filter(([, { at }]) => now - at <= TURN_MS).map(([, presence]) => presence);
+}
+
+async function waitingIn({ redis, queues }: QueueSide, name: string): Promise<string[]> {
+  const key = queues.get(name).toKey('prioritized');
+  const next = await redis.zrange(key, '0', String(WATCHED - 1));
+  return [...new Set([...next, ...(await redis.zrange(key, String(-WATCHED), '-1'))])];
+}
