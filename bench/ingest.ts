@@ -33,6 +33,8 @@ interface Options {
   readonly runs: number;
 }
 
+/** As the fleet starts its tasks: compiled code is kept, which saves a tenth of a second for each pair of threads. */
+const ENV = { ...process.env, NODE_COMPILE_CACHE: join(import.meta.dirname, '../var/cache/node') };
 const BENCH_DIR = join(import.meta.dirname, '../var/bench');
 
 export async function run(args: string[]): Promise<void> {
@@ -113,7 +115,7 @@ function side(name: 'reference' | 'longshore', source: string, work: string, dig
   mkdirSync(work, { recursive: true });
   execFileSync('sync');
   const args = [join(import.meta.dirname, 'side.ts'), name, source, work, digests];
-  return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' })) as Side;
+  return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8', env: ENV })) as Side;
 }
 
 const sum = (seconds: Record<string, number>): number =>
