@@ -52,6 +52,7 @@ async function makeSlots() {
     queue: 'slots.q',
     pressure: () => world.pressure,
   });
+  slots.begin();
   const release = (count: number): void => {
     for (const resolve of [...open].slice(0, count)) resolve();
   };
