@@ -22,12 +22,12 @@ async function written(path: string, bytes: Buffer, { kept = 0, piece = 256 * 10
 
 test('bytes in pieces of any size arrive as they are, also behind a beginning that is no whole block', async () => {
   const place = await makePlace();
-  for (const size of [0, 1, 511, 4096, MIB - 1, MIB, MIB + 1, 3 * MIB + 777])
-    for (const piece of [1013, 4096, 256 * 1024, 5 * MIB]) {
+  for (const size of [0, 1, 511, 4096, 4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 9 * MIB + 777])
+    for (const piece of [10_013, 4096, 256 * 1024, 5 * MIB]) {
       const bytes = randomBytes(size);
       const path = place.path('file');
       expect((await written(path, bytes, { piece })).equals(bytes), `${size} in ${piece}`).toBe(true);
-      for (const kept of [1, 512, 4096, MIB + 512].filter((kept) => kept < size)) {
+      for (const kept of [1, 512, 4096, 4 * MIB + 512].filter((kept) => kept < size)) {
         writeFileSync(path, bytes.subarray(0, kept));
         expect((await written(path, bytes, { kept, piece })).equals(bytes), `${size} behind ${kept}`).toBe(
           true,
@@ -39,8 +39,8 @@ test('bytes in pieces of any size arrive as they are, also behind a beginning th
 test('what was longer before ends where the new bytes end', async () => {
   const place = await makePlace();
   const path = place.path('file');
-  writeFileSync(path, randomBytes(2 * MIB));
-  const bytes = randomBytes(MIB);
+  writeFileSync(path, randomBytes(6 * MIB));
+  const bytes = randomBytes(5 * MIB);
   expect((await written(path, bytes)).equals(bytes)).toBe(true);
 });
 
@@ -69,7 +69,7 @@ test('a file system without direct writing is written as usual', async ({ skip }
   onTestFinished(() => {
     spawnSync('rm', ['-r', folder]);
   });
-  const bytes = randomBytes(2 * MIB + 5);
+  const bytes = randomBytes(9 * MIB + 5);
   expect((await written(join(folder, 'file'), bytes)).equals(bytes)).toBe(true);
 });
 
@@ -86,7 +86,7 @@ test('a killed process leaves a beginning of the bytes, without a hole', async (
       for (let at = 0; ; at += piece.length) {
         for (let index = 0; index < piece.length; index++) piece[index] = at + index + 1;
         await file.write(Buffer.from(piece.buffer));
-        if (at === piece.length * 16) process.stdout.write('writing');
+        if (at === piece.length * 64) process.stdout.write('writing');
       }`;
     const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
       stdio: ['ignore', 'pipe', 'inherit'],
