@@ -123,7 +123,7 @@ function program(folder: string, name: string, body: string): void {
 }
 
 test('a program that is missing, too old, failing or silent is a problem by its name', async () => {
-  const place = await makePlace({ doctor: { answer_seconds: 5 } });
+  const place = await makePlace({ doctor: { answer_seconds: 20 } });
   const bin = place.dir('bin');
   for (const name of ['rm', 'chmod', 'cp']) symlinkSync(`/usr/bin/${name}`, join(bin, name));
   program(bin, 'sync', 'echo "sync (GNU coreutils) 8.20"');
