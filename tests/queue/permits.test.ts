@@ -47,3 +47,15 @@ test('a permit is renewed while its holder lives, and runs out when it is gone',
   await redis.zadd(`${prefix}:permits:dead`, Date.now() + 300, 'task-killed');
   await until(async () => waiting?.take('dead', 1), { what: 'the permit of the dead' });
 });
+
+test('what nobody holds any more leaves nothing in Redis', async () => {
+  const { redis, prefix, made } = await holders(2, 60_000);
+  const [a, b] = made;
+  await a?.take('dataset:1', 2);
+  await b?.take('dataset:1', 2);
+  expect(await redis.hgetall(`${prefix}:permits`)).toEqual({ 'dataset:1': '2' });
+  await a?.end();
+  expect(await redis.hgetall(`${prefix}:permits`)).toEqual({ 'dataset:1': '2' });
+  await b?.end();
+  expect(await redis.keys(`${prefix}:permits*`)).toEqual([]);
+});

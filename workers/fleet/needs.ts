@@ -34,7 +34,6 @@ export async function takeNeeds(parts: WorkerParts, job: Job<JobData>): Promise<
   const line = { redis: side.redis, queues: side.queues, prefix };
   const full = await permits.takeAll(wanted);
   if (full !== null) {
-    await permits.end();
     await standInLine(line, full, job);
     return { granted: false, resource: full, limit: wanted.get(full) ?? 0 };
   }

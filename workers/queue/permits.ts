@@ -29,6 +29,17 @@ for at = 2, #KEYS, 2 do
 end
 return 0`;
 
+/**
+ * The last one takes the resource off the index with it: many are asked for once, as the turn of a dataset, and would stand
+ * there for ever.
+ *
+ * KEYS: the index, the set, what is known of its holders. ARGV: holder, name.
+ */
+const GIVE_BACK = `
+redis.call('zrem', KEYS[2], ARGV[1])
+redis.call('hdel', KEYS[3], ARGV[1])
+if redis.call('zcard', KEYS[2]) == 0 then redis.call('hdel', KEYS[1], ARGV[2]) end`;
+
 /** What people are told of a holder. */
 export interface HolderFacts {
   workflow_id: string;
@@ -57,7 +68,7 @@ export interface PermitOptions {
   onError: (error: unknown) => void;
 }
 
-/** A hash: every resource that was ever asked for, and its limit then. */
+/** A hash: every resource that somebody holds, and its limit when it was last asked for. */
 export const permitIndex = (prefix: string): string => `${prefix}:permits`;
 export const permitKey = (prefix: string, resource: string): string => `${prefix}:permits:${resource}`;
 export const holdersKey = (prefix: string, resource: string): string =>
@@ -85,24 +96,29 @@ export function createPermits(redis: Redis, options: PermitOptions): Permits {
     );
     return full === 0 ? null : (names[full - 1] ?? null);
   };
-  const renewing = setInterval(() => {
+  // From the first permit on: most attempts take none.
+  let renewing: NodeJS.Timeout | null = null;
+  const renew = (): void => {
     for (const one of held) void take(new Map([one])).catch(options.onError);
-  }, hold_ms / 3);
+  };
   const takeAll = async (wanted: ReadonlyMap<string, number>): Promise<string | null> => {
     const full = await take(wanted);
-    if (full === null) for (const [name, limit] of wanted) held.set(name, limit);
-    return full;
+    if (full !== null) return full;
+    for (const [name, limit] of wanted) held.set(name, limit);
+    renewing ??= setInterval(renew, hold_ms / 3);
+    return null;
   };
   return {
     takeAll,
     take: async (resource, limit) => (await takeAll(new Map([[resource, limit]]))) === null,
     end: async () => {
-      clearInterval(renewing);
+      if (renewing !== null) clearInterval(renewing);
+      renewing = null;
       const names = [...held.keys()];
       held.clear();
       for (const name of names) {
-        await redis.zrem(permitKey(prefix, name), holder);
-        await redis.hdel(holdersKey(prefix, name), holder);
+        const keys = [permitIndex(prefix), permitKey(prefix, name), holdersKey(prefix, name)];
+        await redis.eval(GIVE_BACK, keys.length, ...keys, holder, name);
       }
       return names;
     },

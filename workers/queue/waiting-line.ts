@@ -13,8 +13,7 @@ interface Parts {
 
 export interface ResourceView {
   resource: string;
-  /** Null: nobody has asked for it yet, and no configuration names it. */
-  limit: number | null;
+  limit: number;
   held: (Partial<HolderFacts> & { holder: string })[];
   /** First in line first. */
   waiting: { workflow_id: string; index: number }[];
@@ -51,7 +50,7 @@ export async function wakeNext(parts: Parts, resource: string): Promise<void> {
   }
 }
 
-/** Every resource: who holds it, and who waits for it. */
+/** Every resource that is configured or held: who holds it, and who waits for it. */
 export async function resourceViews(
   parts: Parts,
   configured: Readonly<Record<string, number>>,
@@ -61,16 +60,17 @@ export async function resourceViews(
     Object.entries(await redis.hgetall(permitIndex(prefix))).map(([name, limit]) => [name, Number(limit)]),
   );
   for (const [name, limit] of Object.entries(configured)) limits.set(name, limit);
-  const names = [...limits.keys()].toSorted();
   return Promise.all(
-    names.map(async (resource) => ({
+    [...limits].toSorted(byName).map(async ([resource, limit]) => ({
       resource,
-      limit: limits.get(resource) ?? null,
+      limit,
       held: await holdersOf(parts, resource),
       waiting: await lineOf(parts, resource),
     })),
   );
 }
+
+const byName = ([one]: [string, number], [other]: [string, number]): number => (one < other ? -1 : 1);
 
 async function holdersOf({ redis, prefix }: Parts, resource: string): Promise<ResourceView['held']> {
   const holders = await redis.zrangebyscore(permitKey(prefix, resource), String(Date.now()), '+inf');

@@ -26,7 +26,7 @@ async function limits(json: boolean): Promise<void> {
   }
   printTable<ResourceView>(process.stdout, views, [
     { title: 'RESOURCE', value: ({ resource }) => resource },
-    { title: 'HELD', value: ({ held, limit }) => `${held.length} of ${limit ?? '-'}`, align: 'right' },
+    { title: 'HELD', value: ({ held, limit }) => `${held.length} of ${limit}`, align: 'right' },
     { title: 'WAITING', value: ({ waiting }) => waiting.length, align: 'right' },
     { title: 'FIRST IN LINE', value: ({ waiting }) => waiting[0]?.workflow_id },
   ]);
