@@ -9,7 +9,7 @@ const ROOT = join(import.meta.dirname, '../..');
 
 export const versionOf = (graph: CodeGraph): CodeVersion => ({
   digest: graph.digest,
-  package: packageVersion(),
+  package: packageVersion(ROOT),
   commit: commitOf(ROOT),
 });
 
@@ -28,8 +28,8 @@ export function pinCode({ files }: CodeGraph): void {
   });
 }
 
-function packageVersion(): string {
-  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
+export function packageVersion(root: string): string {
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
   return version;
 }
 

@@ -1,10 +1,10 @@
 import { loadavg } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../log.ts';
 import type { Control } from '../queue/control.ts';
 import type { QueueSlots, Registry, RunningJob, WorkerEntry } from '../queue/registry.ts';
 import type { Records } from '../records/contract.ts';
 import type { RunningTask } from './attempt.ts';
+import { repeat } from './repeat.ts';
 import type { Slots } from './slots.ts';
 
 /** What does not change while a worker lives. */
@@ -33,23 +33,18 @@ export interface HeartbeatParts {
 
 export function startHeartbeat(parts: HeartbeatParts): Heartbeat {
   const { seconds, registry, control, log } = parts;
-  const stopping = new AbortController();
   const beat = async (): Promise<void> => registry.write(await entryOf(parts));
-  const loop = async (): Promise<void> => {
-    while (!stopping.signal.aborted) {
-      // One at a time: while Redis is away this waits for it, and no heap of old heartbeats is sent when it is back.
-      await Promise.all([beat(), control.prove()]).catch((error: unknown) => {
-        if (!stopping.signal.aborted) log.warn({ err: error }, 'this worker could not say how it is');
-      });
-      await sleep(seconds * 1000, undefined, { signal: stopping.signal }).catch(() => undefined);
-    }
-  };
-  void loop();
+  // One at a time: while Redis is away this waits for it, and no heap of old heartbeats is sent when it is back.
+  const beating = repeat(
+    seconds,
+    async () => void (await Promise.all([beat(), control.prove()])),
+    (error) => log.warn({ err: error }, 'this worker could not say how it is'),
+  );
   return {
     entry: () => entryOf(parts),
     beat,
     stop: async () => {
-      stopping.abort();
+      void beating.stop(); // Not waited for: Redis may be away.
       await registry.remove(parts.identity.name);
     },
   };

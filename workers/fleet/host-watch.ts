@@ -4,21 +4,18 @@ import type { QueueSide } from '../queue/side.ts';
 import { takeLock } from '../queue/token-lock.ts';
 import { readPressure } from './pressure.ts';
 import { ageOf, decideProcesses, NO_PROCESS_MEMORY, stillWaiting } from './processes.ts';
+import { repeat, type Repetition } from './repeat.ts';
 import { forgetDrained, type HostParts, scaleProcesses } from './process-scaling.ts';
 
-const LOOK_EVERY_MS = 5_000;
+const LOOK_EVERY_SECONDS = 5;
 /** Who decides keeps that for as long as it comes back; what a worker told counts for as long. */
-const TURN_MS = 3 * LOOK_EVERY_MS;
+const TURN_MS = 3 * LOOK_EVERY_SECONDS * 1000;
 /** Of a queue, so many of the next and of the last are watched for how long they wait. */
 const WATCHED = 100;
 
 interface Presence {
   at: number;
   busy: number;
-}
-
-export interface HostWatch {
-  stop(): Promise<void>;
 }
 
 export function watchHost(
@@ -31,7 +28,7 @@ export function watchHost(
     /** It takes jobs; one that is told to leave counts no more. */
     working: () => boolean;
   },
-): HostWatch {
+): Repetition {
   const { config, side, queue, name, host, log, busy, working } = parts;
   const { redis } = side;
   const base = `${config.queue.prefix}:${config.app_id}:host:${host}`;
@@ -42,11 +39,12 @@ export function watchHost(
   const look = async (): Promise<void> => {
     const now = Date.now();
     if (!working()) return void (await redis.hdel(base, name));
-    const me: Presence = { at: now, busy: busy() };
-    await redis.hset(base, name, JSON.stringify(me));
+    const { min, max } = config.instances;
+    const scales = max > min;
+    if (scales) await redis.hset(base, name, JSON.stringify({ at: now, busy: busy() } satisfies Presence));
     if (stopped || !(await myTurn(redis, `${base}:turn`, name))) return;
     await forgetDrained({ ...parts, redis });
-    if (config.instances.max <= config.instances.min) return;
+    if (!scales) return;
     const present = await presentOn(redis, base, now);
     waiting = stillWaiting(waiting, await waitingIn(side, queue), now);
     const facts = {
@@ -60,7 +58,6 @@ export function watchHost(
     ({ memory } = decision);
     const { change } = decision;
     if (change === null || stopped) return;
-    const { min, max } = config.instances;
     const wanted = (working: number): number =>
       // By hand there may be more than max, or fewer than min: that is left as it is.
       change.by > 0
@@ -68,17 +65,14 @@ export function watchHost(
         : Math.min(working, Math.max(min, working - 1));
     await scaleProcesses({ ...parts, redis }, wanted, change.reason);
   };
-  let looking: Promise<void> = Promise.resolve();
-  const timer = setInterval(() => {
-    looking = looking.then(look).catch((error: unknown) => {
-      log.warn({ err: error }, 'the worker processes of this host could not be scaled');
-    });
-  }, LOOK_EVERY_MS);
+  const looking = repeat(LOOK_EVERY_SECONDS, look, (error) =>
+    log.warn({ err: error }, 'the worker processes of this host could not be scaled'),
+  );
   return {
     stop: async () => {
       stopped = true;
-      clearInterval(timer);
       // Neither pm2 nor a Redis that is away may hold up a worker that leaves; what it told runs out.
+      void looking.stop();
       if (redis.status === 'ready') await redis.hdel(base, name);
     },
   };

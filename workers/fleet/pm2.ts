@@ -5,10 +5,9 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { LongshoreError } from '../errors.ts';
+import { USUAL_APP } from './routing.ts';
 
 const PROGRAM = join(import.meta.dirname, '../../node_modules/pm2/bin/pm2');
-/** The app whose processes come and go. */
-export const SCALED_APP = 'worker';
 const ANSWER_WITHIN_MS = 30_000;
 
 export interface KeptProcess {
@@ -37,7 +36,7 @@ export const pm2Keeper: Keeper = {
     // Warnings may stand before the list.
     const text = (await pm2('jlist')).replace(/^[^[]*(?=\[\{|\[\])/s, '');
     return (JSON.parse(text) as Listed[])
-      .filter(({ name }) => name === SCALED_APP)
+      .filter(({ name }) => name === USUAL_APP)
       .map(({ pm_id, pid, pm2_env }) => ({
         pm_id,
         pid,
@@ -46,7 +45,7 @@ export const pm2Keeper: Keeper = {
       .toSorted((one, other) => one.pm_id - other.pm_id);
   },
   // Down, pm2 would take the oldest first, and kill what still runs after kill_timeout.
-  add: async (count) => void (await pm2('scale', SCALED_APP, `+${count}`)),
+  add: async (count) => void (await pm2('scale', USUAL_APP, `+${count}`)),
   forget: async (pm_id) => void (await pm2('delete', String(pm_id))),
 };
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Release } from '../queue/registry.ts';
-import { commitOf } from './code-version.ts';
+import { commitOf, packageVersion } from './code-version.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const CODE = ['config', 'workers', 'scripts'];
@@ -12,8 +12,11 @@ const CODE = ['config', 'workers', 'scripts'];
  * changed by hand on one node, and a container has none.
  */
 export function readRelease(root = ROOT): Release {
-  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
-  return { version, commit: commitOf(root)?.slice(0, 10) ?? null, code: codeOf(root) };
+  return {
+    version: packageVersion(root),
+    commit: commitOf(root)?.slice(0, 10) ?? null,
+    code: codeOf(root),
+  };
 }
 
 function codeOf(root: string): string {

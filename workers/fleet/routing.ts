@@ -2,8 +2,8 @@ import type { Config } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import { queueName } from '../workflows/definition.ts';
 
-/** The app of config.workers that an unnamed worker is. */
-const USUAL_APP = 'worker';
+/** The app of config.workers that an unnamed worker is, and whose processes come and go by themselves. */
+export const USUAL_APP = 'worker';
 
 export interface ServedQueue {
   queue: string;

@@ -1,10 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import { connectRedis } from '../queue/connection.ts';
+import { repeat, type Repetition } from './repeat.ts';
 import type { Slots } from './slots.ts';
 
-const LOOK_EVERY_MS = 1_000;
+const LOOK_EVERY_SECONDS = 1;
 /** A look that comes this late says that the whole process stood still (SIGSTOP, a suspended machine), not its loop. */
 const STOOD_STILL_MS = 5_000;
 const ANSWER_WITHIN_SECONDS = 5;
@@ -32,10 +32,6 @@ export function watch(
   return { state: { since, looked_at: now }, silent_ms: now - since };
 }
 
-export interface Watchdog {
-  stop(): Promise<void>;
-}
-
 /**
  * Proves that jobs are taken, for each queue of this worker. One that has not asked for config.fleet.watchdog_seconds
  * although a slot is free is stuck; `onStuck` is called once, with what to say. But not while Redis is away: then nobody
@@ -47,13 +43,14 @@ export function startWatchdog(
   slots: readonly Slots[],
   log: Logger,
   onStuck: (reason: string) => void,
-): Watchdog {
+): Repetition {
   const limit_ms = config.fleet.watchdog_seconds * 1000;
   const begun = performance.now();
   const states = new Map<Slots, WatchState>(
     slots.map((one) => [one, { since: begun, looked_at: begun }] as const),
   );
-  const stopping = new AbortController();
+  /** Stopped, or it has said so already. */
+  let over = false;
 
   const look = async (one: Slots): Promise<void> => {
     const now = performance.now();
@@ -67,9 +64,9 @@ export function startWatchdog(
       return forgive(one);
     }
     // It may have come back while we asked.
-    if (stopping.signal.aborted || !factsOf(one).asking || one.asked_at > now) return forgive(one);
+    if (over || !factsOf(one).asking || one.asked_at > now) return forgive(one);
     const free = one.count - one.busy;
-    stopping.abort();
+    over = true;
     onStuck(
       `watchdog: queue ${one.queue} was not asked for ${about.silent_seconds} s although ${free} of ${one.count} slots are free and Redis answers`,
     );
@@ -78,17 +75,17 @@ export function startWatchdog(
     const now = performance.now();
     states.set(one, { since: now, looked_at: now });
   };
-  const loop = async (): Promise<void> => {
-    while (!stopping.signal.aborted) {
-      for (const one of slots) if (!stopping.signal.aborted) await look(one);
-      await sleep(LOOK_EVERY_MS, undefined, { signal: stopping.signal }).catch(() => undefined);
-    }
-  };
-  const running = loop().catch((error: unknown) => log.error({ err: error }, 'the watchdog ended'));
+  const watching = repeat(
+    LOOK_EVERY_SECONDS,
+    async () => {
+      for (const one of slots) if (!over) await look(one);
+    },
+    (error) => log.error({ err: error }, 'the watchdog could not look'),
+  );
   return {
     stop: async () => {
-      stopping.abort();
-      await running;
+      over = true;
+      await watching.stop();
     },
   };
 }

@@ -12,10 +12,10 @@ import { defaultQueue } from '../workflows/definition.ts';
 import { reconcile } from '../workflows/reconcile.ts';
 import { shareOf } from '../workflows/share.ts';
 import { watchHost } from './host-watch.ts';
-import { SCALED_APP } from './pm2.ts';
 import { createProcessor, type Processor } from './processor.ts';
-import { roleOf } from './routing.ts';
 import { engineFiles, type Reload, startReload } from './reload.ts';
+import { repeat } from './repeat.ts';
+import { roleOf, USUAL_APP } from './routing.ts';
 import { openSlots } from './slots.ts';
 import { openSteering, type Steering } from './steering.ts';
 
@@ -54,7 +54,6 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
   await checkRedis(side.redis, log);
 
   const processor = createProcessor({ config, store, side, log, name, host });
-  processor.refuse(await side.registry.isDrained(host));
   const slots = queues.map((served) => openSlots({ config, side, processor, log, name, ...served }));
   const steering = await openSteering({
     config,
@@ -67,13 +66,17 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     host,
   });
   const schedules = await openSchedules(config, side.redis, log);
-  const reconciling = every(config.workflow.reconcile_seconds, log, async () => {
-    const turn = `${config.queue.prefix}:${config.app_id}:reconcile`;
-    // One worker per period is enough for the fleet.
-    const period_ms = Math.round(config.workflow.reconcile_seconds * 900);
-    if (await takeLock(side.redis, turn, name, period_ms))
-      await reconcile(config, store.records, side.chains, log);
-  });
+  const reconciling = repeat(
+    config.workflow.reconcile_seconds,
+    async () => {
+      const turn = `${config.queue.prefix}:${config.app_id}:reconcile`;
+      // One worker per period is enough for the fleet.
+      const period_ms = Math.round(config.workflow.reconcile_seconds * 900);
+      if (await takeLock(side.redis, turn, name, period_ms))
+        await reconcile(config, store.records, side.chains, log);
+    },
+    (error) => log.error({ err: error }, 'reconciliation failed'),
+  );
   const reload = startReload({ config, log, loaded, busy: () => processor.running.size });
   const hostWatch = isScaled(app)
     ? watchHost({
@@ -112,7 +115,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
 }
 
 /** Under pm2 only, since nobody else starts and forgets processes for us; and only of the usual app. */
-const isScaled = (app: string): boolean => process.env.pm_id !== undefined && app === SCALED_APP;
+const isScaled = (app: string): boolean => process.env.pm_id !== undefined && app === USUAL_APP;
 
 async function drain(processor: Processor, config: Config, log: Logger): Promise<void> {
   const deadline = Date.now() + DRAIN_MS;
@@ -135,23 +138,4 @@ async function openStorePatiently(config: Config, log: Logger): Promise<Store> {
       await sleep(1_000);
     }
   }
-}
-
-/** Repeats with a pause in between; a failure is logged and the next turn comes. */
-function every(seconds: number, log: Logger, body: () => Promise<void>): { stop: () => Promise<void> } {
-  const stopping = new AbortController();
-  const pause = () => sleep(seconds * 1000, undefined, { signal: stopping.signal }).catch(() => undefined);
-  const loop = async (): Promise<void> => {
-    while (!stopping.signal.aborted) {
-      await body().catch((error: unknown) => log.error({ err: error }, 'reconciliation failed'));
-      await pause();
-    }
-  };
-  const running = loop();
-  return {
-    stop: async () => {
-      stopping.abort();
-      await running;
-    },
-  };
 }
