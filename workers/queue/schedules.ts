@@ -2,13 +2,13 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { type Job, Queue, Worker } from 'bullmq';
+import { type Job, Queue, WaitingError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import { reportErrors } from './queues.ts';
 import { openScheduleRuns, type ScheduleRun, type ScheduleRuns } from './schedule-runs.ts';
-import { EXIT_BUSY } from './script-lock.ts';
+import { EXIT_BUSY, holderOf } from './script-lock.ts';
 
 export type Schedule = Config['schedules'][number];
 
@@ -82,8 +82,10 @@ export async function openSchedules(
     void announce().catch((error: unknown) => log.warn({ err: error }, 'schedules could not be published'));
   redis.on('ready', again);
   const children = new Set<ChildProcess>();
-  const parts: Parts = { folder, missed_after_ms, runs, children, log };
-  const worker = new Worker<Tick, string>(queueName(config), (job) => takeTurn(job, parts), {
+  let closing = false;
+  const isHeld = async (script: string): Promise<boolean> => (await holderOf(config, redis, script)) !== null;
+  const parts: Parts = { folder, missed_after_ms, runs, children, log, isClosing: () => closing, isHeld };
+  const worker = new Worker<Tick, string>(queueName(config), (job, token) => takeTurn(job, token, parts), {
     ...queueOptions(config, redis),
     concurrency: CONCURRENCY,
     lockDuration: 30_000,
@@ -92,6 +94,7 @@ export async function openSchedules(
   reportErrors(worker, log);
   return {
     close: async () => {
+      closing = true;
       redis.off('ready', again);
       for (const child of children) child.unref();
       await worker.close(children.size > 0);
@@ -137,12 +140,15 @@ interface Parts {
   readonly runs: ScheduleRuns;
   readonly children: Set<ChildProcess>;
   readonly log: Logger;
+  readonly isClosing: () => boolean;
+  /** Whether somebody holds the lock of this script. */
+  readonly isHeld: (script: string) => Promise<boolean>;
 }
 
 /** When this turn should have begun: BullMQ delays it from the moment it was added. */
 const dueOf = ({ timestamp, opts }: Job<Tick>): number => timestamp + (opts.delay ?? 0);
 
-async function takeTurn(job: Job<Tick>, parts: Parts): Promise<string> {
+async function takeTurn(job: Job<Tick>, token: string | undefined, parts: Parts): Promise<string> {
   const { runs, log } = parts;
   const { script, args, missed = 'run', by_hand = false } = job.data;
   const id = scheduleId(job.data);
@@ -156,7 +162,9 @@ async function takeTurn(job: Job<Tick>, parts: Parts): Promise<string> {
     }
     log.warn({ script, args, due }, 'a scheduled run was missed, and is run now');
   }
-  const before = await runs.last(id);
+  const before = (await runs.last(id)).run;
+  // One that is at work stays the one that is shown: this turn will most likely be left out.
+  const hidden = before?.outcome === 'running' && (await parts.isHeld(script));
   const begun: ScheduleRun = {
     job_id: job.id ?? '',
     due,
@@ -166,15 +174,20 @@ async function takeTurn(job: Job<Tick>, parts: Parts): Promise<string> {
     reason: null,
     worker: `${hostname()}:${process.pid}`,
   };
-  await runs.putRun(id, begun);
-  const failure = await runScript(job.data, parts);
+  // Nothing is awaited between this look and the start: a worker that leaves starts nothing more.
+  if (parts.isClosing()) {
+    await job.moveToWait(token);
+    throw new WaitingError();
+  }
+  const running = runScript(job.data, parts);
+  if (!hidden) await runs.putRun(id, begun);
+  const failure = await running;
   const now = new Date().toISOString();
   if (failure === BUSY) {
     log.warn({ script, args }, 'a scheduled run was skipped: the previous one is still active');
     await runs.putSkip(id, { at: now, due, why: 'busy' });
     // Unless the one that it found has ended meanwhile and said so.
-    if ((await runs.last(id)).run?.job_id === begun.job_id && before.run !== null)
-      await runs.putRun(id, before.run);
+    if (before !== null && (await runs.last(id)).run?.job_id === begun.job_id) await runs.putRun(id, before);
     return 'skipped';
   }
   const outcome = failure === null ? 'done' : 'failed';
