@@ -38,16 +38,35 @@ const WAIT_MS = 90_000;
 
 /** @param types the site's dataset types: none of them may keep a folder or an archive of the site */
 export async function openGround(folder: string, types: readonly string[]): Promise<Ground & { id: string }> {
+  const opened = new AsyncDisposableStack();
+  try {
+    return await prepare(folder, types, opened);
+  } catch (error) {
+    await opened.disposeAsync();
+    throw error;
+  }
+}
+
+/** @param opened what is to be closed, the last one first */
+async function prepare(
+  folder: string,
+  types: readonly string[],
+  opened: AsyncDisposableStack,
+): Promise<Ground & { id: string }> {
   mkdirSync(folder, { recursive: true });
   const data = join(folder, 'data');
   const folders = typeFolders(data, 'drill');
   const { env, config } = await settingsOf(folder, data, types);
   const startRedis = (): Promise<EmbeddedRedis> => startEmbeddedRedis(join(config.state_dir, 'redis'));
   let redis = await startRedis();
+  opened.defer(() => redis.stop());
   const store = await openStore(config);
+  opened.defer(() => store.close());
   const log = createLogger('drill', {}, { to: join(folder, 'log/drill.log') });
   const engine = await createEngine({ config, store, log, wait_seconds: 10 });
+  opened.defer(() => engine.close());
   const processes: Processes = startProcesses({ env, logs: join(folder, 'log'), note: () => undefined });
+  opened.defer(() => processes.stop());
   const origin = join(folder, 'origin/drill');
   const journal = join(folder, 'journal');
   await makeSample(origin, SAMPLE);
@@ -81,12 +100,7 @@ export async function openGround(folder: string, types: readonly string[]): Prom
       const problems = treeDifferences(await proveTree(origin), await proveTree(staged_path));
       if (problems.length > 0) throw new Error(problems.join('; '));
     },
-    close: async () => {
-      await processes.stop();
-      await engine.close();
-      await store.close();
-      await redis.stop();
-    },
+    close: () => opened.disposeAsync(),
   };
   return ground;
 }

@@ -79,14 +79,16 @@ async function suffer({ run, ...fault }: Fault, folder: string, types: readonly 
     seen,
     seconds: (Date.now() - begun) / 1000,
   });
-  const ground = await openGround(folder, types);
   try {
-    return row(true, await run(ground));
+    const ground = await openGround(folder, types);
+    try {
+      return row(true, await run(ground));
+    } finally {
+      await ground.close();
+    }
   } catch (error) {
     if (error instanceof Skipped) return row(true, error.message, true);
     return row(false, (error as Error).message);
-  } finally {
-    await ground.close();
   }
 }
 
