@@ -16,10 +16,13 @@ export interface EngineSession extends Session {
   engine: Engine;
 }
 
+const commandLog = (): Logger =>
+  createLogger('longshore', {}, { to: 2, level: process.env.LOG_LEVEL ?? 'warn' });
+
 /** Opens the records for one command and closes them whatever happens. No Redis is needed. */
 export async function withStore<T>(run: (session: Session) => Promise<T>): Promise<T> {
   const config = await configOrExit();
-  const log = createLogger('longshore', {}, { to: 2, level: process.env.LOG_LEVEL ?? 'warn' });
+  const log = commandLog();
   const store = await openStore(config);
   try {
     return await run({ config, store, log });
@@ -45,7 +48,7 @@ export async function withQueue<T>(
   run: (session: Omit<Session, 'store'> & { side: QueueSide }) => Promise<T>,
 ): Promise<T> {
   const config = await configOrExit();
-  const log = createLogger('longshore', {}, { to: 2, level: process.env.LOG_LEVEL ?? 'warn' });
+  const log = commandLog();
   const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'longshore-command' });
   try {
     return await run({ config, log, side });

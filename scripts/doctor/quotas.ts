@@ -2,11 +2,11 @@ import { spawn } from 'node:child_process';
 import { userInfo } from 'node:os';
 import type { Config } from '../../config/index.ts';
 import { environmentFor } from '../../workers/tools/environment.ts';
+import { whereIs } from '../../workers/tools/where-is.ts';
 import { bytes, count } from '../cli/format.ts';
 import { type Finding, finding, ok } from './finding.ts';
 import { mountOf, readMounts } from './mounts.ts';
 import { usedMounts } from './paths.ts';
-import { whereIs } from './tools.ts';
 
 /** One limit of one file system; sizes in bytes. */
 export interface Quota {

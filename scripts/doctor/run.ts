@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
+import { signalGroup } from '../../workers/fleet/process-group.ts';
 import type { Area } from './areas.ts';
 import { type Finding, problem } from './finding.ts';
 
@@ -27,7 +28,7 @@ function examineOne(area: Area, program: string): Promise<Finding[]> {
   child.on('message', (message) => findings.push(message as Finding));
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
-      killGroup(child);
+      if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL');
       leave(child);
       resolve([...findings, late]);
     }, seconds * 1000);
@@ -41,14 +42,6 @@ function examineOne(area: Area, program: string): Promise<Finding[]> {
       ended(code === 0 ? '' : `ended with ${signal ?? `exit code ${code}`}`),
     );
   });
-}
-
-function killGroup(child: ChildProcess): void {
-  try {
-    if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-  } catch {
-    // Gone in this moment.
-  }
 }
 
 /** The kernel may keep it until its mount answers; nobody waits for that. */

@@ -1,8 +1,7 @@
 import { spawn } from 'node:child_process';
-import { accessSync, constants, statSync } from 'node:fs';
-import { delimiter, isAbsolute, join } from 'node:path';
 import type { Config } from '../../config/index.ts';
 import { environmentFor } from '../../workers/tools/environment.ts';
+import { whereIs } from '../../workers/tools/where-is.ts';
 import { backendsInUse } from './archives.ts';
 import { compareVersions, type Finding, finding, ok, problem } from './finding.ts';
 
@@ -117,24 +116,6 @@ export async function judgeTool(tool: Tool, seconds: number): Promise<Finding> {
     });
   const old = oldest !== undefined && compareVersions(said, oldest) < 0;
   return finding(old ? 'problem' : 'ok', 'tools.program', { ...words, seen: `${said} (${path})`, remedy });
-}
-
-/** As the kernel looks for it when it is started without a shell. */
-export function whereIs(command: string, path = process.env.PATH ?? ''): string | null {
-  const candidates =
-    isAbsolute(command) || command.includes('/')
-      ? [command]
-      : path.split(delimiter).map((folder) => join(folder, command));
-  return candidates.find(isExecutable) ?? null;
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
-  } catch {
-    return false;
-  }
 }
 
 /** The first line with a number in it; null when the program fails, or does not end. */

@@ -1,9 +1,8 @@
-import { accessSync, constants } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import type { Config } from '../../config/index.ts';
 import { type SomeTaskLimits, someTaskLimits, type TaskLimits } from '../../config/task-limits.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Task } from '../tasks/contract.ts';
+import { whereIs } from '../tools/where-is.ts';
 import type { ChildEnding, Launch } from './child.ts';
 
 /** The site's word for this task, else the task's own, else what holds for all. */
@@ -48,21 +47,10 @@ export function launchOf(limits: TaskLimits, node: Launch): Launch {
   return { command, args };
 }
 
-function ioniceWords(level: TaskLimits['ionice']): string[] {
-  if (level === null || !isInstalled('ionice')) return [];
-  return level === 'idle' ? ['ionice', '-c', '3'] : ['ionice', '-c', '2', '-n', String(level)];
-}
-
 /** util-linux is everywhere but in the smallest containers, where there is nobody to give way to. */
-function isInstalled(program: string): boolean {
-  return (process.env.PATH ?? '').split(delimiter).some((folder) => {
-    try {
-      accessSync(join(folder, program), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
+function ioniceWords(level: TaskLimits['ionice']): string[] {
+  if (level === null || whereIs('ionice') === null) return [];
+  return level === 'idle' ? ['ionice', '-c', '3'] : ['ionice', '-c', '2', '-n', String(level)];
 }
 
 export const softTimeout = (task: string, { soft_time_limit_seconds }: TaskLimits): LongshoreError =>

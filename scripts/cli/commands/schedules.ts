@@ -1,10 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { Redis } from 'ioredis';
-import { type Config, configOrExit } from '../../../config/index.ts';
+import type { Config } from '../../../config/index.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
-import { createLogger } from '../../../workers/log.ts';
-import { connectRedis } from '../../../workers/queue/connection.ts';
 import {
   type AskedRun,
   askForRun,
@@ -21,7 +19,7 @@ import {
 import { EXIT_BUSY } from '../../../workers/queue/script-lock.ts';
 import { ago, duration } from '../format.ts';
 import { dryRunOption, EXIT, helpTail, jsonOption } from '../program.ts';
-import { printJson } from '../session.ts';
+import { printJson, withQueue } from '../session.ts';
 import { printTable, type Style } from '../table.ts';
 
 interface Ground {
@@ -46,7 +44,7 @@ export function addSchedules(program: Command): void {
     .addOption(jsonOption())
     .addHelpText('after', helpTail(['longshore schedules', 'longshore schedules run scrub']))
     .action(({ json }: { json?: boolean }) =>
-      withQueue(async ({ config, queue, redis }) => {
+      withTicks(async ({ config, queue, redis }) => {
         const rows = await listSchedules(config, queue, redis);
         if (json) printJson({ schedules: rows });
         else show(rows);
@@ -68,24 +66,21 @@ export function addSchedules(program: Command): void {
       `It runs already: ${EXIT_BUSY}. On this host, without a worker: node scripts/NAME.ts`,
     )
     .action((name: string, _: RunOptions, command: Command) =>
-      withQueue(async (ground) => {
+      withTicks(async (ground) => {
         process.exitCode = await run(ground, name, command.optsWithGlobals<RunOptions>());
       }),
     );
 }
 
-async function withQueue(body: (ground: Ground) => Promise<void>): Promise<void> {
-  const config = await configOrExit();
-  const log = createLogger('longshore', {}, { to: 2, level: process.env.LOG_LEVEL ?? 'warn' });
-  const redis = await connectRedis(config, { log, wait_seconds: 5, name: 'longshore-schedules' });
-  const queue = openTickQueue(config, redis, log);
-  try {
-    await body({ config, redis, queue });
-  } finally {
-    await queue.close();
-    redis.disconnect();
-  }
-}
+const withTicks = (body: (ground: Ground) => Promise<void>): Promise<void> =>
+  withQueue(async ({ config, log, side: { redis } }) => {
+    const queue = openTickQueue(config, redis, log);
+    try {
+      await body({ config, redis, queue });
+    } finally {
+      await queue.close();
+    }
+  });
 
 function show(rows: readonly ScheduleState[]): void {
   if (rows.length === 0) process.stdout.write('no schedules are configured (config.schedules)\n');
