@@ -1,10 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
-import { Redis } from 'ioredis';
 import { expect, onTestFinished, test } from 'vitest';
 import { membersOf } from '../../workers/fleet/process-group.ts';
-import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { makeFleet, startWorker } from '../support/fleet.ts';
+import { startEvictingRedis } from '../support/evicting-redis.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
 
@@ -28,11 +27,7 @@ test('an outcome that the records cannot take yet is kept until they can: the ta
 
 test('a worker refuses to start on a Redis that may evict jobs, and says what to set', async () => {
   const place = await makePlace({ queue: { url: null } });
-  const redis = await startEmbeddedRedis(place.path('redis'), { persist: false });
-  onTestFinished(() => redis.stop());
-  const client = new Redis(redis.url);
-  await client.config('SET', 'maxmemory-policy', 'allkeys-lru');
-  client.disconnect();
+  await startEvictingRedis(place);
   const worker = startWorker(place, 0, {});
   expect(await worker.exited).toEqual({ code: 78, signal: null });
   expect(worker.log()).toContain('E_REDIS_UNAVAILABLE');

@@ -1,5 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { writeFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
 import { expect, onTestFinished, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
@@ -10,33 +9,11 @@ import { openSchedules, openTickQueue, type Schedules } from '../../workers/queu
 import { makePlace, type Place } from '../support/place.ts';
 import { runScript, startScript } from '../support/script.ts';
 import { until } from '../support/until.ts';
+import { journal, writeScript } from './scheduled-script.ts';
 
 const log = createLogger('test', {}, { level: 'fatal' });
 const everySecond = '* * * * * *';
 const daily = '0 7 * * *';
-const root = join(import.meta.dirname, '../..');
-
-/** A scheduled script that takes its lock as the real ones do, then runs `body`. */
-function writeScript(place: Place, name: string, body: string): string {
-  const folder = place.dir('scripts');
-  writeFileSync(
-    join(folder, `${name}.ts`),
-    `import { appendFileSync, existsSync } from 'node:fs';
-     import { setTimeout as sleep } from 'node:timers/promises';
-     import { loadConfig } from '${root}/config/index.ts';
-     import { createLogger } from '${root}/workers/log.ts';
-     import { EXIT_BUSY, withScriptLock } from '${root}/workers/queue/script-lock.ts';
-     const { config } = await loadConfig();
-     const note = (text) => appendFileSync('${place.path('journal')}', text + '\\n');
-     const arrived = async (file) => { while (!existsSync('${place.folder}/' + file)) await sleep(10); };
-     const outcome = await withScriptLock(config, '${name}', createLogger('${name}'), async () => { ${body} });
-     process.exit(outcome.ran ? process.exitCode ?? 0 : EXIT_BUSY);`,
-  );
-  return folder;
-}
-
-const journal = (place: Place): string[] =>
-  existsSync(place.path('journal')) ? readFileSync(place.path('journal'), 'utf8').trim().split('\n') : [];
 
 interface Fleet {
   redis: Redis;

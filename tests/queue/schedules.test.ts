@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Queue } from 'bullmq';
 import { expect, onTestFinished, test } from 'vitest';
@@ -9,36 +9,18 @@ import { openSchedules } from '../../workers/queue/schedules.ts';
 import { withScriptLock } from '../../workers/queue/script-lock.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { until } from '../support/until.ts';
+import { journal, writeScript } from './scheduled-script.ts';
 
 const log = createLogger('test', {});
 const everySecond = '* * * * * *';
-
-/** A script that takes its lock, writes what it does, and works until a file appears. */
-function writeScript(place: Place, name: string): string {
-  const root = join(import.meta.dirname, '../..');
-  const folder = place.dir('scripts');
-  writeFileSync(
-    join(folder, `${name}.ts`),
-    `import { appendFileSync, existsSync } from 'node:fs';
-     import { setTimeout as sleep } from 'node:timers/promises';
-     import { loadConfig } from '${root}/config/index.ts';
-     import { createLogger } from '${root}/workers/log.ts';
-     import { EXIT_BUSY, withScriptLock } from '${root}/workers/queue/script-lock.ts';
-     const { config } = await loadConfig();
-     const note = (text) => appendFileSync('${place.path('journal')}', text + '\\n');
-     const outcome = await withScriptLock(config, '${name}', createLogger('${name}'), async () => {
-       note('begin ' + process.argv.slice(2).join(' '));
-       while (!existsSync('${place.path('go')}')) await sleep(10);
-       note('end');
-     });
-     if (!outcome.ran) note('skipped');
-     process.exit(outcome.ran ? 0 : EXIT_BUSY);`,
+/** Writes what it does, and works until a file appears. */
+const writePurge = (place: Place): string =>
+  writeScript(
+    place,
+    'purge',
+    `note('begin ' + process.argv.slice(2).join(' ')); await arrived('go'); note('end');`,
+    `note('skipped');`,
   );
-  return folder;
-}
-
-const journal = (place: Place): string[] =>
-  existsSync(place.path('journal')) ? readFileSync(place.path('journal'), 'utf8').trim().split('\n') : [];
 
 async function withSchedules(place: Place, folder: string): Promise<void> {
   for (const [name, value] of Object.entries(place.env)) {
@@ -61,7 +43,7 @@ test('a tick runs its script with its arguments; ticks that find it still active
   const place = await makePlace({
     schedules: [{ script: 'purge', args: ['--dry', 'run'], cron: everySecond }],
   });
-  const folder = writeScript(place, 'purge');
+  const folder = writePurge(place);
   await withSchedules(place, folder);
   await until(() => journal(place).includes('skipped'), { what: 'a skipped tick' });
   expect(journal(place)[0]).toBe('begin --dry run');
@@ -73,7 +55,7 @@ test('a tick runs its script with its arguments; ticks that find it still active
 test('two workers run each tick once', async () => {
   const place = await makePlace({ schedules: [{ script: 'purge', args: [], cron: everySecond }] });
   writeFileSync(place.path('go'), '');
-  const folder = writeScript(place, 'purge');
+  const folder = writePurge(place);
   await withSchedules(place, folder);
   await withSchedules(place, folder);
   const begun = Date.now();
@@ -90,7 +72,7 @@ test('schedules that left the configuration leave Redis', async () => {
     prefix: before.config.queue.prefix,
   });
   const known = async () => (await queue.getJobSchedulers(0, -1)).map((scheduler) => scheduler.key);
-  const folder = writeScript(before, 'purge');
+  const folder = writePurge(before);
   await (await openSchedules(before.config, redis, log, { folder })).close();
   expect(await known()).toEqual(['purge a']);
   const changed = {

@@ -1,13 +1,12 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { DatabaseSync } from 'node:sqlite';
-import { Redis } from 'ioredis';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Finding } from '../../scripts/doctor/finding.ts';
 import { judgeInfo, judgeLatency } from '../../scripts/doctor/redis.ts';
-import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { openStore } from '../../workers/store.ts';
 import { doctor } from '../support/doctor.ts';
+import { startEvictingRedis } from '../support/evicting-redis.ts';
 import { makePlace } from '../support/place.ts';
 
 const levels = (findings: readonly Finding[]): Record<string, string> =>
@@ -16,11 +15,7 @@ const levels = (findings: readonly Finding[]): Record<string, string> =>
 describe('Redis', () => {
   test('a wrong eviction policy is a problem and no persistence a warning', async () => {
     const place = await makePlace({ queue: { url: null } });
-    const redis = await startEmbeddedRedis(place.path('redis'), { persist: false });
-    onTestFinished(() => redis.stop());
-    const client = new Redis(redis.url);
-    await client.config('SET', 'maxmemory-policy', 'allkeys-lru');
-    client.disconnect();
+    await startEvictingRedis(place);
     const { code, level, of } = await doctor(place, ['--only', 'redis'], { REDIS_URL: '' });
     expect({ code, level }).toEqual({ code: 1, level: 'problem' });
     expect(of('redis.eviction')).toMatchObject({ level: 'problem', seen: 'maxmemory-policy allkeys-lru' });

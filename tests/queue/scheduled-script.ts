@@ -1,0 +1,32 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Place } from '../support/place.ts';
+
+const root = join(import.meta.dirname, '../..');
+
+/**
+ * A scheduled script that takes its lock as the real ones do, then runs `body`, or `busy` when another holds the lock. Both
+ * may `note(text)`, and wait until a file has `arrived(name)`.
+ */
+export function writeScript(place: Place, name: string, body: string, busy = ''): string {
+  const folder = place.dir('scripts');
+  writeFileSync(
+    join(folder, `${name}.ts`),
+    `import { appendFileSync, existsSync } from 'node:fs';
+     import { setTimeout as sleep } from 'node:timers/promises';
+     import { loadConfig } from '${root}/config/index.ts';
+     import { createLogger } from '${root}/workers/log.ts';
+     import { EXIT_BUSY, withScriptLock } from '${root}/workers/queue/script-lock.ts';
+     const { config } = await loadConfig();
+     const note = (text) => appendFileSync('${place.path('journal')}', text + '\\n');
+     const arrived = async (file) => { while (!existsSync('${place.folder}/' + file)) await sleep(10); };
+     const outcome = await withScriptLock(config, '${name}', createLogger('${name}'), async () => { ${body} });
+     if (!outcome.ran) { ${busy} }
+     process.exit(outcome.ran ? process.exitCode ?? 0 : EXIT_BUSY);`,
+  );
+  return folder;
+}
+
+/** What the scripts of a place have noted. */
+export const journal = (place: Place): string[] =>
+  existsSync(place.path('journal')) ? readFileSync(place.path('journal'), 'utf8').trim().split('\n') : [];
