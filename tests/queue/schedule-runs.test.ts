@@ -9,7 +9,7 @@ import { openSchedules, openTickQueue, type Schedules } from '../../workers/queu
 import { makePlace, type Place } from '../support/place.ts';
 import { runScript, startScript } from '../support/script.ts';
 import { until } from '../support/until.ts';
-import { journal, writeScript } from './scheduled-script.ts';
+import { journal, lendEnvironment, writeScript } from './scheduled-script.ts';
 
 const log = createLogger('test', {}, { level: 'fatal' });
 const everySecond = '* * * * * *';
@@ -22,14 +22,7 @@ interface Fleet {
 }
 
 async function fleetOf(place: Place, folder: string): Promise<Fleet> {
-  for (const [name, value] of Object.entries(place.env)) {
-    const before = process.env[name];
-    process.env[name] = value;
-    onTestFinished(() => {
-      if (before === undefined) delete process.env[name];
-      else process.env[name] = before;
-    });
-  }
+  lendEnvironment(place);
   const redis = await connectRedis(place.config, { log });
   const queue = openTickQueue(place.config, redis, log);
   const open: Schedules[] = [];

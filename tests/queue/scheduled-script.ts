@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { onTestFinished, vi } from 'vitest';
 import type { Place } from '../support/place.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -30,3 +31,9 @@ export function writeScript(place: Place, name: string, body: string, busy = '')
 /** What the scripts of a place have noted. */
 export const journal = (place: Place): string[] =>
   existsSync(place.path('journal')) ? readFileSync(place.path('journal'), 'utf8').trim().split('\n') : [];
+
+/** The scripts are started by this process, and find the place's configuration in its environment. */
+export function lendEnvironment(place: Place): void {
+  for (const [name, value] of Object.entries(place.env)) vi.stubEnv(name, value);
+  onTestFinished(() => void vi.unstubAllEnvs());
+}

@@ -9,7 +9,7 @@ import { openSchedules } from '../../workers/queue/schedules.ts';
 import { withScriptLock } from '../../workers/queue/script-lock.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { until } from '../support/until.ts';
-import { journal, writeScript } from './scheduled-script.ts';
+import { journal, lendEnvironment, writeScript } from './scheduled-script.ts';
 
 const log = createLogger('test', {});
 const everySecond = '* * * * * *';
@@ -23,14 +23,7 @@ const writePurge = (place: Place): string =>
   );
 
 async function withSchedules(place: Place, folder: string): Promise<void> {
-  for (const [name, value] of Object.entries(place.env)) {
-    const before = process.env[name];
-    process.env[name] = value;
-    onTestFinished(() => {
-      if (before === undefined) delete process.env[name];
-      else process.env[name] = before;
-    });
-  }
+  lendEnvironment(place);
   const redis = await connectRedis(place.config, { log });
   const schedules = await openSchedules(place.config, redis, log, { folder });
   onTestFinished(async () => {
