@@ -4,15 +4,7 @@ import { createInterface } from 'node:readline';
 import { getSystemErrorName } from 'node:util';
 import { LongshoreError } from '../errors.ts';
 import { runCoreutil } from './coreutils.ts';
-
-/** Numbers of syncfs(2). */
-const SYNCFS: Readonly<Record<string, number>> = {
-  x64: 306,
-  arm64: 267,
-  ppc64: 348,
-  s390x: 338,
-  riscv64: 267,
-};
+import { systemCalls } from './system-calls.ts';
 
 const SCRIPT = `
 $| = 1;
@@ -41,8 +33,8 @@ export class Barrier {
   }
 
   static async open(path: string): Promise<Barrier> {
-    const call = SYNCFS[process.arch];
-    return new Barrier(path, call === undefined ? null : await hold(path, call));
+    const calls = systemCalls();
+    return new Barrier(path, calls === null ? null : await hold(path, calls.syncfs));
   }
 
   /**

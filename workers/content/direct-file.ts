@@ -1,9 +1,10 @@
 import { constants, statfsSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { FILE_SYSTEM } from './system-calls.ts';
 
-/** Linux's statfs numbers of the file systems where direct writing was measured, or is documented to be sound. */
-const FILE_SYSTEMS = new Set([0xef53 /* ext2 to ext4 */, 0x58465342 /* XFS */]);
+/** Where direct writing was measured, or is documented to be sound. */
+const FILE_SYSTEMS: ReadonlySet<number> = new Set([FILE_SYSTEM.ext4, FILE_SYSTEM.xfs]);
 /** Written at once. 256 KiB took half as long again for the same bytes, 1 MiB a tenth; two writes at a time gained nothing. */
 const CHUNK_BYTES = 4 * 1024 * 1024;
 /** Address, place and length of a direct write are multiples of this; every logical block divides it. */

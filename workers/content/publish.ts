@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { removeTree, runCoreutil } from './coreutils.ts';
+import { systemCalls } from './system-calls.ts';
 
 /**
  * Atomic publication: everything is made under a temporary name beside its final place, synced, then renamed. Who
@@ -129,25 +130,16 @@ async function publishOverDirectory(partial: string, final: string): Promise<'ex
   return exchanged ? 'exchanged' : 'set aside';
 }
 
-/** Numbers of renameat2(2). */
-const RENAMEAT2: Readonly<Record<string, number>> = {
-  x64: 316,
-  arm64: 276,
-  ppc64: 357,
-  s390x: 347,
-  riscv64: 276,
-};
 const SCRIPT = 'exit(syscall($ARGV[0] + 0, -100, $ARGV[1], -100, $ARGV[2], 2) == 0 ? 0 : 1)';
 
 /**
- * renameat2 with RENAME_EXCHANGE, which Node does not offer. perl-base is essential on Debian, so perl is there; a native
- * addon for one system call is not worth its build. False when this kernel, file system or host cannot do it.
+ * renameat2 with RENAME_EXCHANGE. False when this kernel, file system or host cannot do it.
  */
 async function exchange(one: string, other: string): Promise<boolean> {
-  const call = RENAMEAT2[process.arch];
-  if (call === undefined) return false;
+  const calls = systemCalls();
+  if (calls === null) return false;
   try {
-    return (await runCoreutil('perl', ['-e', SCRIPT, '--', String(call), one, other])).code === 0;
+    return (await runCoreutil('perl', ['-e', SCRIPT, '--', String(calls.renameat2), one, other])).code === 0;
   } catch {
     return false; // No perl: the caller sets the old tree aside instead.
   }

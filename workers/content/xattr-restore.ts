@@ -3,7 +3,8 @@ import { closeSync, openSync, unlinkSync } from 'node:fs';
 import { writeFully } from './files.ts';
 import { encodePath } from './path.ts';
 import { removeFile } from './publish.ts';
-import { isKept, type Xattrs, xattrCalls } from './xattrs.ts';
+import { systemCalls } from './system-calls.ts';
+import { isKept, type Xattrs } from './xattrs.ts';
 
 /**
  * A file that its owner may not write (mode 0444) takes no attribute either, unless root sets it: such a file is made
@@ -61,13 +62,13 @@ export class XattrWriter {
   /** What could not be done, for a person; null when nothing was left out. */
   set(): string | null {
     if (this.#members === 0) return null;
-    const calls = xattrCalls();
+    const calls = systemCalls();
     if (calls === null) return this.#notSet(`the system calls of ${process.arch} are not known`);
     this.#flush();
     // A descriptor of its own: its place in the file is the start.
     const input = openSync(`/proc/self/fd/${this.#fd}`, 'r');
     try {
-      const args = ['-e', SCRIPT, '--', this.#root, String(calls.set)];
+      const args = ['-e', SCRIPT, '--', this.#root, String(calls.lsetxattr)];
       const done = spawnSync('perl', args, { stdio: [input, 'pipe', 'pipe'], encoding: 'latin1' });
       if (done.error !== undefined) return this.#notSet(done.error.message);
       if (done.status !== 0)

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, statfsSync, unlinkSync } from 'node:fs';
-import { MAX_XATTR_BYTES, xattrCalls } from './xattrs.ts';
+import { FILE_SYSTEM, systemCalls, type SystemCalls } from './system-calls.ts';
+import { MAX_XATTR_BYTES } from './xattrs.ts';
 
 /**
  * Looks for extended attributes in a second walk that runs ahead of the packing. It comes in the same order, so the
@@ -86,7 +87,7 @@ flush_out();
  * ext4 and XFS, whose folders have a link for each folder in them: where all have been met, the rest are files, which
  * need no look. It saves a third of the scan; other file systems do not all count so.
  */
-const COUNTING_FILE_SYSTEMS: ReadonlySet<number> = new Set([0xef53, 0x5846_5342]);
+const COUNTING_FILE_SYSTEMS: ReadonlySet<number> = new Set([FILE_SYSTEM.ext4, FILE_SYSTEM.xfs]);
 
 /**
  * Calls `use` with a scan that has begun, and ends that. With null where there can be none: `failure` then says why, as
@@ -98,7 +99,7 @@ export async function withXattrScan<T>(
   path: string,
   use: (feed: FeedSource | null) => Promise<T>,
 ): Promise<{ result: T; failure: string | null }> {
-  const calls = xattrCalls();
+  const calls = systemCalls();
   if (calls === null)
     return { result: await use(null), failure: `the system calls of ${process.arch} are not known` };
   const scan = startScan(root, path, calls);
@@ -111,13 +112,13 @@ export async function withXattrScan<T>(
   }
 }
 
-function startScan(root: string, path: string, calls: { list: number; get: number }): XattrScan {
+function startScan(root: string, path: string, calls: SystemCalls): XattrScan {
   const fd = openSync(path, 'w+', 0o600);
   unlinkSync(path);
   const state = new SharedArrayBuffer(4);
   const flag = new Int32Array(state);
   const counted = COUNTING_FILE_SYSTEMS.has(statfsSync(root).type) ? 1 : 0;
-  const numbers = [calls.list, calls.get, MAX_XATTR_BYTES, counted].map(String);
+  const numbers = [calls.llistxattr, calls.lgetxattr, MAX_XATTR_BYTES, counted].map(String);
   const args = ['-e', SCRIPT, '--', root, ...numbers];
   const child = spawn('perl', args, { stdio: ['ignore', fd, 'pipe'] });
   let stderr = '';

@@ -11,19 +11,6 @@ import { paxRecord, XATTR_PREFIX } from './tar/pax.ts';
  */
 export type Xattrs = Readonly<Record<string, string>>;
 
-/** Numbers of the calls that do not follow links. */
-const CALLS: Readonly<Record<string, { list: number; get: number; set: number }>> = {
-  x64: { list: 195, get: 192, set: 189 },
-  arm64: { list: 12, get: 9, set: 6 },
-  riscv64: { list: 12, get: 9, set: 6 },
-  ppc64: { list: 216, get: 213, set: 210 },
-  s390x: { list: 231, get: 228, set: 225 },
-};
-
-/** Null where the numbers of the calls are not known. */
-export const xattrCalls = (): { list: number; get: number; set: number } | null =>
-  CALLS[process.arch] ?? null;
-
 /** Of all values of one member, so that its line of the manifest and its pax header stay within their bounds. */
 export const MAX_XATTR_BYTES = 96 * 1024;
 

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { statfsSync } from 'node:fs';
+import { FILE_SYSTEM } from '../system-calls.ts';
 
 /** SEEK_DATA and SEEK_HOLE, in turn, until the end. */
 const SCRIPT = `
@@ -20,7 +21,11 @@ exit($at < $size ? 2 : 0);
  * ext4, XFS and tmpfs. Of ZFS there were versions that called data a hole that had just been written, and of a network it is
  * not known who answers; a wrong answer would be archived, with a digest that proves it.
  */
-const TRUSTED_FILE_SYSTEMS: ReadonlySet<number> = new Set([0xef53, 0x5846_5342, 0x0102_1994]);
+const TRUSTED_FILE_SYSTEMS: ReadonlySet<number> = new Set([
+  FILE_SYSTEM.ext4,
+  FILE_SYSTEM.xfs,
+  FILE_SYSTEM.tmpfs,
+]);
 
 /** Where compression is at work, fewer blocks than a file's size needs are no sign of holes. */
 export const tellsHoles = (path: string): boolean => TRUSTED_FILE_SYSTEMS.has(statfsSync(path).type);
