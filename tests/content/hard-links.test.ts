@@ -25,6 +25,7 @@ import { unpackBundle } from '../../workers/content/unpack.ts';
 import { toMember } from '../../workers/content/walk.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { makeSparse, portrait } from './trees.ts';
+import { pythonExtracts } from './python-tar.ts';
 
 const pack = (place: Place): Promise<PackResult> =>
   packBundle({
@@ -87,13 +88,7 @@ test('names of one file come back as one file, with modes, times and holes', asy
 const extractors: Record<string, (bundle: string, folder: string) => string[]> = {
   tar: (bundle, folder) => ['tar', 'xpf', bundle, '-C', folder],
   bsdtar: (bundle, folder) => ['bsdtar', '-xpf', bundle, '-C', folder],
-  python3: (bundle, folder) => [
-    'python3',
-    '-c',
-    'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], filter="fully_trusted")',
-    bundle,
-    folder,
-  ],
+  python3: (bundle, folder) => ['python3', ...pythonExtracts(bundle, folder)],
 };
 
 test.for(Object.keys(extractors))('%s extracts them as the same tree', async (name, { skip }) => {

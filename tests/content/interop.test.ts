@@ -17,6 +17,7 @@ import { packBundle } from '../../workers/content/pack.ts';
 import { unpackBundle } from '../../workers/content/unpack.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { makeOddTree, makeSparse, portrait } from './trees.ts';
+import { pythonExtracts } from './python-tar.ts';
 
 const has = (program: string): boolean => spawnSync(program, ['--version']).error === undefined;
 const bsdtarInstalled = has('bsdtar');
@@ -217,18 +218,7 @@ type Extractor = (bundle: string, target: string) => void;
 const EXTRACTORS: readonly (readonly [string, boolean, Extractor])[] = [
   ['GNU tar', true, (bundle, target) => run('tar', ['xpf', bundle, '-C', target])],
   ['bsdtar', bsdtarInstalled, (bundle, target) => run('bsdtar', ['xpf', bundle, '-C', target])],
-  [
-    'Python',
-    true,
-    (bundle, target) =>
-      run('python3', [
-        '-c',
-        // Links that lead outside are in the tree, as in any dataset; the filter would leave them out.
-        'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], numeric_owner=True)',
-        bundle,
-        target,
-      ]),
-  ],
+  ['Python', true, (bundle, target) => run('python3', pythonExtracts(bundle, target))],
 ];
 
 async function packed(place: Place): Promise<number> {
