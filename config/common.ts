@@ -178,6 +178,7 @@ export const config = {
     time_limit_seconds: 86_400,
     soft_time_limit_seconds: 85_800,
     memory_bytes: null,
+    attempts_per_process: 1,
     nice: 0,
     ionice: null,
     limits: {},

@@ -172,7 +172,7 @@ export function workflowBattery(open: OpenStore): void {
     expect(await records.attempts(key.task_id)).toEqual([]);
     expect(await records.logs({ task_id: key.task_id })).toEqual([]);
     await expect(records.appendLogs(process, [line])).rejects.toMatchObject({ code: 'E_WORKFLOW_NOT_FOUND' });
-    expect(await records.finish(key, { outcome: 'success', result: [7] })).toBe(false);
+    expect(await records.finish(key, { outcome: 'success', result: [7] })).toBeNull();
   });
 
   test('what a task takes is told by runs that succeeded at once, newest first', async () => {

@@ -89,15 +89,17 @@ export async function runAttempt(
     const process = { pid: child.pid, pgid: child.pid, hostname: parts.host, code: loaded?.code ?? null };
     // One that has ended without loading is told about below.
     if (loaded === null || (await store.records.running(key, process))) {
-      child.start({ key, run, dataset_id: workflow.dataset_id ?? Number(run.args[0]), config });
+      child.start({ key, run, dataset_id: workflow.dataset_id ?? Number(run.args[0]) }, config);
       crashPoint('after-start');
     } else {
       await child.stop(lost('the step was stopped before it began'), 0);
     }
     return finishOf(await child.ended, run, config.workflow.retry, new Date());
-  } finally {
+  } catch (error) {
     // A store that failed above must not leave the child behind.
     await child.stop(lost('the worker could not record this attempt'), 0);
+    throw error;
+  } finally {
     running.delete(key.task_id);
     // What cannot be given back now (Redis away) runs out by itself.
     await permits

@@ -6,7 +6,7 @@ import type { Store } from '../store.ts';
 import type { TaskContext } from '../tasks/contract.ts';
 import { type LogSink, runTool } from '../tools/run.ts';
 import { guardCatalog } from './guarded-catalog.ts';
-import type { Assignment } from './messages.ts';
+import type { Work } from './messages.ts';
 import { createMeter, createProgressWriter } from './progress.ts';
 
 interface Surroundings {
@@ -22,10 +22,10 @@ interface Surroundings {
 
 /** What a task body is given, and how to bring its last progress to the records before it reports. */
 export function createTaskContext(
-  assignment: Assignment,
+  work: Work,
   { config, store, log, signal, assertLease, permit, overtaken }: Surroundings,
 ): { context: TaskContext; flush: () => Promise<void> } {
-  const { key, run, dataset_id } = assignment;
+  const { key, run, dataset_id } = work;
   const flushes: (() => Promise<void>)[] = [];
   const write = async (value: Progress | Record<string, unknown>): Promise<void> => {
     try {

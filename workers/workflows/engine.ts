@@ -196,7 +196,7 @@ async function startWorkflow(
     const subject = `workflow:${other.id}`;
     await records.audit({ actor: start.initiator, action: 'workflow.join', subject, details });
     // Whoever recorded it may have died before it was queued; who joins does not wait for the reconciliation.
-    await enqueueRecorded(other.id, records, side);
+    await queueRecorded(other.id, async () => void (await enqueue(other.id, records, (await side()).chains)));
     return { ...other, joined: true };
   }
   if (other !== null) {
@@ -209,14 +209,14 @@ async function startWorkflow(
       },
     );
   }
-  await enqueueRecorded(document.id, records, side);
+  await queueRecorded(document.id, async () => (await side()).chains.begin(document));
   return { ...document, joined: false };
 }
 
 /** A workflow that is recorded will run: who started it must not think that it was not, and start it again. */
-async function enqueueRecorded(id: string, records: Store['records'], side: Parts['side']): Promise<void> {
+async function queueRecorded(id: string, queue: () => Promise<void>): Promise<void> {
   try {
-    await enqueue(id, records, (await side()).chains);
+    await queue();
   } catch (error) {
     const { code, message, hint, fields } = coerceError(error);
     throw new LongshoreError(code, `workflow ${id} is recorded, and not queued yet: ${message}`, {

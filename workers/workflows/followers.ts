@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import type { Chains } from '../queue/chain.ts';
-import type { Records, WorkflowDocument } from '../records/contract.ts';
+import type { Records, WorkflowDocument, WorkflowInHand } from '../records/contract.ts';
 import { buildWorkflow } from './definition.ts';
 import { enqueue } from './reconcile.ts';
 
@@ -10,7 +10,7 @@ import { enqueue } from './reconcile.ts';
  * What config.workflow_registry names under `then`, for the same dataset: recorded together with the success of the
  * last step, so that no crash comes in between. The id of each follows from the finished workflow and the name.
  */
-export function followersOf(config: Config, finished: WorkflowDocument, log: Logger): WorkflowDocument[] {
+export function followersOf(config: Config, finished: WorkflowInHand, log: Logger): WorkflowDocument[] {
   return followerNames(config, finished).flatMap((name) => {
     const id = followerId(finished.id, name);
     try {
@@ -30,13 +30,13 @@ export async function enqueueFollowers(
   config: Config,
   records: Records,
   chains: Chains,
-  finished: WorkflowDocument,
+  finished: WorkflowInHand,
 ): Promise<void> {
   for (const name of followerNames(config, finished))
     await enqueue(followerId(finished.id, name), records, chains);
 }
 
-const followerNames = (config: Config, { name }: WorkflowDocument): readonly string[] =>
+const followerNames = (config: Config, { name }: WorkflowInHand): readonly string[] =>
   Object.hasOwn(config.workflow_registry, name) ? (config.workflow_registry[name]?.then ?? []) : [];
 
 /** A UUID (version 8: of our own making) that is the same at every repeat. */
