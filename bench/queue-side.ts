@@ -24,7 +24,7 @@ export interface QueueBench {
   /** Workflows by the engine. */
   start(workflows: number): Promise<number>;
   /** Until the records say that all have succeeded. */
-  run(how: 'in-process' | 'fresh', workflows: number): Promise<number>;
+  run(how: 'in-process' | 'warm' | 'fresh', workflows: number): Promise<number>;
   /** Bytes that Redis uses. */
   memory(): Promise<number>;
   close(): Promise<void>;
@@ -94,7 +94,11 @@ export async function openBench({ folder, redis, prefix, steps, at_a_time }: Opt
     run: async (how, workflows) => {
       const name = `bench-worker:${randomUUID()}`;
       const parts = { config, store, side, log, name, host: 'bench' };
-      const processor = createProcessor(parts, how === 'in-process' ? inProcess : undefined);
+      const warm = { ...config, task: { ...config.task, attempts_per_process: 1_000_000 } };
+      const processor = createProcessor(
+        how === 'warm' ? { ...parts, config: warm } : parts,
+        how === 'in-process' ? inProcess : undefined,
+      );
       const seconds = timed(async () => {
         const slots = openSlots({ config, side, processor, log, name, queue });
         slots.begin();

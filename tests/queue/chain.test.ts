@@ -82,7 +82,10 @@ test('a step whose priority was changed meanwhile is not handed over with its ol
 test('what failed to hand over leaves the queue when the step after it is put in', async () => {
   const { chains, workflow, queue, states } = await makeChains();
   await chains.begin(workflow);
-  const worker = new Worker(queue.name, null, { connection: queue.opts.connection, prefix: queue.opts.prefix });
+  const worker = new Worker(queue.name, null, {
+    connection: queue.opts.connection,
+    prefix: queue.opts.prefix,
+  });
   onTestFinished(() => worker.close());
   const job = (await worker.getNextJob('token')) as Job;
   await job.moveToFailed(new Error('Redis went away'), 'token');

@@ -4,8 +4,11 @@ import type { Launch, WarmProcess } from './child.ts';
 
 /** Between two tasks of a rare kind it is not worth its memory (80 to 100 MB). */
 const IDLE_MS = 30_000;
-/** A look at 60 files takes 0.6 ms; of a thousand steps a second each would look. */
-const CODE_LOOK_MS = 50;
+/**
+ * A look at 60 files takes 0.6 ms, more than half of what a step takes at a thousand a second. Nobody can save a file and
+ * queue a job for it in less.
+ */
+const CODE_LOOK_MS = 5;
 
 /** Processes of tasks that wait for their next attempt. */
 export interface WarmProcesses {
