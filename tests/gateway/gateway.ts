@@ -48,21 +48,25 @@ export interface Given {
   /** To put something between the gateway and its records. */
   wrap?: (store: Store) => Store;
   overrides?: Record<string, unknown>;
+  stuck_seconds?: number;
+  /** Those that the place has, instead of those of the test file. */
+  keys?: 'as they are';
 }
 
 /** A gateway with real records and the suite's Redis, listening on a free port; gone when the test ends. */
 export async function makeGateway({
   overrides,
   wrap = (store) => store,
+  stuck_seconds = 20,
   ...given
 }: Given = {}): Promise<TestGateway> {
   const place = given.place ?? (await makePlace(overrides));
   const { config } = place;
-  writeKeys(config);
+  if (given.keys === undefined) writeKeys(config);
   const log = createLogger('gateway', {}, { to: place.path('gateway.log'), level: 'debug' });
   const store = wrap(await openStore(config));
   const engine = await createEngine({ config, store, log, wait_seconds: 2 });
-  const app = await createGateway({ config, store, engine, log, version: '0.0.0' });
+  const app = await createGateway({ config, store, engine, log, version: '0.0.0', stuck_seconds });
   const base = await listen(app, { host: '127.0.0.1', port: 0 });
   onTestFinished(async () => {
     await app.close();

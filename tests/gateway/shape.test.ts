@@ -112,7 +112,7 @@ function expected(id: string) {
 
 const without = (workflow: ReturnType<typeof expected>, key: 'last_task_run' | 'prev_task_runs') => ({
   ...workflow,
-  steps: workflow.steps.map(({ [key]: _, ...step }) => step),
+  steps: workflow.steps.map(({ [key]: _left_out, ...step }) => step),
 });
 
 test('a workflow is served with the keys of the reference, none more and none less, dates with six digits', async () => {

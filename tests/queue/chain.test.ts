@@ -83,3 +83,13 @@ test('the chain of a workflow that nobody recorded is found by its links', async
   if (job !== undefined) await chains.removeUnrecorded(job);
   expect(Object.values(await queue.getJobCounts()).every((count) => count === 0)).toBe(true);
 });
+
+test('a step that ended while its turn was waited for is not put in again; the chain goes on where it is', async () => {
+  const { chains, workflow, states } = await makeChains();
+  // Pending when it is first looked at, done when its job turns out to be missing.
+  const seen = [0, 1, 1];
+  const look = async () => ({ workflow, position: seen.shift() ?? 1 });
+  expect(await chains.ensure(workflow, 0, look)).toBe('added');
+  expect(await states()).toEqual(['unknown', 'prioritized', 'waiting-children']);
+  expect(await chains.ensure(workflow, 0, async () => null)).toBe('not runnable');
+});

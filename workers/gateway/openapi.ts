@@ -43,6 +43,13 @@ function asJsonSchemas<T extends object | undefined>(schema: T): T & object {
 }
 
 function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): object {
-  const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, { io });
+  const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, {
+    io,
+    // zod leaves the default of what it transforms out.
+    override: ({ zodSchema, jsonSchema: made }) => {
+      const known = z.globalRegistry.get(zodSchema)?.default;
+      if (known !== undefined) made.default = known;
+    },
+  });
   return rest;
 }

@@ -34,14 +34,15 @@ export interface OperationParts {
   engine: Engine;
   records: Records;
   log: Logger;
+  /** So long beyond what stopping a process may take: a call that has not come back waits for a Redis that went away. */
+  stuck_seconds?: number | undefined;
 }
 
-/** Beyond what stopping a process may take, a call that has not come back waits for a Redis that went away. */
 const STUCK_SECONDS = 20;
 
 export function createOperations(parts: OperationParts): Operations {
   const { engine } = parts;
-  const within = deadline(parts.config);
+  const within = deadline(parts.config, parts.stuck_seconds ?? STUCK_SECONDS);
   return {
     create: (body, actor) => create(parts, within, body, actor),
     pause: async (id, actor) => {
@@ -64,8 +65,8 @@ export function createOperations(parts: OperationParts): Operations {
 
 type Within = <T>(work: Promise<T>) => Promise<T>;
 
-function deadline({ task }: Config): Within {
-  const seconds = task.kill_grace_seconds + STUCK_SECONDS;
+function deadline({ task }: Config, stuck_seconds: number): Within {
+  const seconds = task.kill_grace_seconds + stuck_seconds;
   return async (work) => {
     const waiting = new AbortController();
     const late = sleep(seconds * 1000, undefined, { signal: waiting.signal }).then(
@@ -132,11 +133,17 @@ function datasetOf([first]: readonly unknown[]): number | null {
  * reference's UI could not: it never sends `force`, and a workflow that had come to a halt between two steps stayed there.
  * Idempotent: of many who ask at once one puts it back.
  */
-async function requeue({ engine, records }: OperationParts, id: string, actor: string): Promise<ResumeReply> {
+async function requeue(
+  { config, engine, records }: OperationParts,
+  id: string,
+  actor: string,
+): Promise<ResumeReply> {
   const { resume_lock, steps, steps_done } = await engine.show(id, { last_task_run: false });
   const step = steps[steps_done];
   // Another resume is on its way, and puts it there itself.
-  if (resume_lock !== null || step === undefined) return { resumed: false };
+  const locked =
+    resume_lock !== null && Date.now() - Date.parse(resume_lock) < config.workflow.resume_lock_seconds * 1000;
+  if (locked || step === undefined) return { resumed: false };
   const outcome = await engine.enqueue(id);
   if (outcome !== 'added' && outcome !== 'retried') return { resumed: false };
   const details = { step: step.name, queue: outcome };

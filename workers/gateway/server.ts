@@ -21,6 +21,8 @@ export interface GatewayParts {
   log: Logger;
   /** Of this release, for the OpenAPI page. */
   version: string;
+  /** See {@link createOperations}. */
+  stuck_seconds?: number;
 }
 
 /**
@@ -28,7 +30,8 @@ export interface GatewayParts {
  *
  * @throws E_GATEWAY_KEY when there is no public key to check tokens with
  */
-export async function createGateway({ config, store, engine, log, version }: GatewayParts): Promise<App> {
+export async function createGateway(parts: GatewayParts): Promise<App> {
+  const { config, store, engine, log, version, stuck_seconds } = parts;
   const public_key = readPublicKey(config);
   const { records } = store;
   const app = newApp(config, log);
@@ -38,7 +41,7 @@ export async function createGateway({ config, store, engine, log, version }: Gat
     requireToken(guarded, config, public_key);
     addReading(guarded, { config, engine, records });
     addTasks(guarded, records);
-    addChanging(guarded, createOperations({ config, engine, records, log }));
+    addChanging(guarded, createOperations({ config, engine, records, log, stuck_seconds }));
   });
   await app.ready();
   return app;

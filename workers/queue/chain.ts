@@ -22,7 +22,11 @@ import { releaseLock, takeLock } from './token-lock.ts';
  * | anything else                                     | left alone                                        |
  */
 export interface Chains {
-  ensure(workflow: WorkflowDocument, position: number): Promise<'added' | 'retried' | 'present'>;
+  /**
+   * `look` says anew what ought to run. Many may ask at once, and while one waits for its turn the step that it looked at
+   * can end; put in again it would find itself done, but its successor would be torn out of the hands of a worker.
+   */
+  ensure(workflow: WorkflowDocument, position: number, look?: Look): Promise<Ensured>;
   /** A job of P that waits for a later time is due now: a person resumed it and does not want to wait. */
   hurry(workflow: WorkflowDocument, position: number): Promise<void>;
   /** Jobs of P and after it are queued by the priorities that their steps have now; answers how many there were. */
@@ -35,10 +39,14 @@ export interface Chains {
   suspects(candidates: readonly { workflow: WorkflowDocument; position: number }[]): Promise<boolean[]>;
 }
 
+export type Ensured = 'added' | 'retried' | 'present' | 'not runnable';
+/** Null: nothing of the workflow ought to be in the queue. */
+export type Look = () => Promise<{ workflow: WorkflowDocument; position: number } | null>;
+
 export function createChains(config: Config, queues: Queues, redis: Redis, shares: Shares): Chains {
   return {
-    ensure: (workflow, position) =>
-      alone(redis, lockKey(config, workflow.id), () => ensure({ queues, shares }, workflow, position)),
+    ensure: (workflow, position, look = async () => ({ workflow, position })) =>
+      alone(redis, lockKey(config, workflow.id), () => ensureAsSeen({ queues, shares }, look)),
     hurry: async (workflow, position) => {
       const job = await jobAt(queues, workflow, position);
       if (job === undefined || !(await job.isDelayed())) return;
@@ -63,11 +71,24 @@ interface Parts {
   shares: Shares;
 }
 
+async function ensureAsSeen(parts: Parts, look: Look): Promise<Ensured> {
+  for (;;) {
+    const seen = await look();
+    if (seen === null) return 'not runnable';
+    const { workflow, position } = seen;
+    // The end of a step is recorded before its job goes: what is missing because it has ended is seen to have ended.
+    const still = async (): Promise<boolean> => (await look())?.position === position;
+    const done = await ensure(parts, workflow, position, still);
+    if (done !== 'moved on') return done;
+  }
+}
+
 async function ensure(
   parts: Parts,
   workflow: WorkflowDocument,
   position: number,
-): Promise<'added' | 'retried' | 'present'> {
+  still: () => Promise<boolean>,
+): Promise<'added' | 'retried' | 'present' | 'moved on'> {
   const { queues } = parts;
   const state = await stateAt(queues, workflow, position);
   if (state === 'waiting-children' && position > 0) {
@@ -75,11 +96,13 @@ async function ensure(
     if (before === 'failed') return retry(parts, workflow, position - 1);
     const handedOver = (await stateAt(queues, workflow, position)) !== 'waiting-children';
     if (handedOver || (before !== 'missing' && before !== 'unknown')) return 'present';
+    if (!(await still())) return 'moved on';
     await remove(queues, workflow);
     return add(parts, workflow, position);
   }
   if (state === 'failed') return retry(parts, workflow, position);
   if (state !== 'missing' && state !== 'unknown' && state !== 'completed') return 'present';
+  if (!(await still())) return 'moved on';
   if (state !== 'missing') await remove(queues, workflow);
   return add(parts, workflow, position);
 }
