@@ -5,7 +5,7 @@ import type { WireWorkflow } from '../../workers/gateway/shapes.ts';
 import { openQueueSide } from '../../workers/queue/side.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
 import { until } from '../support/until.ts';
-import { bodyOf, makeGateway, type TestGateway } from './gateway.ts';
+import { bodyOf, makeGateway, type TestGateway, tokenOf } from './gateway.ts';
 
 async function fleetWithGateway(
   overrides: Record<string, unknown> = {},
@@ -315,4 +315,58 @@ test('a workflow of another application is recorded under its name', async () =>
   expect((await gateway.ask<WireWorkflow>(`/workflows/${id}`)).body.app_id).toBe('another');
   const { body } = await gateway.ask<{ metadata: object }>('/workflows?app_id=another');
   expect(body.metadata).toMatchObject({ total: 1 });
+});
+
+test('a lock that no worker took up in time is not shown, so that the UI offers the resume again, and it resumes', async () => {
+  const overrides = { workflow: { resume_lock_seconds: 0.5 } };
+  const { fleet, gateway, ask } = await fleetWithGateway(overrides);
+  const id = await create(gateway, drills(fleet, { one: {} }));
+  const url = `/workflows/${id}`;
+  await ask(`${url}/pause`, { method: 'POST' });
+  const { body } = await ask(`${url}/resume`, { json: {} });
+  expect(body).toMatchObject({ resumed: true });
+  await until(async () => (await ask<WireWorkflow>(url)).body.resume_lock === null, {
+    what: 'the lock to end',
+  });
+  expect((await fleet.store.records.workflow(id))?.resume_lock).not.toBeNull();
+  expect((await ask(`${url}/resume`, { json: {} })).body).toMatchObject({ resumed: true });
+  await fleet.worker();
+  await fleet.reaches(id, 'SUCCESS');
+  expect(fleet.events('start')).toHaveLength(1);
+});
+
+test('a request that is repeated with its Idempotency-Key starts one workflow; the key of another is refused', async () => {
+  const gateway = await makeGateway();
+  const { ask, place, store } = gateway;
+  const headers = { 'idempotency-key': 'landing of run 7' };
+  const post = (json: object) => ask<{ workflow_id: string }>('/workflows', { json, headers });
+  const body = bodyOf(place.config);
+  const answers = await Promise.all(Array.from({ length: 20 }, () => post(body)));
+  const ids = new Set(answers.map((answer) => answer.body.workflow_id));
+  expect(ids.size).toBe(1);
+  expect((await store.records.listWorkflows({})).total).toBe(1);
+  // Also when it has gone on since.
+  const [id = ''] = ids;
+  await ask(`/workflows/${id}/pause`, { method: 'POST' });
+  expect((await post(body)).body).toEqual({ workflow_id: id });
+  expect((await ask<WireWorkflow>(`/workflows/${id}`)).body.status).toBe('REVOKED');
+
+  const other = await post(bodyOf(place.config, { args: [8] }));
+  expect(other).toMatchObject({ status: 409, body: { code: 'E_WORKFLOW_STATE' } });
+  expect((await store.records.listWorkflows({})).total).toBe(1);
+  const twins = { 'idempotency-key': 'twins' };
+  const both = await Promise.all(
+    [1, 2].map((n) => ask('/workflows', { json: bodyOf(place.config, { args: [n] }), headers: twins })),
+  );
+  expect(both.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([200, 409]);
+  expect((await store.records.listWorkflows({})).total).toBe(2);
+  // A key is its caller's own; without one, and with another one, a workflow is a new one.
+  const authorization = `Bearer ${await tokenOf(place.config, 'somebody else')}`;
+  await ask('/workflows', { json: body, headers, authorization });
+  await ask('/workflows', { json: body, headers: { 'idempotency-key': 'another' } });
+  await ask('/workflows', { json: body });
+  expect((await store.records.listWorkflows({})).total).toBe(5);
+  expect(
+    (await ask('/workflows', { json: body, headers: { 'idempotency-key': 'x'.repeat(256) } })).status,
+  ).toBe(422);
 });

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
 import type { WorkflowDocument } from '../../workers/records/contract.ts';
 import type { Store } from '../../workers/store.ts';
@@ -173,10 +174,20 @@ test('a page is never larger than gateway.page_limit, and says so', async () => 
 
 test('addresses that are not there, and ids that could be paths, are answered and reach nothing', async () => {
   const { ask } = await makeGateway();
+  for (const path of ['/workflows/%zz', '/%', `/workflows/${'x'.repeat(5000)}`])
+    expect(await ask(path), path).toMatchObject({ status: 404, body: { detail: 'Not Found' } });
   expect(await ask('/nothing')).toMatchObject({ status: 404, body: { detail: 'Not Found' } });
   for (const id of ['..%2F..%2Fetc%2Fpasswd', '%00', "'%20or%201=1--", '%7B%22$gt%22:%22%22%7D']) {
     const { status, body } = await ask<object>(`/workflows/${id}`);
     expect(status, id).toBe(404);
     expect(Object.keys(body), id).toEqual(['message']);
   }
+});
+
+test('thousands of ids fit into one question, and an address may end with a slash', async () => {
+  const gateway = await makeGateway();
+  const [one = ''] = await put(gateway.store, 2);
+  const ids = Array.from({ length: 5000 }, () => `workflow_id=${randomUUID()}`);
+  expect((await list(gateway, [...ids, `workflow_id=${one}`].join('&'))).ids).toEqual([one]);
+  expect((await gateway.ask('/rhythm/workflows/')).body).toEqual((await gateway.ask('/workflows')).body);
 });

@@ -1,7 +1,7 @@
 /** The bare HTTP server: bodies, errors, request ids, one line in the log for each request. */
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import fastify, { type FastifyInstance, LogController } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyReply, LogController } from 'fastify';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import { answerError } from './failures.ts';
@@ -21,6 +21,14 @@ export function newApp({ gateway: { body_bytes, root_path } }: Config, log: Logg
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     bodyLimit: body_bytes,
+    // A caller that sends its request drop by drop is given up.
+    requestTimeout: 60_000,
+    // An API asks for the workflows of all its datasets at once: at Node's 16 KiB that is 300 of them.
+    http: { maxHeaderSize: 512 * 1024 },
+    // What is no address at all is answered like one that is not there.
+    frameworkErrors: (_error, _request, reply) => {
+      void notThere(reply);
+    },
     genReqId: () => randomUUID(),
     requestIdHeader: false,
     routerOptions: { ignoreTrailingSlash: true },
@@ -31,7 +39,7 @@ export function newApp({ gateway: { body_bytes, root_path } }: Config, log: Logg
   // As it is: the answers are made by one place from typed values, and tests hold them to the schemas.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   app.setErrorHandler(answerError);
-  app.setNotFoundHandler((_, reply) => reply.code(404).send({ detail: 'Not Found' }));
+  app.setNotFoundHandler((_, reply) => notThere(reply));
   acceptBodies(app);
   app.decorateRequest('subject', '');
   app.addHook('onRequest', async (request, reply) => {
@@ -43,6 +51,8 @@ export function newApp({ gateway: { body_bytes, root_path } }: Config, log: Logg
   });
   return app;
 }
+
+const notThere = (reply: FastifyReply) => reply.code(404).send({ detail: 'Not Found' });
 
 function withoutRoot(url: string, root_path: string): string {
   if (root_path === '' || !url.startsWith(root_path)) return url;

@@ -26,7 +26,7 @@ export async function describeRoutes(app: App, { gateway }: Config, version: str
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
 }
 
-const PARTS_IN = ['body', 'querystring', 'params'] as const;
+const PARTS_IN = ['body', 'querystring', 'params', 'headers'] as const;
 
 function asJsonSchemas<T extends object | undefined>(schema: T): T & object {
   const made: Record<string, unknown> = { ...schema };

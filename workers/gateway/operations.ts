@@ -4,16 +4,24 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { Config } from '../../config/index.ts';
 import { coerceError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import type { Records } from '../records/contract.ts';
+import type { Records, WorkflowDocument } from '../records/contract.ts';
+import { buildWorkflow } from '../workflows/definition.ts';
 import type { Engine } from '../workflows/engine.ts';
+import { stableId } from '../workflows/stable-id.ts';
 import type { CreateBody } from './shapes.ts';
+import { isLocked } from './wire.ts';
 
 export interface Operations {
-  /** Records a new workflow and starts it; answers its id. */
-  create(body: CreateBody, actor: string): Promise<string>;
+  /**
+   * Records a new workflow and starts it; answers its id. With `key` a repeated request is the same request: it answers the
+   * same id, and starts nothing twice.
+   * @throws E_WORKFLOW_STATE when the key was used for another workflow
+   */
+  create(body: CreateBody, from: { actor: string; key?: string | undefined }): Promise<string>;
   pause(id: string, actor: string): Promise<PauseReply>;
   resume(id: string, options: { actor: string; force: boolean; args?: unknown[] }): Promise<ResumeReply>;
   delete(id: string, actor: string): Promise<{ deleted_count: number }>;
@@ -44,7 +52,7 @@ export function createOperations(parts: OperationParts): Operations {
   const { engine } = parts;
   const within = deadline(parts.config, parts.stuck_seconds ?? STUCK_SECONDS);
   return {
-    create: (body, actor) => create(parts, within, body, actor),
+    create: (body, from) => create(parts, within, body, from),
     pause: async (id, actor) => {
       await engine.ready();
       const { paused, revoked_step } = await within(engine.pause(id, { actor }));
@@ -95,25 +103,31 @@ async function create(
   { config, engine, records, log }: OperationParts,
   within: Within,
   { name, description, app_id, steps, args }: CreateBody,
-  actor: string,
+  { actor, key }: Parameters<Operations['create']>[1],
 ): Promise<string> {
   await engine.ready();
-  const id = randomUUID();
+  const id = key === undefined ? randomUUID() : stableId(`request\0${actor}\0${key}`);
   const definition = {
     name,
     app_id,
     description: description ?? null,
     steps: steps.map(({ kwargs, ...step }) => ({ ...step, ...(kwargs ? { kwargs } : {}) })),
   };
+  const start = { id, args, dataset_id: datasetOf(args), initiator: actor };
+  const refuseOther = async (): Promise<void> => {
+    if (key !== undefined) await refuseAnother(records, buildWorkflow(config, definition, start));
+  };
+  await refuseOther();
   if (app_id !== config.app_id)
     log.warn(
       { workflow_id: id, app_id, own: config.app_id },
       'a workflow of another application; only workers that serve its queues will run it',
     );
   try {
-    const start = { id, args, dataset_id: datasetOf(args), initiator: actor };
     const alongside = !config.gateway.refuse_second;
-    return (await within(engine.start(definition, { ...start, alongside }))).id;
+    const started = await within(engine.start(definition, { ...start, alongside }));
+    await refuseOther(); // Of two at the same moment the records took one.
+    return started.id;
   } catch (error) {
     // Recorded: it runs as soon as there is a Redis. Who is told of a failure would start another one.
     if (coerceError(error).code !== 'E_REDIS_UNAVAILABLE' || (await records.workflow(id)) === null)
@@ -122,6 +136,28 @@ async function create(
     return id;
   }
 }
+
+async function refuseAnother(records: Records, asked: WorkflowDocument): Promise<void> {
+  const known = await records.workflow(asked.id);
+  if (known === null || isDeepStrictEqual(requestOf(known), requestOf(asked))) return;
+  throw new LongshoreError(
+    'E_WORKFLOW_STATE',
+    `this Idempotency-Key was used before, for another workflow (${known.id}, "${known.name}")`,
+    {
+      fields: { workflow_id: known.id },
+      hint: 'Use a new key for each workflow, and the same one only to repeat a request.',
+    },
+  );
+}
+
+/** What a request says of a workflow, without what became of it since. */
+const requestOf = ({ name, app_id, description, args, steps }: WorkflowDocument) => ({
+  name,
+  app_id,
+  description,
+  args,
+  steps: steps.map(({ name: step, task, queue, kwargs }) => ({ step, task, queue, kwargs })),
+});
 
 /** By the contract the first argument is the dataset's id; other kinds of workflows belong to no dataset. */
 function datasetOf([first]: readonly unknown[]): number | null {
@@ -138,12 +174,11 @@ async function requeue(
   id: string,
   actor: string,
 ): Promise<ResumeReply> {
-  const { resume_lock, steps, steps_done } = await engine.show(id, { last_task_run: false });
-  const step = steps[steps_done];
+  const workflow = await engine.show(id, { last_task_run: false });
+  const step = workflow.steps[workflow.steps_done];
   // Another resume is on its way, and puts it there itself.
-  const locked =
-    resume_lock !== null && Date.now() - Date.parse(resume_lock) < config.workflow.resume_lock_seconds * 1000;
-  if (locked || step === undefined) return { resumed: false };
+  if (isLocked(workflow, config.workflow.resume_lock_seconds) || step === undefined)
+    return { resumed: false };
   const outcome = await engine.enqueue(id);
   if (outcome !== 'added' && outcome !== 'retried') return { resumed: false };
   const details = { step: step.name, queue: outcome };

@@ -151,6 +151,16 @@ export const resumeQuery = z.object({
 
 const args = z.array(z.unknown());
 
+/** The others stay: they are not ours to drop. */
+export const createHeaders = z.looseObject({
+  'idempotency-key': z
+    .string()
+    .min(1)
+    .max(255)
+    .optional()
+    .describe('a repeated request with the same key answers the same id, and starts nothing twice'),
+});
+
 export const createBody = z.object({
   name: z.string(),
   description: z.string().nullish(),

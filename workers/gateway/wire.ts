@@ -7,7 +7,8 @@ import type { WireRun, WireStep, WireWorkflow } from './shapes.ts';
 /** Very old documents have neither name nor app_id; they are served all the same. */
 type MaybeOld = Omit<ServedWorkflow, 'name' | 'app_id'> & { name?: string | null; app_id?: string | null };
 
-export function toWire(workflow: MaybeOld): WireWorkflow {
+/** @param lock_seconds a resume that nobody took up in this time may be asked for again: the UI looks at the lock for that */
+export function toWire(workflow: MaybeOld, lock_seconds: number): WireWorkflow {
   return {
     id: workflow.id,
     name: workflow.name ?? null,
@@ -19,9 +20,14 @@ export function toWire(workflow: MaybeOld): WireWorkflow {
     steps_done: workflow.steps_done,
     total_steps: workflow.total_steps,
     steps: workflow.steps.map(stepToWire),
-    resume_lock: wireDate(workflow.resume_lock),
+    resume_lock: isLocked(workflow, lock_seconds) ? wireDate(workflow.resume_lock) : null,
   };
 }
+
+export const isLocked = (
+  { resume_lock }: Pick<ServedWorkflow, 'resume_lock'>,
+  lock_seconds: number,
+): boolean => resume_lock != null && !(Date.now() - Date.parse(resume_lock) >= lock_seconds * 1000);
 
 function stepToWire({ name, task, status, last_task_run, prev_task_runs }: ServedStep): WireStep {
   return {

@@ -14,7 +14,7 @@ const shapeOf = (status: number) => (status === 400 || status === 404 ? complain
 const MEANINGS = {
   400: 'the workflow that is asked for cannot be',
   404: 'there is no such workflow',
-  409: 'another workflow works on the dataset (only with gateway.refuse_second)',
+  409: 'the Idempotency-Key was used for another workflow, or one works on the dataset (with gateway.refuse_second)',
   503: 'Redis or the records are away; nothing was changed, try again later',
 } as const;
 

@@ -10,18 +10,22 @@ type Params = z.output<typeof shapes.workflowParams>;
 export function addChanging(app: App, operations: Operations): void {
   const common = { tags: ['workflows'], security: bearer };
   const onOne = { ...common, params: shapes.workflowParams };
-  app.post<{ Body: shapes.CreateBody }>(
+  app.post<{ Body: shapes.CreateBody; Headers: z.output<typeof shapes.createHeaders> }>(
     '/workflows',
     {
       schema: {
         ...common,
         summary: 'Records a workflow and starts it',
         operationId: 'createWorkflow',
+        headers: shapes.createHeaders,
         body: shapes.createBody,
         response: answers(shapes.created, 'it was started', 400, 409, 503),
       },
     },
-    async ({ body, subject }) => ({ workflow_id: await operations.create(body, subject) }),
+    async ({ body, headers, subject }) => {
+      const from = { actor: subject, key: headers['idempotency-key'] };
+      return { workflow_id: await operations.create(body, from) };
+    },
   );
   app.post<{ Params: Params }>(
     '/workflows/:id/pause',

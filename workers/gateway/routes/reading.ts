@@ -29,7 +29,7 @@ export function addReading(app: App, { config, engine, records }: ReadingParts):
         response: answers(shapes.page, 'one page', 503),
       },
     },
-    ({ query, log }) => listPage(records, query, config.gateway.page_limit, log),
+    ({ query, log }) => listPage(records, query, { config, log }),
   );
   app.get<{ Querystring: z.output<typeof shapes.countsQuery> }>(
     '/workflows/counts_by_status',
@@ -64,17 +64,23 @@ export function addReading(app: App, { config, engine, records }: ReadingParts):
         response: answers(shapes.workflow, 'the workflow', 404, 503),
       },
     },
-    async ({ params, query }) => toWire(await engine.show(params.id, query)),
+    async ({ params, query }) =>
+      toWire(await engine.show(params.id, query), config.workflow.resume_lock_seconds),
   );
+}
+
+interface ShownParts {
+  config: Config;
+  log: Pick<Logger, 'error'>;
 }
 
 async function listPage(
   records: Records,
   query: shapes.ListQuery,
-  most: number,
-  log: Pick<Logger, 'error'>,
+  parts: ShownParts,
 ): Promise<z.output<typeof shapes.page>> {
   const { status, app_id, workflow_id, workflow_name, skip, sort_order_asc } = query;
+  const most = parts.config.gateway.page_limit;
   // 0 is "no limit" to the reference's database.
   const limit = query.limit === 0 ? most : Math.min(query.limit, most);
   const { total, results } = await records.listWorkflows(
@@ -91,7 +97,7 @@ async function listPage(
   );
   return {
     metadata: { total, limit, skip },
-    results: results.flatMap((found) => shown(found, query, log)),
+    results: results.flatMap((found) => shown(found, query, parts)),
   };
 }
 
@@ -99,10 +105,10 @@ async function listPage(
 function shown(
   found: WorkflowWithRuns,
   query: shapes.ListQuery,
-  log: Pick<Logger, 'error'>,
+  { config, log }: ShownParts,
 ): shapes.WireWorkflow[] {
   try {
-    return [toWire(toServed(found, query))];
+    return [toWire(toServed(found, query), config.workflow.resume_lock_seconds)];
   } catch (error) {
     log.error({ err: error, workflow_id: found.workflow.id }, 'a workflow cannot be shown; it was left out');
     return [];
