@@ -148,6 +148,17 @@ test('a body that is none is refused with 422, each fault with its place', async
   });
 });
 
+test('a body that is nested without end harms nobody', async () => {
+  const { ask, place } = await makeGateway();
+  const depth = 200_000;
+  const args = `${'['.repeat(depth)}${']'.repeat(depth)}`;
+  const body = JSON.stringify(bodyOf(place.config)).replace('"args":[7]', `"args":${args}`);
+  expect(body).toContain('[[[');
+  const headers = { 'content-type': 'application/json' };
+  expect((await ask('/workflows', { body, headers })).status).toBe(422);
+  expect((await ask('/workflows')).body).toMatchObject({ metadata: { total: 0 } });
+});
+
 test('a body above gateway.body_bytes is refused with 413', async () => {
   const { ask, place } = await makeGateway({ overrides: { gateway: { body_bytes: 2000 } } });
   const { status, body } = await ask<object>('/workflows', {

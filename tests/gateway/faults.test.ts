@@ -1,10 +1,12 @@
 /** Redis or the records go away, and come back. */
+import { Redis } from 'ioredis';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import type { WireWorkflow } from '../../workers/gateway/shapes.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import type { Records } from '../../workers/records/contract.ts';
 import type { Store } from '../../workers/store.ts';
+import { makeFleet } from '../support/fleet.ts';
 import { makePlace } from '../support/place.ts';
 import { startHalfOpenProxy } from '../support/half-open-proxy.ts';
 import { until } from '../support/until.ts';
@@ -112,6 +114,47 @@ test('a start that was recorded when Redis went away is answered with its id, si
   const id = await started(gateway);
   const { body } = await gateway.ask<WireWorkflow>(`/workflows/${id}`);
   expect(body).toMatchObject({ id, status: 'PENDING' });
+});
+
+test('a Redis that is full takes nothing in: what is recorded by then is answered as done, and follows by itself', async () => {
+  const fleet = await makeFleet({ queue: { url: null }, workflow: { reconcile_seconds: 1 } });
+  const redis = await startEmbeddedRedis(fleet.place.path('redis'));
+  onTestFinished(() => redis.stop());
+  const admin = new Redis(redis.url);
+  onTestFinished(() => admin.disconnect());
+  const gateway = await makeGateway({ place: fleet.place });
+  const { ask, place } = gateway;
+  const step = { task: 'drill', queue: `${place.config.app_id}.q`, kwargs: { journal: fleet.journal } };
+  const post = async (name: string): Promise<string> => {
+    const json = bodyOf(place.config, { steps: [{ ...step, name }], args: [await fleet.dataset()] });
+    const { status, body } = await ask<{ workflow_id: string }>('/workflows', { json });
+    expect(status).toBe(200);
+    return body.workflow_id;
+  };
+  const [stopped, unwanted] = [await post('stopped'), await post('unwanted')];
+  await ask(`/workflows/${stopped}/pause`, { method: 'POST' });
+
+  await admin.config('SET', 'maxmemory', '1');
+  const started = await post('started');
+  expect((await ask(`/workflows/${stopped}/resume`, { json: {} })).body).toEqual({
+    resumed: true,
+    restarted_step: { name: 'stopped', task: 'drill' },
+  });
+  const refused = await ask<{ message: string }>(`/workflows/${unwanted}`, { method: 'DELETE' });
+  expect(refused).toMatchObject({ status: 503, body: away });
+  expect(refused.body.message).toContain('is not deleted yet');
+
+  await admin.config('SET', 'maxmemory', '0');
+  await fleet.worker();
+  await fleet.reaches(started, 'SUCCESS');
+  await fleet.reaches(stopped, 'SUCCESS');
+  expect((await ask(`/workflows/${unwanted}`, { method: 'DELETE' })).body).toEqual({ deleted_count: 1 });
+  expect(
+    fleet
+      .events('start')
+      .map((entry) => entry.step)
+      .toSorted(),
+  ).toEqual(['started', 'stopped']);
 });
 
 test('records that do not answer are told with 503 and their code; nothing crashes, and they are asked again', async () => {

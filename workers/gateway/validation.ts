@@ -27,10 +27,24 @@ export const validatorCompiler: FastifySchemaCompiler<z.ZodType> =
     const place = PLACES[httpPart] ?? httpPart;
     // Nothing at all, where JSON is expected.
     if (place === 'body' && (data === undefined || data === null)) return { error: missingBody() };
+    if (place === 'body' && isDeeper(data, MOST_LEVELS)) return { error: tooDeep() };
     const checked = schema.safeParse(data);
     if (checked.success) return { value: checked.data };
     return { error: new InvalidRequest(checked.error.issues.map((issue) => detailOf(issue, place, data))) };
   };
+
+/** What is deeper overflows the stack of whatever writes it as JSON again. */
+const MOST_LEVELS = 100;
+
+const tooDeep = (): InvalidRequest =>
+  new InvalidRequest([
+    { type: 'recursion_loop', loc: ['body'], msg: `Input should have at most ${MOST_LEVELS} levels` },
+  ]);
+
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1));
+}
 
 export const missingBody = (): InvalidRequest =>
   new InvalidRequest([{ type: 'missing', loc: ['body'], msg: 'Field required' }]);
