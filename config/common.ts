@@ -188,6 +188,21 @@ export const config = {
   qc: { threads: availableParallelism(), batch_size: 8, file_globs: ['**/*.fastq.gz', '**/*.fq.gz'] },
   tools: { fastqc: 'fastqc', multiqc: 'multiqc', bs: 'bs' },
   illumina: { download: { datasets: { n_days: 7 } } },
+  gateway: {
+    enabled: fromEnv('LONGSHORE_GATEWAY', false),
+    host: fromEnv('GATEWAY_HOST', '127.0.0.1'),
+    port: fromEnv('GATEWAY_PORT', 5001),
+    root_path: '/rhythm',
+    body_bytes: 1024 ** 2,
+    page_limit: 1000,
+    refuse_second: false,
+    docs: true,
+    jwt: {
+      private_key_file: fromEnv('GATEWAY_PRIVATE_KEY_FILE', '{home}/gateway/private.pem'),
+      public_key_file: fromEnv('GATEWAY_PUBLIC_KEY_FILE', '{home}/gateway/public.pem'),
+      issuer: fromEnv('GATEWAY_ISSUER', 'localhost'),
+    },
+  },
   enabled_features: { notifications: false },
   doctor: {
     free_percent: 10,

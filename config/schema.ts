@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { archiveBackend } from './archive-backend.ts';
+import { gateway } from './gateway.ts';
 import { someTaskLimits, taskLimits } from './task-limits.ts';
 
 /**
@@ -241,7 +242,7 @@ export const schema = z.strictObject({
       .string()
       .regex(/^[a-z][a-z0-9-]*$/, 'expected lower case letters, digits and dashes')
       // pm2 would read its own option for watching files under the second name.
-      .refine((name) => !['watcher', 'watch', 'redis'].includes(name), 'this app is another one'),
+      .refine((name) => !['watcher', 'watch', 'gateway', 'redis'].includes(name), 'this app is another one'),
     workerApp,
   ),
   autoscale: z
@@ -308,6 +309,7 @@ export const schema = z.strictObject({
   illumina: z.strictObject({
     download: z.strictObject({ datasets: z.strictObject({ n_days: z.int().min(1) }) }),
   }),
+  gateway,
   enabled_features: z.strictObject({ notifications: z.boolean() }),
   /** What `longshore doctor` finds fault with, see docs/doctor.md. */
   doctor: z.strictObject({

@@ -25,6 +25,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   workflows: ['queue', 'records', 'store'],
   fleet: ['workflows', 'queue', 'tasks', 'tools', 'catalog', 'records', 'store'],
   watch: ['workflows', 'catalog', 'dataset', 'records', 'store'],
+  gateway: ['workflows', 'records', 'store'],
   worker: ['fleet'],
 };
 

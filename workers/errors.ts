@@ -34,6 +34,12 @@ export const ERRORS = {
     'Start Redis or correct REDIS_URL. Without REDIS_URL, `npm start` brings its own.',
   ),
   E_NO_WORKER: operator('Start one with `npm start` (or `pm2 start ecosystem.config.js`), then ask again.'),
+  E_GATEWAY_KEY: operator(
+    'Make a key pair with `longshore token --new-keys`, or correct config.gateway.jwt.',
+  ),
+  E_PORT: operator(
+    'Stop whoever listens there, or choose another address with config.gateway.host and .port.',
+  ),
   E_TOOL_MISSING: operator('Install the named program on this host, or correct its path in config.tools.'),
 
   // catalog and records

@@ -28,6 +28,8 @@ const EXIT_OF: Partial<Record<ErrorCode, number>> = {
   E_NO_WORKER: EXIT.unavailable,
   E_ARCHIVE_UNAVAILABLE: EXIT.unavailable,
   E_CATALOG_UNAVAILABLE: EXIT.unavailable,
+  E_PORT: EXIT.unavailable,
+  E_GATEWAY_KEY: 78,
   E_CONFIG: 78,
 };
 

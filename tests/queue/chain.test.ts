@@ -87,8 +87,8 @@ test('what failed to hand over leaves the queue when the step after it is put in
     prefix: queue.opts.prefix,
   });
   onTestFinished(() => worker.close());
-  const job = (await worker.getNextJob('token')) as Job;
-  await job.moveToFailed(new Error('Redis went away'), 'token');
+  const job: Job | undefined = await worker.getNextJob('token');
+  await job?.moveToFailed(new Error('Redis went away'), 'token');
   expect((await states())[0]).toBe('failed');
   expect(await chains.ensure(workflow, 1)).toBe('added');
   expect(await states()).toEqual(['unknown', 'prioritized', 'unknown']);
@@ -109,4 +109,14 @@ test('the job of a workflow that nobody recorded is taken out', async () => {
   const job = await queue.getJob(jobId(workflow.id, 0));
   if (job !== undefined) await chains.removeUnrecorded(job);
   expect(Object.values(await queue.getJobCounts()).every((count) => count === 0)).toBe(true);
+});
+
+test('a step that ended while its turn was waited for is not put in again; the chain goes on where it is', async () => {
+  const { chains, workflow, states } = await makeChains();
+  // Pending when it is first looked at, done when its job turns out to be missing.
+  const seen = [0, 1, 1];
+  const look = async () => ({ workflow, position: seen.shift() ?? 1 });
+  expect(await chains.ensure(workflow, 0, look)).toBe('added');
+  expect(await states()).toEqual(['unknown', 'prioritized', 'unknown']);
+  expect(await chains.ensure(workflow, 0, async () => null)).toBe('not runnable');
 });

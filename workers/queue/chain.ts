@@ -24,7 +24,11 @@ import { releaseLock, takeLock } from './token-lock.ts';
  * | anything else          | left alone  |
  */
 export interface Chains {
-  ensure(workflow: WorkflowDocument, position: number): Promise<'added' | 'retried' | 'present'>;
+  /**
+   * `look` says anew what ought to run. Many may ask at once, and while one waits for its turn the step that it looked at
+   * can end; put in again it would take a slot only to find itself done.
+   */
+  ensure(workflow: WorkflowDocument, position: number, look?: Look): Promise<Ensured>;
   /** Puts in the first step of a workflow that was just recorded. */
   begin(workflow: WorkflowDocument): Promise<void>;
   /**
@@ -44,10 +48,14 @@ export interface Chains {
   suspects(candidates: readonly { workflow: WorkflowDocument; position: number }[]): Promise<boolean[]>;
 }
 
+export type Ensured = 'added' | 'retried' | 'present' | 'not runnable';
+/** Null: nothing of the workflow ought to be in the queue. */
+export type Look = () => Promise<{ workflow: WorkflowDocument; position: number } | null>;
+
 export function createChains(config: Config, queues: Queues, redis: Redis, shares: Shares): Chains {
   return {
-    ensure: (workflow, position) =>
-      alone(redis, lockKey(config, workflow.id), () => ensure({ queues, shares }, workflow, position)),
+    ensure: (workflow, position, look = async () => ({ workflow, position })) =>
+      alone(redis, lockKey(config, workflow.id), () => ensureAsSeen({ queues, shares }, look)),
     begin: (workflow) => put({ queues, shares }, workflow, 0),
     handOver: (data, next) => handOver(queues, data, next),
     hurry: async (workflow, position) => {
@@ -74,15 +82,29 @@ interface Parts {
   shares: Shares;
 }
 
+async function ensureAsSeen(parts: Parts, look: Look): Promise<Ensured> {
+  for (;;) {
+    const seen = await look();
+    if (seen === null) return 'not runnable';
+    const { workflow, position } = seen;
+    // The end of a step is recorded before its job goes: what is missing because it has ended is seen to have ended.
+    const still = async (): Promise<boolean> => (await look())?.position === position;
+    const done = await ensure(parts, workflow, position, still);
+    if (done !== 'moved on') return done;
+  }
+}
+
 async function ensure(
   parts: Parts,
   workflow: WorkflowDocument,
   position: number,
-): Promise<'added' | 'retried' | 'present'> {
+  still: () => Promise<boolean>,
+): Promise<'added' | 'retried' | 'present' | 'moved on'> {
   const { queues } = parts;
   const state = await stateAt(queues, workflow, position);
   if (state === 'failed') return retry(parts, workflow, position);
   if (state !== 'missing' && state !== 'unknown' && state !== 'completed') return 'present';
+  if (!(await still())) return 'moved on';
   if (state !== 'missing') await removeAt(queues, workflow, position);
   // One that failed although its step is recorded as done (it could not hand over) is of no more use to anybody.
   if (position > 0) await removeAt(queues, workflow, position - 1);

@@ -200,8 +200,10 @@ export interface Records {
     query: WorkflowQuery,
     options?: { prev_runs?: boolean },
   ): Promise<{ total: number; results: WorkflowWithRuns[] }>;
-  /** Five keys, zeros present. */
-  countWorkflows(app_id: string): Promise<Record<WorkflowStatus, number>>;
+  /** Five keys, zeros present. Null: those without an app_id, which only very old documents are. */
+  countWorkflows(app_id: string | null): Promise<Record<WorkflowStatus, number>>;
+  /** Names of all steps that have ever begun, each once, in order. */
+  stepNames(): Promise<string[]>;
   /**
    * PENDING, STARTED, or resumed and not yet begun: what must be found in the queue. In order of id, after `after`;
    * fewer than `limit` (default 1000): the last page.

@@ -7,7 +7,9 @@ import type { WorkflowDocument, WorkflowStep } from '../records/contract.ts';
 /** A workflow that stands in no configuration: one made for a single run. */
 export interface AdHocWorkflow {
   name: string;
-  description?: string | undefined;
+  /** Default config.app_id. One gateway may be asked for workflows of several applications. */
+  app_id?: string | undefined;
+  description?: string | null | undefined;
   steps: readonly StepDefinition[];
 }
 
@@ -75,7 +77,7 @@ export function buildWorkflow(
   return {
     id: start.id ?? randomUUID(),
     name: definition.name,
-    app_id: config.app_id,
+    app_id: definition.app_id ?? config.app_id,
     description: definition.description ?? null,
     dataset_id: start.dataset_id,
     args: [...(start.args ?? [start.dataset_id])],
@@ -118,7 +120,7 @@ const clampPriority = (priority: number): number => Math.min(9, Math.max(0, Math
 
 function problemsOf(definition: AdHocWorkflow, { app_id, resources }: Config): string[] {
   const problems: string[] = [];
-  if (blank(app_id)) problems.push('app_id is empty');
+  if (blank(definition.app_id ?? app_id)) problems.push('app_id is empty');
   if (blank(definition.name)) problems.push('the name is empty');
   if (definition.steps.length === 0) problems.push('it has no steps');
   for (const [index, step] of definition.steps.entries()) {

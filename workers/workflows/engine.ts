@@ -1,6 +1,7 @@
 import type { Config } from '../../config/index.ts';
 import { coerceError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { assertAnswers } from '../queue/connection.ts';
 import type { Queues } from '../queue/queues.ts';
 import { openQueueSide, type QueueSide } from '../queue/side.ts';
 import type {
@@ -50,6 +51,11 @@ export interface Engine {
   /** Jobs by state in the default queue, and the workers that listen to it. */
   fleet(): Promise<{ jobs: Record<string, number>; workers: FleetWorker[] }>;
   reconcile(): Promise<ReconcileReport>;
+  /**
+   * Resolves when Redis answers now: what is refused before it begins has changed nothing.
+   * @throws E_REDIS_UNAVAILABLE after `wait_seconds`
+   */
+  ready(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -145,12 +151,15 @@ export async function createEngine(given: EngineParts): Promise<Engine> {
     counts: () => records.countWorkflows(config.app_id),
     fleet: async () => fleetOf((await side()).queues, defaultQueue(config)),
     reconcile: async () => reconcile(config, records, (await side()).chains, log),
+    ready: async () => assertAnswers((await side()).redis, given.wait_seconds ?? WAIT_SECONDS),
     close,
   };
 }
 
+const WAIT_SECONDS = 10;
+
 /** One attempt to connect at a time; a failed one is forgotten, so that the next operation tries again. */
-function lazySide({ config, store, log, wait_seconds = 10, queue_side }: EngineParts): {
+function lazySide({ config, store, log, wait_seconds = WAIT_SECONDS, queue_side }: EngineParts): {
   side: () => Promise<QueueSide>;
   close: () => Promise<void>;
 } {
