@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { archiveBackend } from './archive-backend.ts';
-import { someTaskLimits, taskLimits } from './task-limits.ts';
+import { retryPolicy, someRetryPolicy, someTaskLimits, taskLimits } from './task-limits.ts';
 
 /**
  * What a configuration must look like. Everything is strict: a key that stands nowhere here is a mistake and
@@ -224,7 +224,10 @@ export const schema = z.strictObject({
   workflow_registry: z.record(z.string(), workflowDefinition),
   workflow: z.strictObject({
     purge: z.strictObject({ types: z.array(text), age_threshold_seconds: seconds, max_purge_count: count }),
-    retry: z.strictObject({ max: count, delay_seconds: seconds }),
+    retry: retryPolicy.extend({
+      /** By the name of a task; beats what the task itself declares. */
+      tasks: z.record(z.string(), someRetryPolicy),
+    }),
     /**
      * A job that has lost its process more often than this is set aside. A loss counts whole when its own process crashed
      * or ran out of memory, half when it was killed, and by its share when a worker died with several jobs.

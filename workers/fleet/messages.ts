@@ -1,6 +1,6 @@
 import type { ErrorReport } from '../errors.ts';
 import type { Config } from '../../config/index.ts';
-import type { SomeTaskLimits } from '../../config/task-limits.ts';
+import type { SomeRetryPolicy, SomeTaskLimits } from '../../config/task-limits.ts';
 import type { AttemptKey, CodeVersion, TaskRun } from '../records/contract.ts';
 
 /** What a worker and the process of one of its tasks say to each other. */
@@ -8,6 +8,8 @@ export interface Assignment {
   readonly key: AttemptKey;
   readonly run: TaskRun;
   readonly dataset_id: number;
+  /** As its retry policy says. */
+  readonly max_retries: number;
   /**
    * The one of the worker, checked. A task that read it anew would meet edits that are half done, and would spend half
    * of its start (70 ms) on it.
@@ -29,6 +31,7 @@ export interface Loaded {
   readonly code: CodeVersion | null;
   /** As the task declares them. */
   readonly limits: SomeTaskLimits;
+  readonly retry: SomeRetryPolicy;
 }
 
 export type FromTask =

@@ -25,7 +25,7 @@ export function createTaskContext(
   assignment: Assignment,
   { config, store, log, signal, assertLease, permit, overtaken }: Surroundings,
 ): { context: TaskContext; flush: () => Promise<void> } {
-  const { key, run, dataset_id } = assignment;
+  const { key, run, dataset_id, max_retries } = assignment;
   const flushes: (() => Promise<void>)[] = [];
   const write = async (value: Progress | Record<string, unknown>): Promise<void> => {
     try {
@@ -52,7 +52,7 @@ export function createTaskContext(
       step: run.step,
       task_id: key.task_id,
       attempt: key.number,
-      retries_left: Math.max(0, config.workflow.retry.max - run.retries),
+      retries_left: Math.max(0, max_retries - run.retries),
       date_start: run.date_start,
     },
     log,

@@ -3,7 +3,7 @@
  * file name is its name. Nothing here knows of queues, workers or processes.
  */
 import type { Config } from '../../config/index.ts';
-import type { SomeTaskLimits } from '../../config/task-limits.ts';
+import type { SomeRetryPolicy, SomeTaskLimits } from '../../config/task-limits.ts';
 import type { Catalog } from '../catalog/contract.ts';
 import { coerceError, isLongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
@@ -98,6 +98,8 @@ export interface Task {
   readonly needs?: readonly string[];
   /** Of time, memory, processor and disk; those of config.task hold for the rest. See docs/tasks.md. */
   readonly limits?: SomeTaskLimits;
+  /** Other than config.workflow.retry; config.workflow.retry.tasks beats it. */
+  readonly retry?: SomeRetryPolicy;
   run(context: TaskContext): Promise<TaskReturn | Postponement>;
 }
 

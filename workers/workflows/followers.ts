@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import type { Chains } from '../queue/chain.ts';
 import type { Records, WorkflowDocument } from '../records/contract.ts';
 import { buildWorkflow } from './definition.ts';
 import { enqueue } from './reconcile.ts';
+import { stableId } from './stable-id.ts';
 
 /**
  * What config.workflow_registry names under `then`, for the same dataset: recorded together with the success of the
@@ -39,15 +39,4 @@ export async function enqueueFollowers(
 const followerNames = (config: Config, { name }: WorkflowDocument): readonly string[] =>
   Object.hasOwn(config.workflow_registry, name) ? (config.workflow_registry[name]?.then ?? []) : [];
 
-/** A UUID (version 8: of our own making) that is the same at every repeat. */
-export function followerId(finished_id: string, name: string): string {
-  const hex = createHash('sha256').update(`${finished_id}\0${name}`).digest('hex');
-  const variant = ((Number.parseInt(hex.charAt(16), 16) & 0x3) | 0x8).toString(16);
-  return [
-    hex.slice(0, 8),
-    hex.slice(8, 12),
-    `8${hex.slice(13, 16)}`,
-    `${variant}${hex.slice(17, 20)}`,
-    hex.slice(20, 32),
-  ].join('-');
-}
+export const followerId = (finished_id: string, name: string): string => stableId(`${finished_id}\0${name}`);
