@@ -114,6 +114,16 @@ export const ERRORS = {
     'The staged copy differs from the manifest as listed. Stage again; if it repeats, check the archive.',
   ),
   E_NOT_ARCHIVED: fatal('The dataset has no verified archived copy; archive and stage it first.'),
+
+  // uploads
+  E_UPLOADS_OFF: operator(
+    'Uploads come by the facility\'s REST API: set catalog.backend to "rest", API_BASE_URL and APP_API_TOKEN.',
+  ),
+  E_UPLOAD_NOT_FOUND: fatal('The dataset was not uploaded; check its id with `longshore datasets`.'),
+  E_UPLOAD_INTEGRITY: retryable(
+    'What arrived is not what the browser sent. If it repeats, the dataset must be uploaded again.',
+  ),
+  E_UPLOAD_STATE: fatal('The upload has gone on without this verification; nothing was changed.'),
   E_QC_REPORT_MISSING: retryable('MultiQC ended without a report; its output is in `longshore logs`.'),
 } as const satisfies Record<string, ErrorEntry>;
 
