@@ -188,6 +188,11 @@ export const config = {
   tools: { fastqc: 'fastqc', multiqc: 'multiqc', bs: 'bs' },
   illumina: { download: { datasets: { n_days: 7 } } },
   enabled_features: { notifications: false },
+  uploads: {
+    stale_uploading_hours: 6,
+    verification_timeout_hours: 4,
+    notify: { role_ids: [] as number[], user_ids: [] as number[] },
+  },
   doctor: {
     free_percent: 10,
     free_inodes_percent: 10,
@@ -198,5 +203,19 @@ export const config = {
   schedules: [
     { script: 'scrub', args: [] as string[], cron: '0 2 * * *' },
     { script: 'purge_staged_datasets', args: [] as string[], cron: '0 7 * * *' },
+    // A minute that was missed is made up for by the next one.
+    {
+      script: 'manage_upload_workflows',
+      args: ['--max-retries=3'],
+      cron: '* * * * *',
+      missed: 'skip',
+      only: 'uploads',
+    },
+    {
+      script: 'purge_stale_uploaded',
+      args: ['--ttl-days=14', '--stale-uploading-days=14'],
+      cron: '15 7 * * *',
+      only: 'uploads',
+    },
   ],
 };

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { archiveBackend } from './archive-backend.ts';
 import { retryPolicy, someRetryPolicy, someTaskLimits, taskLimits } from './task-limits.ts';
+import { uploads } from './uploads.ts';
 
 /**
  * What a configuration must look like. Everything is strict: a key that stands nowhere here is a mistake and
@@ -87,6 +88,8 @@ const schedule = z.strictObject({
   cron: text,
   /** A turn that no worker could begin in time: run it once as soon as there is one, or leave it out. */
   missed: z.enum(['run', 'skip']).default('run'),
+  /** Left out where there are none: uploads come with catalog.backend `rest`. */
+  only: z.literal('uploads').optional(),
 });
 
 const paths = z
@@ -312,6 +315,7 @@ export const schema = z.strictObject({
     download: z.strictObject({ datasets: z.strictObject({ n_days: z.int().min(1) }) }),
   }),
   enabled_features: z.strictObject({ notifications: z.boolean() }),
+  uploads,
   /** What `longshore doctor` finds fault with, see docs/doctor.md. */
   doctor: z.strictObject({
     /** Less free space (or fewer free inodes) of a file system is a warning, half of it a problem. */

@@ -20,7 +20,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   content: ['dataset'],
   archive: ['content', 'dataset', 'tools'],
   tools: ['records', 'tasks'],
-  uploads: ['content', 'dataset', 'bioloop'],
+  uploads: ['content', 'dataset', 'records', 'bioloop'],
   tasks: ['archive', 'catalog', 'content', 'dataset', 'records', 'tools', 'uploads'],
   queue: ['records'],
   workflows: ['queue', 'records', 'store'],
@@ -35,6 +35,7 @@ const ONLY_CONTRACTS: ReadonlySet<string> = new Set([
   'tools>tasks',
   'queue>records',
   'tools>records',
+  'uploads>records',
 ]);
 
 const sources = ['config', 'workers', 'scripts'].flatMap((folder) =>

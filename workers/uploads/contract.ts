@@ -1,5 +1,4 @@
 /** What uploads need of the facility's API: the state of each, and who is to be told. */
-import type { Config } from '../../config/index.ts';
 
 /**
  * UPLOADING → UPLOADED (the browser is done) → VERIFYING → VERIFIED → COMPLETE. The API deletes the dataset of one that
@@ -73,6 +72,3 @@ export interface Uploads {
   notify(notification: Notification): Promise<void>;
   close(): void;
 }
-
-/** Uploads come by the facility's API only. */
-export const uploadsConfigured = (config: Config): boolean => (config.catalog.backend as string) === 'rest';
