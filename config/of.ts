@@ -25,6 +25,10 @@ export const activeSchedules = ({ schedules, catalog }: Pick<ConfigShape, 'sched
 /** They come by the facility's REST API only. */
 export const hasUploads = ({ backend }: { readonly backend: string }): boolean => backend === 'rest';
 
+/** True where this host has a file with catalog or records. */
+export const usesSqlite = ({ catalog, records }: Config): boolean =>
+  catalog.backend === 'sqlite' || records.backend === 'sqlite';
+
 function unknownType(config: Config, type: string): LongshoreError {
   return new LongshoreError(
     'E_USAGE',

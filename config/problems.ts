@@ -1,5 +1,6 @@
 import { type Filled, isSecret, type Origin } from './fill.ts';
 import { isPlainObject } from './layers.ts';
+import { storeProblems } from './mongodb.ts';
 
 type Issue = { code: string; path: PropertyKey[]; message: string; keys?: string[] };
 
@@ -27,6 +28,7 @@ export function findContradictions(values: Record<string, unknown>): string[] {
     ...purgeProblems(values),
     ...workflowProblems(values),
     ...resourceProblems(values),
+    ...storeProblems(values),
   ];
 }
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { archiveBackend } from './archive-backend.ts';
+import { mongodb } from './mongodb.ts';
 import { retryPolicy, someRetryPolicy, someTaskLimits, taskLimits } from './task-limits.ts';
 import { uploads } from './uploads.ts';
 
@@ -154,7 +155,13 @@ export const schema = z.strictObject({
     /** Free space that must remain on the file system after a task's reservation. */
     reserve_bytes: count,
   }),
-  catalog: z.strictObject({ backend: z.enum(['sqlite']), path: absolutePath }),
+  catalog: z.strictObject({
+    backend: z.enum(['sqlite', 'mongodb', 'rest']),
+    /** Of the file of the back end `sqlite`. */
+    path: absolutePath,
+  }),
+  /** Workflows, runs, logs: `sqlite` keeps them in the file of `catalog.path`. */
+  records: z.strictObject({ backend: z.enum(['sqlite', 'mongodb']) }),
   archive: z.strictObject({
     /** Back ends that hold a copy of every bundle; the first one is read. A dataset is archived when all have it. */
     copies: z.array(text).min(1),
@@ -220,7 +227,7 @@ export const schema = z.strictObject({
       })
       .nullable(),
   }),
-  mongo: z.strictObject({ uri: text.nullable() }),
+  mongodb,
   /** What every bag says of where it comes from; null: nothing. */
   bag: z.strictObject({ source_organization: text.nullable() }),
   email: z.strictObject({ from_addr: text, sendmail_path: absolutePath }),

@@ -2,6 +2,7 @@
 import type { Config } from '../config/index.ts';
 import type { Catalog } from './catalog/contract.ts';
 import { sqliteCatalog } from './catalog/sqlite.ts';
+import { LongshoreError } from './errors.ts';
 import type { Records } from './records/contract.ts';
 import { sqliteRecords } from './records/sqlite.ts';
 import { openDatabase } from './sqlite/database.ts';
@@ -12,8 +13,21 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** Catalog and records share one file, so that a dataset and its workflow are recorded in one transaction. */
+/** @throws E_CONFIG for a back end that this release does not have */
 export async function openStore(config: Config): Promise<Store> {
+  switch (config.catalog.backend) {
+    case 'sqlite':
+      return openSqlite(config);
+    case 'mongodb':
+    case 'rest':
+      throw new LongshoreError('E_CONFIG', `this release has no catalog "${config.catalog.backend}"`, {
+        fields: { key: 'catalog.backend', value: config.catalog.backend },
+      });
+  }
+}
+
+/** Catalog and records share one file, so that a dataset and its workflow are recorded in one transaction. */
+async function openSqlite(config: Config): Promise<Store> {
   const database = await openDatabase(config.catalog.path);
   return {
     catalog: sqliteCatalog(database),
