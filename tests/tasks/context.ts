@@ -10,6 +10,7 @@ export interface RunOptions {
   kwargs?: Record<string, unknown>;
   task_id?: string;
   attempt?: number;
+  retries?: number;
   retries_left?: number;
   workflow_id?: string;
   /** When the run first began; default: now. */
@@ -51,6 +52,7 @@ export function makeContext(parts: {
       step: 'step',
       task_id: run.task_id ?? 'task-0001',
       attempt: run.attempt ?? 1,
+      retries: run.retries ?? 0,
       retries_left: run.retries_left ?? 0,
       date_start: run.date_start ?? new Date().toISOString(),
     },

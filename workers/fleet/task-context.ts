@@ -52,6 +52,7 @@ export function createTaskContext(
       step: run.step,
       task_id: key.task_id,
       attempt: key.number,
+      retries: run.retries,
       retries_left: Math.max(0, max_retries - run.retries),
       date_start: run.date_start,
     },

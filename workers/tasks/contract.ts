@@ -23,6 +23,8 @@ export interface TaskContext {
     readonly step: string;
     readonly task_id: string;
     readonly attempt: number;
+    /** How often it has failed with a retryable error before this attempt. */
+    readonly retries: number;
     /** How often it is tried again when this attempt fails with a retryable error. */
     readonly retries_left: number;
     /** When its first attempt began. */

@@ -49,6 +49,12 @@ export interface ListedUpload {
   readonly dataset_name: string;
 }
 
+export interface UploadedDataset {
+  readonly is_deleted: boolean;
+  /** All that are linked with it, whatever became of them. */
+  readonly workflow_ids: readonly string[];
+}
+
 export interface Notification {
   readonly label: string;
   readonly text: string;
@@ -67,7 +73,9 @@ export interface Uploads {
   failed(query: { max_age_hours: number }): Promise<ListedUpload[]>;
   /** UPLOADING that was last touched so many days ago; may be a fraction. */
   expired(query: { age_days: number }): Promise<ListedUpload[]>;
-  /** Of a workflow that other software has started; null when nobody knows it. */
+  /** Of the upload's dataset. @throws E_DATASET_NOT_FOUND */
+  dataset(dataset_id: number): Promise<UploadedDataset>;
+  /** Of a workflow that other software has started; null: a very old one, which has none. */
   workflowName(workflow_id: string): Promise<string | null>;
   notify(notification: Notification): Promise<void>;
   close(): void;
