@@ -10,9 +10,9 @@ export interface UploadPlace {
   /** The upload root. */
   readonly root: string;
   /** A dataset with its upload; its files below `{root}/raw_data/{id}/{name}`. */
-  upload(name: string, files: Tree, given?: GivenUpload): { id: number; origin: string };
-  status(id: number): string | undefined;
-  metadata(id: number): Record<string, unknown>;
+  readonly upload: (name: string, files: Tree, given?: GivenUpload) => { id: number; origin: string };
+  readonly status: (id: number) => string | undefined;
+  readonly metadata: (id: number) => Record<string, unknown>;
 }
 
 export interface GivenUpload {
