@@ -108,7 +108,7 @@ describe('folders of uploads', () => {
   test('a payload lies two levels below the folder of a type, as configured or as the API names it', async () => {
     const { place, root, origin_path } = await ground();
     const at = (path: string) => payloadOf(place.config, [root], path);
-    expect(at(origin_path)).toEqual({ path: origin_path, root });
+    expect(at(origin_path)).toEqual({ path: origin_path, root, owner: '7' });
     expect(at(writeTree(join(root, 'data_product/9/up/deeper'), { x: '' }))?.path).toContain(
       'data_product/9',
     );

@@ -73,6 +73,8 @@ export interface Uploads {
   failed(query: { max_age_hours: number }): Promise<ListedUpload[]>;
   /** UPLOADING that was last touched so many days ago; may be a fraction. */
   expired(query: { age_days: number }): Promise<ListedUpload[]>;
+  /** Those that were given up for good, with the folder that they were for. */
+  givenUp(): Promise<(ListedUpload & { readonly origin_path: string | null })[]>;
   /** Of the upload's dataset. @throws E_DATASET_NOT_FOUND */
   dataset(dataset_id: number): Promise<UploadedDataset>;
   /** Of a workflow that other software has started; null: a very old one, which has none. */

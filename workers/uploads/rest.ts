@@ -8,6 +8,7 @@ import type { ListedUpload, UploadLog, Uploads } from './contract.ts';
 
 /** More than any retry count: those that were tried too often are to be found too. */
 const ANY_RETRY_COUNT = 1_000_000;
+const GIVEN_UP = 'PERMANENTLY_FAILED';
 
 /** @throws E_UPLOADS_OFF when the catalog is no REST API, E_CONFIG when its address or token is missing */
 export function openUploads(config: Config, options: Partial<ClientOptions> = {}): Uploads {
@@ -35,6 +36,13 @@ export function restUploads(api: BioloopApi): Uploads {
     failed: async ({ max_age_hours }) =>
       listed(await api.failedUploads({ max_retry_count: ANY_RETRY_COUNT, max_age_hours })),
     expired: async ({ age_days }) => listed(await api.expiredUploads({ status: 'UPLOADING', age_days })),
+    givenUp: async () => {
+      // Two of them: a single one is no list to the API.
+      const { uploads } = await api.uploadsByStatus([GIVEN_UP, 'UPLOAD_FAILED']);
+      return uploads
+        .filter(({ status }) => status === GIVEN_UP)
+        .map(({ dataset_id, dataset_name, origin_path }) => ({ dataset_id, dataset_name, origin_path }));
+    },
     dataset: async (dataset_id) => {
       // Without the whole workflows: of those the API answers ten at most, and none when the workflow server is away.
       const { is_deleted, workflows } = await api

@@ -40,6 +40,8 @@ export interface Payload {
   /** Real, and no link itself. */
   readonly path: string;
   readonly root: string;
+  /** The folder below that of the type: the API names it by the id of the dataset. */
+  readonly owner: string;
 }
 
 /**
@@ -65,7 +67,7 @@ export function payloadOf(config: Config, roots: readonly string[], origin_path:
   const stats = lstatSync(path, { throwIfNoEntry: false });
   if (stats === undefined) return null;
   if (stats.isSymbolicLink()) throw refused('it is a symbolic link');
-  return { path, root };
+  return { path, root, owner: parts[1] ?? '' };
 }
 
 function realPath(path: string): string | null {
