@@ -34,6 +34,8 @@ export const config = {
     auth_token: secretFromEnv('APP_API_TOKEN', null),
     conn_timeout: 5,
     read_timeout: 30,
+    delay_scale: 1,
+    patience_seconds: 3 * 3600,
   },
   paths: {
     scratch: `${data}/scratch`,

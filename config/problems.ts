@@ -1,3 +1,4 @@
+import { apiProblems } from './api.ts';
 import { type Filled, isSecret, type Origin } from './fill.ts';
 import { isPlainObject } from './layers.ts';
 import { storeProblems } from './mongodb.ts';
@@ -29,6 +30,7 @@ export function findContradictions(values: Record<string, unknown>): string[] {
     ...workflowProblems(values),
     ...resourceProblems(values),
     ...storeProblems(values),
+    ...apiProblems(values),
   ];
 }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { api } from './api.ts';
 import { archiveBackend } from './archive-backend.ts';
 import { mongodb } from './mongodb.ts';
 import { retryPolicy, someRetryPolicy, someTaskLimits, taskLimits } from './task-limits.ts';
@@ -117,12 +118,7 @@ export const schema = z.strictObject({
   state_dir: absolutePath,
   dataset_types: z.array(z.string().regex(/^[A-Z][A-Z0-9_]*$/, 'expected upper case, as RAW_DATA')).min(1),
   genome_file_types: z.array(z.string().startsWith('.')),
-  api: z.strictObject({
-    base_url: z.url().nullable(),
-    auth_token: text.nullable(),
-    conn_timeout: z.number().positive(),
-    read_timeout: z.number().positive(),
-  }),
+  api,
   paths,
   registration,
   register_ondemand: z.record(z.string(), z.strictObject({ source_dir: absolutePath })),

@@ -65,6 +65,9 @@ export const ERRORS = {
   E_API_NOT_FOUND: fatal('The API has no such record; check the id there.'),
   E_API_CONFLICT: fatal('The API has a record of this name or id already.'),
   E_API_REQUEST: fatal('The API does not accept this request; its words are in the message.'),
+  E_API_FILES: retryable(
+    'The API takes file rows before it writes them, and has not written all; its log says why. The step sends them again.',
+  ),
   E_API_ANSWER: retryable(
     'What answered is not the API: check API_BASE_URL (a base with a path ends in "/"), and proxies and login pages before it.',
   ),

@@ -12,7 +12,7 @@
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
-import got, { type Got, RequestError, TimeoutError } from 'got';
+import got, { type Got, RequestError, type Response, TimeoutError } from 'got';
 import type { z } from 'zod';
 import type { Config } from '../../config/index.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
@@ -22,6 +22,7 @@ import { type Query, resolveUrl } from './encoding.ts';
 import {
   type Answered,
   type Asked,
+  isHtml,
   notJson,
   placeOf,
   refusalOf,
@@ -59,8 +60,15 @@ export interface ApiRequest<T> {
 export interface ApiClient {
   /** @throws E_API_UNAVAILABLE, E_API_FAILED, E_API_REFUSED, E_API_NOT_FOUND, E_API_CONFLICT, E_API_REQUEST, E_API_ANSWER */
   readonly request: <T>(request: ApiRequest<T>) => Promise<T>;
+  /** GET, once and without its answer being read into memory; the errors are those of `request`. */
+  readonly stream: (request: StreamRequest) => Promise<{ asked: Asked; chunks: AsyncIterable<Buffer> }>;
   /** Closes the connections that are kept. */
   close(): void;
+}
+
+export interface StreamRequest extends Pick<ApiRequest<unknown>, 'endpoint' | 'path' | 'query' | 'signal'> {
+  /** Of the read timeout, where the server has to look for long. Default 1. */
+  readonly read_timeout_factor?: number;
 }
 
 export interface ClientOptions {
@@ -149,13 +157,44 @@ export function createApiClient(options: ClientOptions): ApiClient {
     }
   }
 
+  async function stream(request: StreamRequest): Promise<{ asked: Asked; chunks: AsyncIterable<Buffer> }> {
+    const url = resolveUrl(options.base_url, request.path, request.query);
+    const asked: Asked = { endpoint: request.endpoint, url: placeOf(url) };
+    const patience = read * (request.read_timeout_factor ?? 1);
+    const incoming = http.stream(url, {
+      timeout: { lookup: connect, connect, secureConnect: connect, socket: patience, response: patience },
+      ...(request.signal === undefined ? {} : { signal: request.signal }),
+    });
+    const response = await new Promise<Response>((resolve, reject) => {
+      incoming.once('response', resolve);
+      incoming.once('error', (error) => reject(failureOf(asked, error)));
+    });
+    const contentType = response.headers['content-type'] ?? '';
+    const ok = response.statusCode >= 200 && response.statusCode < 300;
+    const chunks = readStream(incoming, asked);
+    if (ok && contentType.includes('json')) return { asked, chunks };
+    let body = '';
+    for await (const chunk of chunks) body += body.length < 10_000 ? chunk.toString() : '';
+    const answered = { status: response.statusCode, contentType, body };
+    throw refusalOf(asked, answered) ?? notJson(asked, answered);
+  }
+
   return {
     request,
+    stream,
     close() {
       agents.http.destroy();
       agents.https.destroy();
     },
   };
+}
+
+async function* readStream(incoming: AsyncIterable<unknown>, asked: Asked): AsyncGenerator<Buffer> {
+  try {
+    for await (const chunk of incoming) yield chunk as Buffer;
+  } catch (error) {
+    throw failureOf(asked, error);
+  }
 }
 
 type Received = Answered & { retryAfter: string | undefined };
@@ -178,6 +217,8 @@ async function send<T>(http: Got, url: URL, request: ApiRequest<T>): Promise<Rec
 }
 
 function readAnswer<T>(request: ApiRequest<T>, asked: Asked, answered: Answered): T {
+  // A login page may answer 200 to everything.
+  if (isHtml(answered)) throw notJson(asked, answered);
   if (request.answer === null) return undefined as T;
   let value: unknown;
   try {
