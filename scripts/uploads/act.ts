@@ -34,8 +34,8 @@ export async function spawnVerification(
   const verification_started_at = new Date().toISOString();
   const metadata = { verification_task_id: task_id, verification_started_at };
   if (promised === null) await uploads.patch(dataset_id, { status: 'VERIFYING', metadata });
-  // It only reads the origin.
-  const start = { id: task_id, dataset_id, initiator: ACTOR, alongside: true };
+  // No workflow of the dataset: the facility's pages show those, and this one only reads.
+  const start = { id: task_id, dataset_id: null, args: [dataset_id], initiator: ACTOR };
   await engine.start(verificationWorkflow(task_id), start);
   return task_id;
 }
@@ -82,8 +82,6 @@ async function fail(
 export type Landing =
   /** The workflow that lands it; null: one that is linked already. */
   | { readonly outcome: 'landed'; readonly workflow_id: string | null }
-  /** The verification that said so is about to end. */
-  | { readonly outcome: 'later'; readonly why: string }
   | { readonly outcome: 'failed'; readonly reason: string };
 
 /**
@@ -95,9 +93,7 @@ export async function land(parts: UploadParts, log: UploadLog, retry: boolean): 
   const retry_count = log.retry_count + 1;
   const again = retry ? { retry_count } : {};
   try {
-    const started = await startOnce(parts, log);
-    if (started === null) return { outcome: 'later', why: 'its verification is about to end' };
-    const { workflow_id } = started;
+    const { workflow_id } = await startOnce(parts, log);
     await complete(parts.uploads, log.dataset_id, {
       ...again,
       ...(workflow_id === null ? {} : { workflow_id }),
@@ -120,8 +116,7 @@ interface Started {
   readonly workflow_id: string | null;
 }
 
-/** Null: not yet, its verification still has the dataset. */
-async function startOnce(parts: UploadParts, log: UploadLog): Promise<Started | null> {
+async function startOnce(parts: UploadParts, log: UploadLog): Promise<Started> {
   const { config, uploads, records, engine } = parts;
   const { dataset_id, dataset } = log;
   const { app_id, registration } = config;
@@ -141,13 +136,7 @@ async function startOnce(parts: UploadParts, log: UploadLog): Promise<Started | 
   }
   // Two runs that overlap all the same (a lock that was lost) record one workflow.
   const id = stableId(`${app_id}\0upload\0${dataset_id}`);
-  try {
-    return { workflow_id: (await engine.start(name, { id, dataset_id, initiator: ACTOR })).id };
-  } catch (error) {
-    const busy = isLongshoreError(error) && error.code === 'E_WORKFLOW_STATE';
-    if (busy && error.fields.workflow_id === verificationTaskOf(log)) return null;
-    throw error;
-  }
+  return { workflow_id: (await engine.start(name, { id, dataset_id, initiator: ACTOR })).id };
 }
 
 async function nameOf({ records, uploads }: UploadParts, id: string): Promise<string | null> {

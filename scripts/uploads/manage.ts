@@ -165,7 +165,6 @@ class Run {
       case 'land': {
         const count = next.retry ? 'failed_retried' : 'verified_triggered';
         const landing = await land(parts, log, next.retry);
-        if (landing.outcome === 'later') return ['wait', null, landing.why];
         if (landing.outcome === 'failed')
           return ['PROCESSING_FAILED', next.retry ? count : 'errors', landing.reason];
         return ['COMPLETE', count, landing.workflow_id ?? 'its workflow is linked already'];
