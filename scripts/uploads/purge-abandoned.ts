@@ -6,8 +6,7 @@ import { LongshoreError } from '../../workers/errors.ts';
 import { isArriving } from '../../workers/uploads/arrivals.ts';
 import type { UploadLog } from '../../workers/uploads/contract.ts';
 import { payloadOf, STAGED_FILE, uploadRootOf } from '../../workers/uploads/roots.ts';
-import type { Purge } from './purge.ts';
-import { counted, emptyTally, removeIfEmpty, type RuleTally } from './purge-tally.ts';
+import { counted, emptyTally, removeIfEmpty, type Purge, type RuleTally } from './purge-rule.ts';
 
 const DAY_MS = 86_400_000;
 /** In the log of an upload that this script has given up: its files may go, also by a later run. */

@@ -7,8 +7,7 @@ import type { Dataset } from '../../workers/dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../../workers/errors.ts';
 import type { Records } from '../../workers/records/contract.ts';
 import { type Payload, payloadOf } from '../../workers/uploads/roots.ts';
-import type { Purge } from './purge.ts';
-import { counted, emptyTally, removeIfEmpty, type RuleTally } from './purge-tally.ts';
+import { counted, emptyTally, removeIfEmpty, type Purge, type RuleTally } from './purge-rule.ts';
 
 const PAGE = 200;
 

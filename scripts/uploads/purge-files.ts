@@ -3,8 +3,7 @@ import { type Dirent, lstatSync, readdirSync, type Stats, unlinkSync } from 'nod
 import { join } from 'node:path';
 import { isLongshoreError } from '../../workers/errors.ts';
 import { MIRROR, STAGED_ABOUT, STAGED_FILE } from '../../workers/uploads/roots.ts';
-import type { Purge } from './purge.ts';
-import { counted, emptyTally, removeIfEmpty, type RuleTally } from './purge-tally.ts';
+import { counted, emptyTally, removeIfEmpty, type Purge, type RuleTally } from './purge-rule.ts';
 
 const DAY_MS = 86_400_000;
 /** Nothing more arrives of these. */

@@ -1,37 +1,9 @@
 /** Removes what uploads leave behind, by the four rules of spec 8.6. Only below the upload roots, and no link is followed. */
-import type { Config } from '../../config/index.ts';
-import type { Catalog } from '../../workers/catalog/contract.ts';
-import type { Logger } from '../../workers/log.ts';
-import type { Records } from '../../workers/records/contract.ts';
-import type { Uploads } from '../../workers/uploads/contract.ts';
 import { uploadRoots } from '../../workers/uploads/roots.ts';
 import { purgeAbandoned } from './purge-abandoned.ts';
 import { purgeArchived } from './purge-archived.ts';
 import { purgeMirrors, purgeStagedFiles } from './purge-files.ts';
-import { emptyTally, type RuleTally } from './purge-tally.ts';
-
-export interface PurgeParts {
-  readonly config: Config;
-  readonly uploads: Uploads;
-  readonly catalog: Catalog;
-  readonly records: Records;
-  readonly log: Logger;
-}
-
-export interface PurgeOptions {
-  readonly ttl_days: number;
-  readonly stale_uploading_days: number;
-  readonly dry_run: boolean;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** What the rules share. */
-export interface Purge extends PurgeParts, PurgeOptions {
-  /** Real paths. */
-  readonly roots: readonly string[];
-  /** Called with each path that goes, or would go. */
-  readonly gone: (path: string) => void;
-}
+import { emptyTally, type Purge, type PurgeOptions, type PurgeParts, type RuleTally } from './purge-rule.ts';
 
 export interface PurgeReport {
   /** Uploads that were never completed, with all that had arrived of them. */

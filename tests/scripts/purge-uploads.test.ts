@@ -9,7 +9,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type PurgeOptions, purgeUploads } from '../../scripts/uploads/purge.ts';
+import { purgeUploads } from '../../scripts/uploads/purge.ts';
+import type { PurgeOptions } from '../../scripts/uploads/purge-rule.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import type { Uploads } from '../../workers/uploads/contract.ts';
 import { until } from '../support/until.ts';

@@ -1,6 +1,34 @@
+/** What the rules of the purge share. */
 import { rmdirSync } from 'node:fs';
+import type { Config } from '../../config/index.ts';
+import type { Catalog } from '../../workers/catalog/contract.ts';
 import { coerceError } from '../../workers/errors.ts';
 import type { Logger } from '../../workers/log.ts';
+import type { Records } from '../../workers/records/contract.ts';
+import type { Uploads } from '../../workers/uploads/contract.ts';
+
+export interface PurgeParts {
+  readonly config: Config;
+  readonly uploads: Uploads;
+  readonly catalog: Catalog;
+  readonly records: Records;
+  readonly log: Logger;
+}
+
+export interface PurgeOptions {
+  readonly ttl_days: number;
+  readonly stale_uploading_days: number;
+  readonly dry_run: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What a rule is given. */
+export interface Purge extends PurgeParts, PurgeOptions {
+  /** Real paths. */
+  readonly roots: readonly string[];
+  /** Called with each path that goes, or would go. */
+  readonly gone: (path: string) => void;
+}
 
 /** What one rule of the purge came to. */
 export interface RuleTally {
