@@ -47,7 +47,7 @@ export async function checkUpload(parts: CheckParts, check: Check): Promise<Chec
   if (BEYOND.includes(before.status)) return nothingToDo(before);
   assertOpen(before);
   try {
-    const found = await verifyUpload(before, { onProgress: meter(say) });
+    const found = await verifyUpload(before, { onProgress: meter(say, totalOf(before)) });
     if (found.warning !== null) say(`warning: ${found.warning}`);
     say(`verified by ${found.by}: ${found.files} files, ${bytes(found.bytes)}`);
     const now = await uploads.log(check.dataset_id);
@@ -101,11 +101,21 @@ async function reject(parts: CheckParts, check: Check, before: UploadLog, error:
   });
 }
 
-function meter(say: CheckParts['say']): (done: { files: number; bytes: number }) => void {
+/** Bytes that the browser says it has sent; null when it does not say. */
+function totalOf({ metadata }: UploadLog): number | null {
+  const said = [metadata.size_manifest, metadata.checksum] as ({ total_size?: unknown } | null | undefined)[];
+  const total = said.map((one) => one?.total_size).find((size) => typeof size === 'number');
+  return total ?? null;
+}
+
+function meter(
+  say: CheckParts['say'],
+  total: number | null,
+): (done: { files: number; bytes: number }) => void {
   let said = Date.now();
   return ({ files, bytes: read }) => {
     if (Date.now() - said < SAY_EVERY_MS) return;
     said = Date.now();
-    say(`digested ${files} files, ${bytes(read)}`);
+    say(`digested ${files} files, ${bytes(read)}${total === null ? '' : ` of ${bytes(total)}`}`);
   };
 }

@@ -9,7 +9,7 @@ import { startWorker } from '../support/fleet.ts';
 import { runScript, startScript } from '../support/script.ts';
 import { until } from '../support/until.ts';
 import { ago, makeUploads, type UploadPlace } from '../support/uploads.ts';
-import { browserHash } from '../uploads/trees.ts';
+import { browserHash, writeTree } from '../uploads/trees.ts';
 
 const FILES = { 'a-b': 'one', 'a/b': 'two', 'a/é': '' };
 const GOOD = { checksum: { manifest_hash: browserHash(FILES) } };
@@ -134,6 +134,27 @@ test('the purge is a script of its own: dry run, removal, JSON, exit codes', asy
   ground.api.fail('GET datasets/uploads/expired', { kind: 'status', status: 500 });
   expect((await purge()).code).toBe(1);
   expect((await purge('--ttl-days', 'soon')).code).toBe(2);
+});
+
+test('the folder of an archived upload goes when the archive has its bundle, and not before', async () => {
+  const ground = await makeUploads();
+  const { place, api } = ground;
+  const [held, missing] = ['held', 'missing'].map((name) => {
+    const { id, origin } = ground.upload(name, FILES, { status: 'COMPLETE' });
+    const archive_path = place.path('data/archive/2026/raw_data', `${name}.tar`);
+    const bundle = { name: `${name}.tar`, size: 4, md5: 'f'.repeat(32) };
+    api.store.patch(id, { archive_path, bundle });
+    return { origin, archive_path };
+  });
+  if (held === undefined || missing === undefined) throw new Error('no uploads');
+  writeTree(place.path('data/archive'), { '.longshore-archive': '', '2026/raw_data/held.tar': 'tar!' });
+  const done = await runScript('purge_stale_uploaded.ts', ['--json'], place.env);
+  expect(JSON.parse(done.stdout)).toMatchObject({
+    archived: { deleted: 1, skipped: 1, errors: 0 },
+    removed: [held.origin],
+  });
+  expect([held, missing].map(({ origin }) => existsSync(origin))).toEqual([false, true]);
+  expect(done.stderr).toContain('E_BUNDLE_MISSING');
 });
 
 test.each(['manage_upload_workflows.ts', 'purge_stale_uploaded.ts'])(

@@ -35,6 +35,8 @@ export interface BioloopApi {
   readonly calls: Call[];
   /** Of these calls (`POST datasets/bulk`; ids as `:id`; a beginning is enough, '' means all) the next `times` ones; default for ever. */
   fail(calls: string, fault: Fault, times?: number): void;
+  /** What was asked and answered without a fault, in order. */
+  readonly exchanges: { readonly call: Call; readonly status: number; readonly body: unknown }[];
   /** Takes all faults back. */
   heal(): void;
   /** Of one kind, in order: `POST datasets/:id/states`. */
@@ -56,6 +58,7 @@ export async function startBioloopApi(options: { basePath?: string } = {}): Prom
   const behaviour: Behaviour = { filesDelay: 20, workflowServer: true, served: new Map() };
   const table = routes(store, behaviour);
   const calls: Call[] = [];
+  const exchanges: BioloopApi['exchanges'] = [];
   const faults: { calls: string; fault: Fault; times: number }[] = [];
   let connections = 0;
 
@@ -106,6 +109,7 @@ export async function startBioloopApi(options: { basePath?: string } = {}): Prom
     if (fault?.kind === 'answer') return json(response, 200, fault.body);
     if (fault?.kind === 'silent' && fault.commit !== true) return;
     const { status, body, html: page } = await carryOut(call);
+    if (fault === null) exchanges.push({ call, status, body });
     if (fault?.kind === 'silent') return;
     if (fault?.kind === 'commit-then-drop') return void request.socket.destroy();
     if (fault?.kind === 'commit-then-status') return json(response, fault.status, { message: 'ill' });
@@ -135,6 +139,7 @@ export async function startBioloopApi(options: { basePath?: string } = {}): Prom
     store,
     behaviour,
     calls,
+    exchanges,
     fail: (of, fault, times = Number.POSITIVE_INFINITY) => {
       faults.push({ calls: of, fault, times });
     },
@@ -148,7 +153,9 @@ export async function startBioloopApi(options: { basePath?: string } = {}): Prom
   };
 }
 
-const nameOf = ({ method, path }: Call): string => `${method} ${path.replace(/\/\d+(?=\/|$)/g, '/:id')}`;
+/** `POST datasets/:id/files`: numbers and UUIDs are ids. */
+export const nameOf = ({ method, path }: Pick<Call, 'method' | 'path'>): string =>
+  `${method} ${path.replace(/\/(\d+|[0-9a-f]{8}-[0-9a-f-]{27})(?=\/|$)/g, '/:id')}`;
 
 async function bodyOf(request: IncomingMessage): Promise<string> {
   const parts: Buffer[] = [];

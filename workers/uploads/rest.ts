@@ -18,7 +18,7 @@ export function openUploads(config: Config, options: Partial<ClientOptions> = {}
       `there are no uploads: catalog.backend is "${config.catalog.backend}", and they come with "rest" only`,
       { fields: { key: 'catalog.backend', value: config.catalog.backend } },
     );
-  return restUploads(openApi(config, options));
+  return restUploads(openApi(config, { delay_scale: config.api.delay_scale, ...options }));
 }
 
 export function restUploads(api: BioloopApi): Uploads {
