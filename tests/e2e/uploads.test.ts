@@ -45,7 +45,7 @@ const integrated = async ({ place }: UploadPlace, dataset_id: number): Promise<s
   }
 };
 
-const retry = { delay_seconds: 0.1, tasks: { verify_upload_integrity: { delay_seconds: 0.1 } } };
+const retry = { delay_seconds: 0.1, tasks: { verify_upload_integrity: { max: 1, delay_seconds: 0.1 } } };
 
 test('an upload goes from UPLOADED to COMPLETE by the scripts and a worker, a damaged one to VERIFICATION_FAILED', async () => {
   const ground = await makeUploads({ workflow: { retry } });
@@ -60,7 +60,16 @@ test('an upload goes from UPLOADED to COMPLETE by the scripts and a worker, a da
     task_id: ground.metadata(bad.id).verification_task_id,
     retries_exhausted: true,
   });
-  await until(() => ground.metadata(good.id).worker_process_id, { what: 'its process' });
+  const task_id = ground.metadata(good.id).verification_task_id;
+  const process_id = await until(() => ground.metadata(good.id).worker_process_id, { what: 'its process' });
+  const { processes, logs } = ground.api.store;
+  expect(processes.get(Number(process_id))).toMatchObject({
+    task_id,
+    step: 'verify_upload_integrity',
+    workflow_id: null,
+  });
+  const said = () => (logs.get(Number(process_id)) ?? []).map(({ message }) => message).join('');
+  await until(() => said().includes('verified by manifest hash: 3 files'), { what: 'its lines' });
   expect(await manage(ground)).toMatchObject({ code: 0, answer: { verified_triggered: 1, errors: 0 } });
   expect(ground.status(good.id)).toBe('COMPLETE');
   expect(ground.api.store.linked(good.id)).toEqual(await integrated(ground, good.id));
@@ -87,7 +96,7 @@ test('killed with SIGKILL after the start and before the PATCH: still one workfl
   expect(await integrated(ground, id)).toEqual(started);
   expect(ground.api.store.linked(id)).toEqual(started);
   expect(ground.status(id)).toBe('COMPLETE');
-}, 120_000);
+});
 
 /** The lock of a script that was killed ends by itself; here it is taken away, so as not to wait for that. */
 async function untilUnlocked({ place: { config } }: UploadPlace): Promise<void> {

@@ -26,11 +26,14 @@ export interface GivenUpload {
 }
 
 /** `overrides`: of the configuration; the catalog is the API. */
-export async function makeUploads(overrides: Record<string, unknown> = {}): Promise<UploadPlace> {
+export async function makeUploads(
+  overrides: Record<string, unknown> = {},
+  ofApi: Record<string, unknown> = {},
+): Promise<UploadPlace> {
   const api = await startBioloopApi();
   const place = await makePlace({
     catalog: { backend: 'rest' },
-    api: { base_url: api.url, auth_token: api.token },
+    api: { base_url: api.url, auth_token: api.token, ...ofApi },
     ...overrides,
   });
   const root = place.dir('data/uploads');

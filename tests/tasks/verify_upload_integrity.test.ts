@@ -1,4 +1,6 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { spoolPath } from '../../workers/catalog/rest.ts';
+import { openSpool } from '../../workers/catalog/rest-spool.ts';
 import { limitsOf } from '../../workers/fleet/task-limits.ts';
 import { retryOf } from '../../workers/fleet/retry-policy.ts';
 import { openStore } from '../../workers/store.ts';
@@ -12,10 +14,14 @@ const FILES = { 'a-b': 'one', 'a/b': 'two' };
 const GOOD = { checksum: { manifest_hash: browserHash(FILES) } };
 const BAD = { checksum: { manifest_hash: browserHash(AWKWARD) } };
 
-async function attempt({ place }: UploadPlace, id: number, run: RunOptions) {
+async function attempt({ place }: UploadPlace, id: number, run: RunOptions, told = true) {
   const { config } = place;
   const store = await openStore({ ...config, catalog: { ...config.catalog, backend: 'sqlite' } });
   onTestFinished(() => store.close());
+  // What its process in the records is called by the API, which was told of it.
+  const spool = await openSpool(spoolPath(config));
+  if (told) await spool.keepProcess(1, 4711);
+  await spool.close();
   // The script reads its configuration from the environment, as on a host of the facility.
   for (const [name, value] of Object.entries(place.env)) vi.stubEnv(name, value);
   onTestFinished(() => void vi.unstubAllEnvs());
@@ -34,7 +40,7 @@ test('a good upload is VERIFIED; what the script said is logged, and its process
     'verified by manifest hash: 2 files',
   );
   expect(ground.status(id)).toBe('VERIFIED');
-  expect(ground.metadata(id)).toEqual({ ...GOOD, worker_process_id: 1 });
+  expect(ground.metadata(id)).toEqual({ ...GOOD, worker_process_id: 4711 });
 });
 
 describe('an upload that differs', () => {
@@ -51,7 +57,7 @@ describe('an upload that differs', () => {
       message: expect.stringMatching(/^E_UPLOAD_INTEGRITY: Manifest hash mismatch/),
     });
     expect(ground.status(id)).toBe(status);
-    expect(ground.metadata(id)).toMatchObject({ worker_process_id: 1 });
+    expect(ground.metadata(id)).toMatchObject({ worker_process_id: 4711 });
   });
 });
 
@@ -61,6 +67,15 @@ test('a process that cannot be recorded in the upload is a warning, and the uplo
   ground.api.fail('PATCH', { kind: 'status', status: 500 });
   const { outcome } = await attempt(ground, id, {});
   expect(await outcome).toEqual([id, { status: 'success', dataset_id: id }]);
+  expect(ground.metadata(id)).toEqual(GOOD);
+});
+
+test('a process that the API has not taken in time is not waited for any longer', async () => {
+  const ground = await makeUploads({}, { delay_scale: 0.01 });
+  const { id } = ground.upload('good', FILES, { status: 'VERIFYING', metadata: GOOD });
+  const { outcome } = await attempt(ground, id, {}, false);
+  expect(await outcome).toEqual([id, { status: 'success', dataset_id: id }]);
+  expect(ground.status(id)).toBe('VERIFIED');
   expect(ground.metadata(id)).toEqual(GOOD);
 });
 

@@ -1,5 +1,8 @@
 /** Compares what has arrived of an upload with what the browser sent, and says so in the upload's log. */
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { spoolPath } from '../catalog/rest.ts';
+import { openSpool } from '../catalog/rest-spool.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { ownSecrets } from '../tools/environment.ts';
 import type { Uploads } from '../uploads/contract.ts';
@@ -11,6 +14,8 @@ const SCRIPT = join(import.meta.dirname, '../../scripts/verify_upload_integrity.
 /** What the script ends with when the API is away (scripts/cli/program.ts). */
 const AWAY = 5;
 const LOOK_AGAIN_MS = 60_000;
+const TOLD_WITHIN_MS = 30_000;
+const LOOK_MS = 200;
 
 export const task = defineTask({
   description:
@@ -60,13 +65,31 @@ async function verify(
 const later = (): Postponement =>
   postpone(new Date(Date.now() + LOOK_AGAIN_MS), 'the API is away; the upload is verified when it is back');
 
-/** The facility shows the lines of this process. */
+/** The facility shows the lines of this process, which it knows by another id than the records. */
 async function keepProcess(ctx: TaskContext, uploads: Uploads, process_id: number | null): Promise<void> {
   if (process_id === null) return;
   try {
-    await uploads.patch(ctx.dataset_id, { metadata: { worker_process_id: process_id } });
+    const worker_process_id = await idAtTheApi(ctx, process_id);
+    await uploads.patch(ctx.dataset_id, { metadata: { worker_process_id } });
   } catch (error) {
     ctx.log.warn({ err: error, process_id }, 'the process that verified the upload could not be recorded');
+  }
+}
+
+/** Processes are told to the API in the background, so that no program waits for it. */
+async function idAtTheApi({ config, signal }: TaskContext, process_id: number): Promise<number> {
+  const spool = await openSpool(spoolPath(config));
+  try {
+    const deadline = Date.now() + TOLD_WITHIN_MS * config.api.delay_scale;
+    for (;;) {
+      const id = await spool.processOf(process_id);
+      if (id !== null) return id;
+      if (Date.now() > deadline)
+        throw new LongshoreError('E_API_UNAVAILABLE', `the API has not taken process ${process_id} yet`);
+      await sleep(LOOK_MS, undefined, { signal });
+    }
+  } finally {
+    await spool.close();
   }
 }
 
