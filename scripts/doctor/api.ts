@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import type { Config } from '../../config/index.ts';
 import { openApi } from '../../workers/bioloop/endpoints.ts';
-import { spoolPath } from '../../workers/catalog/rest.ts';
+import { spoolPath } from '../../workers/catalog/rest-spool.ts';
 import { coerceError } from '../../workers/errors.ts';
 import { duration } from '../cli/format.ts';
 import { type Finding, finding, ok, problem } from './finding.ts';
