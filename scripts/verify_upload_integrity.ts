@@ -3,7 +3,7 @@ import { InvalidArgumentError } from 'commander';
 import { configOrExit } from '../config/index.ts';
 import { createLogger } from '../workers/log.ts';
 import { openUploads } from '../workers/uploads/rest.ts';
-import { createProgram, jsonOption, runProgram } from './cli/program.ts';
+import { createProgram, dryRunOption, jsonOption, runProgram } from './cli/program.ts';
 import { printJson } from './cli/session.ts';
 import { checkUpload } from './uploads/check.ts';
 
@@ -19,19 +19,20 @@ const program = createProgram(
   .argument('<task_id>', 'kept with a failure')
   .argument('<retry_count>', 'tries before this one, from 0', whole)
   .argument('<max_retries>', 'this try is the last one when both are the same', whole)
+  .addOption(dryRunOption())
   .addOption(jsonOption())
   .addHelpText('after', 'While the API is away nothing is decided: 5')
   .action(async (dataset_id: number, task_id: string, retry_count: number, max_retries: number, options) => {
-    const { json = false } = options as { json?: boolean };
+    const { json = false, dryRun: dry_run = false } = options as { json?: boolean; dryRun?: boolean };
     const config = await configOrExit();
     const log = createLogger('verify_upload_integrity', { dataset_id }, { to: 2 });
     const uploads = openUploads(config);
     try {
       const say = (line: string): void => void (json || process.stdout.write(`${line}\n`));
       const last = retry_count >= max_retries;
-      const found = await checkUpload({ config, uploads, log, say }, { dataset_id, task_id, last });
-      if (json) printJson({ dataset_id, ...found });
-      else say(`dataset ${dataset_id} is ${found.status}`);
+      const found = await checkUpload({ config, uploads, log, say }, { dataset_id, task_id, last, dry_run });
+      if (json) printJson({ dataset_id, dry_run, ...found });
+      else say(`dataset ${dataset_id} is ${found.status}${dry_run ? ' (dry run: nothing was changed)' : ''}`);
     } finally {
       uploads.close();
     }

@@ -62,6 +62,7 @@ const toldRecords = (records: Records, catalog: RestCatalog, after_ms: number): 
     await catalog.logs.process(id, plain ? { ...process, workflow_id: null } : process);
     return id;
   },
+  facilityProcess: (process_id) => catalog.spool.processOf(process_id),
   appendLogs: async (process_id, lines) => {
     await records.appendLogs(process_id, lines);
     await catalog.logs.lines(process_id, lines);

@@ -21,6 +21,8 @@ export interface Check {
   readonly task_id: string;
   /** A failure is final. */
   readonly last: boolean;
+  /** Only compare; the upload stays as it is. */
+  readonly dry_run: boolean;
 }
 
 export interface Checked {
@@ -50,6 +52,7 @@ export async function checkUpload(parts: CheckParts, check: Check): Promise<Chec
     const found = await verifyUpload(before, { onProgress: meter(say, totalOf(before)) });
     if (found.warning !== null) say(`warning: ${found.warning}`);
     say(`verified by ${found.by}: ${found.files} files, ${bytes(found.bytes)}`);
+    if (check.dry_run) return { status: before.status, ...found };
     const now = await uploads.log(check.dataset_id);
     if (BEYOND.includes(now.status)) return nothingToDo(now);
     assertOpen(now);
@@ -57,8 +60,8 @@ export async function checkUpload(parts: CheckParts, check: Check): Promise<Chec
     return { status: 'VERIFIED', ...found };
   } catch (error) {
     const { code } = coerceError(error);
-    if (check.last && code !== 'E_UPLOAD_STATE' && !isOutage(error))
-      await reject(parts, check, before, error);
+    const final = check.last && !check.dry_run && code !== 'E_UPLOAD_STATE' && !isOutage(error);
+    if (final) await reject(parts, check, before, error);
     throw error;
   }
 }

@@ -95,6 +95,21 @@ describe('an upload that differs', () => {
   });
 });
 
+test('a dry run compares and changes nothing, whatever comes out', async () => {
+  const ground = await makeUploads();
+  const uploads = [GOOD, BAD].map((metadata, at) =>
+    ground.upload(`up-${at}`, FILES, { status: 'VERIFYING', metadata }),
+  );
+  const runs = uploads.map(({ id }) =>
+    runScript('verify_upload_integrity.ts', [String(id), 'by-hand', '3', '3', '--dry-run'], ground.place.env),
+  );
+  const [good, bad] = await Promise.all(runs);
+  expect([good?.code, bad?.code]).toEqual([0, 1]);
+  expect(good?.stdout).toContain('verified by manifest hash');
+  expect(bad?.stderr).toContain('Manifest hash mismatch');
+  expect(ground.api.called('PATCH datasets/uploads/:id/upload-log')).toEqual([]);
+});
+
 test('an origin path that is missing is VERIFICATION_FAILED after the last try', async () => {
   const ground = await makeUploads();
   const { id } = ground.upload('lost', FILES, { status: 'VERIFYING' });

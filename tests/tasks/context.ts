@@ -20,6 +20,8 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** Permits of the fleet; default: always granted. */
   permit?: (resource: string, limit: number) => boolean;
+  /** The API's id of a process; default: it was told of none. */
+  facilityProcess?: (process_id: number) => number | null;
   /** Told of each progress value. */
   onProgress?: (name: string, done: number) => void;
 }
@@ -78,6 +80,7 @@ export function makeContext(parts: {
       };
       return runTool({ command, args, options, signal, sink });
     },
+    facilityProcess: async (process_id) => run.facilityProcess?.(process_id) ?? null,
     audit: async (action, details) => void notes.audit.push({ action, details }),
   };
 }

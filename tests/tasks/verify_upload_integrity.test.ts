@@ -1,6 +1,4 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { spoolPath } from '../../workers/catalog/rest.ts';
-import { openSpool } from '../../workers/catalog/rest-spool.ts';
 import { limitsOf } from '../../workers/fleet/task-limits.ts';
 import { retryOf } from '../../workers/fleet/retry-policy.ts';
 import { openStore } from '../../workers/store.ts';
@@ -14,17 +12,15 @@ const FILES = { 'a-b': 'one', 'a/b': 'two' };
 const GOOD = { checksum: { manifest_hash: browserHash(FILES) } };
 const BAD = { checksum: { manifest_hash: browserHash(AWKWARD) } };
 
-async function attempt({ place }: UploadPlace, id: number, run: RunOptions, told = true) {
+async function attempt({ place }: UploadPlace, id: number, given: RunOptions, told = true) {
   const { config } = place;
   const store = await openStore({ ...config, catalog: { ...config.catalog, backend: 'sqlite' } });
   onTestFinished(() => store.close());
-  // What its process in the records is called by the API, which was told of it.
-  const spool = await openSpool(spoolPath(config));
-  if (told) await spool.keepProcess(1, 4711);
-  await spool.close();
   // The script reads its configuration from the environment, as on a host of the facility.
   for (const [name, value] of Object.entries(place.env)) vi.stubEnv(name, value);
   onTestFinished(() => void vi.unstubAllEnvs());
+  // The API has told its process by another id than the records.
+  const run = { ...given, facilityProcess: (process_id: number) => (told ? 4710 + process_id : null) };
   const notes: Notes = { lines: [], tools: [], progress: [], audit: [] };
   const outcome = task.run(makeContext({ config, store, id, run, notes }));
   return { notes, outcome };

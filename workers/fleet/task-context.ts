@@ -72,6 +72,8 @@ export function createTaskContext(
         onLoss: (lines, cause) => log.error({ command, lines, err: cause }, 'lines of a program were lost'),
         kill_grace_seconds: config.task.kill_grace_seconds,
       }),
+    facilityProcess: async (id) =>
+      store.records.facilityProcess === undefined ? id : store.records.facilityProcess(id),
     audit: (action, details) =>
       store.records.audit({
         actor: `task:${run.name}`,

@@ -51,6 +51,8 @@ export interface TaskContext {
   report(progress: Progress | Record<string, unknown>): void;
   /** Runs an external program: no shell, its lines go to the process logs. @throws E_SUBPROCESS, E_TOOL_MISSING */
   tool(command: string, args: readonly string[], options?: ToolOptions): Promise<ToolResult>;
+  /** By what id the facility's own pages know a process of {@link ToolResult}; null: they were not told of it yet. */
+  facilityProcess(process_id: number): Promise<number | null>;
   audit(action: string, details: Record<string, unknown>): Promise<void>;
 }
 

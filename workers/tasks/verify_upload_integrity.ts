@@ -1,8 +1,6 @@
 /** Compares what has arrived of an upload with what the browser sent, and says so in the upload's log. */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { spoolPath } from '../catalog/rest.ts';
-import { openSpool } from '../catalog/rest-spool.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { ownSecrets } from '../tools/environment.ts';
 import type { Uploads } from '../uploads/contract.ts';
@@ -77,19 +75,14 @@ async function keepProcess(ctx: TaskContext, uploads: Uploads, process_id: numbe
 }
 
 /** Processes are told to the API in the background, so that no program waits for it. */
-async function idAtTheApi({ config, signal }: TaskContext, process_id: number): Promise<number> {
-  const spool = await openSpool(spoolPath(config));
-  try {
-    const deadline = Date.now() + TOLD_WITHIN_MS * config.api.delay_scale;
-    for (;;) {
-      const id = await spool.processOf(process_id);
-      if (id !== null) return id;
-      if (Date.now() > deadline)
-        throw new LongshoreError('E_API_UNAVAILABLE', `the API has not taken process ${process_id} yet`);
-      await sleep(LOOK_MS, undefined, { signal });
-    }
-  } finally {
-    await spool.close();
+async function idAtTheApi(ctx: TaskContext, process_id: number): Promise<number> {
+  const deadline = Date.now() + TOLD_WITHIN_MS * ctx.config.api.delay_scale;
+  for (;;) {
+    const id = await ctx.facilityProcess(process_id);
+    if (id !== null) return id;
+    if (Date.now() > deadline)
+      throw new LongshoreError('E_API_UNAVAILABLE', `the API has not taken process ${process_id} yet`);
+    await sleep(LOOK_MS, undefined, { signal: ctx.signal });
   }
 }
 
