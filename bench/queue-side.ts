@@ -153,7 +153,7 @@ const inProcess: TaskProcesses = {
     const ended = Promise.withResolvers<Awaited<TaskChild['ended']>>();
     return {
       pid: process.pid,
-      loaded: Promise.resolve({ code: null, limits: {} }),
+      loaded: Promise.resolve({ code: null, limits: {}, retry: {} }),
       ended: ended.promise,
       start: ({ dataset_id }) => ended.resolve({ kind: 'result', result: [dataset_id] }),
       warn: () => undefined,

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { typeFolders } from './folders.ts';
+import { MongoUrl } from './mongodb.ts';
 import { fromEnv, secretFromEnv } from './value.ts';
 
 /**
@@ -33,6 +34,8 @@ export const config = {
     auth_token: secretFromEnv('APP_API_TOKEN', null),
     conn_timeout: 5,
     read_timeout: 30,
+    delay_scale: 1,
+    patience_seconds: 3 * 3600,
   },
   paths: {
     scratch: `${data}/scratch`,
@@ -71,6 +74,7 @@ export const config = {
     reserve_bytes: 64 * 1024 ** 2,
   },
   catalog: { backend: 'sqlite', path: '{home}/longshore.db' },
+  records: { backend: 'sqlite' },
   archive: {
     copies: ['filesystem'],
     types: {},
@@ -98,7 +102,12 @@ export const config = {
     silence_seconds: 20,
     share_by: 'project',
   },
-  mongo: { uri: secretFromEnv('MONGODB_URL', null) },
+  mongodb: {
+    url: new MongoUrl(),
+    database: fromEnv('MONGO_DB', null),
+    answer_seconds: 30,
+    patience_seconds: 300,
+  },
   bag: { source_organization: null },
   email: { from_addr: 'longshore@localhost', sendmail_path: '/usr/sbin/sendmail' },
   workflow_registry: {
@@ -146,7 +155,7 @@ export const config = {
   },
   workflow: {
     purge: { types: ['integrated', 'stage', 'delete'], age_threshold_seconds: 86_400, max_purge_count: 10 },
-    retry: { max: 3, delay_seconds: 5 },
+    retry: { max: 3, delay_seconds: 5, tasks: {} },
     // Above what a node meets that is rebooted, upgraded and runs out of memory in one night; a poisoned job ends within a minute.
     max_losses: 5,
     resume_lock_seconds: 60,
@@ -204,6 +213,11 @@ export const config = {
     },
   },
   enabled_features: { notifications: false },
+  uploads: {
+    stale_uploading_hours: 6,
+    verification_timeout_hours: 4,
+    notify: { role_ids: [] as number[], user_ids: [] as number[] },
+  },
   doctor: {
     free_percent: 10,
     free_inodes_percent: 10,
@@ -214,5 +228,19 @@ export const config = {
   schedules: [
     { script: 'scrub', args: [] as string[], cron: '0 2 * * *' },
     { script: 'purge_staged_datasets', args: [] as string[], cron: '0 7 * * *' },
+    // A minute that was missed is made up for by the next one.
+    {
+      script: 'manage_upload_workflows',
+      args: ['--max-retries=3'],
+      cron: '* * * * *',
+      missed: 'skip',
+      only: 'uploads',
+    },
+    {
+      script: 'purge_stale_uploaded',
+      args: ['--ttl-days=14', '--stale-uploading-days=14'],
+      cron: '15 7 * * *',
+      only: 'uploads',
+    },
   ],
 };

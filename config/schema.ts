@@ -1,7 +1,10 @@
 import { z } from 'zod';
+import { api } from './api.ts';
 import { archiveBackend } from './archive-backend.ts';
 import { gateway } from './gateway.ts';
-import { someTaskLimits, taskLimits } from './task-limits.ts';
+import { mongodb } from './mongodb.ts';
+import { retryPolicy, someRetryPolicy, someTaskLimits, taskLimits } from './task-limits.ts';
+import { uploads } from './uploads.ts';
 
 /**
  * What a configuration must look like. Everything is strict: a key that stands nowhere here is a mistake and
@@ -88,6 +91,8 @@ const schedule = z.strictObject({
   cron: text,
   /** A turn that no worker could begin in time: run it once as soon as there is one, or leave it out. */
   missed: z.enum(['run', 'skip']).default('run'),
+  /** Left out where there are none: uploads come with catalog.backend `rest`. */
+  only: z.literal('uploads').optional(),
 });
 
 const paths = z
@@ -114,12 +119,7 @@ export const schema = z.strictObject({
   state_dir: absolutePath,
   dataset_types: z.array(z.string().regex(/^[A-Z][A-Z0-9_]*$/, 'expected upper case, as RAW_DATA')).min(1),
   genome_file_types: z.array(z.string().startsWith('.')),
-  api: z.strictObject({
-    base_url: z.url().nullable(),
-    auth_token: text.nullable(),
-    conn_timeout: z.number().positive(),
-    read_timeout: z.number().positive(),
-  }),
+  api,
   paths,
   registration,
   register_ondemand: z.record(z.string(), z.strictObject({ source_dir: absolutePath })),
@@ -152,7 +152,13 @@ export const schema = z.strictObject({
     /** Free space that must remain on the file system after a task's reservation. */
     reserve_bytes: count,
   }),
-  catalog: z.strictObject({ backend: z.enum(['sqlite']), path: absolutePath }),
+  catalog: z.strictObject({
+    backend: z.enum(['sqlite', 'mongodb', 'rest']),
+    /** Of the file of the back end `sqlite`. */
+    path: absolutePath,
+  }),
+  /** Workflows, runs, logs: `sqlite` keeps them in the file of `catalog.path`. */
+  records: z.strictObject({ backend: z.enum(['sqlite', 'mongodb']) }),
   archive: z.strictObject({
     /** Back ends that hold a copy of every bundle; the first one is read. A dataset is archived when all have it. */
     copies: z.array(text).min(1),
@@ -218,14 +224,17 @@ export const schema = z.strictObject({
       })
       .nullable(),
   }),
-  mongo: z.strictObject({ uri: text.nullable() }),
+  mongodb,
   /** What every bag says of where it comes from; null: nothing. */
   bag: z.strictObject({ source_organization: text.nullable() }),
   email: z.strictObject({ from_addr: text, sendmail_path: absolutePath }),
   workflow_registry: z.record(z.string(), workflowDefinition),
   workflow: z.strictObject({
     purge: z.strictObject({ types: z.array(text), age_threshold_seconds: seconds, max_purge_count: count }),
-    retry: z.strictObject({ max: count, delay_seconds: seconds }),
+    retry: retryPolicy.extend({
+      /** By the name of a task; beats what the task itself declares. */
+      tasks: z.record(z.string(), someRetryPolicy),
+    }),
     /**
      * A job that has lost its process more often than this is set aside. A loss counts whole when its own process crashed
      * or ran out of memory, half when it was killed, and by its share when a worker died with several jobs.
@@ -311,6 +320,7 @@ export const schema = z.strictObject({
   }),
   gateway,
   enabled_features: z.strictObject({ notifications: z.boolean() }),
+  uploads,
   /** What `longshore doctor` finds fault with, see docs/doctor.md. */
   doctor: z.strictObject({
     /** Less free space (or fewer free inodes) of a file system is a warning, half of it a problem. */

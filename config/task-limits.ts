@@ -25,5 +25,17 @@ export const taskLimits = z.strictObject({
 /** What a task or a site names of it. */
 export const someTaskLimits = taskLimits.partial();
 
+/** How often and how soon a task is tried again after a retryable error. */
+export const retryPolicy = z.strictObject({
+  /** Tries beyond the first. */
+  max: z.int().min(0),
+  delay_seconds: z.number().min(0),
+});
+
+/** What a task or a site names of it. */
+export const someRetryPolicy = retryPolicy.partial();
+
+export type RetryPolicy = Readonly<z.infer<typeof retryPolicy>>;
+export type SomeRetryPolicy = Readonly<z.infer<typeof someRetryPolicy>>;
 export type TaskLimits = z.infer<typeof taskLimits>;
 export type SomeTaskLimits = Readonly<z.infer<typeof someTaskLimits>>;

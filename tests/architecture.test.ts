@@ -14,13 +14,16 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   log: [],
   sqlite: [],
   dataset: ['catalog'],
+  bioloop: ['dataset'],
   records: ['sqlite', 'dataset'],
-  catalog: ['sqlite', 'dataset', 'records'],
-  store: ['catalog', 'records', 'sqlite'],
+  catalog: ['sqlite', 'dataset', 'records', 'bioloop'],
+  store: ['catalog', 'records', 'sqlite', 'store-rest'],
+  'store-rest': ['bioloop', 'catalog', 'records'],
   content: ['dataset'],
   archive: ['content', 'dataset', 'tools'],
   tools: ['records', 'tasks'],
-  tasks: ['archive', 'catalog', 'content', 'dataset', 'records', 'tools'],
+  uploads: ['content', 'dataset', 'records', 'bioloop'],
+  tasks: ['archive', 'catalog', 'content', 'dataset', 'records', 'tools', 'uploads'],
   queue: ['records'],
   workflows: ['queue', 'records', 'store'],
   fleet: ['workflows', 'queue', 'tasks', 'tools', 'catalog', 'records', 'store'],
@@ -35,6 +38,7 @@ const ONLY_CONTRACTS: ReadonlySet<string> = new Set([
   'tools>tasks',
   'queue>records',
   'tools>records',
+  'uploads>records',
 ]);
 
 const sources = ['config', 'workers', 'scripts'].flatMap((folder) =>

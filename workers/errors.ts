@@ -58,6 +58,26 @@ export const ERRORS = {
     'Look at the workflow with `longshore show <id>`; the operation does not apply to its state.',
   ),
 
+  // the facility's REST API
+  E_API_UNAVAILABLE: retryable(
+    'The API does not answer, or asks for patience (429, 502, 503). State changes wait in the spool and are delivered when it is back.',
+  ),
+  E_API_FAILED: retryable(
+    'The API itself failed on this request (5xx); its log says why. A change of state waits in the spool.',
+  ),
+  E_API_REFUSED: operator(
+    'The API refuses the token or what it may do. Correct APP_API_TOKEN (or the role of its user), then resume.',
+  ),
+  E_API_NOT_FOUND: fatal('The API has no such record; check the id there.'),
+  E_API_CONFLICT: fatal('The API has a record of this name or id already.'),
+  E_API_REQUEST: fatal('The API does not accept this request; its words are in the message.'),
+  E_API_FILES: retryable(
+    'The API takes file rows before it writes them, and has not written all; its log says why. The step sends them again.',
+  ),
+  E_API_ANSWER: retryable(
+    'What answered is not the API: check API_BASE_URL (a base with a path ends in "/"), and proxies and login pages before it.',
+  ),
+
   // running a task
   E_TASK_UNKNOWN: fatal('A step names a task that has no file in workers/tasks/.'),
   E_TASK_CRASHED: retryable('The task failed with an error that has no code; see the traceback.'),
@@ -120,6 +140,16 @@ export const ERRORS = {
     'The staged copy differs from the manifest as listed. Stage again; if it repeats, check the archive.',
   ),
   E_NOT_ARCHIVED: fatal('The dataset has no verified archived copy; archive and stage it first.'),
+
+  // uploads
+  E_UPLOADS_OFF: operator(
+    'Uploads come by the facility\'s REST API: set catalog.backend to "rest", API_BASE_URL and APP_API_TOKEN.',
+  ),
+  E_UPLOAD_NOT_FOUND: fatal('The dataset was not uploaded; check its id with `longshore datasets`.'),
+  E_UPLOAD_INTEGRITY: retryable(
+    'What arrived is not what the browser sent. If it repeats, the dataset must be uploaded again.',
+  ),
+  E_UPLOAD_STATE: fatal('The upload has gone on without this verification; nothing was changed.'),
   E_QC_REPORT_MISSING: retryable('MultiQC ended without a report; its output is in `longshore logs`.'),
 } as const satisfies Record<string, ErrorEntry>;
 

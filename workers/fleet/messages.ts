@@ -1,6 +1,6 @@
 import type { ErrorReport } from '../errors.ts';
 import type { Config } from '../../config/index.ts';
-import type { SomeTaskLimits } from '../../config/task-limits.ts';
+import type { SomeRetryPolicy, SomeTaskLimits } from '../../config/task-limits.ts';
 import type { AttemptKey, CodeVersion, TaskRun } from '../records/contract.ts';
 
 /** What one attempt is about. */
@@ -8,6 +8,8 @@ export interface Work {
   readonly key: AttemptKey;
   readonly run: TaskRun;
   readonly dataset_id: number;
+  /** As its retry policy says. */
+  readonly max_retries: number;
 }
 
 /** What the process of a task is given to run. */
@@ -37,6 +39,7 @@ export interface Loaded {
   readonly code: CodeVersion | null;
   /** As the task declares them. */
   readonly limits: SomeTaskLimits;
+  readonly retry: SomeRetryPolicy;
 }
 
 export type FromTask =

@@ -5,7 +5,7 @@
  */
 import type { Config } from '../../config/index.ts';
 import { deepFreeze } from '../../config/of.ts';
-import type { SomeTaskLimits } from '../../config/task-limits.ts';
+import type { SomeRetryPolicy, SomeTaskLimits } from '../../config/task-limits.ts';
 import { errorFromReport, LongshoreError, reportOf } from '../errors.ts';
 import { createLogger, type Logger } from '../log.ts';
 import type { CodeVersion } from '../records/contract.ts';
@@ -68,6 +68,7 @@ loading.catch(() => undefined); // Told when the task is to begin.
 async function load(): Promise<Task> {
   let code: CodeVersion | null = null;
   let limits: SomeTaskLimits = {};
+  let retry: SomeRetryPolicy = {};
   try {
     const graph = new CodeReader().graph(taskFile(name));
     code = versionOf(graph);
@@ -75,9 +76,10 @@ async function load(): Promise<Task> {
     const task = await loadTask(name);
     // The schema that checks them is large, and most tasks declare none.
     if (task.limits !== undefined) limits = (await import('./task-limits.ts')).declaredLimits(name, task);
+    if (task.retry !== undefined) retry = (await import('./retry-policy.ts')).declaredRetry(name, task);
     return task;
   } finally {
-    send({ kind: 'loaded', code, limits });
+    send({ kind: 'loaded', code, limits, retry });
   }
 }
 

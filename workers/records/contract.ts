@@ -255,6 +255,8 @@ export interface Records {
   cleanRuns(query: { task: string; limit: number }): Promise<CleanRun[]>;
 
   registerProcess(process: ProcessRegistration): Promise<number>;
+  /** By what id the facility's API knows a process; null: it was not told yet. Absent where there is no such API. */
+  facilityProcess?(process_id: number): Promise<number | null>;
   /** @throws E_WORKFLOW_NOT_FOUND when the process went with its deleted workflow */
   appendLogs(process_id: number, lines: readonly LogLine[]): Promise<void>;
   /** Lines after `after` (exclusive line id), in order; `limit` is 1000 by default. */

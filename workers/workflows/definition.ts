@@ -20,6 +20,8 @@ export interface StepDefinition {
   readonly kwargs?: Readonly<Record<string, unknown>> | undefined;
   readonly priority?: number | undefined;
   readonly needs?: readonly string[] | undefined;
+  /** Of its first run, where somebody has to know it before the workflow is recorded. Default: a new one. */
+  readonly task_id?: string | undefined;
 }
 
 export interface WorkflowStart {
@@ -112,7 +114,7 @@ function buildStep(step: StepDefinition, index: number, config: Config): Workflo
     priority: clampPriority(step.priority ?? index + 1),
     ...(step.needs === undefined || step.needs.length === 0 ? {} : { needs: [...step.needs] }),
     task_runs: [],
-    next_task_id: randomUUID(),
+    next_task_id: step.task_id ?? randomUUID(),
   };
 }
 
