@@ -139,5 +139,11 @@ export interface Catalog {
   putReport(id: number, report: { report_id: string; path: string }): Promise<{ path: string }>;
   report(id: number): Promise<{ report_id: string; path: string } | null>;
 
+  /**
+   * Ids of all workflows that the facility's own database names, where datasets and workflows are kept apart (a REST API).
+   * Absent: what names a workflow here is its dataset.
+   */
+  namedWorkflows?(): Promise<readonly string[]>;
+
   close(): Promise<void>;
 }
