@@ -100,7 +100,11 @@ export const config = {
   },
   mongo: { uri: secretFromEnv('MONGODB_URL', null) },
   bag: { source_organization: null },
-  email: { from_addr: 'longshore@localhost', sendmail_path: '/usr/sbin/sendmail' },
+  email: {
+    from_addr: 'longshore@localhost',
+    sendmail_path: '/usr/sbin/sendmail',
+    alarm_to: [] as string[],
+  },
   workflow_registry: {
     integrated: {
       description: 'Land a dataset: wait until it is stable, archive it, stage it back and publish it.',
@@ -187,6 +191,7 @@ export const config = {
   qc: { threads: availableParallelism(), batch_size: 8, file_globs: ['**/*.fastq.gz', '**/*.fq.gz'] },
   tools: { fastqc: 'fastqc', multiqc: 'multiqc', bs: 'bs' },
   illumina: { download: { datasets: { n_days: 7 } } },
+  metrics: { quota: ['sda'], lustre: null, df: null, answer_seconds: 60 },
   enabled_features: { notifications: false },
   doctor: {
     free_percent: 10,
@@ -198,5 +203,9 @@ export const config = {
   schedules: [
     { script: 'scrub', args: [] as string[], cron: '0 2 * * *' },
     { script: 'purge_staged_datasets', args: [] as string[], cron: '0 7 * * *' },
+    { script: 'purge_stale_workflows', args: [] as string[], cron: '0 7 * * *' },
+    { script: 'metrics', args: [] as string[], cron: '0 21 * * *' },
+    // Workers do it twice a minute; this is the run whose result stands in `longshore schedules`.
+    { script: 'reconcile', args: [] as string[], cron: '*/15 * * * *', missed: 'skip' },
   ],
 };

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { archiveBackend } from './archive-backend.ts';
+import { metrics } from './metrics.ts';
 import { someTaskLimits, taskLimits } from './task-limits.ts';
 
 /**
@@ -220,7 +221,12 @@ export const schema = z.strictObject({
   mongo: z.strictObject({ uri: text.nullable() }),
   /** What every bag says of where it comes from; null: nothing. */
   bag: z.strictObject({ source_organization: text.nullable() }),
-  email: z.strictObject({ from_addr: text, sendmail_path: absolutePath }),
+  email: z.strictObject({
+    from_addr: text,
+    sendmail_path: absolutePath,
+    /** Who is told of damaged copies and of jobs that were set aside; nobody: no mail is sent. */
+    alarm_to: z.array(text),
+  }),
   workflow_registry: z.record(z.string(), workflowDefinition),
   workflow: z.strictObject({
     purge: z.strictObject({ types: z.array(text), age_threshold_seconds: seconds, max_purge_count: count }),
@@ -308,6 +314,7 @@ export const schema = z.strictObject({
   illumina: z.strictObject({
     download: z.strictObject({ datasets: z.strictObject({ n_days: z.int().min(1) }) }),
   }),
+  metrics,
   enabled_features: z.strictObject({ notifications: z.boolean() }),
   /** What `longshore doctor` finds fault with, see docs/doctor.md. */
   doctor: z.strictObject({

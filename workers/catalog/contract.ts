@@ -84,6 +84,18 @@ export interface CopyFixity extends BundleCopy {
   last: Proof | null;
 }
 
+/** How full something was, as the facility's front end draws it. */
+export interface Metric {
+  /** A file system, `sda` or `/N/scratch`; with ` files` behind it when files are counted instead of bytes. */
+  measurement: string;
+  /** Fully qualified name of the host that measured it. */
+  subject: string;
+  usage: number;
+  /** 0: there is none. */
+  limit: number;
+  tags: readonly string[];
+}
+
 export interface Catalog {
   readonly capabilities: {
     /** Dataset and workflow are written in one transaction. */
@@ -144,6 +156,8 @@ export interface Catalog {
    * Absent: what names a workflow here is its dataset.
    */
   namedWorkflows?(): Promise<readonly string[]>;
+  /** All of one run at once, for a front end that draws them. Absent: who measures keeps them in the records. */
+  putMetrics?(metrics: readonly Metric[]): Promise<void>;
 
   close(): Promise<void>;
 }
