@@ -14,6 +14,10 @@ const seconds = z.number().min(0);
 const percent = z.number().min(0).max(100).nullable();
 const digestName = z.enum(['blake3', 'md5', 'sha256']);
 const globs = z.array(text);
+/** One mailbox and nothing around it; workers/tools/mail.ts takes no other. */
+const mailbox = z
+  .string()
+  .regex(/^[A-Za-z0-9][^\s,;:<>"()[\]\\@]*@[A-Za-z0-9.-]+$/, 'expected one mailbox, as ops@example.org');
 
 /** Folders of one dataset type. `{year}` stands for the calendar year at the moment of use. */
 const typePaths = z.strictObject({
@@ -222,10 +226,10 @@ export const schema = z.strictObject({
   /** What every bag says of where it comes from; null: nothing. */
   bag: z.strictObject({ source_organization: text.nullable() }),
   email: z.strictObject({
-    from_addr: text,
+    from_addr: mailbox,
     sendmail_path: absolutePath,
     /** Who is told of damaged copies and of jobs that were set aside; nobody: no mail is sent. */
-    alarm_to: z.array(text),
+    alarm_to: z.array(mailbox),
   }),
   workflow_registry: z.record(z.string(), workflowDefinition),
   workflow: z.strictObject({

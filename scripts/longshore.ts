@@ -11,7 +11,9 @@ import { addLimits } from './cli/commands/limits.ts';
 import { addLists } from './cli/commands/lists.ts';
 import { addManifest } from './cli/commands/manifest.ts';
 import { addRecall } from './cli/commands/recall.ts';
+import { metricsTool } from './cli/commands/metrics.ts';
 import { addPin } from './cli/commands/pin.ts';
+import { populateBundlesTool } from './cli/commands/populate-bundles.ts';
 import { purgeStaleWorkflowsTool } from './cli/commands/purge-stale-workflows.ts';
 import { reconcileTool } from './cli/commands/reconcile.ts';
 import { addPrioritize } from './cli/commands/prioritize.ts';
@@ -52,7 +54,14 @@ addLimits(program);
 addDoctor(program);
 addDrill(program);
 addSchedules(program);
-for (const tool of [reconcileTool, purgeStaleWorkflowsTool, deleteQueueTool, setupDirsTool])
+for (const tool of [
+  metricsTool,
+  populateBundlesTool,
+  reconcileTool,
+  purgeStaleWorkflowsTool,
+  deleteQueueTool,
+  setupDirsTool,
+])
   addTool(program, tool);
 
 await runProgram(program);

@@ -1,5 +1,4 @@
 /** Registers one folder under a name of its own. */
-import { existsSync } from 'node:fs';
 import { realpath, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Config, configOrExit } from '../config/index.ts';
@@ -10,7 +9,7 @@ import { createRegistrar, datasetNameOf } from '../workers/watch/registration.ts
 import { buildWorkflow } from '../workers/workflows/definition.ts';
 import { createEngine } from '../workers/workflows/engine.ts';
 import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
-import { currentUser, printJson } from './cli/session.ts';
+import { currentUser, printJson, withStoreIfAny } from './cli/session.ts';
 import type { Candidate } from './register/candidates.ts';
 import { predict, RENAME, type Row, rowOf } from './register/predict.ts';
 
@@ -111,16 +110,11 @@ async function existing(folder: string): Promise<string> {
   throw new LongshoreError('E_USAGE', `${folder} is not a folder; nothing was registered`);
 }
 
-/** A dry run makes nothing, no empty catalog either. */
-async function foresee(config: Config, candidate: Candidate): Promise<Row> {
-  const store = existsSync(config.catalog.path) ? await openStore(config) : null;
-  try {
+const foresee = (config: Config, candidate: Candidate): Promise<Row> =>
+  withStoreIfAny(config, async (store) => {
     const [row] = await predict([candidate], store?.catalog ?? null);
     return row as Row;
-  } finally {
-    await store?.close();
-  }
-}
+  });
 
 async function add(config: Config, candidate: Candidate, workflow: string): Promise<Row> {
   const log = createLogger('register_dataset', {}, { to: 2, level: process.env.LOG_LEVEL ?? 'error' });

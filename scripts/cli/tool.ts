@@ -9,6 +9,8 @@ export interface Tool {
   /** Its file in scripts/ without `.ts`; the command has dashes for the underscores. */
   readonly script: string;
   readonly description: string;
+  /** The same in a few words, for the list of commands. */
+  readonly summary: string;
   /** What stands behind its name in the examples. */
   readonly examples: readonly string[];
   /** Adds arguments, options and the action. */
@@ -23,7 +25,13 @@ export const runTool = (tool: Tool): Promise<void> => {
 export function addTool(program: Command, tool: Tool): void {
   const name = tool.script.replaceAll('_', '-');
   const examples = tool.examples.map((args) => `longshore ${name} ${args}`.trimEnd());
-  tool.define(program.command(name).description(tool.description).addHelpText('after', helpTail(examples)));
+  tool.define(
+    program
+      .command(name)
+      .summary(tool.summary)
+      .description(tool.description)
+      .addHelpText('after', helpTail(examples)),
+  );
 }
 
 /** `--dry_run, --dry-run`: crontabs and habits of the reference have underscores, everything else here has dashes. */

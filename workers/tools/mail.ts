@@ -39,7 +39,7 @@ export function composeMail(from: string, { to, subject, text }: Mail): string {
   if (/[\r\n\0]/.test(subject)) throw refused('subject', subject, 'one line');
   const head = [
     `From: ${from}`,
-    `To: ${to.join(', ')}`,
+    `To: ${to.join(',\n ')}`,
     `Subject: ${encodeHeader(subject)}`,
     `Date: ${new Date().toUTCString().replace('GMT', '+0000')}`,
     'Auto-Submitted: auto-generated',
@@ -52,7 +52,7 @@ export function composeMail(from: string, { to, subject, text }: Mail): string {
 
 /** One mailbox and nothing else: no name, no list, no option of sendmail. */
 function assertAddress(address: string): void {
-  if (/^[A-Za-z0-9][A-Za-z0-9.!#$%&'*+/=?^_{|}~-]*@[A-Za-z0-9][A-Za-z0-9.-]*$/.test(address)) return;
+  if (/^[A-Za-z0-9][^\s,;:<>"()[\]\\@]*@[A-Za-z0-9.-]+$/.test(address) && address.length <= 320) return;
   throw refused('address', address, 'one plain mailbox, as ops@example.org');
 }
 

@@ -17,6 +17,7 @@ export const deleteQueueTool: Tool = {
   script: 'delete_queue',
   description:
     'Delete a queue with all its jobs from Redis. The records stay: workers put back what they say should run.',
+  summary: 'delete a queue with its jobs from Redis; the records stay',
   examples: ['--dry-run', '--yes', 'longshore.tape --yes'],
   define: (command: Command) =>
     command

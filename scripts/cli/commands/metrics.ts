@@ -28,6 +28,7 @@ export const metricsTool: Tool = {
   script: 'metrics',
   description:
     'Measure how full file systems and quotas are (quota, lfs quota, df; config.metrics), and hand it to the API, or keep it in the records.',
+  summary: 'measure how full file systems and quotas are',
   examples: ['--dry-run', '--recorded --json'],
   define: (command: Command) =>
     command

@@ -18,6 +18,7 @@ export const populateBundlesTool: Tool = {
   script: 'populate_bundles',
   description:
     'Give archived datasets without a recorded bundle its name, real size and digest, as their archive states them.',
+  summary: 'record bundles of archived datasets that have none recorded',
   examples: ['--dry-run', '--read'],
   define: (command: Command) =>
     command

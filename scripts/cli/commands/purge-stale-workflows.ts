@@ -21,6 +21,7 @@ export const purgeStaleWorkflowsTool: Tool = {
   script,
   description:
     'Remove records of workflows that the catalog does not name any more (config.workflow.purge). What is at work stays.',
+  summary: 'remove records of workflows that the catalog does not name any more',
   examples: ['--dry-run', `--workflow_types '["integrated"]' --age_threshold 604800 --max_purge_count 100`],
   define: (command: Command) =>
     command

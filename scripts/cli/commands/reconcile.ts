@@ -12,6 +12,7 @@ export const reconcileTool: Tool = {
   script: 'reconcile',
   description:
     'Put back into the queue what the records say should be there. Workers do it by themselves (workflow.reconcile_seconds).',
+  summary: 'put back into the queue what the records say should be there',
   examples: ['--dry-run', ''],
   define: (command: Command) =>
     command

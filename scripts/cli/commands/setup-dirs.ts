@@ -16,6 +16,7 @@ export const setupDirsTool: Tool = {
   script: 'setup_dirs',
   description:
     'Say of every configured folder whether it is there; with --create make those that are missing.',
+  summary: 'say which configured folders there are, and make those that are missing',
   examples: ['', '--create'],
   define: (command: Command) =>
     command
@@ -33,6 +34,7 @@ export const setupDirsTool: Tool = {
 export const initDirsTool: Tool = {
   script: 'init_dirs',
   description: 'Make every configured folder that is missing.',
+  summary: 'make every configured folder that is missing',
   examples: ['', '--dry-run'],
   define: (command: Command) =>
     command
