@@ -34,12 +34,14 @@ function siteRow(header: readonly string[], line: string): Usage[] {
   return usage === null || limit === null ? [] : [{ measurement: at('Filesystem'), usage, limit }];
 }
 
-/** The limit that is enforced, else the soft one. */
+/** The limit that is enforced, else the soft one. Grace times are left out where there are none, or stand there as text. */
 function linuxRow(line: string): Usage[] {
   const [measurement = '', ...words] = line.split(/\s+/);
-  const [blocks, soft, hard, , files, softFiles, hardFiles] = words.map(numberOf);
+  const [blocks, soft, hard] = words.map(numberOf);
   if (blocks == null || soft == null || hard == null) return [];
   const space = { measurement, usage: blocks * 1024, limit: (hard || soft) * 1024 };
+  const grace = words.length === 8 || numberOf(words[3] ?? '') === null ? 1 : 0;
+  const [files, softFiles, hardFiles] = words.slice(3 + grace).map(numberOf);
   if (files == null) return [space];
   return [space, { measurement: filesOf(measurement), usage: files, limit: hardFiles || softFiles || 0 }];
 }
