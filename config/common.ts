@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { typeFolders } from './folders.ts';
+import { MongoUrl } from './mongodb.ts';
 import { fromEnv, secretFromEnv } from './value.ts';
 
 /**
@@ -33,6 +34,8 @@ export const config = {
     auth_token: secretFromEnv('APP_API_TOKEN', null),
     conn_timeout: 5,
     read_timeout: 30,
+    delay_scale: 1,
+    patience_seconds: 3 * 3600,
   },
   paths: {
     scratch: `${data}/scratch`,
@@ -71,6 +74,7 @@ export const config = {
     reserve_bytes: 64 * 1024 ** 2,
   },
   catalog: { backend: 'sqlite', path: '{home}/longshore.db' },
+  records: { backend: 'sqlite' },
   archive: {
     copies: ['filesystem'],
     types: {},
@@ -98,7 +102,12 @@ export const config = {
     silence_seconds: 20,
     share_by: 'project',
   },
-  mongo: { uri: secretFromEnv('MONGODB_URL', null) },
+  mongodb: {
+    url: new MongoUrl(),
+    database: fromEnv('MONGO_DB', null),
+    answer_seconds: 30,
+    patience_seconds: 300,
+  },
   bag: { source_organization: null },
   email: {
     from_addr: 'longshore@localhost',

@@ -41,11 +41,11 @@ export function fillFromEnvironment(
       origins.set(key, { layer, secret });
       return expandHome(value, home);
     }
-    const found = environment.values[value.variable];
-    if (found !== undefined && found !== '') {
-      const source = environment.fromFile.has(value.variable) ? '.env' : 'environment';
-      origins.set(key, { layer: `${source} ${value.variable}`, secret });
-      return found;
+    const found = value.read(environment.values);
+    if (found !== undefined) {
+      const source = environment.fromFile.has(found.variable) ? '.env' : 'environment';
+      origins.set(key, { layer: `${source} ${found.variable}`, secret });
+      return found.text;
     }
     origins.set(key, { layer, secret });
     if (value.fallback === undefined) {

@@ -18,6 +18,10 @@ export function registrationOf(config: Config, type: string): TypeRegistration {
 export const daysToLive = ({ stage: { purge } }: Config, type: string): number =>
   purge.types[type]?.days_to_live ?? purge.days_to_live;
 
+/** True where this host has a file with catalog or records. */
+export const usesSqlite = ({ catalog, records }: Config): boolean =>
+  catalog.backend === 'sqlite' || records.backend === 'sqlite';
+
 function unknownType(config: Config, type: string): LongshoreError {
   return new LongshoreError(
     'E_USAGE',

@@ -1,6 +1,6 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname, relative } from 'node:path';
-import { pathsOf, registrationOf } from './of.ts';
+import { pathsOf, registrationOf, usesSqlite } from './of.ts';
 import type { Config } from './schema.ts';
 
 /**
@@ -41,7 +41,7 @@ export function writtenPlaces(config: Config): PlaceOfKey[] {
   });
   return [
     { key: 'state_dir', path: config.state_dir },
-    { key: 'catalog.path', path: dirname(config.catalog.path) },
+    ...(usesSqlite(config) ? [{ key: 'catalog.path', path: dirname(config.catalog.path) }] : []),
     { key: 'paths.scratch', path: config.paths.scratch },
     { key: 'paths.download_dir', path: config.paths.download_dir },
     ...ofTypes,

@@ -1,5 +1,7 @@
+import { apiProblems } from './api.ts';
 import { type Filled, isSecret, type Origin } from './fill.ts';
 import { isPlainObject } from './layers.ts';
+import { storeProblems } from './mongodb.ts';
 
 type Issue = { code: string; path: PropertyKey[]; message: string; keys?: string[] };
 
@@ -27,6 +29,8 @@ export function findContradictions(values: Record<string, unknown>): string[] {
     ...purgeProblems(values),
     ...workflowProblems(values),
     ...resourceProblems(values),
+    ...storeProblems(values),
+    ...apiProblems(values),
   ];
 }
 

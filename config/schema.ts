@@ -1,6 +1,8 @@
 import { z } from 'zod';
+import { api } from './api.ts';
 import { archiveBackend } from './archive-backend.ts';
 import { metrics } from './metrics.ts';
+import { mongodb } from './mongodb.ts';
 import { someTaskLimits, taskLimits } from './task-limits.ts';
 
 /**
@@ -118,12 +120,7 @@ export const schema = z.strictObject({
   state_dir: absolutePath,
   dataset_types: z.array(z.string().regex(/^[A-Z][A-Z0-9_]*$/, 'expected upper case, as RAW_DATA')).min(1),
   genome_file_types: z.array(z.string().startsWith('.')),
-  api: z.strictObject({
-    base_url: z.url().nullable(),
-    auth_token: text.nullable(),
-    conn_timeout: z.number().positive(),
-    read_timeout: z.number().positive(),
-  }),
+  api,
   paths,
   registration,
   register_ondemand: z.record(z.string(), z.strictObject({ source_dir: absolutePath })),
@@ -156,7 +153,13 @@ export const schema = z.strictObject({
     /** Free space that must remain on the file system after a task's reservation. */
     reserve_bytes: count,
   }),
-  catalog: z.strictObject({ backend: z.enum(['sqlite']), path: absolutePath }),
+  catalog: z.strictObject({
+    backend: z.enum(['sqlite', 'mongodb', 'rest']),
+    /** Of the file of the back end `sqlite`. */
+    path: absolutePath,
+  }),
+  /** Workflows, runs, logs: `sqlite` keeps them in the file of `catalog.path`. */
+  records: z.strictObject({ backend: z.enum(['sqlite', 'mongodb']) }),
   archive: z.strictObject({
     /** Back ends that hold a copy of every bundle; the first one is read. A dataset is archived when all have it. */
     copies: z.array(text).min(1),
@@ -222,7 +225,7 @@ export const schema = z.strictObject({
       })
       .nullable(),
   }),
-  mongo: z.strictObject({ uri: text.nullable() }),
+  mongodb,
   /** What every bag says of where it comes from; null: nothing. */
   bag: z.strictObject({ source_organization: text.nullable() }),
   email: z.strictObject({

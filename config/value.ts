@@ -1,3 +1,5 @@
+export type Values = Readonly<Record<string, string | undefined>>;
+
 /**
  * Values that come from the environment. They stay marked until the layers are merged, so that
  * `npm run config` can say where each value came from and which ones are secret.
@@ -11,6 +13,12 @@ export class EnvValue {
     this.variable = variable;
     this.fallback = options.fallback;
     this.secret = options.secret ?? false;
+  }
+
+  /** What the environment has for it, and under which name; an empty text is nothing. */
+  read(values: Values): { variable: string; text: string } | undefined {
+    const text = values[this.variable];
+    return text === undefined || text === '' ? undefined : { variable: this.variable, text };
   }
 }
 

@@ -52,6 +52,26 @@ export const ERRORS = {
     'Look at the workflow with `longshore show <id>`; the operation does not apply to its state.',
   ),
 
+  // the facility's REST API
+  E_API_UNAVAILABLE: retryable(
+    'The API does not answer, or asks for patience (429, 502, 503). State changes wait in the spool and are delivered when it is back.',
+  ),
+  E_API_FAILED: retryable(
+    'The API itself failed on this request (5xx); its log says why. A change of state waits in the spool.',
+  ),
+  E_API_REFUSED: operator(
+    'The API refuses the token or what it may do. Correct APP_API_TOKEN (or the role of its user), then resume.',
+  ),
+  E_API_NOT_FOUND: fatal('The API has no such record; check the id there.'),
+  E_API_CONFLICT: fatal('The API has a record of this name or id already.'),
+  E_API_REQUEST: fatal('The API does not accept this request; its words are in the message.'),
+  E_API_FILES: retryable(
+    'The API takes file rows before it writes them, and has not written all; its log says why. The step sends them again.',
+  ),
+  E_API_ANSWER: retryable(
+    'What answered is not the API: check API_BASE_URL (a base with a path ends in "/"), and proxies and login pages before it.',
+  ),
+
   // running a task
   E_TASK_UNKNOWN: fatal('A step names a task that has no file in workers/tasks/.'),
   E_TASK_CRASHED: retryable('The task failed with an error that has no code; see the traceback.'),

@@ -63,7 +63,8 @@ export async function withStoreIfAny<T>(
   config: Config,
   run: (store: Store | null) => Promise<T>,
 ): Promise<T> {
-  if (!existsSync(config.catalog.path)) return run(null);
+  const { backend, path } = config.catalog;
+  if (backend === 'sqlite' && !existsSync(path)) return run(null);
   const store = await openStore(config);
   try {
     return await run(store);

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import type { RegisterOutcome } from '../../workers/catalog/contract.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
@@ -265,13 +266,15 @@ export function datasetBattery(open: OpenStore): void {
   });
 
   test('a report’s place is kept and replaced', async () => {
-    const { catalog } = await openBench(open);
+    const { catalog, place } = await openBench(open);
     const { id } = created((await catalog.register([makeRegistration()], 'x'))[0]);
     expect(await catalog.report(id)).toBeNull();
-    await catalog.putReport(id, { report_id: 'r1', path: '/qc/1.html' });
-    expect(await catalog.putReport(id, { report_id: 'r2', path: '/qc/2.html' })).toEqual({
-      path: '/qc/2.html',
-    });
-    expect(await catalog.report(id)).toEqual({ report_id: 'r2', path: '/qc/2.html' });
+    for (const report_id of ['r1', 'r2']) {
+      const path = place.path(`${report_id}.html`);
+      writeFileSync(path, `<h1>${report_id}</h1>`);
+      await catalog.patch(id, { metadata: { report_id } });
+      expect(await catalog.putReport(id, { report_id, path })).toEqual({ path });
+    }
+    expect(await catalog.report(id)).toEqual({ report_id: 'r2', path: place.path('r2.html') });
   });
 }

@@ -119,20 +119,25 @@ export function fileBattery(open: OpenStore): void {
     expect((await catalog.files(id, { limit: 1 }))[0]?.size).toBe(77);
   });
 
-  test.each([1, 2, 3])('kill -9 of a registrar leaves every dataset with its workflow (%i)', async () => {
-    const { catalog, records, place } = await openBench(open);
-    const watcher = startProcess(place, 'register-until-killed');
-    await until(() => watcher.lines.length >= 20);
-    watcher.child.kill('SIGKILL');
-    await watcher.ended;
-    const { count, datasets } = await catalog.list({});
-    expect(count).toBeGreaterThanOrEqual(watcher.lines.length);
-    for (const { id } of datasets) {
-      const dataset = await catalog.get(id, { states: true, workflows: true });
-      expect(dataset.states?.map(({ state }) => state)).toEqual(['REGISTERED']);
-      expect(dataset.workflows).toHaveLength(1);
-      expect(await records.auditLog({ subject: `dataset:${id}` })).toHaveLength(1);
-    }
-    expect((await records.listWorkflows({})).total).toBe(count);
-  });
+  test.for([1, 2, 3])(
+    'kill -9 of a registrar leaves every dataset with its workflow (%i)',
+    async (_, { skip }) => {
+      const { catalog, records, place } = await openBench(open);
+      // Where dataset and workflow are written apart, the next scan repairs it: see tests/catalog/rest-registration.test.ts.
+      if (!catalog.capabilities.atomicRegistration) return skip();
+      const watcher = startProcess(place, 'register-until-killed');
+      await until(() => watcher.lines.length >= 20);
+      watcher.child.kill('SIGKILL');
+      await watcher.ended;
+      const { count, datasets } = await catalog.list({});
+      expect(count).toBeGreaterThanOrEqual(watcher.lines.length);
+      for (const { id } of datasets) {
+        const dataset = await catalog.get(id, { states: true, workflows: true });
+        expect(dataset.states?.map(({ state }) => state)).toEqual(['REGISTERED']);
+        expect(dataset.workflows).toHaveLength(1);
+        expect(await records.auditLog({ subject: `dataset:${id}` })).toHaveLength(1);
+      }
+      expect((await records.listWorkflows({})).total).toBe(count);
+    },
+  );
 }

@@ -62,7 +62,7 @@ test('no secret is printed: not in the explanation, not in a problem, not inside
     ...overrides({
       api: { auth_token: ['token-7f3a'] },
       stage: { alias_salt: { of: 'salt-7f3a' } },
-      mongo: 'mongo-7f3a',
+      mongodb: { url: 'mongo-7f3a' },
     }),
   });
   expect(wrong.length).toBeGreaterThanOrEqual(4);

@@ -35,6 +35,11 @@ switch (what) {
       await store.catalog.register([makeRegistration({ name: `set-${n}` })], 'doomed');
       say(n);
     }
+  case 'states-until-killed':
+    for (let n = 0; ; n++) {
+      for (const id of args.map(Number)) await store.catalog.addState(id, 'READY', { n });
+      say(n);
+    }
   case 'files-until-killed': {
     const [id = '0'] = args;
     for (let turn = 0; ; turn++) {

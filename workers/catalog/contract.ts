@@ -100,7 +100,7 @@ export interface Catalog {
   readonly capabilities: {
     /** Dataset and workflow are written in one transaction. */
     readonly atomicRegistration: boolean;
-    /** Digests that the catalog's contract asks for, on top of config.digests.member. */
+    /** Digests that the catalog's contract asks for, on top of config.digests: of every file, and of the bundle. */
     readonly memberDigests: readonly string[];
   };
 

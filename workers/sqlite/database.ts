@@ -48,9 +48,13 @@ export interface Database {
 const BUSY_TIMEOUT_MS = 100;
 const PATIENCE_MS = 30_000;
 
-export async function openDatabase(path: string): Promise<Database> {
+/** `prepare` brings the file to its tables; by default those of catalog and records. */
+export async function openDatabase(
+  path: string,
+  prepare: (connection: DatabaseSync) => void = migrate,
+): Promise<Database> {
   mkdirSync(dirname(path), { recursive: true });
-  const connection = await patiently(path, () => connect(path));
+  const connection = await patiently(path, () => connect(path, prepare));
   const sql = statementsOf(connection);
   const transact = <T>(begin: string, work: (sql: Statements) => T): T => {
     connection.exec(begin);
@@ -83,13 +87,13 @@ export async function openDatabase(path: string): Promise<Database> {
   };
 }
 
-function connect(path: string): DatabaseSync {
+function connect(path: string, prepare: (connection: DatabaseSync) => void): DatabaseSync {
   const connection = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS, enableForeignKeyConstraints: true });
   try {
     requireWal(connection, path);
     connection.exec('pragma synchronous = normal');
     connection.exec('pragma journal_size_limit = 67108864');
-    migrate(connection);
+    prepare(connection);
     return connection;
   } catch (error) {
     connection.close();

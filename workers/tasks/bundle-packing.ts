@@ -10,7 +10,7 @@ import type { ManifestCounts } from '../content/manifest.ts';
 import { packBundle, packStream } from '../content/pack.ts';
 import { removeFile } from '../content/publish.ts';
 import { reserveSpace } from '../content/space.ts';
-import { memberDigestsOf } from '../dataset/digests.ts';
+import { askedDigests, memberDigestsOf } from '../dataset/digests.ts';
 import { bundleEstimate, weightOf } from '../dataset/estimates.ts';
 import { bundleName } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
@@ -26,6 +26,7 @@ export interface Archived {
 export const bundleDigestsOf = (ctx: TaskContext, archives: readonly Archive[]): DigestName[] => [
   ...new Set([
     ...ctx.config.digests.bundle,
+    ...askedDigests(ctx.catalog),
     ...archives.flatMap(({ capabilities }) => (capabilities.digest === null ? [] : [capabilities.digest])),
   ]),
 ];

@@ -1,5 +1,5 @@
 /** Ours, and no business of a program that we call. */
-const SECRETS = ['ALIAS_SALT', 'APP_API_TOKEN', 'QUEUE_PASS', 'MONGODB_URL', 'REDIS_URL'];
+const SECRETS = ['ALIAS_SALT', 'APP_API_TOKEN', 'QUEUE_PASS', 'MONGODB_URL', 'MONGO_PASS', 'REDIS_URL'];
 
 /** What a program that we call finds in its environment. */
 export function environmentFor(extra: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {

@@ -1,0 +1,69 @@
+/** The endpoints of workflows and process logs of the double. */
+import { type Behaviour, isSet, type Route } from './bioloop-call.ts';
+import { type BioloopStore, broken, conflict, invalid } from './bioloop-store.ts';
+
+export function workflowRoutes(store: BioloopStore, behaviour: Behaviour): Route[] {
+  const served = (id: string): Record<string, unknown> => {
+    const found = behaviour.workflowServer ? behaviour.served.get(id) : undefined;
+    if (found === undefined) throw broken(); // Any failure of the workflow server, its 404 too.
+    return found;
+  };
+  return [
+    [
+      'GET',
+      /^workflows$/,
+      ({ query }) => {
+        const of = query.get('dataset_id');
+        const rows = [...store.workflows.values()].filter(
+          (row) => of === null || row.dataset_id === Number(of),
+        );
+        if (rows.length === 0) return { metadata: { total: 0 }, results: [] };
+        if (!behaviour.workflowServer) throw broken();
+        const results = rows.flatMap((row) => {
+          const workflow = behaviour.served.get(row.id);
+          return workflow === undefined ? [] : [{ ...workflow, dataset_id: row.dataset_id, initiator: null }];
+        });
+        return { metadata: { total: results.length, limit: 10, skip: 0 }, results: results.slice(0, 10) };
+      },
+    ],
+    [
+      'GET',
+      /^workflows\/current$/,
+      () => [...store.workflows.values()].map((row) => ({ ...row, metadata: null })),
+    ],
+    [
+      'POST',
+      /^workflows\/processes$/,
+      ({ body }) => {
+        const given = body as Record<string, unknown>;
+        if (typeof given.workflow_id === 'string' && !store.workflows.has(given.workflow_id))
+          throw conflict();
+        const id = store.nextId();
+        store.processes.set(id, { id, ...given });
+        store.logs.set(id, []);
+        return { id, ...given };
+      },
+    ],
+    [
+      'POST',
+      /^workflows\/processes\/(\d+)\/logs$/,
+      ({ body }, [id]) => {
+        const lines = body as { timestamp: string; level?: string; message?: string }[];
+        if (!Array.isArray(lines)) throw invalid('Invalid value', '');
+        for (const [at, { message }] of lines.entries())
+          if (typeof message !== 'string' || message === '')
+            throw invalid('Invalid value', `[${at}].message`);
+        const log = store.logs.get(Number(id));
+        if (log === undefined) throw conflict(); // A foreign key of Postgres.
+        for (const { timestamp, level, message } of lines)
+          log.push({ timestamp, level: level ?? 'stdout', message: message ?? '' });
+        return { count: lines.length };
+      },
+    ],
+    [
+      'GET',
+      /^workflows\/([^/]+)$/,
+      ({ query }, [id]) => ({ ...served(id as string), asked: isSet(query, 'last_task_runs') }),
+    ],
+  ];
+}

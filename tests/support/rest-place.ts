@@ -1,0 +1,11 @@
+/** A place whose catalog lies behind a double of the facility's API. */
+import type { BioloopApi } from './bioloop-api.ts';
+
+/** Pauses of the API's client and of the spool are a thousandth of what they are. */
+export const restOverrides = (
+  double: Pick<BioloopApi, 'url' | 'token'>,
+  more: Record<string, unknown> = {},
+): Record<string, unknown> => ({
+  catalog: { backend: 'rest' },
+  api: { base_url: double.url, auth_token: double.token, delay_scale: 0.001, ...more },
+});

@@ -1,0 +1,169 @@
+/**
+ * File rows behind the API.
+ *
+ * The companion has them whole. The API's endpoint answers before it writes, keeps no word of an error, skips paths that
+ * it has, and lists path and md5 only. So rows are sent as they come, and at the end of an inspection (`sweepFiles`) read
+ * back and compared; what is missing is sent again until everything is there. The step that computed them ends after that.
+ *
+ * What the API cannot do is to change or remove a row. After a second inspection it may hold rows that are old: they are
+ * counted, and stand in the dataset's metadata as `file_rows_outdated` until the API has none.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { delaySeconds } from '../bioloop/delays.ts';
+import type { ApiFile } from '../bioloop/endpoints-datasets.ts';
+import type { FileRow } from '../dataset/types.ts';
+import { isLongshoreError, LongshoreError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { Catalog } from './contract.ts';
+import type { Known, RestParts } from './rest-datasets.ts';
+import { isAway } from './rest-delivery.ts';
+
+export interface FileLimits {
+  /** config.inspect.file_metadata_batch_size. */
+  readonly batch_rows: number;
+  /** Below the 50 MB that the API reads. */
+  readonly batch_bytes: number;
+  /** A step waits so long for an API that is away, or that does not write what it has taken. */
+  readonly patience_seconds: number;
+  /** Of all pauses. */
+  readonly scale: number;
+}
+
+export const BATCH_BYTES = 40_000_000;
+const OUTDATED = 'file_rows_outdated';
+const PAGE = 2_000;
+/** Rows that come late are those of the last batch: they are looked for at once, and then more and more seldom. */
+const LOOKS_SECONDS = [0, 0.2, 1, 3, 10, 30];
+
+export function filesBehind(
+  parts: RestParts,
+  known: Known,
+  patch: Catalog['patch'],
+  limits: FileLimits,
+  log: Logger,
+): Pick<Catalog, 'putFiles' | 'sweepFiles' | 'files' | 'filesAt' | 'countFiles'> {
+  const { api, companion } = parts;
+  const { catalog } = companion;
+
+  const send = async (id: number, rows: readonly FileRow[]): Promise<void> => {
+    for (const batch of batchesOf(rows, limits)) await api.addFiles(id, batch, { retries: 1 });
+  };
+
+  async function sendAll(id: number): Promise<void> {
+    for (let after: string | undefined; ; ) {
+      const rows = await catalog.files(id, {
+        limit: limits.batch_rows,
+        ...(after === undefined ? {} : { after }),
+      });
+      if (rows.length > 0) await send(id, rows);
+      if (rows.length < limits.batch_rows) return;
+      after = rows.at(-1)?.path;
+    }
+  }
+
+  /** Every row of the API against the companion's, a page at a time: a million are never held at once. */
+  async function compare(id: number): Promise<{ there: number; outdated: number }> {
+    const found = { there: 0, outdated: 0 };
+    for await (const page of api.readFileRows(id, PAGE)) {
+      const rows = await catalog.filesAt(
+        id,
+        page.map(({ path }) => path),
+      );
+      const expected = new Map(rows.map((row) => [row.path, row.md5]));
+      for (const { path, md5 } of page) {
+        const ours = expected.get(path);
+        if (ours !== undefined) found.there += 1;
+        if (ours === undefined || ours !== md5) found.outdated += 1;
+      }
+    }
+    return found;
+  }
+
+  /** Until the API has a row for each of ours. @throws E_API_UNAVAILABLE, E_API_FILES */
+  async function complete(id: number): Promise<{ outdated: number }> {
+    const expected = await catalog.countFiles(id);
+    const deadline = Date.now() + limits.patience_seconds * 1000;
+    let there = 0;
+    for (let look = 0, failures = 0; ; look++) {
+      try {
+        const found = await compare(id);
+        there = found.there;
+        if (there === expected) return { outdated: found.outdated };
+        failures = 0;
+        // A row that was lost does not come by waiting; sending it again changes nothing where it was only late.
+        if (look > 0 && look % LOOKS_SECONDS.length === 0) await sendAll(id);
+      } catch (error) {
+        if (!isLongshoreError(error) || !(isAway(error) || error.code === 'E_API_FAILED')) throw error;
+        failures += 1;
+        if (Date.now() >= deadline) throw error;
+        log.warn({ dataset_id: id, err: error }, 'waits for the API to have all file rows');
+      }
+      if (Date.now() >= deadline && look > LOOKS_SECONDS.length * 2) throw incomplete(id, expected, there);
+      const pause =
+        failures > 0 ? delaySeconds(failures + 1) : (LOOKS_SECONDS[(look + 1) % LOOKS_SECONDS.length] ?? 0);
+      await sleep(pause * 1000 * limits.scale);
+    }
+  }
+
+  return {
+    putFiles: async (id, rows, generation) => {
+      await known.ensure(id);
+      await catalog.putFiles(id, rows, generation);
+      try {
+        if (!(await parts.delivery.isDown())) await send(id, rows);
+      } catch (error) {
+        // They are sent again from the companion, when they are read back.
+        if (!isLongshoreError(error) || !(isAway(error) || error.code === 'E_API_FAILED')) throw error;
+        log.warn({ dataset_id: id, rows: rows.length, err: error }, 'file rows will be sent again');
+      }
+    },
+
+    sweepFiles: async (id, generation) => {
+      await known.ensure(id);
+      const swept = await catalog.sweepFiles(id, generation);
+      const { outdated } = await complete(id);
+      const before = (await catalog.get(id)).metadata[OUTDATED] ?? 0;
+      if (outdated !== before) await patch(id, { metadata: { [OUTDATED]: outdated } });
+      if (outdated > 0)
+        log.warn(
+          { dataset_id: id, outdated },
+          'the API keeps file rows of an earlier inspection, which it can neither change nor remove',
+        );
+      return swept;
+    },
+
+    files: async (id, page) => {
+      await known.ensure(id);
+      return await catalog.files(id, page);
+    },
+    filesAt: async (id, paths) => {
+      await known.ensure(id);
+      return await catalog.filesAt(id, paths);
+    },
+    countFiles: (id) => catalog.countFiles(id),
+  };
+}
+
+function* batchesOf(rows: readonly FileRow[], limits: FileLimits): Generator<ApiFile[]> {
+  let batch: ApiFile[] = [];
+  let bytes = 0;
+  for (const { path, md5, size, type } of rows) {
+    // Every character of a name may take six bytes as JSON; the rest of a row is small.
+    const most = path.length * 6 + 150;
+    if (batch.length >= limits.batch_rows || (batch.length > 0 && bytes + most > limits.batch_bytes)) {
+      yield batch;
+      batch = [];
+      bytes = 0;
+    }
+    batch.push({ path, md5, size, type });
+    bytes += most;
+  }
+  if (batch.length > 0) yield batch;
+}
+
+const incomplete = (id: number, expected: number, there: number): LongshoreError =>
+  new LongshoreError(
+    'E_API_FILES',
+    `the API has ${there} of the ${expected} file rows of dataset ${id}, though it took all of them`,
+    { fields: { dataset_id: id, expected, there } },
+  );
