@@ -30,7 +30,7 @@ export async function openRest(
     const catalog = await openRestCatalog({ config, api, companion: own.companion, log });
     return {
       catalog,
-      records: linkingRecords(own.records, catalog, LINK_AFTER_MS * delay_scale),
+      records: toldRecords(own.records, catalog, LINK_AFTER_MS * delay_scale),
       close: async () => {
         await catalog.close();
         await own.close();
@@ -42,8 +42,8 @@ export async function openRest(
   }
 }
 
-/** Records whose workflows the API hears of. */
-const linkingRecords = (records: Records, catalog: RestCatalog, after_ms: number): Records => ({
+/** Records whose workflows and logs the API hears of. */
+const toldRecords = (records: Records, catalog: RestCatalog, after_ms: number): Records => ({
   ...records,
   createWorkflow: async (workflow, options) => {
     const other = await records.createWorkflow(workflow, options);
@@ -51,5 +51,14 @@ const linkingRecords = (records: Records, catalog: RestCatalog, after_ms: number
     if (other === null && dataset_id !== null && dataset_id !== undefined)
       await catalog.linkWorkflow(dataset_id, workflow.id, Date.now() + after_ms);
     return other;
+  },
+  registerProcess: async (process) => {
+    const id = await records.registerProcess(process);
+    await catalog.logs.process(id, process);
+    return id;
+  },
+  appendLogs: async (process_id, lines) => {
+    await records.appendLogs(process_id, lines);
+    await catalog.logs.lines(process_id, lines);
   },
 });

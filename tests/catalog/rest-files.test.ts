@@ -33,7 +33,7 @@ const filesOf = (double: BioloopApi, id: number) =>
 
 describe('file rows behind the API', () => {
   test('60,000 rows are three posts, and every row is there before the step ends, though the API writes late', async () => {
-    const { double, catalog, id } = await begin();
+    const { double, catalog, id } = await begin({ delay_scale: 0.05 });
     double.behaviour.filesDelay = 300;
     await catalog.putFiles(id, rows(60_000), 'first');
     await catalog.sweepFiles(id, 'first');

@@ -155,7 +155,8 @@ describe('a catalog that names nothing', () => {
 
   test('the list of an API decides where there is one; an empty list is refused', async () => {
     const { add, store } = await setUp();
-    const [named, stale] = [await add(), await add()];
+    const named = await add();
+    const stale = await add();
     const query = {
       app_id: 'longshore-test',
       types: ['integrated'],
@@ -166,7 +167,7 @@ describe('a catalog that names nothing', () => {
       ...store,
       catalog: { ...store.catalog, namedWorkflows: async () => ids },
     });
-    const found = await findStale(withApi([named as string, 'unknown']), query);
+    const found = await findStale(withApi([named, 'unknown']), query);
     expect(found.chosen.map(({ id }) => id)).toEqual([stale]);
     await expect(findStale(withApi([]), query)).rejects.toMatchObject({ code: 'E_CATALOG_UNAVAILABLE' });
   });

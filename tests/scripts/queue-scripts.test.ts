@@ -16,8 +16,9 @@ async function setUp() {
 }
 
 test('delete_queue says what would go, asks for --yes, and deletes; the records bring it back', async () => {
-  const { run, jobs, start, engine, reaches, worker } = await setUp();
-  const id = await start({ a: {}, b: {} });
+  const fleet = await setUp();
+  const { run, jobs } = fleet;
+  const id = await fleet.start({ a: {}, b: {} });
   expect(await jobs()).toBe(2);
   const dry = await run('delete_queue', '--dry-run', '--json');
   expect(JSON.parse(dry.stdout)).toMatchObject({ dry_run: true, deleted: false, queue: 'longshore-test.q' });
@@ -38,16 +39,17 @@ test('delete_queue says what would go, asks for --yes, and deletes; the records 
   const repaired = JSON.parse((await run('reconcile', '--json')).stdout) as object;
   expect(repaired).toEqual({ dry_run: false, looked_at: 1, repaired: [id] });
   expect(await jobs()).toBe(2);
-  expect((await engine.reconcile()).repaired).toEqual([]);
-  await worker();
-  await reaches(id, 'SUCCESS');
+  expect((await fleet.engine.reconcile()).repaired).toEqual([]);
+  await fleet.worker();
+  await fleet.reaches(id, 'SUCCESS');
 });
 
 test('a queue whose jobs run is not deleted unless it is forced', async () => {
-  const { run, start, worker, events, place } = await setUp();
-  await start({ hold: { until_file: place.path('never') } });
-  await worker();
-  await until(() => events('start').length === 1);
+  const fleet = await setUp();
+  const { run, place } = fleet;
+  await fleet.start({ hold: { until_file: place.path('never') } });
+  await fleet.worker();
+  await until(() => fleet.events('start').length === 1);
   const refused = await run('delete_queue', '--yes');
   expect(refused).toMatchObject({ code: 4, stderr: expect.stringContaining('workers run 1 jobs') });
 });

@@ -22,7 +22,8 @@ async function busyFleet() {
 }
 
 test('a graceful shutdown lets the job end and takes no other; the process ends and stays down', async () => {
-  const { shutdown, child, go, id, events, engine } = await busyFleet();
+  const fleet = await busyFleet();
+  const { shutdown, child, go, id, engine } = fleet;
   const told = await shutdown('--queues', 'longshore-test.q', '--no-immediate', '--json');
   expect(told.code).toBe(0);
   expect(JSON.parse(told.stdout)).toMatchObject({
@@ -31,34 +32,36 @@ test('a graceful shutdown lets the job end and takes no other; the process ends 
   });
   writeFileSync(go, '');
   expect(await child.exited).toEqual({ code: 79, signal: null });
-  expect(events('end', 'hold')).toHaveLength(1);
-  expect(events('start', 'after')).toHaveLength(0);
+  expect(fleet.events('end', 'hold')).toHaveLength(1);
+  expect(fleet.events('start', 'after')).toHaveLength(0);
   expect((await engine.show(id)).steps.map(({ status }) => status)).toEqual(['SUCCESS', 'PENDING']);
 });
 
 test('an immediate shutdown revokes what runs, so that no other worker takes it up; resume goes on with it', async () => {
-  const { shutdown, child, go, id, reaches, worker, engine } = await busyFleet();
+  const fleet = await busyFleet();
+  const { shutdown, child, go, id, engine } = fleet;
   const told = await shutdown('--immediate', '--until-gone', '30', '--json');
   expect(JSON.parse(told.stdout)).toMatchObject({ workers: [{ outcome: 'gone', revoked: [id] }] });
   expect(told.code).toBe(0);
   expect(await child.exited).toEqual({ code: 79, signal: null });
   expect((await engine.show(id)).status).toBe('REVOKED');
-  await worker();
+  await fleet.worker();
   writeFileSync(go, '');
   expect((await engine.show(id)).status).toBe('REVOKED');
   expect((await engine.resume(id, { actor: 'test' })).resumed).toBe(true);
-  await reaches(id, 'SUCCESS');
+  await fleet.reaches(id, 'SUCCESS');
 });
 
 test('a dry run tells nobody; a host or a queue that nobody has is refused', async () => {
-  const { shutdown, place, go, id, reaches } = await busyFleet();
+  const fleet = await busyFleet();
+  const { shutdown, place, go, id } = fleet;
   const dry = await shutdown('--immediate', '--dry-run');
   expect(dry.stdout).toMatch(/would end .* and revoke \d job\(s\) \(dry run/);
   expect(await shutdown('--queues', 'tape.q')).toMatchObject({ code: 2 });
   expect((await runScript('shutdown_worker.ts', ['--hostname', 'nowhere'], place.env)).code).toBe(5);
   expect((await runScript('shutdown_worker.ts', [], place.env)).code).toBe(2);
   writeFileSync(go, '');
-  await reaches(id, 'SUCCESS');
+  await fleet.reaches(id, 'SUCCESS');
 });
 
 test('start_worker becomes a worker with the slots that were asked for, and ends in good order with SIGTERM', async () => {

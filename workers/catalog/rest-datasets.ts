@@ -22,6 +22,8 @@ export const laneOf = (id: number): string => `dataset:${id}`;
 
 /** One try, and one more at once: a connection that was kept too long, a server that restarts. Then the spool has it. */
 const SHORT: CallOptions = { retries: 1 };
+/** Half a minute: somebody may be looking at a terminal. */
+const PATIENT: CallOptions = { retries: 3 };
 const ALL = { bundle: true, states: true, workflows: true };
 
 export interface Known {
@@ -106,7 +108,7 @@ export function datasetsBehind(
       // The API does not filter by these two; everything is looked through then.
       const filtered = staged !== undefined || origin_path !== undefined;
       const page = filtered || limit === undefined ? {} : { limit, offset };
-      const { metadata, datasets } = await api.listDatasets({ ...asked, ...page, bundle: true });
+      const { metadata, datasets } = await api.listDatasets({ ...asked, ...page, bundle: true }, PATIENT);
       const seen = (await asSeen(datasets)).filter(
         (one) =>
           (staged === undefined || one.is_staged === staged) &&

@@ -13,7 +13,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { coerceError, type ErrorCode, isLongshoreError, type LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import type { Spool, SpoolEntry } from './rest-spool.ts';
+import type { NewEntry, Spool, SpoolEntry } from './rest-spool.ts';
 
 export interface Delivery {
   /**
@@ -21,7 +21,7 @@ export interface Delivery {
    *
    * @throws what the API refuses for good about this entry, which is not kept then
    */
-  send(entry: Parameters<Spool['add']>[0]): Promise<{ answer: unknown } | null>;
+  send(entry: NewEntry): Promise<{ answer: unknown } | null>;
   /** Tries to empty the lane; false when something waits. */
   flush(lane: string): Promise<boolean>;
   /** True while the API is to be left alone: it did not answer a moment ago. */

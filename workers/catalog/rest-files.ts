@@ -11,7 +11,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { delaySeconds } from '../bioloop/delays.ts';
 import type { ApiFile } from '../bioloop/endpoints-datasets.ts';
-import type { FileRow } from '../dataset/types.ts';
+import { type FileRow, SIZE_UNKNOWN } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Catalog } from './contract.ts';
@@ -44,6 +44,7 @@ export function filesBehind(
 ): Pick<Catalog, 'putFiles' | 'sweepFiles' | 'files' | 'filesAt' | 'countFiles'> {
   const { api, companion } = parts;
   const { catalog } = companion;
+  const seen = new Set<number>();
 
   const send = async (id: number, rows: readonly FileRow[]): Promise<void> => {
     for (const batch of batchesOf(rows, limits)) await api.addFiles(id, batch, { retries: 1 });
@@ -105,9 +106,37 @@ export function filesBehind(
     }
   }
 
+  /**
+   * Rows of a dataset that another system inspected (the reference, before this installation took over), once. The API
+   * tells their path and md5; links have none.
+   */
+  async function takeOver(id: number): Promise<void> {
+    if (seen.has(id)) return;
+    await known.ensure(id);
+    const { num_files } = await catalog.get(id);
+    if (num_files !== null && num_files > 0 && (await catalog.countFiles(id)) === 0)
+      for await (const page of api.readFileRows(id, PAGE))
+        await catalog.putFiles(
+          id,
+          page.map(
+            ({ path, md5 }): FileRow => ({
+              path,
+              md5,
+              size: 0,
+              type: md5 === null ? 'symbolic link' : 'file',
+              digests: md5 === null ? {} : { md5 },
+              fingerprint: SIZE_UNKNOWN,
+            }),
+          ),
+          'taken over',
+        );
+    seen.add(id);
+  }
+
   return {
     putFiles: async (id, rows, generation) => {
       await known.ensure(id);
+      seen.add(id);
       await catalog.putFiles(id, rows, generation);
       try {
         if (!(await parts.delivery.isDown())) await send(id, rows);
@@ -133,14 +162,17 @@ export function filesBehind(
     },
 
     files: async (id, page) => {
-      await known.ensure(id);
+      await takeOver(id);
       return await catalog.files(id, page);
     },
     filesAt: async (id, paths) => {
-      await known.ensure(id);
+      await takeOver(id);
       return await catalog.filesAt(id, paths);
     },
-    countFiles: (id) => catalog.countFiles(id),
+    countFiles: async (id) => {
+      await takeOver(id);
+      return await catalog.countFiles(id);
+    },
   };
 }
 

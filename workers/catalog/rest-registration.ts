@@ -22,6 +22,8 @@ import { toldDataset } from './rest-values.ts';
 
 /** The most that the bulk endpoint takes. */
 const BATCH = 100;
+/** Links that are told at the same time. */
+const AT_ONCE = 10;
 /** A scan comes again; it does not wait ten minutes in its place. */
 const SHORT = { retries: 2 };
 /** After this, what a crash left of a registration has been found by a scan. */
@@ -95,22 +97,25 @@ export function registrationBehind(
     );
     const created = new Map(answer.created.map((told) => [keyOf(told.name, told.type), told]));
     const broken = new Set(answer.errored.map(({ name, type }) => keyOf(name, type)));
-    const outcomes: [Item, RegisterOutcome][] = [];
-    for (const item of items) {
+    const settle = (item: Item): (() => Promise<RegisterOutcome> | RegisterOutcome) => {
       const key = keyOf(item.name, item.given.dataset.type);
       const told = created.get(key);
       created.delete(key); // A second item of the same name conflicts with it.
-      const settle = (): Promise<RegisterOutcome> | RegisterOutcome => {
-        if (told !== undefined) return arrived(item, told, actor);
-        if (broken.has(key))
-          return errored(
-            item,
-            new LongshoreError('E_API_FAILED', `the API could not register "${item.name}"`),
-          );
-        return conflicting(item);
-      };
-      outcomes.push([item, await attempt(item, settle)]);
-    }
+      if (told !== undefined) return () => arrived(item, told, actor);
+      if (!broken.has(key)) return () => conflicting(item);
+      return () =>
+        errored(item, new LongshoreError('E_API_FAILED', `the API could not register "${item.name}"`));
+    };
+    const work = items.map((item): [Item, ReturnType<typeof settle>] => [item, settle(item)]);
+    const outcomes: [Item, RegisterOutcome][] = [];
+    for (let at = 0; at < work.length; at += AT_ONCE)
+      outcomes.push(
+        ...(await Promise.all(
+          work
+            .slice(at, at + AT_ONCE)
+            .map(async ([item, one]): Promise<[Item, RegisterOutcome]> => [item, await attempt(item, one)]),
+        )),
+      );
     return outcomes;
   }
 
@@ -148,7 +153,7 @@ export function registrationBehind(
     },
 
     attachWorkflow: async (dataset_id, workflow) => {
-      const told = await api.getDataset(dataset_id, { bundle: true }).catch((error: unknown) => {
+      const told = await api.getDataset(dataset_id, { bundle: true }, SHORT).catch((error: unknown) => {
         throw isLongshoreError(error) && error.code === 'E_API_NOT_FOUND'
           ? notFound(dataset_id, error)
           : error;
@@ -175,7 +180,7 @@ async function hasElsewhere(
   const own = new Set(here.workflows?.map(({ id }) => id));
   const others = (told.workflows ?? []).filter(({ id }) => !own.has(id));
   if (others.length === 0) return false;
-  const { results } = await api.listWorkflows({ dataset_id: here.id });
+  const { results } = await api.listWorkflows({ dataset_id: here.id }, SHORT);
   return results.some((one) => !own.has(one.id) && one.name === name);
 }
 

@@ -27,8 +27,17 @@ export interface RefusedEntry extends SpoolEntry {
   readonly refused_at: string;
 }
 
+export interface NewEntry {
+  readonly lane: string;
+  readonly kind: string;
+  readonly body: Record<string, unknown>;
+  readonly due_at?: number;
+  /** Default true: synced to disk before the promise resolves. */
+  readonly durable?: boolean;
+}
+
 export interface Spool {
-  add(entry: { lane: string; kind: string; body: Record<string, unknown>; due_at?: number }): Promise<number>;
+  add(entry: NewEntry): Promise<number>;
   first(lane: string): Promise<SpoolEntry | null>;
   /** How many wait in the lane, or in all. */
   waiting(lane?: string): Promise<number>;
@@ -50,6 +59,9 @@ export interface Spool {
   /** Of the API as all processes of the host found it: not to be asked before `down_until` (ms). */
   health(): Promise<{ failures: number; down_until: number }>;
   setHealth(health: { failures: number; down_until: number }): Promise<void>;
+  /** The API's id of a process of the records. */
+  keepProcess(id: number, api_id: number): Promise<void>;
+  processOf(id: number): Promise<number | null>;
   close(): Promise<void>;
 }
 
@@ -69,6 +81,7 @@ const TABLES = `
   create table if not exists lanes (
     lane text primary key, owner text not null, pid integer not null, until integer not null
   ) strict;
+  create table if not exists processes (id integer primary key, api_id integer not null) strict;
   create table if not exists health (
     one integer primary key check (one = 1), failures integer not null, down_until integer not null
   ) strict;
@@ -85,8 +98,8 @@ export async function openSpool(path: string): Promise<Spool> {
   const database = await openDatabase(path, (connection: DatabaseSync) => connection.exec(TABLES));
   const owner = randomUUID();
   return {
-    // Durable: it is all that is left of the change when the power fails.
-    add: ({ lane, kind, body, due_at = 0 }) =>
+    // It is all that is left of the change when the power fails.
+    add: ({ lane, kind, body, due_at = 0, durable = true }) =>
       database.write(
         (sql) =>
           sql.run(
@@ -97,7 +110,7 @@ export async function openSpool(path: string): Promise<Spool> {
             now(),
             due_at,
           ).id,
-        { durable: true },
+        { durable },
       ),
     first: (lane) =>
       database.read((sql) => {
@@ -206,6 +219,14 @@ export async function openSpool(path: string): Promise<Spool> {
           down_until,
         );
       }),
+    keepProcess: (id, api_id) =>
+      database.write((sql) => {
+        sql.run('insert or replace into processes (id, api_id) values (?, ?)', id, api_id);
+      }),
+    processOf: (id) =>
+      database.read(
+        (sql) => sql.get<{ api_id: number }>('select api_id from processes where id = ?', id)?.api_id ?? null,
+      ),
     close: () => database.close(),
   };
 }

@@ -12,12 +12,15 @@ import { carryOut, datasetsBehind, knownDatasets } from './rest-datasets.ts';
 import { createDelivery } from './rest-delivery.ts';
 import { BATCH_BYTES, filesBehind } from './rest-files.ts';
 import { registrationBehind } from './rest-registration.ts';
+import { type LogTelling, logTelling, tellLines, tellProcess } from './rest-logs.ts';
 import { openSpool, type Spool } from './rest-spool.ts';
 
 export interface RestCatalog extends Catalog {
   /** Has the API told of a workflow that was not registered with its dataset; `due_at` in ms of the epoch. */
   linkWorkflow(dataset_id: number, workflow_id: string, due_at: number): Promise<void>;
   readonly spool: Spool;
+  /** Has the API told what programs print. */
+  readonly logs: LogTelling;
 }
 
 export const spoolPath = (config: Config): string => join(config.state_dir, 'api-spool.db');
@@ -33,7 +36,11 @@ export async function openRestCatalog(parts: {
   const scale = config.api.delay_scale;
   const delivery = createDelivery({
     spool,
-    carryOut: (entry, doubtful) => carryOut(api, entry, doubtful),
+    carryOut: (entry, doubtful) => {
+      if (entry.kind === 'process') return tellProcess({ api, spool, scale }, entry);
+      if (entry.kind === 'lines') return tellLines({ api, spool, log }, entry);
+      return carryOut(api, entry, doubtful);
+    },
     log,
     scale,
   });
@@ -71,6 +78,7 @@ export async function openRestCatalog(parts: {
     },
     putMetrics: async (metrics) => void (await api.createMetrics(metrics)),
     spool,
+    logs: logTelling(spool),
     linkWorkflow: async (dataset_id, workflow_id, due_at) => {
       await delivery.send({
         lane: `workflow:${workflow_id}`,

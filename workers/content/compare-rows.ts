@@ -1,7 +1,7 @@
 /** Compares a tree with the catalog's file rows: for bundles from before there were manifests. */
 import { closeSync, lstatSync, openSync, readSync } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
-import type { FileRow } from '../dataset/types.ts';
+import { type FileRow, SIZE_UNKNOWN } from '../dataset/types.ts';
 import { createHasher, type Digests } from './digest.ts';
 import { fsPath, shownPath } from './path.ts';
 import { absolutePath, leadsToDirectory, walkTree } from './walk.ts';
@@ -65,7 +65,7 @@ async function differenceOf(path: string, row: FileRow): Promise<string | null> 
   const stats = lstatSync(fsPath(path));
   if (stats.isSymbolicLink() !== (row.type === 'symbolic link')) return 'type differs';
   if (row.type === 'symbolic link') return null;
-  if (stats.size !== row.size) return 'size differs';
+  if (row.fingerprint !== SIZE_UNKNOWN && stats.size !== row.size) return 'size differs';
   const expected: Digests = row.md5 === null ? row.digests : { ...row.digests, md5: row.md5 };
   const [name] = Object.keys(expected) as DigestName[];
   if (name === undefined) return null;

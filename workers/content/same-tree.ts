@@ -32,8 +32,9 @@ const CHUNK = 4 * 1024 * 1024;
 export async function compareTrees(
   expected: string,
   actual: string,
-  { signal, onProgress }: SameTreeOptions = {},
+  options: SameTreeOptions = {},
 ): Promise<TreeDifferences> {
+  const { signal } = options;
   const [left, right] = [resolveRoot(expected), resolveRoot(actual)];
   const problems: [string, string][] = [];
   const counts = { num_problems: 0, num_files: 0, num_directories: 0, bytes: 0 };
@@ -54,7 +55,7 @@ export async function compareTrees(
       const files = [absolutePath(left, path), absolutePath(right, path)] as const;
       if (!(await sameBytes(files, buffers, signal))) differ(path, 'has other bytes');
       counts.bytes += one.size;
-      onProgress?.(counts.bytes);
+      options.onProgress?.(counts.bytes);
     }
   }
   return { problems, ...counts };

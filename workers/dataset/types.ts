@@ -119,6 +119,9 @@ export interface FileRow {
   size: number;
   md5: string | null;
   digests: Record<string, string>;
-  /** Inode and times of change when the digests were computed; unset where that was not noted. */
+  /** Inode and times of change when the digests were computed; unset where that was not noted. See SIZE_UNKNOWN. */
   fingerprint?: string;
 }
+
+/** In place of a fingerprint: the row comes from a catalog that tells path and md5 only, and its size is none. */
+export const SIZE_UNKNOWN = 'size unknown';

@@ -58,7 +58,12 @@ async function measureAndTell({ config, store, log }: Session, options: Options)
     if (store.catalog.putMetrics !== undefined) await store.catalog.putMetrics(metrics);
     else await keep(store.records, { at: new Date().toISOString(), metrics });
   }
-  if (json) printJson({ dry_run, metrics, sources: sources.map(({ metrics: _, ...one }) => one) });
+  if (json)
+    printJson({
+      dry_run,
+      metrics,
+      sources: sources.map(({ source, state, why }) => ({ source, state, why })),
+    });
   else show(metrics, sources, dry_run);
   return sources.some(({ state }) => state === 'failed') ? EXIT.failed : EXIT.ok;
 }
