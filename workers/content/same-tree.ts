@@ -23,6 +23,9 @@ export interface TreeDifferences {
 
 const MAX_PROBLEMS = 100;
 const CHUNK = 4 * 1024 * 1024;
+/** Signals and progress get their turn: many small files are read without ever waiting for anything. */
+const ENTRIES_PER_TURN = 200;
+const turn = (): Promise<void> => new Promise(setImmediate);
 
 /**
  * Names, types, sizes, link targets and the bytes of every file. Modes and times are no part of it: bundles of other systems
@@ -42,8 +45,10 @@ export async function compareTrees(
     counts.num_problems += 1;
     if (problems.length < MAX_PROBLEMS) problems.push([shownPath(path), reason]);
   };
+  let entries = 0;
   const buffers = [Buffer.allocUnsafe(CHUNK), Buffer.allocUnsafe(CHUNK)] as const;
   for (const [one, other] of pairUp(walkTree(left), walkTree(right))) {
+    if (++entries % ENTRIES_PER_TURN === 0) await turn();
     signal?.throwIfAborted();
     const path = one?.path ?? other?.path ?? '';
     const reason = whyDifferent(one, other);
@@ -100,7 +105,7 @@ async function sameBytes(
       if (length !== reading(right, () => readUpTo(second, other))) return false;
       if (!one.subarray(0, length).equals(other.subarray(0, length))) return false;
       if (length < one.length) return true;
-      await new Promise(setImmediate); // Signals and progress get their turn in a large file.
+      await turn();
     }
   } finally {
     for (const fd of open) closeSync(fd);
@@ -111,9 +116,11 @@ async function sameBytes(
  * The same as long as nothing in the tree was changed, added or removed, as far as inodes, sizes and times of change tell; a
  * rename of the root itself is no change.
  */
-export function treeFingerprint(root: string, signal?: AbortSignal): string {
+export async function treeFingerprint(root: string, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
+  let entries = 0;
   for (const member of walkTree(root, signal === undefined ? {} : { signal })) {
+    if (++entries % ENTRIES_PER_TURN === 0) await turn();
     const { path, type, size, mtime_ns, ctime_ns, ino, target } = member;
     const times = path === '.' ? [] : [mtime_ns, ctime_ns];
     hash.update(`${JSON.stringify([path, type, size, String(ino), target, ...times.map(String)])}\n`);

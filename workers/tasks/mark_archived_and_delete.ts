@@ -48,7 +48,7 @@ export const task = defineTask({
     if (ctx.kwargs.keep_source !== true) assertSource(ctx, dataset);
     let fingerprint = '';
     const look = async (root: string): Promise<void> => {
-      fingerprint = treeFingerprint(root, ctx.signal);
+      fingerprint = await treeFingerprint(root, ctx.signal);
       await proveAndRecord(ctx, dataset, { ...place, root });
     };
     if (ctx.kwargs.keep_source === true) {
@@ -61,7 +61,7 @@ export const task = defineTask({
       action: 'dataset.mark_archived_and_delete',
       inPlace: look,
       setAside: async (root) => {
-        if (treeFingerprint(root, ctx.signal) !== fingerprint)
+        if ((await treeFingerprint(root, ctx.signal)) !== fingerprint)
           throw originKept(dataset, 'it was changed while it was compared with its bundle');
       },
     });
