@@ -2,7 +2,8 @@
 import type { Config } from '../config/index.ts';
 import { openApi } from './bioloop/endpoints.ts';
 import type { Companion } from './catalog/mirror.ts';
-import { openRestCatalog, type RestCatalog } from './catalog/rest.ts';
+import { type RestCatalog, restCatalog } from './catalog/rest.ts';
+import type { Spool } from './catalog/rest-spool.ts';
 import { createLogger } from './log.ts';
 import type { Records } from './records/contract.ts';
 
@@ -21,13 +22,13 @@ export interface RestStore {
 /** @throws E_CONFIG that names API_BASE_URL or APP_API_TOKEN */
 export async function openRest(
   config: Config,
-  own: { companion: Companion; records: Records; close: () => Promise<void> },
+  own: { companion: Companion; records: Records; spool: Spool; close: () => Promise<void> },
 ): Promise<RestStore> {
   const log = createLogger('rest-catalog', {}, { to: 2 });
   const { delay_scale } = config.api;
   try {
     const api = openApi(config, { delay_scale, log });
-    const catalog = await openRestCatalog({ config, api, companion: own.companion, log });
+    const catalog = restCatalog({ config, api, companion: own.companion, spool: own.spool, log });
     return {
       catalog,
       records: toldRecords(own.records, catalog, LINK_AFTER_MS * delay_scale),
@@ -37,6 +38,7 @@ export async function openRest(
       },
     };
   } catch (error) {
+    await own.spool.close();
     await own.close();
     throw error;
   }

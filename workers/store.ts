@@ -2,6 +2,7 @@
 import type { Config } from '../config/index.ts';
 import type { Catalog } from './catalog/contract.ts';
 import type { Companion } from './catalog/mirror.ts';
+import { openSpool, type Spool, spoolPath } from './catalog/rest-spool.ts';
 import { sqliteCatalog } from './catalog/sqlite.ts';
 import { sqliteMirror } from './catalog/sqlite-mirror.ts';
 import { LongshoreError } from './errors.ts';
@@ -43,7 +44,7 @@ async function openSqlite(config: Config): Promise<Store> {
 /** What stands beside the REST API: the records, and a catalog in the same place for what the API cannot store. */
 async function openCompanion(
   config: Config,
-): Promise<{ companion: Companion; records: Records; close: () => Promise<void> }> {
+): Promise<{ companion: Companion; records: Records; spool: Spool; close: () => Promise<void> }> {
   if (config.records.backend !== 'sqlite')
     throw new LongshoreError(
       'E_CONFIG',
@@ -54,6 +55,7 @@ async function openCompanion(
   return {
     companion: { catalog: sqliteCatalog(database), mirror: sqliteMirror(database) },
     records: sqliteRecords(database),
+    spool: await openSpool(spoolPath(config)),
     close: () => database.close(),
   };
 }

@@ -1,4 +1,5 @@
 import type { Config } from '../../config/index.ts';
+import { apiFindings } from './api.ts';
 import { backendsInUse, reachFindings, roundTripFindings } from './archives.ts';
 import { catalogFindings, integrityFindings } from './catalog.ts';
 import { type Finding, problem, warning } from './finding.ts';
@@ -23,6 +24,7 @@ export const AREA_NAMES = [
   'redis',
   'catalog',
   'integrity',
+  'api',
   'paths',
   'quotas',
   'tools',
@@ -48,6 +50,7 @@ export function areasOf(config: Config, { roundTrip }: { roundTrip: boolean }): 
     one('redis'),
     one('catalog'),
     one('integrity'),
+    ...(config.catalog.backend === 'rest' ? [one('api')] : []),
     ...usedMounts(config).map((point) => one('paths', point)),
     one('quotas'),
     one('tools'),
@@ -66,6 +69,8 @@ export function findingsOf(config: Config, name: string, subject: string): Async
       return catalogFindings(config);
     case 'integrity':
       return integrityFindings(config);
+    case 'api':
+      return apiFindings(config);
     case 'paths':
       return mountFindings(config, subject);
     case 'quotas':
@@ -107,5 +112,6 @@ const REMEDIES: Partial<Record<Area['name'], string>> = {
   'round-trip':
     'The archive hangs: see whether its mount or its server is up. An object of the doctor may be left there; the next round trip replaces and removes it.',
   redis: 'Redis takes connections and does not answer: look at its process and at the network between.',
+  api: 'The API takes connections and does not answer: look at its process and its database.',
   catalog: 'The file system of catalog.path hangs, or a process holds the file: see who with fuser.',
 };

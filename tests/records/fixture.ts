@@ -11,10 +11,11 @@ import { makePlace, type Place } from '../support/place.ts';
 export { makeWorkflow } from './workflow.ts';
 
 /** How a battery opens the back end under test; each call is another connection to the same records. */
-export type OpenStore = ((config: Config) => Promise<Store>) & {
-  /** Configuration that it needs, of the test that runs. */
-  overrides?: () => Promise<Record<string, unknown>>;
-};
+export interface OpenStore {
+  (config: Config): Promise<Store>;
+  /** Where it is opened, if that is not the usual place. */
+  place?: () => Promise<Place>;
+}
 
 export interface Bench extends Store {
   readonly place: Place;
@@ -24,7 +25,7 @@ export interface Bench extends Store {
 
 /** A place of its own with the store open; everything is closed when the test ends. */
 export async function openBench(open: OpenStore): Promise<Bench> {
-  const place = await makePlace(await open.overrides?.());
+  const place = await (open.place ?? makePlace)();
   const again = async (): Promise<Store> => {
     const store = await open(place.config);
     onTestFinished(() => store.close());

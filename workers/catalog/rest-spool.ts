@@ -1,12 +1,15 @@
 /**
- * What the API has yet to be told, on the disk of this host, in a file that its processes share.
+ * What the API has yet to be told, in a place that all share who may have to tell it: a file on the disk of a host, or the
+ * database of a fleet.
  *
  * Entries of one lane (a dataset) are delivered in the order in which they were added, by one process at a time; lanes do
  * not wait for each other. An entry stays until the API has taken it: whoever adds one and is killed has it delivered by
  * another process. One that the API refuses for good is set aside, with its error, and stays there.
  */
 import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
+import type { Config } from '../../config/index.ts';
 import { openDatabase } from '../sqlite/database.ts';
 import { fromJson, now, toJson } from '../sqlite/values.ts';
 
@@ -88,11 +91,13 @@ const TABLES = `
 `;
 
 /** Longer than a request takes that is silent to its end and is looked up then. */
-const LEASE_MS = 180_000;
+export const LEASE_MS = 180_000;
 
 type Row = Omit<RefusedEntry, 'body'> & { body: string };
 
 const entryOf = (row: Row): RefusedEntry => ({ ...row, body: fromJson(row.body) });
+
+export const spoolPath = (config: Config): string => join(config.state_dir, 'api-spool.db');
 
 export async function openSpool(path: string): Promise<Spool> {
   const database = await openDatabase(path, (connection: DatabaseSync) => connection.exec(TABLES));
@@ -231,8 +236,8 @@ export async function openSpool(path: string): Promise<Spool> {
   };
 }
 
-/** Of this host, as the file is. Another process may have its number by now: then the lease has to run out. */
-function isAlive(pid: number): boolean {
+/** On this host. Another process may have its number by now: then the lease has to run out. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

@@ -2,7 +2,6 @@
  * The catalog behind the facility's REST API: datasets, states, file rows and bundles are there, and what it cannot store
  * is in the companion. See docs/rest-catalog.md.
  */
-import { join } from 'node:path';
 import type { Config } from '../../config/index.ts';
 import type { BioloopApi } from '../bioloop/endpoints.ts';
 import type { Logger } from '../log.ts';
@@ -13,7 +12,7 @@ import { createDelivery } from './rest-delivery.ts';
 import { BATCH_BYTES, filesBehind } from './rest-files.ts';
 import { registrationBehind } from './rest-registration.ts';
 import { type LogTelling, logTelling, tellLines, tellProcess } from './rest-logs.ts';
-import { openSpool, type Spool } from './rest-spool.ts';
+import type { Spool } from './rest-spool.ts';
 
 export interface RestCatalog extends Catalog {
   /** Has the API told of a workflow that was not registered with its dataset; `due_at` in ms of the epoch. */
@@ -23,16 +22,15 @@ export interface RestCatalog extends Catalog {
   readonly logs: LogTelling;
 }
 
-export const spoolPath = (config: Config): string => join(config.state_dir, 'api-spool.db');
-
-export async function openRestCatalog(parts: {
+export function restCatalog(parts: {
   config: Config;
   api: BioloopApi;
   companion: Companion;
+  /** Closed with the catalog. */
+  spool: Spool;
   log: Logger;
-}): Promise<RestCatalog> {
-  const { config, api, companion, log } = parts;
-  const spool = await openSpool(spoolPath(config));
+}): RestCatalog {
+  const { config, api, companion, spool, log } = parts;
   const scale = config.api.delay_scale;
   const delivery = createDelivery({
     spool,
@@ -80,7 +78,7 @@ export async function openRestCatalog(parts: {
     spool,
     logs: logTelling(spool),
     linkWorkflow: async (dataset_id, workflow_id, due_at) => {
-      await delivery.send({
+      await spool.add({
         lane: `workflow:${workflow_id}`,
         kind: 'link',
         body: { id: dataset_id, workflow_id, late: true },
