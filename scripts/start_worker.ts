@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { configOrExit } from '../config/index.ts';
 import { mergeLayers } from '../config/layers.ts';
-import { LongshoreError } from '../workers/errors.ts';
 import { roleOf } from '../workers/fleet/routing.ts';
 import { createProgram, dryRunOption, jsonOption, runProgram } from './cli/program.ts';
 import { printJson } from './cli/session.ts';
+import { become } from './workers/become.ts';
 
 interface Options {
   autoscale?: { max: number; min: number };
@@ -47,12 +47,7 @@ async function start({ autoscale, app, queue, dryRun: dry_run = false, json }: O
       );
     return;
   }
-  const file = join(import.meta.dirname, '../workers/worker.ts');
-  // In its place, not as a child: signals and the exit code reach whoever started this, and no process stands between.
-  process.execve?.(process.execPath, [process.execPath, ...process.execArgv, file], env);
-  throw new LongshoreError('E_USAGE', 'this Node cannot become another program', {
-    hint: `Start it with: node ${file}`,
-  });
+  become(join(import.meta.dirname, '../workers/worker.ts'), [], env);
 }
 
 function slots(text: string): { max: number; min: number } {
