@@ -109,7 +109,11 @@ export const config = {
     patience_seconds: 300,
   },
   bag: { source_organization: null },
-  email: { from_addr: 'longshore@localhost', sendmail_path: '/usr/sbin/sendmail' },
+  email: {
+    from_addr: 'longshore@localhost',
+    sendmail_path: '/usr/sbin/sendmail',
+    alarm_to: [] as string[],
+  },
   workflow_registry: {
     integrated: {
       description: 'Land a dataset: wait until it is stable, archive it, stage it back and publish it.',
@@ -212,6 +216,7 @@ export const config = {
       issuer: fromEnv('GATEWAY_ISSUER', 'localhost'),
     },
   },
+  metrics: { quota: ['sda'], lustre: null, df: null, answer_seconds: 60 },
   enabled_features: { notifications: false },
   uploads: {
     stale_uploading_hours: 6,
@@ -242,5 +247,9 @@ export const config = {
       cron: '15 7 * * *',
       only: 'uploads',
     },
+    { script: 'purge_stale_workflows', args: [] as string[], cron: '0 7 * * *' },
+    { script: 'metrics', args: [] as string[], cron: '0 21 * * *' },
+    // Workers do it twice a minute; this is the run whose result stands in `longshore schedules`.
+    { script: 'reconcile', args: [] as string[], cron: '*/15 * * * *', missed: 'skip' },
   ],
 };

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { api } from './api.ts';
 import { archiveBackend } from './archive-backend.ts';
 import { gateway } from './gateway.ts';
+import { metrics } from './metrics.ts';
 import { mongodb } from './mongodb.ts';
 import { retryPolicy, someRetryPolicy, someTaskLimits, taskLimits } from './task-limits.ts';
 import { uploads } from './uploads.ts';
@@ -17,6 +18,10 @@ const seconds = z.number().min(0);
 const percent = z.number().min(0).max(100).nullable();
 const digestName = z.enum(['blake3', 'md5', 'sha256']);
 const globs = z.array(text);
+/** One mailbox and nothing around it; workers/tools/mail.ts takes no other. */
+const mailbox = z
+  .string()
+  .regex(/^[A-Za-z0-9][^\s,;:<>"()[\]\\@]*@[A-Za-z0-9.-]+$/, 'expected one mailbox, as ops@example.org');
 
 /** Folders of one dataset type. `{year}` stands for the calendar year at the moment of use. */
 const typePaths = z.strictObject({
@@ -227,7 +232,12 @@ export const schema = z.strictObject({
   mongodb,
   /** What every bag says of where it comes from; null: nothing. */
   bag: z.strictObject({ source_organization: text.nullable() }),
-  email: z.strictObject({ from_addr: text, sendmail_path: absolutePath }),
+  email: z.strictObject({
+    from_addr: mailbox,
+    sendmail_path: absolutePath,
+    /** Who is told of damaged copies and of jobs that were set aside; nobody: no mail is sent. */
+    alarm_to: z.array(mailbox),
+  }),
   workflow_registry: z.record(z.string(), workflowDefinition),
   workflow: z.strictObject({
     purge: z.strictObject({ types: z.array(text), age_threshold_seconds: seconds, max_purge_count: count }),
@@ -319,6 +329,7 @@ export const schema = z.strictObject({
     download: z.strictObject({ datasets: z.strictObject({ n_days: z.int().min(1) }) }),
   }),
   gateway,
+  metrics,
   enabled_features: z.strictObject({ notifications: z.boolean() }),
   uploads,
   /** What `longshore doctor` finds fault with, see docs/doctor.md. */

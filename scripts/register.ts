@@ -1,16 +1,15 @@
 /** Registers a folder, or its subfolders, by hand. */
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Argument, Option } from 'commander';
 import { type Config, configOrExit } from '../config/index.ts';
 import { coerceError } from '../workers/errors.ts';
 import { createLogger, type Logger } from '../workers/log.ts';
-import { openStore, type Store } from '../workers/store.ts';
+import { openStore } from '../workers/store.ts';
 import { createRegistrar } from '../workers/watch/registration.ts';
 import { buildWorkflow } from '../workers/workflows/definition.ts';
 import { createEngine } from '../workers/workflows/engine.ts';
 import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
-import { currentUser, printJson } from './cli/session.ts';
+import { currentUser, printJson, withStoreIfAny } from './cli/session.ts';
 import { printTable, type Style } from './cli/table.ts';
 import { type Candidate, candidatesOf, type RegisterOptions } from './register/candidates.ts';
 import { predict, type Row, rowOf } from './register/predict.ts';
@@ -59,23 +58,12 @@ async function register(config: Config, path: string, options: Options): Promise
   buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' });
   const candidates = await candidatesOf(config, path, options);
   const rows = options.dryRun
-    ? await withCatalogIfAny(config, (store) => predict(candidates, store?.catalog ?? null))
+    ? await withStoreIfAny(config, (store) => predict(candidates, store?.catalog ?? null))
     : await registerAll(config, candidates, workflow, options);
   if (options.json) printJson({ dry_run: options.dryRun ?? false, datasets: rows });
   else show(rows, options.dryRun ?? false);
   if (rows.some((row) => row.outcome === 'failed')) return EXIT.failed;
   return rows.some((row) => row.outcome === 'taken') ? EXIT.state : EXIT.ok;
-}
-
-/** A dry run makes nothing, no empty catalog either. */
-async function withCatalogIfAny<T>(config: Config, run: (store: Store | null) => Promise<T>): Promise<T> {
-  if (!existsSync(config.catalog.path)) return run(null);
-  const store = await openStore(config);
-  try {
-    return await run(store);
-  } finally {
-    await store.close();
-  }
 }
 
 async function registerAll(

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { type Config, configOrExit } from '../../config/index.ts';
 import { createLogger, type Logger } from '../../workers/log.ts';
@@ -54,6 +55,21 @@ export async function withQueue<T>(
     return await run({ config, log, side });
   } finally {
     await side.close();
+  }
+}
+
+/** For a dry run that asks the catalog: it makes nothing, no empty catalog either, where there is none yet. */
+export async function withStoreIfAny<T>(
+  config: Config,
+  run: (store: Store | null) => Promise<T>,
+): Promise<T> {
+  const { backend, path } = config.catalog;
+  if (backend === 'sqlite' && !existsSync(path)) return run(null);
+  const store = await openStore(config);
+  try {
+    return await run(store);
+  } finally {
+    await store.close();
   }
 }
 

@@ -1,8 +1,6 @@
-import { spawn } from 'node:child_process';
 import { userInfo } from 'node:os';
 import type { Config } from '../../config/index.ts';
-import { environmentFor } from '../../workers/tools/environment.ts';
-import { whereIs } from '../../workers/tools/where-is.ts';
+import { ask } from '../../workers/tools/ask.ts';
 import { bytes, count } from '../cli/format.ts';
 import { type Finding, finding, ok } from './finding.ts';
 import { mountOf, readMounts } from './mounts.ts';
@@ -90,19 +88,5 @@ const quotasOf = (
 ];
 
 /** `quota` ends with 1 when one is exceeded; what is not installed or does not end says nothing. */
-function answerOf(command: string, args: readonly string[], seconds: number): Promise<string> {
-  const path = whereIs(command);
-  if (path === null) return Promise.resolve('');
-  return new Promise((resolve) => {
-    const child = spawn(path, [...args], {
-      stdio: ['ignore', 'pipe', 'ignore'],
-      env: { ...environmentFor(), LC_ALL: 'C' },
-      timeout: seconds * 1000,
-      killSignal: 'SIGKILL',
-    });
-    let text = '';
-    child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
-    child.once('error', () => resolve(''));
-    child.once('close', () => resolve(text));
-  });
-}
+const answerOf = async (command: string, args: readonly string[], seconds: number): Promise<string> =>
+  (await ask(command, args, seconds)).text;

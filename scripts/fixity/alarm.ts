@@ -3,6 +3,8 @@ import { spawn } from 'node:child_process';
 import type { Proof } from '../../workers/dataset/types.ts';
 import { ERRORS, LongshoreError } from '../../workers/errors.ts';
 import { environmentFor } from '../../workers/tools/environment.ts';
+import { sendMail } from '../../workers/tools/mail.ts';
+import { oneLine } from '../cli/format.ts';
 import type { Session } from '../cli/session.ts';
 
 /** A mail program that hangs must not hold up the scrub. */
@@ -15,7 +17,7 @@ export interface Finding extends Proof {
   readonly type: string;
 }
 
-/** An entry in the audit trail, and the facility's own command. Its failure is logged and stops nothing. */
+/** An entry in the audit trail, a mail, and the facility's own command. A failure of either is logged and stops nothing. */
 export async function raiseAlarm({ config, store, log }: Session, finding: Finding): Promise<void> {
   const { dataset_id, actor, at: _, details, ...about } = finding;
   await store.records.audit({
@@ -24,12 +26,31 @@ export async function raiseAlarm({ config, store, log }: Session, finding: Findi
     subject: `dataset:${dataset_id}`,
     details: { ...details, ...about, code: 'E_FIXITY' },
   });
+  await mailFinding({ config, log }, finding);
   const command = config.fixity.alarm;
   if (command === null) return;
   try {
     await callAlarm(command, { code: 'E_FIXITY', hint: ERRORS.E_FIXITY.hint, ...finding });
   } catch (error) {
     log.error({ err: error, command, dataset_id, archive: finding.archive }, 'the alarm command failed');
+  }
+}
+
+async function mailFinding(
+  { config, log }: Pick<Session, 'config' | 'log'>,
+  finding: Finding,
+): Promise<void> {
+  const { alarm_to } = config.email;
+  if (alarm_to.length === 0) return;
+  const { name, dataset_id, archive, result } = finding;
+  try {
+    await sendMail(config.email, {
+      to: alarm_to,
+      subject: oneLine(`[${config.app_id}] archived copy of ${name} in ${archive}: ${result}`),
+      text: `${ERRORS.E_FIXITY.hint}\n\n${JSON.stringify(finding, null, 2)}\n\nlongshore fixity ${dataset_id}\n`,
+    });
+  } catch (error) {
+    log.error({ err: error, to: alarm_to, dataset_id, archive }, 'the mail about a finding was not sent');
   }
 }
 

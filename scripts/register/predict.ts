@@ -66,4 +66,7 @@ export function rowOf({ folder, dataset }: Candidate, result: RegistrationOutcom
   };
 }
 
-const takenNote = (origin: string): string => `the name belongs to ${origin}; use --prefix or --suffix`;
+/** What a person may do about a name that is taken. */
+export const RENAME = 'use --prefix or --suffix';
+
+const takenNote = (origin: string): string => `the name belongs to ${origin}; ${RENAME}`;

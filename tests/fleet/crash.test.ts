@@ -1,4 +1,5 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { expect, inject, test } from 'vitest';
 import { CRASH_POINTS } from '../../workers/fleet/crash-points.ts';
@@ -125,6 +126,25 @@ test('a job that kills its process again and again is set aside with a reason, a
     result: { code: 'E_WORKER_LOST', hint: expect.stringContaining('resume') },
   });
   await fleet.reaches(await fleet.start({ three: {} }), 'SUCCESS');
+});
+
+test('whoever is named for alarms gets a mail with the evidence of a job that was set aside', async () => {
+  const sendmail_path = join(import.meta.dirname, '../fixtures/bin/sendmail');
+  const fleet = await makeFleet({
+    workflow: { max_losses: 1 },
+    email: { alarm_to: ['ops@example.org'], sendmail_path },
+  });
+  const mail = fleet.place.path('mail');
+  await fleet.worker({ STUB_MAIL: mail });
+  const id = await fleet.start({ one: { die: true } });
+  await fleet.reaches(id, 'FAILURE');
+  await until(() => existsSync(`${mail}.message`), { what: 'the mail' });
+  const message = readFileSync(`${mail}.message`, 'utf8');
+  expect(message).toMatch(/^Subject: \[longshore-test\] set aside: step "one" of dataset 1$/m);
+  const text = Buffer.from(message.split('\n\n')[1] ?? '', 'base64').toString();
+  expect(text).toContain(`drill of workflow ${id} (drill) lost its process 2 times.`);
+  expect(text.match(/^attempt \d: .*lost/gm)).toHaveLength(2);
+  expect(text).toContain(`longshore resume ${id}`);
 });
 
 test('a task process that somebody kills is not taken for one that brings itself down', async () => {

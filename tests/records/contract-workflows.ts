@@ -72,6 +72,12 @@ export function workflowBattery(open: OpenStore): void {
       ids: [ids[3], ids[1]],
     });
     expect(await list({ workflow_ids: [] })).toEqual({ total: 0, ids: [] });
+    expect((await list({ names: ['stage', 'delete'] })).ids).toEqual(ids.slice(0, 5).toReversed());
+    expect((await list({ names: ['delete', 'integrated'] })).total).toBe(20);
+    expect(await list({ names: [] })).toEqual({ total: 0, ids: [] });
+    const created_before = new Date(1_700_000_000_003).toISOString();
+    expect((await list({ created_before })).ids).toEqual(ids.slice(0, 6).toReversed());
+    expect((await list({ created_before, names: ['stage'], app_id: 'other' })).total).toBe(0);
   });
 
   test('status groups and counts follow what happened, with zeros for what did not', async () => {
@@ -173,6 +179,36 @@ export function workflowBattery(open: OpenStore): void {
     expect(await records.logs({ task_id: key.task_id })).toEqual([]);
     await expect(records.appendLogs(process, [line])).rejects.toMatchObject({ code: 'E_WORKFLOW_NOT_FOUND' });
     expect(await records.finish(key, { outcome: 'success', result: [7] })).toBeNull();
+  });
+
+  test('unless it runs: what has begun or was resumed stays whole, what waits or has ended goes', async () => {
+    const { records } = await openBench(open);
+    const create = async () => {
+      const workflow = makeWorkflow();
+      await records.createWorkflow(workflow);
+      return workflow;
+    };
+    const [waiting, running, done, paused, resumed] = [
+      await create(),
+      await create(),
+      await create(),
+      await create(),
+      await create(),
+    ];
+    const { key } = await begin(records, running);
+    await succeed(records, done, 3);
+    for (const { id } of [paused, resumed]) await records.pause(id, { actor: 'ana', take_out: false });
+    await records.resume(resumed.id, { actor: 'ana', force: false, lock_seconds: 60 });
+    const remove = (id: string) => records.deleteWorkflow(id, { unless_running: true });
+    for (const { id } of [running, resumed]) {
+      const before = await records.workflowWithRuns(id);
+      expect(await remove(id)).toBe(0);
+      expect(await records.workflowWithRuns(id)).toEqual(before);
+    }
+    expect(await records.isCurrent(key)).toBe(true);
+    for (const { id } of [waiting, done, paused]) expect(await remove(id)).toBe(1);
+    expect((await records.listWorkflows({})).total).toBe(2);
+    expect(await remove('no-such')).toBe(0);
   });
 
   test('what a task takes is told by runs that succeeded at once, newest first', async () => {

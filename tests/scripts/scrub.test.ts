@@ -1,4 +1,5 @@
 import { chmodSync, existsSync, readFileSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { callAlarm } from '../../scripts/fixity/alarm.ts';
 import { Budget, costOf, dueOf, levelOf } from '../../scripts/fixity/rotation.ts';
@@ -6,7 +7,7 @@ import type { ScrubReport } from '../../scripts/fixity/scrub-run.ts';
 import type { Archive } from '../../workers/archive/contract.ts';
 import { buildWorkflow } from '../../workers/workflows/definition.ts';
 import { flip } from '../support/archived.ts';
-import type { ScriptResult } from '../support/script.ts';
+import { runScript, type ScriptResult } from '../support/script.ts';
 import { until } from '../support/until.ts';
 import { BUNDLES, makeVault, type Vault } from '../support/vault.ts';
 import { fingerprint } from '../tasks/landing.ts';
@@ -227,6 +228,28 @@ describe('a finding', () => {
       'good filesystem ok',
     ]);
     expect((await vault.store.catalog.copies(good.id))[0]?.verified_how).toBe('stream');
+  });
+
+  test('is mailed to whom the configuration names, and a mail that fails stops nothing', async () => {
+    const vault = await makeVault();
+    const bad = await vault.add('bad');
+    flip(bad.bundle(), 3000);
+    const stub = join(import.meta.dirname, '../fixtures/bin/sendmail');
+    const email = { alarm_to: ['ops@example.org', 'archive@example.org'], sendmail_path: stub };
+    vault.reconfigure({ ...fixity(always), email });
+    const scrub = (env: Record<string, string>) =>
+      runScript('scrub.ts', ['--json'], { ...vault.env(), STUB_MAIL: vault.place.path('mail'), ...env });
+    expect(outcomes(await scrub({}))).toEqual(['bad filesystem mismatch']);
+    const args = readFileSync(vault.place.path('mail.args'), 'utf8').trim().split('\n');
+    expect(args.slice(-2)).toEqual(email.alarm_to);
+    const message = readFileSync(vault.place.path('mail.message'), 'utf8');
+    expect(message).toContain('Subject: [longshore-test] archived copy of bad in filesystem: mismatch');
+    const text = Buffer.from(message.split('\n\n')[1] ?? '', 'base64').toString();
+    expect(text).toContain(`longshore fixity ${bad.id}`);
+    expect(text).toContain('"result": "mismatch"');
+    const failed = await scrub({ STUB_MAIL_FAIL: 'no route' });
+    expect(outcomes(failed)).toEqual(['bad filesystem mismatch']);
+    expect(failed.stderr).toContain('the mail about a finding was not sent');
   });
 
   test('an alarm command that fails, or is not there, is logged and stops nothing', async () => {

@@ -31,6 +31,8 @@ export interface Vault {
   readonly scrub: (...args: string[]) => Promise<ScriptResult>;
   readonly startScrub: (...args: string[]) => RunningScript;
   readonly longshore: (...args: string[]) => Promise<ScriptResult>;
+  /** Of scripts that run in it. */
+  readonly env: () => Readonly<Record<string, string>>;
   /** The same place with another part of the configuration. */
   readonly reconfigure: (overrides: Record<string, unknown>) => void;
   /** The archive `filesystem`: unmounted, as an empty mount point looks. */
@@ -63,6 +65,7 @@ export async function makeVault(
   return {
     place,
     store,
+    env: () => env,
     reconfigure: (overrides) => {
       env = { ...env, LONGSHORE_OVERRIDES: JSON.stringify({ ...base, ...overrides }) };
     },

@@ -84,6 +84,18 @@ export interface CopyFixity extends BundleCopy {
   last: Proof | null;
 }
 
+/** How full something was, as the facility's front end draws it. */
+export interface Metric {
+  /** A file system, `sda` or `/N/scratch`; with ` files` behind it when files are counted instead of bytes. */
+  measurement: string;
+  /** Fully qualified name of the host that measured it. */
+  subject: string;
+  usage: number;
+  /** 0: there is none. */
+  limit: number;
+  tags: readonly string[];
+}
+
 export interface Catalog {
   readonly capabilities: {
     /** Dataset and workflow are written in one transaction. */
@@ -138,6 +150,14 @@ export interface Catalog {
   /** Keeps a QC report file's place; answers the path under which it was stored. */
   putReport(id: number, report: { report_id: string; path: string }): Promise<{ path: string }>;
   report(id: number): Promise<{ report_id: string; path: string } | null>;
+
+  /**
+   * Ids of all workflows that the facility's own database names, where datasets and workflows are kept apart (a REST API).
+   * Absent: what names a workflow here is its dataset.
+   */
+  namedWorkflows?(): Promise<readonly string[]>;
+  /** All of one run at once, for a front end that draws them. Absent: who measures keeps them in the records. */
+  putMetrics?(metrics: readonly Metric[]): Promise<void>;
 
   close(): Promise<void>;
 }

@@ -46,6 +46,8 @@ export interface Spool {
   waiting(lane?: string): Promise<number>;
   /** Of these lanes, those in which something waits. */
   busy(lanes: readonly string[]): Promise<Set<string>>;
+  /** What is yet to be said of this kind, refused entries included. */
+  bodiesOf(kind: string): Promise<Record<string, unknown>[]>;
   /** Lanes that have a due entry and that nobody else delivers. */
   dueLanes(at: number): Promise<string[]>;
   /** False: another process has it. It is free again when that one has died, or has not renewed it for a while. */
@@ -130,6 +132,12 @@ export async function openSpool(path: string): Promise<Spool> {
             'select count(*) as count from entries where refused_at is null and (?1 is null or lane = ?1)',
             lane ?? null,
           )?.count ?? 0,
+      ),
+    bodiesOf: (kind) =>
+      database.read((sql) =>
+        sql
+          .all<{ body: string }>('select body from entries where kind = ? order by id', kind)
+          .map(({ body }) => JSON.parse(body) as Record<string, unknown>),
       ),
     busy: (lanes) =>
       database.read(

@@ -19,6 +19,7 @@ import { type Room, type RunningTask, runAttempt, type WorkerParts } from './att
 import { crashPoint } from './crash-points.ts';
 import { lossDelayMs } from './losses.ts';
 import { takeNeeds } from './needs.ts';
+import { tellSetAside } from './set-aside.ts';
 import { createTaskProcesses, type TaskProcesses } from './task-processes.ts';
 
 /** A job that cannot be taken now (records away, or the queue ahead of them) is looked at again after this. */
@@ -145,6 +146,8 @@ async function take(parts: WorkerParts, job: Job<JobData>, token: string, room: 
       throw new UnrecoverableError(`the step is ${verdict.status}`);
     case 'poisoned':
       log.error({ ...job.data, losses: verdict.losses }, 'a job that loses its process was set aside');
+      // Not awaited: a mail that takes its time holds no slot.
+      void tellSetAside(parts, job.data.workflow_id, verdict.losses);
       throw new UnrecoverableError(`lost its process ${verdict.losses} times`);
     case 'missing':
       log.error({ ...job.data, code: 'E_WORKFLOW_NOT_FOUND' }, 'a job of a workflow that is not recorded');

@@ -130,6 +130,10 @@ export interface WorkflowQuery {
   workflow_ids?: readonly string[];
   dataset_id?: number;
   name?: string;
+  /** Any of these; an empty list matches nothing. */
+  names?: readonly string[];
+  /** Created before this time (ISO 8601, exclusive). */
+  created_before?: string;
   skip?: number;
   /** Default 10. */
   limit?: number;
@@ -209,8 +213,11 @@ export interface Records {
    * fewer than `limit` (default 1000): the last page.
    */
   liveWorkflows(page: { after?: string; limit?: number }): Promise<LiveWorkflow[]>;
-  /** Removes the workflow, its runs, attempts and logs; answers how many workflows (0 or 1). */
-  deleteWorkflow(id: string): Promise<number>;
+  /**
+   * Removes the workflow, its runs, attempts and logs; answers how many workflows (0 or 1). `unless_running`: not while it
+   * is STARTED or resumed; looked at and removed in one unit, so that a resume at the same moment is not cut off.
+   */
+  deleteWorkflow(id: string, options?: { unless_running?: boolean }): Promise<number>;
 
   claim(claim: Claim, policy: { max_losses: number }): Promise<ClaimVerdict>;
   /** The child runs: its process group and code, and `{pid, hostname}` as the run's first result. False: not current any more. */

@@ -56,11 +56,13 @@ export function workflowRecords(database: Database): WorkflowRecords {
         sql.all<{ step: string }>('select distinct step from runs order by step').map(({ step }) => step),
       ),
     liveWorkflows: (page) => database.read((sql) => liveWorkflows(sql, page)),
-    deleteWorkflow: (id) =>
+    deleteWorkflow: (id, { unless_running = false } = {}) =>
       database.write(
         (sql) => {
-          sql.run('delete from processes where workflow_id = ?', id);
-          return sql.run('delete from workflows where id = ?', id).changes;
+          const idle = unless_running ? ` and status <> 'STARTED' and resume_lock is null` : '';
+          const removed = sql.run(`delete from workflows where id = ?${idle}`, id).changes;
+          if (removed > 0) sql.run('delete from processes where workflow_id = ?', id);
+          return removed;
         },
         { durable: true },
       ),
@@ -182,6 +184,11 @@ function selectWorkflows(sql: Statements, query: WorkflowQuery): { total: number
   where('app_id = ?', query.app_id);
   where('dataset_id = ?', query.dataset_id);
   where('name = ?', query.name);
+  where(
+    'name in (select value from json_each(?))',
+    query.names === undefined ? undefined : toJson(query.names),
+  );
+  where('created_at < ?', query.created_before);
   where(
     'id in (select value from json_each(?))',
     query.workflow_ids === undefined ? undefined : toJson(query.workflow_ids),

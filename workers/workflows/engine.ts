@@ -42,20 +42,27 @@ export interface Engine {
    * that is next or runs; null when all have succeeded.
    */
   prioritize(workflow_id: string, options: { actor: string; priority: number }): Promise<string | null>;
-  /** Stops what runs, takes the chain out of the queue and removes the records. */
-  delete(workflow_id: string, options: { actor: string }): Promise<{ deleted_count: number }>;
+  /**
+   * Stops what runs, takes the chain out of the queue and removes the records. `unless_running`: leaves one alone (0 deleted)
+   * that is STARTED or was resumed, also if that happens at this very moment.
+   */
+  delete(
+    workflow_id: string,
+    options: { actor: string; unless_running?: boolean },
+  ): Promise<{ deleted_count: number }>;
   list(query: WorkflowQuery, options?: ServeOptions): Promise<WorkflowPage>;
   /** @throws E_WORKFLOW_NOT_FOUND */
   show(workflow_id: string, options?: ServeOptions): Promise<ServedWorkflow>;
   counts(): Promise<Record<WorkflowStatus, number>>;
   /** Jobs by state in the default queue, and the workers that listen to it. */
   fleet(): Promise<{ jobs: Record<string, number>; workers: FleetWorker[] }>;
-  reconcile(): Promise<ReconcileReport>;
   /**
    * Resolves when Redis answers now: what is refused before it begins has changed nothing.
    * @throws E_REDIS_UNAVAILABLE after `wait_seconds`
    */
   ready(): Promise<void>;
+  /** `dry_run`: only tells what it would look into. */
+  reconcile(options?: { dry_run?: boolean }): Promise<ReconcileReport>;
   close(): Promise<void>;
 }
 
@@ -133,7 +140,7 @@ export async function createEngine(given: EngineParts): Promise<Engine> {
       return answer;
     },
     prioritize: (id, options) => prioritize(parts, id, options),
-    delete: (id, { actor }) => deleteWorkflow(parts, id, actor),
+    delete: (id, options) => deleteWorkflow(parts, id, options),
     list: async (query, options = {}) => {
       const { total, results } = await records.listWorkflows(query, {
         prev_runs: options.prev_task_runs ?? false,
@@ -150,8 +157,8 @@ export async function createEngine(given: EngineParts): Promise<Engine> {
     },
     counts: () => records.countWorkflows(config.app_id),
     fleet: async () => fleetOf((await side()).queues, defaultQueue(config)),
-    reconcile: async () => reconcile(config, records, (await side()).chains, log),
     ready: async () => assertAnswers((await side()).redis, given.wait_seconds ?? WAIT_SECONDS),
+    reconcile: async (options) => reconcile(config, records, (await side()).chains, log, options),
     close,
   };
 }
@@ -282,12 +289,23 @@ async function prioritize(
   return workflow.steps[index]?.name ?? null;
 }
 
-async function deleteWorkflow(parts: Parts, id: string, actor: string): Promise<{ deleted_count: number }> {
+async function deleteWorkflow(
+  parts: Parts,
+  id: string,
+  { actor, unless_running = false }: { actor: string; unless_running?: boolean },
+): Promise<{ deleted_count: number }> {
   const { records } = parts.store;
-  if ((await records.workflow(id)) === null) return { deleted_count: 0 };
-  await stop(parts, id, { actor, take_out: true });
-  const deleted_count = await records.deleteWorkflow(id);
-  await records.audit({ actor, action: 'workflow.delete', subject: `workflow:${id}`, details: {} });
+  const workflow = await records.workflow(id);
+  if (workflow === null) return { deleted_count: 0 };
+  const { chains } = await parts.side();
+  if (!unless_running) await stop(parts, id, { actor, take_out: true });
+  else if (workflow._status === 'STARTED' || workflow.resume_lock !== null) return { deleted_count: 0 };
+  // The queue first: a job without a record would lie there for ever once its workflow has failed.
+  else await chains.remove(workflow);
+  const deleted_count = await records.deleteWorkflow(id, { unless_running });
+  // Begun or resumed in between: it stays, and so does its place in the queue.
+  if (deleted_count === 0) await enqueue(id, records, chains);
+  else await records.audit({ actor, action: 'workflow.delete', subject: `workflow:${id}`, details: {} });
   return { deleted_count };
 }
 

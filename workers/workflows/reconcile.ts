@@ -8,7 +8,7 @@ const PAGE = 500;
 
 export interface ReconcileReport {
   looked_at: number;
-  /** Workflows whose queue entry was missing or stuck. */
+  /** Workflows whose queue entry was missing or stuck. In a dry run: those that look so, and may still be well. */
   repaired: string[];
 }
 
@@ -22,6 +22,7 @@ export async function reconcile(
   records: Records,
   chains: Chains,
   log: Logger,
+  { dry_run = false }: { dry_run?: boolean } = {},
 ): Promise<ReconcileReport> {
   const report: ReconcileReport = { looked_at: 0, repaired: [] };
   for (let after = ''; ; ) {
@@ -29,6 +30,10 @@ export async function reconcile(
     const own = page.filter((live) => live.app_id === config.app_id).map((live) => live.id);
     report.looked_at += own.length;
     for (const id of await suspectsOf(own, records, chains)) {
+      if (dry_run) {
+        report.repaired.push(id);
+        continue;
+      }
       const what = await enqueue(id, records, chains);
       if (what === 'present') continue;
       report.repaired.push(id);

@@ -1,0 +1,73 @@
+/** A script of its own that is a command of `longshore` as well: told once, found wherever an operator looks for it. */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Config } from '../../config/index.ts';
+import type { Logger } from '../../workers/log.ts';
+import { EXIT_BUSY, withScriptLock } from '../../workers/queue/script-lock.ts';
+import { createProgram, helpTail, runProgram } from './program.ts';
+
+export interface Tool {
+  /** Its file in scripts/ without `.ts`; the command has dashes for the underscores. */
+  readonly script: string;
+  readonly description: string;
+  /** The same in a few words, for the list of commands. */
+  readonly summary: string;
+  /** What stands behind its name in the examples. */
+  readonly examples: readonly string[];
+  /** Adds arguments, options and the action. */
+  define(command: Command): Command;
+}
+
+export const runTool = (tool: Tool): Promise<void> => {
+  const examples = tool.examples.map((args) => `node scripts/${tool.script}.ts ${args}`.trimEnd());
+  return runProgram(tool.define(createProgram(tool.script, tool.description, examples)));
+};
+
+export function addTool(program: Command, tool: Tool): void {
+  const name = tool.script.replaceAll('_', '-');
+  const examples = tool.examples.map((args) => `longshore ${name} ${args}`.trimEnd());
+  tool.define(
+    program
+      .command(name)
+      .summary(tool.summary)
+      .description(tool.description)
+      .addHelpText('after', helpTail(examples)),
+  );
+}
+
+/** `--dry_run, --dry-run`: crontabs and habits of the reference have underscores, everything else here has dashes. */
+const spelled = (name: string): string =>
+  name.includes('-') ? `--${name.replaceAll('-', '_')}, --${name}` : `--${name}`;
+
+/** As the reference's scripts take it: `--name`, `--name=True`, `--name=False`. Not beside positional arguments. */
+export const flag = (name: string, description: string): Option =>
+  new Option(`${spelled(name)} [yes]`, description).argParser(yesOrNo);
+
+export const valued = (name: string, value: string, description: string): Option =>
+  new Option(`${spelled(name)} <${value}>`, description);
+
+function yesOrNo(text: string): boolean {
+  if (/^(true|yes|1)$/i.test(text)) return true;
+  if (/^(false|no|0)$/i.test(text)) return false;
+  throw new InvalidArgumentError('Expected True or False.');
+}
+
+/** @param least the smallest number that makes sense */
+export const wholeNumber =
+  (least = 0) =>
+  (text: string): number => {
+    if (/^[0-9]{1,9}$/.test(text) && Number(text) >= least) return Number(text);
+    throw new InvalidArgumentError(`Expected a whole number from ${least}.`);
+  };
+
+/** Runs it once at a time over the whole fleet; a dry run touches no lock either. Answers the exit code. */
+export async function alone(
+  { config, log }: { config: Config; log: Logger },
+  { script, dry_run }: { script: string; dry_run: boolean },
+  body: (signal?: AbortSignal) => Promise<number>,
+): Promise<number> {
+  if (dry_run) return body();
+  const outcome = await withScriptLock(config, script, log, body);
+  return outcome.ran ? outcome.result : EXIT_BUSY;
+}
+
+export const busyHelp = `\nAnother run of it is still active: ${EXIT_BUSY}`;

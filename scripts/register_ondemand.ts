@@ -1,0 +1,2 @@
+/** The reference's name of the script `register`. */
+import './register.ts';
