@@ -11,7 +11,10 @@ import { openStore, type Store } from '../store.ts';
 import { defaultQueue } from '../workflows/definition.ts';
 import { reconcile } from '../workflows/reconcile.ts';
 import { shareOf } from '../workflows/share.ts';
+import { watchForHangs } from './hang-watch.ts';
 import { watchHost } from './host-watch.ts';
+import { keepLocks } from './lock-keeping.ts';
+import { watchNeighbours } from './neighbours.ts';
 import { createProcessor, type Processor } from './processor.ts';
 import { engineFiles, type Reload, startReload } from './reload.ts';
 import { repeat } from './repeat.ts';
@@ -37,6 +40,7 @@ export interface WorkerProcess {
 
 /** Everything that one worker of the fleet does, until it is shut down. */
 export async function startWorkerProcess(config: Config, log: Logger): Promise<WorkerProcess> {
+  watchForHangs(config);
   const loaded = config.reload.watch === 'off' ? new Map<string, string>() : engineFiles();
   const host = hostname();
   const { app, queues } = roleOf(config, {
@@ -55,6 +59,8 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
 
   const processor = createProcessor({ config, store, side, log, name, host });
   const slots = queues.map((served) => openSlots({ config, side, processor, log, name, ...served }));
+  const locks = keepLocks(side.redis, processor, log);
+  const neighbours = await watchNeighbours({ config, side, slots, log });
   const steering = await openSteering({
     config,
     store,
@@ -107,6 +113,8 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
       await schedules.close();
       await drain(processor, config, log);
       await Promise.all(slots.map((one) => one.close()));
+      locks.stop();
+      await neighbours.stop();
       await steering.close();
       await side.close();
       await store.close();
