@@ -3,6 +3,7 @@ import { readFileSync, readlinkSync } from 'node:fs';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import type { QueueSide } from '../queue/side.ts';
+import { startOf } from './process-start.ts';
 import { repeat, type Repetition } from './repeat.ts';
 import type { Slots } from './slots.ts';
 
@@ -101,18 +102,6 @@ function thisMachine(): string | null {
   try {
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
     return `${boot}:${readlinkSync('/proc/self/ns/pid')}`;
-  } catch {
-    return null;
-  }
-}
-
-/** Null for a process that has ended, whether or not its parent has noticed. */
-function startOf(pid: number): string | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // The name in field 2 may hold blanks and brackets; the start is field 22.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] ?? null);
   } catch {
     return null;
   }

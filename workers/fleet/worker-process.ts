@@ -41,7 +41,7 @@ export interface WorkerProcess {
 /** Everything that one worker of the fleet does, until it is shut down. */
 export async function startWorkerProcess(config: Config, log: Logger): Promise<WorkerProcess> {
   watchForHangs(config);
-  const loaded = config.reload.watch === 'off' ? new Map<string, string>() : engineFiles();
+  const loaded = engineFiles();
   const host = hostname();
   const { app, queues } = roleOf(config, {
     app: process.env.LONGSHORE_WORKER,
@@ -61,6 +61,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
   const slots = queues.map((served) => openSlots({ config, side, processor, log, name, ...served }));
   const locks = keepLocks(side.redis, processor, log);
   const neighbours = await watchNeighbours({ config, side, slots, log });
+  const reload = startReload({ config, log, loaded, busy: () => processor.running.size });
   const steering = await openSteering({
     config,
     store,
@@ -70,6 +71,8 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     log,
     name,
     host,
+    app,
+    restartDue: () => reload.due,
   });
   const schedules = await openSchedules(config, side.redis, log);
   const reconciling = repeat(
@@ -83,7 +86,6 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     },
     (error) => log.error({ err: error }, 'reconciliation failed'),
   );
-  const reload = startReload({ config, log, loaded, busy: () => processor.running.size });
   const hostWatch = isScaled(app)
     ? watchHost({
         config,
