@@ -1,12 +1,22 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
 import { canMakeHosts, type Hosts, makeHosts } from '../support/hosts.ts';
 import { until } from '../support/until.ts';
 
 async function makeTwo(overrides: Record<string, unknown>): Promise<{ fleet: Fleet; hosts: Hosts }> {
-  const fleet = await makeFleet(overrides);
-  return { fleet, hosts: await makeHosts(fleet) };
+  const folder = mkdtempSync(join(tmpdir(), 'longshore-two-hosts-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const redis = await startEmbeddedRedis(folder);
+  onTestFinished(() => redis.stop());
+  const fleet = await makeFleet({
+    ...overrides,
+    queue: { lock_seconds: 2, stalled_check_seconds: 0.5, silence_seconds: 12, url: redis.url },
+  });
+  return { fleet, hosts: await makeHosts(fleet, redis.url) };
 }
 
 describe.skipIf(!canMakeHosts)(
@@ -15,7 +25,6 @@ describe.skipIf(!canMakeHosts)(
     let two: Awaited<ReturnType<typeof makeTwo>>;
     beforeEach(async () => {
       two = await makeTwo({
-        queue: { lock_seconds: 2, stalled_check_seconds: 0.5, silence_seconds: 12 },
         autoscale: { min: 1, max: 1 },
         task: { kill_grace_seconds: 60 },
       });

@@ -36,8 +36,8 @@ export const canMakeHosts = ((): boolean => {
   return made && spawnSync('unshare', ['--uts', '--pid', '--fork', '--mount-proc', 'true']).status === 0;
 })();
 
-/** The Redis of the suite is seen by the two hosts under different addresses. */
-export async function makeHosts(fleet: Fleet): Promise<Hosts> {
+/** `redis`: one of the test's own, which the two hosts see under different addresses; the fleet's place names it in `queue.url`. */
+export async function makeHosts(fleet: Fleet, redis: string): Promise<Hosts> {
   const net = `10.${randomInt(200, 250)}.${randomInt(256)}`;
   const tag = `${process.pid % 10_000}${randomInt(10, 99)}`;
   const hosts = new Map(
@@ -66,13 +66,12 @@ export async function makeHosts(fleet: Fleet): Promise<Hosts> {
     must('-n', space, 'link', 'set', 'lo', 'up');
   }
   await openToHosts(
-    fleet,
+    redis,
     [...hosts.values()].map(({ here }) => here),
   );
 
   const on = (host: HostName, script: string, args: readonly string[]) => {
     const { space, here } = hosts.get(host) as { space: string; here: string };
-    const url = fleet.place.config.queue.url?.replace('127.0.0.1', here);
     const inside = `hostname ${host} && exec "$@"`;
     const own = [
       'unshare',
@@ -90,7 +89,10 @@ export async function makeHosts(fleet: Fleet): Promise<Hosts> {
     const env = {
       ...process.env,
       ...fleet.place.env,
-      REDIS_URL: url,
+      LONGSHORE_OVERRIDES: fleet.place.env.LONGSHORE_OVERRIDES?.replace(
+        redis,
+        redis.replace('127.0.0.1', here),
+      ),
       LOG_LEVEL: 'info',
       LONGSHORE_TASKS_PATH: join(root, 'tests/fixtures/tasks'),
     };
@@ -133,14 +135,10 @@ function must(...args: string[]): void {
   if (status !== 0) throw new Error(`ip ${args.join(' ')}: ${stderr}`);
 }
 
-/** The suite's Redis listens on the loopback address alone. */
-async function openToHosts(fleet: Fleet, addresses: readonly string[]): Promise<void> {
-  const redis = new Redis(fleet.place.config.queue.url ?? '');
-  const [, bound = ''] = await redis.config('GET', 'bind');
-  await redis.config('SET', 'bind', `${bound} ${addresses.join(' ')}`);
+/** It listens on the loopback address alone. */
+async function openToHosts(url: string, addresses: readonly string[]): Promise<void> {
+  const redis = new Redis(url);
+  await redis.config('SET', 'bind', `127.0.0.1 ${addresses.join(' ')}`);
   await redis.config('SET', 'protected-mode', 'no');
-  onTestFinished(async () => {
-    await redis.config('SET', 'bind', bound);
-    redis.disconnect();
-  });
+  redis.disconnect();
 }
