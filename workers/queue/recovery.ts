@@ -21,8 +21,8 @@ const LOOK_EVERY_MS = 1_000;
  * BullMQ's own check for lost workers looks at once when Redis comes back from an outage, finds that every lock has
  * run out meanwhile, and takes all running jobs from workers that are alive and well. So it is switched off
  * (`skipStalledCheck`), and the same script runs from here, but not before every living worker had the time to
- * renew its locks: not within RECONNECTED_MS (or lock_seconds, if that is shorter) of a start of Redis, nor shortly after
- * this process was cut off itself or waited long for an answer.
+ * renew its locks: not within RECONNECTED_MS (or lock_seconds, if that is shorter) of a start of Redis, nor within
+ * lock_seconds after this process was cut off itself from a Redis that went on, or waited long for an answer.
  *
  * The script keeps the pace of stalled_check_seconds for the whole fleet, by a key of its own. So it is asked for every
  * second: a turn that fell into an outage, or with a worker that died before it, is made up for at once.
@@ -42,7 +42,10 @@ export function startRecovery(config: Config, worker: Worker<JobData>, redis: Re
     const uptime_ms = await uptimeMs(redis);
     // A Redis that hung with its connections open: what stands in its sockets are our renewals, which came too late.
     if (Date.now() - asked_at > lock_ms / 2) connected_at = Date.now();
-    if (uptime_ms < settled_ms || Date.now() - connected_at < settled_ms) return;
+    // Young: it was Redis that was away, and everybody noticed at once. Else it was a network, whose other ends may take as
+    // long as queue.silence_seconds to notice.
+    const patience_ms = uptime_ms < lock_ms ? settled_ms : lock_ms;
+    if (uptime_ms < settled_ms || Date.now() - connected_at < patience_ms) return;
     for (const job_id of await worker.getBackend().moveStalledJobsToWait())
       log.warn({ job_id }, 'a lost worker held this job; it runs again');
   };
