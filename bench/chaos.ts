@@ -2,7 +2,7 @@
  * `npm run chaos -- landings|noops [options]`: a fleet of its own in a folder of its own, killed at random, then judged by
  * other programs (find, sha256sum, tar, SQL). Ends with 1 when something was lost, doubled, corrupted or left behind.
  *
- *     npm run chaos -- landings [--count 200] [--workers 3] [--every 3] [--minutes 30]
+ *     npm run chaos -- landings [--count 200] [--workers 3] [--every 3] [--minutes 30] [--qc]
  *     npm run chaos -- noops [--count 5000] [--steps 1] [--workers 2] [--restart 5-10] [--minutes 60]
  *
  * Both: [--seed N] (printed; the same one makes the same datasets and strikes), [--dir DIR] [--keep] [--json].
@@ -27,6 +27,7 @@ const { values, positionals } = parseArgs({
     minutes: { type: 'string' },
     seed: { type: 'string', default: String(randomInt(2 ** 31)) },
     dir: { type: 'string', default: tmpdir() },
+    qc: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
@@ -58,6 +59,7 @@ async function run(mode: string, folder: string) {
       landings: number('count', 200),
       workers: number('workers', 3),
       every_seconds: number('every'),
+      qc: values.qc,
       minutes: number('minutes', 30),
     });
   }

@@ -1,6 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { makeSample } from '../../scripts/enqueue-test/sample.ts';
 import type { Random } from './random.ts';
 
 /** Names that programs stumble over which put them into a command, a pattern, a path or a line. */
@@ -36,7 +37,13 @@ const pool = randomFillSync(Buffer.alloc(4 * 1024 ** 2));
  * A small dataset with everything that has ever been trouble: odd names, empty files and folders, links that lead nowhere,
  * one file that takes more than a moment.
  */
-export function makeDataset(folder: string, number: number, random: Random): void {
+export async function makeDataset(
+  folder: string,
+  number: number,
+  random: Random,
+  reads: boolean,
+): Promise<void> {
+  if (reads) await makeSample(folder, { size: 20_000, files: 2, fastq: true });
   const file = (path: string, size: number): void => {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     const start = random.below(pool.length - size);

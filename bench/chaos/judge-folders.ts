@@ -17,13 +17,13 @@ interface Landed {
  * Every byte by other programs (find, sha256sum, tar), against the datasets as they were made: `made` holds what was
  * copied, the source what was renamed. And every name below the data folders that none of them accounts for.
  */
-export async function judgeFolders(ground: Ground): Promise<string[]> {
+export async function judgeFolders(ground: Ground, qc: boolean): Promise<string[]> {
   const landed = ground.ask<Landed>(
     'select name, type, origin_path, archive_path, staged_path from datasets',
   );
   const problems: string[] = [];
   for (const dataset of landed) problems.push(...(await corruptions(dataset, join(ground.folder, 'made'))));
-  return [...problems, ...litter(ground, landed)];
+  return [...problems, ...litter(ground, landed, qc)];
 }
 
 async function corruptions(
@@ -45,9 +45,10 @@ async function corruptions(
   }
 }
 
-function litter(ground: Ground, landed: readonly Landed[]): string[] {
+function litter(ground: Ground, landed: readonly Landed[], qc: boolean): string[] {
   const { config } = ground;
   const [archive, data] = [join(config.paths.root, 'archive'), config.paths.root];
+  const reports = qc ? landed.map(({ name }) => join(config.paths.RAW_DATA.qc, name, 'qc')) : [];
   const staged = landed.map(({ staged_path }) => staged_path ?? '');
   const bundles = landed.map(({ name, type }) =>
     join(config.paths.RAW_DATA.bundle.stage, `${name}.${type}.tar`),
@@ -61,16 +62,22 @@ function litter(ground: Ground, landed: readonly Landed[]): string[] {
   const strange = namesBelow(data).filter(({ path, type }) => {
     if (path.startsWith(sources + sep) || expected.delete(path)) return false;
     if (staged.some((folder) => path.startsWith(folder + sep))) return false;
+    const report = reports.find((folder) => path.startsWith(folder + sep));
+    if (report !== undefined) return /\/(\.|tmp(\/|$))/.test(path.slice(report.length));
     if (type === 'd') return !isPlace(path, staged, config.paths.root);
     if (type === 'l' && path.startsWith(config.paths.download_dir + sep))
-      return ![...staged, ...bundles].includes(readlinkSync(path));
+      return ![
+        ...staged,
+        ...bundles,
+        ...reports.map((folder) => join(folder, 'multiqc_report.html')),
+      ].includes(readlinkSync(path));
     return true;
   });
   const links = existsSync(config.paths.download_dir) ? readdirSync(config.paths.download_dir).length : 0;
   return [
     ...strange.map(({ path }) => `litter: ${relative(ground.folder, path)}`),
     ...[...expected].map((path) => `missing: ${relative(ground.folder, path)}`),
-    ...(links === 2 * landed.length ? [] : [`${links} links for ${landed.length} datasets`]),
+    ...(links === (qc ? 3 : 2) * landed.length ? [] : [`${links} links for ${landed.length} datasets`]),
     ...reservations(join(config.state_dir, 'reservations.db')),
   ];
 }

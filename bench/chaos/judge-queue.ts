@@ -4,7 +4,8 @@ import { Redis } from 'ioredis';
 import { embeddedRedisUrl } from '../../workers/queue/embedded.ts';
 import type { Ground } from './ground.ts';
 
-const PATIENCE_MS = 30_000;
+/** Permits of the dead run out after a lock time, and are swept with the reconciliation. */
+const PATIENCE_MS = 90_000;
 
 /** What may stand in Redis when nothing runs: counters, what the fleet says of itself, its history. */
 const LASTING =

@@ -3,7 +3,8 @@ import type { Ground } from './ground.ts';
 const STATES = 'REGISTERED READY ARCHIVED FETCHED STAGED';
 
 /** Nothing lost, nothing twice, nothing open; read from the tables themselves. */
-export function judgeRecords(ground: Ground, landings: number): string[] {
+export function judgeRecords(ground: Ground, landings: number, qc: boolean): string[] {
+  const [workflows, expected] = qc ? [2, `${STATES} QC`] : [1, STATES];
   const rows = <T>(sql: string): T[] => ground.ask<T>(sql);
   const datasets = ground.count('select count(*) as n from datasets');
   return [
@@ -13,14 +14,14 @@ export function judgeRecords(ground: Ground, landings: number): string[] {
     ).map(({ origin_path, n }) => `${origin_path} was registered ${n} times`),
     ...rows<{ name: string; n: number }>(
       `select d.name, count(w.id) as n from datasets d left join workflows w on w.dataset_id = d.id
-       group by d.id having n <> 1`,
+       group by d.id having n <> ${workflows}`,
     ).map(({ name, n }) => `${name} has ${n} workflows`),
     ...rows<{ name: string; states: string }>(
       `select d.name, (select group_concat(state, ' ') from (select state from dataset_states s
          where s.dataset_id = d.id order by s.rowid)) as states from datasets d`,
     )
-      .filter(({ states }) => states !== STATES)
-      .map(({ name, states }) => `${name} went through ${states}; expected ${STATES}`),
+      .filter(({ states }) => states !== expected)
+      .map(({ name, states }) => `${name} went through ${states}; expected ${expected}`),
     ...judgeRuns(ground),
   ];
 }

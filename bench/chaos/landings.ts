@@ -13,6 +13,8 @@ export interface LandingsOptions {
   readonly folder: string;
   readonly landings: number;
   readonly workers: number;
+  /** FastQC and MultiQC follow each landing, as APP_ENV=local has it; they take seconds each. */
+  readonly qc?: boolean;
   readonly seed: number;
   /** Mean time between two strikes. */
   readonly every_seconds: number;
@@ -39,7 +41,7 @@ const PEACE_MS = 600_000;
 
 /** Landings through watcher and workers while all of them, their children and Redis are killed at random. */
 export async function chaosOfLandings(options: LandingsOptions): Promise<LandingsResult> {
-  const { folder, landings, seed, tell, overrides = {}, env = {} } = options;
+  const { folder, landings, seed, tell, qc = false, overrides = {}, env = {} } = options;
   const random = randomOf(seed);
   const ground = await openGround({
     folder,
@@ -53,7 +55,7 @@ export async function chaosOfLandings(options: LandingsOptions): Promise<Landing
         poll_interval_seconds: 1,
         full_scan_every_n_scans: 10,
       },
-      workflow_registry: { integrated: { then: [] } },
+      workflow_registry: { integrated: { then: qc ? ['qc'] : [] } },
       reload: { watch: 'off' },
       schedules: [],
       ...overrides,
@@ -62,7 +64,7 @@ export async function chaosOfLandings(options: LandingsOptions): Promise<Landing
   });
   const made = join(folder, 'made');
   for (let number = 0; number < landings; number += 1)
-    makeDataset(join(made, datasetName(number)), number, random);
+    await makeDataset(join(made, datasetName(number)), number, random, qc);
   const begun = performance.now();
   ground.start();
   const strikes = beginStrikes({
@@ -76,16 +78,17 @@ export async function chaosOfLandings(options: LandingsOptions): Promise<Landing
   try {
     const [source = ''] = [ground.config.registration.RAW_DATA.source_dir].flat();
     const dropping = drop(made, source, landings, randomOf(seed + 2));
-    const struck = await ended(ground, landings, options.minutes * 60_000, tell);
+    const workflows = qc ? 2 * landings : landings;
+    const struck = await ended(ground, workflows, options.minutes * 60_000, tell);
     await strikes.stop();
     const calm = performance.now();
     await dropping;
-    if (!struck) await ended(ground, landings, PEACE_MS, tell);
+    if (!struck) await ended(ground, workflows, PEACE_MS, tell);
     const [seconds, calm_seconds] = [performance.now() - begun, performance.now() - calm];
     const problems = [
-      ...judgeRecords(ground, landings),
+      ...judgeRecords(ground, landings, qc),
       ...(await judgeQueue(ground)),
-      ...(await judgeFolders(ground)),
+      ...(await judgeFolders(ground, qc)),
     ];
     const attempts = ground.count('select count(*) as n from attempts');
     return {
@@ -125,7 +128,7 @@ const TELL_EVERY_MS = 10_000;
 /** False: not all have ended in that time. A workflow that waits for a person has not ended. */
 async function ended(
   ground: Ground,
-  landings: number,
+  workflows: number,
   ms: number,
   tell: (line: string) => void,
 ): Promise<boolean> {
@@ -137,7 +140,7 @@ async function ended(
       told = Date.now();
       tell(JSON.stringify(counts));
     }
-    if (counts.SUCCESS === landings) return true;
+    if (counts.SUCCESS === workflows) return true;
   }
   return false;
 }

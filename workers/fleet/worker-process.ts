@@ -4,6 +4,7 @@ import type { Config } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { checkRedis } from '../queue/connection.ts';
+import { sweepPermits } from '../queue/permits.ts';
 import { openSchedules } from '../queue/schedules.ts';
 import { openQueueSide } from '../queue/side.ts';
 import { takeLock } from '../queue/token-lock.ts';
@@ -81,8 +82,9 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
       const turn = `${config.queue.prefix}:${config.app_id}:reconcile`;
       // One worker per period is enough for the fleet.
       const period_ms = Math.round(config.workflow.reconcile_seconds * 900);
-      if (await takeLock(side.redis, turn, name, period_ms))
-        await reconcile(config, store.records, side.chains, log);
+      if (!(await takeLock(side.redis, turn, name, period_ms))) return;
+      await reconcile(config, store.records, side.chains, log);
+      await sweepPermits(side.redis, config.queue.prefix);
     },
     (error) => log.error({ err: error }, 'reconciliation failed'),
   );
