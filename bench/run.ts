@@ -1,3 +1,4 @@
+import * as fleet from './fleet.ts';
 import * as ingest from './ingest.ts';
 import * as memory from './memory.ts';
 import * as queue from './queue.ts';
@@ -8,6 +9,7 @@ import * as watch from './watch.ts';
  * between hours on a shared machine.
  */
 const BENCHES: Readonly<Record<string, { run(args: string[]): Promise<void> }>> = {
+  fleet,
   ingest,
   memory,
   queue,

@@ -166,7 +166,7 @@ export const config = {
     reconcile_seconds: 30,
   },
   workers: { worker: { queues: ['{app_id}.q'] } },
-  fleet: { heartbeat_seconds: 3, watchdog_seconds: 60 },
+  fleet: { heartbeat_seconds: 3, watchdog_seconds: 60, hang_seconds: 60 },
   autoscale: {
     min: 2,
     max: 8,

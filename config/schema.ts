@@ -288,6 +288,8 @@ export const schema = z.strictObject({
     heartbeat_seconds: z.number().min(0.1),
     /** A worker with free slots that has not asked its queue for this long, though Redis answers, restarts itself. */
     watchdog_seconds: z.number().min(5),
+    /** A worker whose event loop has not turned for this long kills itself, and is started again. Null: never. */
+    hang_seconds: z.number().min(1).nullable(),
   }),
   /** Worker processes of a host under pm2, see docs/scaling.md. Scaled by themselves where max is above min. */
   instances: z

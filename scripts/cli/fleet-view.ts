@@ -1,4 +1,5 @@
 import type { RunningJob, SeenWorker } from '../../workers/queue/registry.ts';
+import { hostOfSeat } from '../../workers/fleet/seat.ts';
 import { ago, bytes, duration } from './format.ts';
 import { figuresText } from './progress.ts';
 import { type Column, type Out, paint, printTable, takesColour } from './table.ts';
@@ -8,6 +9,8 @@ export interface FleetReport {
   workers: SeenWorker[];
   queues: { name: string; paused: boolean; jobs: Record<string, number>; served_by: number }[];
   drained_hosts: string[];
+  /** Of workers that are drained also when they are started again: `app@host#instance`. */
+  drained_workers: string[];
   problems: string[];
 }
 
@@ -43,8 +46,8 @@ function workerColumns(codes: number): Column<SeenWorker>[] {
     { title: 'WORKER', value: ({ name }) => shortName(name) },
     {
       title: 'STATE',
-      value: ({ state }) => state,
-      style: ({ state }) => (state === 'working' ? 'green' : 'yellow'),
+      value: ({ state, restart_due }) => `${state}${restartText(restart_due)}`,
+      style: ({ state, restart_due }) => (state === 'working' && !restart_due ? 'green' : 'yellow'),
     },
     { title: 'BUSY', value: ({ queues }) => sum(queues.map(({ busy }) => busy)), align: 'right' },
     { title: 'SLOTS', value: ({ queues }) => sum(queues.map(({ slots }) => slots)), align: 'right' },
@@ -63,6 +66,14 @@ function workerColumns(codes: number): Column<SeenWorker>[] {
   ];
 }
 
+/** Entries of older releases do not tell. */
+const restartText = (due: SeenWorker['restart_due'] | undefined): string =>
+  due === null || due === undefined
+    ? ''
+    : due.by_itself && !due.overdue
+      ? ', restarts when idle'
+      : ', must be restarted';
+
 const lastOf = (queues: SeenWorker['queues']): string | null =>
   queues
     .map(({ consumed_at }) => consumed_at)
@@ -72,7 +83,7 @@ const lastOf = (queues: SeenWorker['queues']): string | null =>
 
 /** Workers, queues, what is wrong, and the jobs that run. */
 export function showFleet(out: Out, report: FleetReport, datasets: ReadonlyMap<number, string>): void {
-  const { workers, queues, drained_hosts, problems } = report;
+  const { workers, queues, drained_hosts, drained_workers, problems } = report;
   const codes = new Set(workers.map(({ release }) => release.code)).size;
   const hosts = new Set(workers.map(({ host }) => host)).size;
   out.write(`${workers.length} workers on ${hosts} hosts\n`);
@@ -95,7 +106,15 @@ export function showFleet(out: Out, report: FleetReport, datasets: ReadonlyMap<n
     { title: 'LATER', value: ({ jobs }) => jobs.delayed, align: 'right' },
   ]);
   for (const host of drained_hosts)
-    out.write(`\nhost ${host} is drained: its workers take no jobs (longshore drain ${host} --undo)\n`);
+    out.write(`\nhost ${host} is drained: its workers take no jobs (longshore undrain ${host})\n`);
+  for (const seat of drained_workers) {
+    const now = workers.find((worker) => worker.seat === seat);
+    const where = now === undefined ? 'not there now' : `now ${shortName(now.name)}`;
+    const undo = now === undefined ? hostOfSeat(seat) : shortName(now.name);
+    out.write(
+      `\nworker ${seat} (${where}) is drained, also when it is started again (longshore undrain ${undo})\n`,
+    );
+  }
   for (const problem of problems) out.write(`\n${paint(problem, 'red', takesColour(out))}\n`);
   const jobs = jobsOf(workers);
   if (jobs.length > 0) out.write('\n');

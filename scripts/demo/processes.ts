@@ -17,6 +17,8 @@ const STOP_MS = 12_000;
 /** The fleet's own processes, kept up as pm2 would keep them, until they are stopped. */
 export interface Processes {
   start(name: string, script: string): void;
+  /** Process id of the one that runs under this name now; null between its end and its next start. */
+  pid(name: string): number | null;
   /** Rejects when a process cannot be kept up. */
   readonly failed: Promise<never>;
   /** In the reverse order of their start: workers first, Redis last. */
@@ -64,6 +66,12 @@ export function startProcesses(options: {
   return {
     start: (name, script) => {
       keep(name, script).catch((error: unknown) => fail(error as Error));
+    },
+    pid: (name) => {
+      const child = running.get(name);
+      return child === undefined || child.exitCode !== null || child.signalCode !== null
+        ? null
+        : (child.pid ?? null);
     },
     failed,
     stop: async () => {

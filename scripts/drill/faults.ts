@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, renameSync, rmSync } from 'node:fs';
-import { type Ground, succeeds, until } from './ground.ts';
+import { atWork } from './at-work.ts';
+import { type Ground, type GroundNeeds, succeeds, until } from './ground.ts';
 
 type At = Ground & { id: string };
 
@@ -10,37 +11,68 @@ export interface Fault {
   readonly expected: string;
   /** What was seen. @throws what went otherwise than expected */
   readonly run: (ground: At) => Promise<string>;
+  readonly needs?: GroundNeeds;
 }
 
 /** This host does not let the drill make the fault. */
 export class Skipped extends Error {}
 
 const LANDED = 'the step runs again, no retry is used, the copy is identical';
+/** Large enough that staging takes more than a moment. */
+const WORK: GroundNeeds = { size: 64 * 1024 ** 2 };
 
 export const FAULTS: readonly Fault[] = [
   {
     name: 'worker-kill',
-    done: 'kill -9 of the worker that runs a step',
+    done: 'kill -9 of the worker of a step that waits, and of one that writes the staged copy',
     expected: LANDED,
-    run: (ground) => killed(ground, 'worker'),
+    needs: WORK,
+    run: async (ground) => {
+      const first = await killed(ground, 'worker');
+      return `${first}; at work: ${await atWork(ground, 'lost', ({ worker }) => kill(worker))}`;
+    },
   },
   {
     name: 'child-kill',
-    done: "kill -9 of a step's process",
+    done: 'kill -9 of the process of a step that waits, and of one that writes the staged copy',
     expected: LANDED,
-    run: (ground) => killed(ground, 'child'),
+    needs: WORK,
+    run: async (ground) => {
+      const first = await killed(ground, 'child');
+      return `${first}; at work: ${await atWork(ground, 'lost', ({ child }) => kill(child))}`;
+    },
   },
   {
     name: 'redis-restart',
-    done: 'kill -9 and restart of the Redis of the drill while a step runs',
+    done: 'kill -9 and restart of the Redis of the drill while a step waits, and while one writes the staged copy',
+    needs: WORK,
     expected: 'the workflow ends by itself, the copy is identical',
     run: async (ground) => {
+      const restart = async (): Promise<void> => {
+        process.kill(ground.redis.pid, 'SIGKILL');
+        await ground.redis.exited;
+        await ground.startRedis();
+      };
       await held(ground);
-      process.kill(ground.redis.pid, 'SIGKILL');
-      await ground.redis.exited;
-      await ground.startRedis();
+      await restart();
       ground.go();
-      return landed(ground);
+      return `${await landed(ground)}; at work: ${await atWork(ground, 'outlived', restart)}`;
+    },
+  },
+  {
+    name: 'half-open',
+    done: 'every connection of the workers to Redis falls silent and stays open, while a step waits, and while one writes the staged copy',
+    expected:
+      'the connections are opened anew (queue.silence_seconds), the workflow ends by itself, the copy is identical',
+    needs: { ...WORK, proxied: true },
+    run: async (ground) => {
+      const silence = (): void => ground.proxy?.silence(() => true);
+      await held(ground);
+      silence();
+      const cut = ground.proxy?.silenced() ?? 0;
+      if (cut === 0) throw new Error('no connection could be cut');
+      ground.go();
+      return `${cut} connections cut; ${await landed(ground)}; at work: ${await atWork(ground, 'outlived', silence)}`;
     },
   },
   {
@@ -92,6 +124,15 @@ export const FAULTS: readonly Fault[] = [
     },
   },
 ];
+
+/** One that has ended by itself was missed, which the records will tell. */
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
 
 async function held(ground: At): Promise<{ child: number; worker: number }> {
   ground.worker('worker-1');

@@ -9,7 +9,9 @@ import { type EmbeddedRedis, startEmbeddedRedis } from '../../workers/queue/embe
 import { openStore, type Store } from '../../workers/store.ts';
 import { createEngine, type Engine } from '../../workers/workflows/engine.ts';
 import type { ServedWorkflow } from '../../workers/workflows/status.ts';
+import { type HalfOpenProxy, startHalfOpenProxy } from './half-open.ts';
 import { failureOf, failureText } from '../cli/progress.ts';
+import type { Attempt } from '../../workers/records/contract.ts';
 import { type Processes, startProcesses } from '../demo/processes.ts';
 import { proveTree, treeDifferences } from '../demo/verify.ts';
 import { makeSample } from '../enqueue-test/sample.ts';
@@ -21,26 +23,40 @@ export interface Ground {
   readonly stage: string;
   readonly engine: Engine;
   redis: EmbeddedRedis;
+  /** Workers reach Redis through it where the fault asks for that. */
+  readonly proxy: HalfOpenProxy | null;
   /** Starts a worker; one that is killed is started again, as pm2 would do. */
   worker(name: string): void;
   /** Processes that ran the waiting step, in order. */
   holds(): { child: number; worker: number }[];
   /** Lets the waiting step go on. */
   go(): void;
+  /** Removes the staged copy and stages it anew: work that can be struck in its midst. */
+  stageAgain(): Promise<string>;
+  attempts(task_id: string): Promise<Attempt[]>;
   startRedis(): Promise<void>;
   /** The origin as it was dropped, and the staged copy, by find and sha256sum. */
   assertIdentical(): Promise<void>;
   close(): Promise<void>;
 }
 
-const SAMPLE = { size: 6 * 1024 ** 2, files: 6, fastq: false };
 const WAIT_MS = 90_000;
 
+export interface GroundNeeds {
+  /** Of the dataset, in bytes. */
+  readonly size?: number;
+  readonly proxied?: boolean;
+}
+
 /** @param types the site's dataset types: none of them may keep a folder or an archive of the site */
-export async function openGround(folder: string, types: readonly string[]): Promise<Ground & { id: string }> {
+export async function openGround(
+  folder: string,
+  types: readonly string[],
+  needs: GroundNeeds = {},
+): Promise<Ground & { id: string }> {
   const opened = new AsyncDisposableStack();
   try {
-    return await prepare(folder, types, opened);
+    return await prepare(folder, types, needs, opened);
   } catch (error) {
     await opened.disposeAsync();
     throw error;
@@ -51,6 +67,7 @@ export async function openGround(folder: string, types: readonly string[]): Prom
 async function prepare(
   folder: string,
   types: readonly string[],
+  { size = 6 * 1024 ** 2, proxied = false }: GroundNeeds,
   opened: AsyncDisposableStack,
 ): Promise<Ground & { id: string }> {
   mkdirSync(folder, { recursive: true });
@@ -65,11 +82,17 @@ async function prepare(
   const log = createLogger('drill', {}, { to: join(folder, 'log/drill.log') });
   const engine = await createEngine({ config, store, log, wait_seconds: 10 });
   opened.defer(() => engine.close());
-  const processes: Processes = startProcesses({ env, logs: join(folder, 'log'), note: () => undefined });
+  const proxy = proxied ? await startHalfOpenProxy(redis.url) : null;
+  if (proxy !== null) opened.defer(() => proxy.close());
+  const processes: Processes = startProcesses({
+    env: proxy === null ? env : via(env, proxy.url),
+    logs: join(folder, 'log'),
+    note: () => undefined,
+  });
   opened.defer(() => processes.stop());
   const origin = join(folder, 'origin/drill');
   const journal = join(folder, 'journal');
-  await makeSample(origin, SAMPLE);
+  await makeSample(origin, { size, files: 6, fastq: false });
   const dataset_id = await register(store, origin, types[0] ?? 'RAW_DATA');
   const step = (name: string, task: string, kwargs = {}) => ({ name, task, kwargs });
   const steps = [
@@ -87,9 +110,19 @@ async function prepare(
     stage: folders.stage,
     engine,
     redis,
+    proxy,
     worker: (name: string) => processes.start(name, 'workers/worker.ts'),
     holds: () => holdsOf(journal),
     go: () => writeFileSync(join(folder, 'go'), ''),
+    stageAgain: async () => {
+      const again = [
+        step('purge', 'purge_dataset'),
+        step('stage', 'stage_dataset'),
+        step('validate', 'validate_dataset'),
+      ];
+      return (await engine.start({ name: 'again', steps: again }, { initiator: 'drill', dataset_id })).id;
+    },
+    attempts: (task_id: string) => store.records.attempts(task_id),
     startRedis: async () => {
       redis = await startRedis();
       ground.redis = redis;
@@ -122,7 +155,14 @@ async function settingsOf(
       ...ofEach(typeFolders(data, 'drill')),
     },
     archive: { copies: ['drill'], types: ofEach(['drill']), backends: { drill: { kind: 'filesystem' } } },
-    queue: { url: null, username: null, password: null, lock_seconds: 5, stalled_check_seconds: 1 },
+    queue: {
+      url: null,
+      username: null,
+      password: null,
+      lock_seconds: 5,
+      stalled_check_seconds: 1,
+      silence_seconds: 12,
+    },
     workflow: { reconcile_seconds: 2, retry: { max: 30, delay_seconds: 1 } },
     // What the site keeps free is more than the small disk has that the drill fills.
     stage: { reserve_bytes: 0 },
@@ -138,6 +178,12 @@ async function settingsOf(
   };
   const { config } = await loadConfig({ environment: { values: env, file: null, fromFile: new Set() } });
   return { env, config };
+}
+
+/** The same settings, with another way to Redis. */
+function via(env: NodeJS.ProcessEnv, url: string): NodeJS.ProcessEnv {
+  const overrides = JSON.parse(env.LONGSHORE_OVERRIDES ?? '{}') as object;
+  return { ...env, LONGSHORE_OVERRIDES: JSON.stringify(mergeLayers(overrides, { queue: { url } })) };
 }
 
 async function register(store: Store, origin_path: string, type: string): Promise<number> {

@@ -45,6 +45,8 @@ test('under pm2 a worker that is told to leave stays down, and comes back where 
       name: string;
       host: string;
       pid: number;
+      seat: string;
+      state: string;
       queues: { queue: string }[];
     }[];
   await until(() => workers().length === 3, { what: 'three workers' });
@@ -64,6 +66,21 @@ test('under pm2 a worker that is told to leave stays down, and comes back where 
   await until(() => workers().length === 2, { what: 'both to be listed again' });
   expect(workers().map(({ pid }) => pid)).not.toContain(before?.pid);
   expect(apps('tape')[0]).toMatchObject({ pid: 0, pm2_env: { restart_time: 0 } });
+
+  // Drained for maintenance, it stays so when pm2 starts it again, under another process id.
+  const kept = workers().find(({ name }) => name.includes('-worker@'));
+  expect(longshore('drain', kept?.name ?? '').status).toBe(0);
+  const seat = workers().find(({ name }) => name === kept?.name)?.seat ?? '';
+  expect(JSON.parse(longshore('fleet', '--json').stdout).drained_workers).toEqual([seat]);
+  pm2('restart', 'worker');
+  await until(() => workers().filter(({ pid }) => pid !== kept?.pid).length === 2, { what: 'both again' });
+  const states = () => Object.fromEntries(workers().map((one) => [one.seat, one.state]));
+  expect(Object.values(states()).toSorted()).toEqual(['draining', 'working']);
+  expect(states()[seat]).toBe('draining');
+  const again_pid = workers().find((one) => one.seat === seat)?.pid;
+  expect(longshore('undrain', `${kept?.host}:${again_pid}`).status).toBe(0);
+  expect(states()[seat]).toBe('working');
+  expect(JSON.parse(longshore('fleet', '--json').stdout).drained_workers).toEqual([]);
 
   pm2('restart', 'tape');
   await until(() => workers().length === 3, { what: 'the tape worker to be back' });

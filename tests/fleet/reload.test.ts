@@ -1,8 +1,15 @@
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { lookNowAndThen } from '../../workers/fleet/reload-look.ts';
+import { createLogger } from '../../workers/log.ts';
 import { copyCheckout, makeFleet, type WorkerHandle } from '../support/fleet.ts';
+import { makePlace } from '../support/place.ts';
+import { runScript } from '../support/script.ts';
+import { makeSteerer } from '../support/steer.ts';
 import { until } from '../support/until.ts';
+
+const root = join(import.meta.dirname, '../..');
 
 async function watched(reload: Record<string, unknown>, env: Record<string, string> = {}) {
   const fleet = await makeFleet({ reload });
@@ -72,8 +79,19 @@ test('a configuration that would stop the start is told, and one that is changed
 
 test('where it may not restart itself, and where it is never idle, a worker says that it must be restarted', async () => {
   const calm = await watched({ watch: 'tasks' });
+  const steerer = await makeSteerer(calm.fleet);
   appendFileSync(calm.file('workers/queue/flows.ts'), '\n// changed\n');
   await says(calm.worker, 'must be restarted to use it');
+  const due = await until(async () => (await steerer.workers())[0]?.restart_due, { what: 'the registry' });
+  expect(due).toMatchObject({ files: ['workers/queue/flows.ts'], by_itself: false });
+  const json = await runScript('longshore.ts', ['fleet', '--json'], calm.fleet.place.env);
+  const report = JSON.parse(json.stdout) as { problems: string[]; workers: object[] };
+  expect(report.workers).toEqual([expect.objectContaining({ restart_due: due })]);
+  expect(report.problems).toEqual([
+    expect.stringMatching(/must be restarted: workers\/queue\/flows\.ts changed/),
+  ]);
+  const shown = await runScript('longshore.ts', ['fleet'], calm.fleet.place.env);
+  expect(shown.stdout).toContain('working, must be restarted');
   const busy = await watched({ watch: 'all', idle_wait_seconds: 0.1 });
   const go = busy.fleet.place.path('go');
   await busy.fleet.start({ one: { until_file: go } });
@@ -83,6 +101,29 @@ test('where it may not restart itself, and where it is never idle, a worker says
   writeFileSync(go, '');
   await until(() => starts(busy.worker) === 2, { what: 'the worker to start again' });
   expect(starts(calm.worker)).toBe(1);
+});
+
+test('where nothing is watched, a change is found by looking now and then, and forgotten when it is taken back', async () => {
+  const place = await makePlace();
+  const [one, two] = [place.path('one.ts'), place.path('two.ts')];
+  writeFileSync(one, '1');
+  const looking = lookNowAndThen(
+    new Map([
+      [one, '1'],
+      [two, ''],
+    ]),
+    createLogger('test', {}, { level: 'silent' }),
+    0.02,
+  );
+  onTestFinished(() => looking.stop());
+  writeFileSync(two, 'new');
+  const due = await until(() => looking.due, { what: 'the new file to be seen' });
+  expect(due).toMatchObject({ files: [relative(root, two)], by_itself: false });
+  writeFileSync(one, '2');
+  await until(() => looking.due?.files.length === 2, { what: 'the other one' });
+  writeFileSync(one, '1');
+  rmSync(two);
+  await until(() => looking.due === null, { what: 'nothing to be due' });
 });
 
 test('a changed .env is configuration: the worker restarts with its values', async () => {

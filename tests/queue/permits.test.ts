@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 import { inject, onTestFinished, expect, test } from 'vitest';
-import { createPermits } from '../../workers/queue/permits.ts';
+import { createPermits, sweepPermits } from '../../workers/queue/permits.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
 
@@ -58,4 +58,18 @@ test('what nobody holds any more leaves nothing in Redis', async () => {
   expect(await redis.hgetall(`${prefix}:permits`)).toEqual({ 'dataset:1': '2' });
   await b?.end();
   expect(await redis.keys(`${prefix}:permits*`)).toEqual([]);
+});
+
+test('what died with its holder is swept from the index, and what is held stays', async () => {
+  const { redis, prefix, made } = await holders(1, 60_000);
+  await made[0]?.take('tape', 1);
+  // As one leaves that was killed: nobody gives its permit back.
+  await redis.hset(`${prefix}:permits`, 'dataset:7', 1);
+  await redis.zadd(`${prefix}:permits:dataset:7`, Date.now() + 200, 'task-killed');
+  await redis.hset(`${prefix}:permits:dataset:7:holders`, 'task-killed', 'null');
+  expect(await sweepPermits(redis, prefix)).toBe(0);
+  await until(async () => (await sweepPermits(redis, prefix)) === 1, { what: 'the permit to run out' });
+  expect((await redis.keys(`${prefix}:permits*`)).toSorted()).toEqual(
+    ['', ':tape', ':tape:holders'].map((end) => `${prefix}:permits${end}`),
+  );
 });

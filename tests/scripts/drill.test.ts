@@ -3,7 +3,9 @@ import { expect, test } from 'vitest';
 import { makePlace } from '../support/place.ts';
 import { runScript } from '../support/script.ts';
 
-test('the drill survives its faults on a fleet of its own, and leaves nothing', async () => {
+test('the drill survives its faults on a fleet of its own, and leaves nothing', {
+  timeout: 600_000,
+}, async () => {
   // The policy of the site, for one of its types: the drill must not write to that archive.
   const place = await makePlace({
     archive: {
@@ -18,6 +20,7 @@ test('the drill survives its faults on a fleet of its own, and leaves nothing', 
     'worker-kill',
     'child-kill',
     'redis-restart',
+    'half-open',
     'vanished-mount',
     'full-disk',
   ]);

@@ -1,14 +1,14 @@
 import { loadavg } from 'node:os';
 import type { Logger } from '../log.ts';
 import type { Control } from '../queue/control.ts';
-import type { QueueSlots, Registry, RunningJob, WorkerEntry } from '../queue/registry.ts';
+import type { QueueSlots, Registry, RestartDue, RunningJob, WorkerEntry } from '../queue/registry.ts';
 import type { Records } from '../records/contract.ts';
 import type { RunningTask } from './attempt.ts';
 import { repeat } from './repeat.ts';
 import type { Slots } from './slots.ts';
 
 /** What does not change while a worker lives. */
-export type Identity = Pick<WorkerEntry, 'name' | 'host' | 'pid' | 'started_at' | 'release'>;
+export type Identity = Pick<WorkerEntry, 'name' | 'host' | 'pid' | 'started_at' | 'release' | 'seat'>;
 
 export interface Heartbeat {
   /** As the next one will say it. */
@@ -23,6 +23,7 @@ export interface HeartbeatParts {
   seconds: number;
   identity: Identity;
   state: () => WorkerEntry['state'];
+  restartDue: () => RestartDue | null;
   slots: readonly Slots[];
   running: ReadonlyMap<string, RunningTask>;
   records: Pick<Records, 'listWorkflows'>;
@@ -53,6 +54,7 @@ export function startHeartbeat(parts: HeartbeatParts): Heartbeat {
 async function entryOf({
   identity,
   state,
+  restartDue,
   slots,
   running,
   records,
@@ -62,6 +64,7 @@ async function entryOf({
   return {
     ...identity,
     state: state(),
+    restart_due: restartDue(),
     queues: slots.map(slotsOf),
     running: await withProgress(jobs, records, log),
     load: loadavg().map((figure) => Math.round(figure * 100) / 100),

@@ -4,10 +4,13 @@ import type { CancelOrder, OrderArgs, Orders } from '../queue/control.ts';
 import type { Departure } from './departure.ts';
 import type { Heartbeat } from './heartbeat.ts';
 import type { Processor } from './processor.ts';
+import type { Registry } from '../queue/registry.ts';
 import type { Slots } from './slots.ts';
 
 export interface OrderParts {
   name: string;
+  seat: string;
+  registry: Pick<Registry, 'setWorkerDrained'>;
   slots: readonly Slots[];
   processor: Processor;
   departure: Departure;
@@ -16,7 +19,8 @@ export interface OrderParts {
 }
 
 /** What a worker does when it is told to over the control channel. */
-export function ordersFor({ name, slots, processor, departure, heartbeat, log }: OrderParts): Orders {
+export function ordersFor(parts: OrderParts): Orders {
+  const { name, seat, registry, slots, processor, departure, heartbeat, log } = parts;
   const resize = async (args: OrderArgs, sign: 1 | -1) => {
     const by = wholeNumber(args.by);
     const one = slotsOf(slots, args.queue);
@@ -35,13 +39,16 @@ export function ordersFor({ name, slots, processor, departure, heartbeat, log }:
     },
     grow: (args) => resize(args, 1),
     shrink: (args) => resize(args, -1),
-    drain: async ({ actor }) => {
-      log.info({ actor }, 'worker takes no more jobs until it is told to');
+    // `keep`: also when it is started again, as for maintenance. A drained host keeps that itself.
+    drain: async ({ actor, keep }) => {
+      log.info({ actor, keep: keep === true }, 'worker takes no more jobs until it is told to');
+      if (keep === true) await registry.setWorkerDrained(seat, true);
       await departure.hold();
       await heartbeat.beat();
       return { running: processor.running.size };
     },
     undrain: async ({ actor }) => {
+      await registry.setWorkerDrained(seat, false);
       if (!departure.release())
         throw new LongshoreError('E_WORKFLOW_STATE', `worker ${name} is leaving; it takes no more jobs`, {
           hint: 'pm2 starts another one; or start one by hand.',

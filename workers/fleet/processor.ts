@@ -38,7 +38,7 @@ export interface Processor {
   ended(job: Job<JobData>): Promise<void>;
   /** False when the attempt is not run here; else resolves when its process group is gone. */
   cancel(order: CancelOrder): Promise<boolean>;
-  /** Their locks could not be renewed: taken again if nobody else did, else their tasks are stopped. */
+  /** Their locks may have run out: taken again if nobody else did, else their tasks are stopped. */
   lockLost(job_ids: readonly string[]): Promise<void>;
   /** Stops all; resolves when no process is left. */
   stopAll(error: LongshoreError, grace_seconds: number): Promise<void>;
@@ -94,7 +94,7 @@ export function createProcessor(
       for (const { lock, child } of running.values()) {
         if (!job_ids.includes(lock.job_id)) continue;
         const held = await holdLock(parts.side.redis, lock);
-        parts.log.warn({ job_id: lock.job_id, held }, 'the lock on a job had run out');
+        if (held !== 'held') parts.log.warn({ job_id: lock.job_id, held }, 'the lock on a job had run out');
         if (held === 'lost')
           void child.stop(new LongshoreError('E_LEASE_LOST', 'the lock on its job was lost'), 0);
       }

@@ -3,7 +3,9 @@ import { delimiter, join, relative } from 'node:path';
 import { watch } from 'chokidar';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
+import type { RestartDue } from '../queue/registry.ts';
 import { CodeReader } from './code-graph.ts';
+import { lookNowAndThen } from './reload-look.ts';
 import { tryCode } from './reload-trial.ts';
 
 /**
@@ -14,6 +16,7 @@ import { tryCode } from './reload-trial.ts';
  * | what only tasks and their processes load           | the next job uses it, said in the log (also without any watching) |
  * | what the worker has loaded: engine, config/, .env  | it says that it must be restarted | the same, and it restarts when idle |
  * | the same, and it does not hold when tried          | nothing, said in the log; looked at again with the next change    |
+ * | the same, with `off`                               | found within half a minute, and told; nothing else happens   |
  * | the same, back to what the worker has loaded       | nothing is due any more           | the same                    |
  */
 export interface Reload {
@@ -22,14 +25,6 @@ export interface Reload {
   /** Resolves when the worker is to restart itself: it is idle, and what it would start with was tried. */
   readonly restart: Promise<RestartDue>;
   close(): Promise<void>;
-}
-
-export interface RestartDue {
-  readonly since: string;
-  /** Changed files, by their place in the checkout. */
-  readonly files: readonly string[];
-  /** It was never idle within reload.idle_wait_seconds: a person should see to it. */
-  readonly overdue: boolean;
 }
 
 export interface ReloadParts {
@@ -49,7 +44,14 @@ const LOOK_FOR_IDLE_MS = 200;
 export function startReload({ config, log, loaded, busy }: ReloadParts): Reload {
   const restart = Promise.withResolvers<RestartDue>();
   if (config.reload.watch === 'off') {
-    return { due: null, restart: restart.promise, close: async () => undefined };
+    const looking = lookNowAndThen(loaded, log);
+    return {
+      get due() {
+        return looking.due;
+      },
+      restart: restart.promise,
+      close: async () => looking.stop(),
+    };
   }
   const reader = new CodeReader();
   let due: RestartDue | null = null;
@@ -74,8 +76,9 @@ export function startReload({ config, log, loaded, busy }: ReloadParts): Reload 
       );
       return;
     }
-    due = { since: due?.since ?? new Date().toISOString(), files, overdue: false };
-    if (config.reload.watch === 'all') {
+    const by_itself = config.reload.watch === 'all';
+    due = { since: due?.since ?? new Date().toISOString(), files, by_itself, overdue: false };
+    if (by_itself) {
       log.info({ files }, 'code or configuration has changed; the worker restarts when it is idle');
     } else log.warn({ files }, 'code or configuration has changed; the worker must be restarted to use it');
   };
@@ -151,7 +154,7 @@ function differing(before: ReadonlyMap<string, string>, after: ReadonlyMap<strin
     .toSorted();
 }
 
-const nameOf = (path: string): string => relative(ROOT, path);
+export const nameOf = (path: string): string => relative(ROOT, path);
 
 /** As config/env.ts finds it, for the usual place; LONGSHORE_DOTENV names another one, or none. */
 function dotenvFiles(): string[] {

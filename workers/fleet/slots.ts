@@ -16,6 +16,8 @@ const LOOK_EVERY_MS = 1_000;
 /** The jobs of one queue that this worker takes, and how many at a time. */
 export interface Slots {
   readonly queue: string;
+  /** With it begins the token of every lock that is held from here. */
+  readonly holder: string;
   readonly count: number;
   readonly limits: ScaleLimits;
   /** Jobs of this queue that run here. */
@@ -111,6 +113,7 @@ export function openSlots(parts: SlotsParts): Slots {
 
   return {
     queue: parts.queue,
+    holder: worker.id,
     get count() {
       return worker.concurrency;
     },

@@ -1,5 +1,6 @@
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
+import type { RestartDue } from '../queue/registry.ts';
 import type { QueueSide } from '../queue/side.ts';
 import type { Store } from '../store.ts';
 import { createDeparture, type Departure } from './departure.ts';
@@ -7,6 +8,7 @@ import { type Heartbeat, startHeartbeat } from './heartbeat.ts';
 import { ordersFor } from './orders.ts';
 import type { Processor } from './processor.ts';
 import { readRelease } from './release.ts';
+import { forgetSeats, seatOf } from './seat.ts';
 import type { Slots } from './slots.ts';
 import { startWatchdog } from './watchdog.ts';
 
@@ -19,6 +21,8 @@ export interface SteeringParts {
   log: Logger;
   name: string;
   host: string;
+  app: string;
+  restartDue: () => RestartDue | null;
 }
 
 /** How a worker is seen and steered from elsewhere: it says how it is, obeys orders, and watches over itself. */
@@ -31,12 +35,17 @@ export interface Steering {
 }
 
 export async function openSteering(parts: SteeringParts): Promise<Steering> {
-  const { config, store, side, processor, slots, log, name, host } = parts;
+  const { config, store, side, processor, slots, log, name, host, app, restartDue } = parts;
+  const seat = seatOf(app, host);
   const departure = createDeparture(slots, processor, log);
   if (await side.registry.isDrained(host)) {
-    log.warn({ host }, 'this host is drained: the worker takes no jobs (longshore drain --undo)');
+    log.warn({ host }, 'this host is drained: the worker takes no jobs (longshore undrain)');
+    await departure.hold();
+  } else if (await side.registry.isWorkerDrained(seat)) {
+    log.warn({ seat }, 'this worker is drained: it takes no jobs (longshore undrain)');
     await departure.hold();
   }
+  await forgetSeats(side.registry, app, host);
   const heartbeat: Heartbeat = startHeartbeat({
     seconds: config.fleet.heartbeat_seconds,
     identity: {
@@ -45,7 +54,9 @@ export async function openSteering(parts: SteeringParts): Promise<Steering> {
       pid: process.pid,
       started_at: new Date(performance.timeOrigin).toISOString(),
       release: readRelease(),
+      seat,
     },
+    restartDue,
     state: () => departure.state,
     slots,
     running: processor.running,
@@ -54,7 +65,19 @@ export async function openSteering(parts: SteeringParts): Promise<Steering> {
     control: side.control,
     log,
   });
-  await side.control.listen(name, ordersFor({ name, slots, processor, departure, heartbeat, log }));
+  await side.control.listen(
+    name,
+    ordersFor({
+      name,
+      seat,
+      registry: side.registry,
+      slots,
+      processor,
+      departure,
+      heartbeat,
+      log,
+    }),
+  );
   const watchdog = startWatchdog(config, slots, log, (reason) => {
     log.error({ reason }, 'worker restarts itself');
     departure.begin({ reason, immediate: false, restart: true });

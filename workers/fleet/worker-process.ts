@@ -4,6 +4,7 @@ import type { Config } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { checkRedis } from '../queue/connection.ts';
+import { sweepPermits } from '../queue/permits.ts';
 import { openSchedules } from '../queue/schedules.ts';
 import { openQueueSide } from '../queue/side.ts';
 import { takeLock } from '../queue/token-lock.ts';
@@ -11,7 +12,10 @@ import { openStore, type Store } from '../store.ts';
 import { defaultQueue } from '../workflows/definition.ts';
 import { reconcile } from '../workflows/reconcile.ts';
 import { shareOf } from '../workflows/share.ts';
+import { watchForHangs } from './hang-watch.ts';
 import { watchHost } from './host-watch.ts';
+import { keepLocks } from './lock-keeping.ts';
+import { watchNeighbours } from './neighbours.ts';
 import { createProcessor, type Processor } from './processor.ts';
 import { engineFiles, type Reload, startReload } from './reload.ts';
 import { repeat } from './repeat.ts';
@@ -37,7 +41,8 @@ export interface WorkerProcess {
 
 /** Everything that one worker of the fleet does, until it is shut down. */
 export async function startWorkerProcess(config: Config, log: Logger): Promise<WorkerProcess> {
-  const loaded = config.reload.watch === 'off' ? new Map<string, string>() : engineFiles();
+  watchForHangs(config);
+  const loaded = engineFiles();
   const host = hostname();
   const { app, queues } = roleOf(config, {
     app: process.env.LONGSHORE_WORKER,
@@ -55,6 +60,9 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
 
   const processor = createProcessor({ config, store, side, log, name, host });
   const slots = queues.map((served) => openSlots({ config, side, processor, log, name, ...served }));
+  const locks = keepLocks(side.redis, processor, log);
+  const neighbours = await watchNeighbours({ config, side, slots, log });
+  const reload = startReload({ config, log, loaded, busy: () => processor.running.size });
   const steering = await openSteering({
     config,
     store,
@@ -64,6 +72,8 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     log,
     name,
     host,
+    app,
+    restartDue: () => reload.due,
   });
   const schedules = await openSchedules(config, side.redis, log);
   const reconciling = repeat(
@@ -72,12 +82,12 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
       const turn = `${config.queue.prefix}:${config.app_id}:reconcile`;
       // One worker per period is enough for the fleet.
       const period_ms = Math.round(config.workflow.reconcile_seconds * 900);
-      if (await takeLock(side.redis, turn, name, period_ms))
-        await reconcile(config, store.records, side.chains, log);
+      if (!(await takeLock(side.redis, turn, name, period_ms))) return;
+      await reconcile(config, store.records, side.chains, log);
+      await sweepPermits(side.redis, config.queue.prefix);
     },
     (error) => log.error({ err: error }, 'reconciliation failed'),
   );
-  const reload = startReload({ config, log, loaded, busy: () => processor.running.size });
   const hostWatch = isScaled(app)
     ? watchHost({
         config,
@@ -107,6 +117,8 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
       await schedules.close();
       await drain(processor, config, log);
       await Promise.all(slots.map((one) => one.close()));
+      locks.stop();
+      await neighbours.stop();
       await steering.close();
       await side.close();
       await store.close();

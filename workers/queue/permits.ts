@@ -40,6 +40,29 @@ redis.call('zrem', KEYS[2], ARGV[1])
 redis.call('hdel', KEYS[3], ARGV[1])
 if redis.call('zcard', KEYS[2]) == 0 then redis.call('hdel', KEYS[1], ARGV[2]) end`;
 
+/**
+ * What died with its holder: nobody gives it back, and a resource that nobody asks for again (the turn of a dataset that has
+ * landed) would stand on the index for ever.
+ *
+ * KEYS: the index. ARGV: now.
+ */
+const SWEEP = `
+local swept = 0
+for _, name in ipairs(redis.call('hkeys', KEYS[1])) do
+  local held = KEYS[1] .. ':' .. name
+  if redis.call('zcount', held, '(' .. ARGV[1], '+inf') == 0 then
+    redis.call('del', held, held .. ':holders')
+    redis.call('hdel', KEYS[1], name)
+    swept = swept + 1
+  end
+end
+return swept`;
+
+/** Takes resources off the index whose holders have all run out; answers how many. */
+export async function sweepPermits(redis: Redis, prefix: string): Promise<number> {
+  return Number(await redis.eval(SWEEP, 1, permitIndex(prefix), Date.now()));
+}
+
 /** What people are told of a holder. */
 export interface HolderFacts {
   workflow_id: string;

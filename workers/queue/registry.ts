@@ -40,6 +40,17 @@ export interface Release {
   code: string;
 }
 
+/** A worker runs other code or configuration than its disk holds. */
+export interface RestartDue {
+  since: string;
+  /** Changed files, by their place in the checkout. */
+  files: readonly string[];
+  /** It restarts at its first idle moment; else somebody must restart it. */
+  by_itself: boolean;
+  /** It was never idle within reload.idle_wait_seconds: a person should see to it all the same. */
+  overdue: boolean;
+}
+
 /** How one worker of the fleet is. */
 export interface WorkerEntry {
   name: string;
@@ -47,6 +58,10 @@ export interface WorkerEntry {
   pid: number;
   started_at: string;
   release: Release;
+  /** What stays the same when pm2 starts it again; see fleet/seat.ts. */
+  seat: string;
+  /** Null: it runs what the disk holds, as far as it looks (reload.watch). */
+  restart_due: RestartDue | null;
   /** `draining`: takes no more jobs. `leaving`: nor will it; it ends with the last job that runs. */
   state: 'working' | 'draining' | 'leaving';
   queues: QueueSlots[];
@@ -72,6 +87,11 @@ export interface Registry {
   setDrained(host: string, drained: boolean): Promise<void>;
   isDrained(host: string): Promise<boolean>;
   drainedHosts(): Promise<string[]>;
+  /** The same for one worker, by its seat. */
+  setWorkerDrained(seat: string, drained: boolean): Promise<void>;
+  isWorkerDrained(seat: string): Promise<boolean>;
+  /** Seats. */
+  drainedWorkers(): Promise<string[]>;
 }
 
 /** Heartbeats that may be missed before a worker counts as dead. */
@@ -87,6 +107,7 @@ export function createRegistry(config: Config, redis: Redis): Registry {
   const base = `${config.queue.prefix}:${config.app_id}`;
   const names = `${base}:workers`;
   const drained = `${base}:drained-hosts`;
+  const seats = `${base}:drained-workers`;
   const keyOf = (name: string): string => `${names}:${name}`;
   const life_ms = Math.max(LEAST_LIFE_MS, config.fleet.heartbeat_seconds * 1000 * MISSED);
   return {
@@ -114,6 +135,12 @@ export function createRegistry(config: Config, redis: Redis): Registry {
     },
     isDrained: async (host) => (await redis.sismember(drained, host)) === 1,
     drainedHosts: async () => (await redis.smembers(drained)).toSorted(),
+    setWorkerDrained: async (seat, on) => {
+      if (on) await redis.sadd(seats, seat);
+      else await redis.srem(seats, seat);
+    },
+    isWorkerDrained: async (seat) => (await redis.sismember(seats, seat)) === 1,
+    drainedWorkers: async () => (await redis.smembers(seats)).toSorted(),
   };
 }
 

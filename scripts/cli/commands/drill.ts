@@ -17,7 +17,7 @@ interface Options {
   json?: boolean;
 }
 
-interface Row extends Omit<Fault, 'run'> {
+interface Row extends Omit<Fault, 'run' | 'needs'> {
   readonly passed: boolean;
   /** It could not be made here; `seen` says why. */
   readonly skipped: boolean;
@@ -70,7 +70,11 @@ async function drill({ only, list = false, json = false }: Options): Promise<num
   return passed ? EXIT.ok : EXIT.failed;
 }
 
-async function suffer({ run, ...fault }: Fault, folder: string, types: readonly string[]): Promise<Row> {
+async function suffer(
+  { run, needs, ...fault }: Fault,
+  folder: string,
+  types: readonly string[],
+): Promise<Row> {
   const begun = Date.now();
   const row = (passed: boolean, seen: string, skipped = false): Row => ({
     ...fault,
@@ -80,7 +84,7 @@ async function suffer({ run, ...fault }: Fault, folder: string, types: readonly 
     seconds: (Date.now() - begun) / 1000,
   });
   try {
-    const ground = await openGround(folder, types);
+    const ground = await openGround(folder, types, needs);
     try {
       return row(true, await run(ground));
     } finally {

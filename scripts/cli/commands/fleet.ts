@@ -4,6 +4,7 @@ import type { SeenWorker } from '../../../workers/queue/registry.ts';
 import { configuredQueues } from '../../../workers/workflows/definition.ts';
 import { namesOf } from '../find.ts';
 import { chosen, type FleetSession, withFleet } from '../fleet-session.ts';
+import { ago } from '../format.ts';
 import { type FleetReport, jobColumns, jobsOf, showFleet, shortName } from '../fleet-view.ts';
 import { EXIT, helpTail, jsonOption } from '../program.ts';
 import { printJson } from '../session.ts';
@@ -97,7 +98,8 @@ async function reportOf({ config, side }: FleetSession): Promise<FleetReport> {
     }),
   );
   const drained_hosts = await side.registry.drainedHosts();
-  return { workers, queues, drained_hosts, problems: problemsOf(workers, queues) };
+  const drained_workers = await side.registry.drainedWorkers();
+  return { workers, queues, drained_hosts, drained_workers, problems: problemsOf(workers, queues) };
 }
 
 function problemsOf(workers: readonly SeenWorker[], queues: FleetReport['queues']): string[] {
@@ -108,6 +110,15 @@ function problemsOf(workers: readonly SeenWorker[], queues: FleetReport['queues'
     problems.push(
       `The workers run ${codes.size} different releases; reload the older ones (pm2 reload worker).`,
     );
+  for (const { name, restart_due } of workers) {
+    // Entries of older releases have none.
+    if (!restart_due || (restart_due.by_itself && !restart_due.overdue)) continue;
+    const [first, ...more] = restart_due.files;
+    const files = more.length === 0 ? first : `${first} and ${more.length} more files`;
+    problems.push(
+      `Worker ${shortName(name)} must be restarted: ${files} changed ${ago(restart_due.since)} (longshore shutdown ${shortName(name)} --restart).`,
+    );
+  }
   for (const { name, served_by, jobs } of queues) {
     const ready = (jobs.waiting ?? 0) + (jobs.prioritized ?? 0) + (jobs.paused ?? 0);
     if (served_by === 0 && ready > 0 && workers.length > 0)
