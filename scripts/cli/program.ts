@@ -28,6 +28,7 @@ const EXIT_OF: Partial<Record<ErrorCode, number>> = {
   E_NO_WORKER: EXIT.unavailable,
   E_ARCHIVE_UNAVAILABLE: EXIT.unavailable,
   E_CATALOG_UNAVAILABLE: EXIT.unavailable,
+  E_API_UNAVAILABLE: EXIT.unavailable,
   E_CONFIG: 78,
 };
 
