@@ -1,9 +1,13 @@
 /** The one place that chooses where datasets and records are kept. */
 import type { Config } from '../config/index.ts';
 import type { Catalog } from './catalog/contract.ts';
+import { mongodbCatalog } from './catalog/mongodb.ts';
 import { sqliteCatalog } from './catalog/sqlite.ts';
 import { LongshoreError } from './errors.ts';
+import { connectMongo } from './mongodb/connection.ts';
+import { makeIndexes } from './mongodb/indexes.ts';
 import type { Records } from './records/contract.ts';
+import { mongodbRecords } from './records/mongodb.ts';
 import { sqliteRecords } from './records/sqlite.ts';
 import { openDatabase } from './sqlite/database.ts';
 
@@ -19,6 +23,7 @@ export async function openStore(config: Config): Promise<Store> {
     case 'sqlite':
       return openSqlite(config);
     case 'mongodb':
+      return openMongodb(config);
     case 'rest':
       throw new LongshoreError('E_CONFIG', `this release has no catalog "${config.catalog.backend}"`, {
         fields: { key: 'catalog.backend', value: config.catalog.backend },
@@ -34,4 +39,16 @@ async function openSqlite(config: Config): Promise<Store> {
     records: sqliteRecords(database),
     close: () => database.close(),
   };
+}
+
+/** One client for both. */
+async function openMongodb(config: Config): Promise<Store> {
+  const mongo = await connectMongo(config);
+  try {
+    await makeIndexes(mongo);
+  } catch (error) {
+    await mongo.close();
+    throw error;
+  }
+  return { catalog: mongodbCatalog(mongo), records: mongodbRecords(mongo), close: () => mongo.close() };
 }

@@ -11,7 +11,17 @@ import { makePlace, type Place } from '../support/place.ts';
 export { makeWorkflow } from './workflow.ts';
 
 /** How a battery opens the back end under test; each call is another connection to the same records. */
-export type OpenStore = (config: Config) => Promise<Store>;
+export interface OpenStore {
+  (config: Config): Promise<Store>;
+  /** Where it is opened, if that is not the usual place. */
+  place?: () => Promise<Place>;
+  /** True for a server that reads all of a collection to find a few: repetitions are fewer, and no million of anything. */
+  slow?: boolean;
+}
+
+/** How often something is repeated; `fraction` of it on a slow server. */
+export const times = (open: OpenStore, count: number, fraction = 0.1): number =>
+  open.slow === true ? Math.ceil(count * fraction) : count;
 
 export interface Bench extends Store {
   readonly place: Place;
@@ -21,7 +31,7 @@ export interface Bench extends Store {
 
 /** A place of its own with the store open; everything is closed when the test ends. */
 export async function openBench(open: OpenStore): Promise<Bench> {
-  const place = await makePlace();
+  const place = await (open.place ?? makePlace)();
   const again = async (): Promise<Store> => {
     const store = await open(place.config);
     onTestFinished(() => store.close());
