@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Argument, Option } from 'commander';
-import { type Config, configOrExit } from '../config/index.ts';
+import { type Config, configOrExit, usesSqlite } from '../config/index.ts';
 import { coerceError } from '../workers/errors.ts';
 import { createLogger, type Logger } from '../workers/log.ts';
 import { openStore, type Store } from '../workers/store.ts';
@@ -69,7 +69,7 @@ async function register(config: Config, path: string, options: Options): Promise
 
 /** A dry run makes nothing, no empty catalog either. */
 async function withCatalogIfAny<T>(config: Config, run: (store: Store | null) => Promise<T>): Promise<T> {
-  if (!existsSync(config.catalog.path)) return run(null);
+  if (usesSqlite(config) && !existsSync(config.catalog.path)) return run(null);
   const store = await openStore(config);
   try {
     return await run(store);
