@@ -1,13 +1,14 @@
 #!/bin/sh
 # Makes this machine ready, and then runs a command if one is given:
 #
-#   sh scripts/setup.sh [--redis] [--qc] [--rclone] [--compare] [-- command args…]
+#   sh scripts/setup.sh [--redis] [--qc] [--rclone] [--compare] [--mongodb] [-- command args…]
 #
 #   (always)  npm packages as package-lock.json says, and a Node that runs TypeScript directly
 #   --redis   redis-server, unless REDIS_URL names one that exists already
 #   --qc      FastQC and MultiQC; without them everything but the QC report works
 #   --rclone  rclone, for archives behind it (and for the tests of these)
 #   --compare bsdtar and b3sum, which only tests need: they compare ours with theirs
+#   --mongodb a MongoDB wire server that only tests need, built with Go, unless MONGODB_URL names one that exists already
 #
 # It prints nothing when there is nothing to do. POSIX sh and any Node from 18 on are all it asks for; it installs
 # Debian packages only as root (or by sudo without a password) and otherwise says exactly what to install.
@@ -121,6 +122,22 @@ ensure_tool() {
   say "$4: $1 not found and not installable here. To have it: apt-get install $2"
 }
 
+# Built once into the user's cache: a minute or two on an idle machine. Debian's own Go is too old for it.
+mongodb_built() {
+  [ -n "${MONGODB_URL:-}" ] || sh "$root/tests/services/ferretdb/build.sh" --where >/dev/null
+}
+
+ensure_mongodb() {
+  mongodb_built && return 0
+  if sh "$root/tests/services/ferretdb/build.sh" --can; then
+    timed "building FerretDB for the tests (40 MB; needs the Go module proxy)" \
+      sh "$root/tests/services/ferretdb/build.sh" && return 0
+    say "TESTS WITH MONGODB ARE LEFT OUT: FerretDB could not be built (above). To have them: set MONGODB_URL"
+  else
+    say "TESTS WITH MONGODB ARE LEFT OUT: no Go 1.22 or newer found. To have them: install it, or set MONGODB_URL"
+  fi
+}
+
 # `.env` beats the environment, here as everywhere. Set to nothing by the caller: a Redis of its own is wanted.
 if [ -z "${REDIS_URL+set}" ] && [ -f "$root/.env" ]; then
   REDIS_URL=$(sed -n 's/^REDIS_URL=//p' "$root/.env" | tail -n 1)
@@ -130,12 +147,14 @@ want_redis=no
 want_qc=no
 want_rclone=no
 want_compare=no
+want_mongodb=no
 while [ $# -gt 0 ]; do
   case $1 in
   --redis) want_redis=yes ;;
   --qc) want_qc=yes ;;
   --rclone) want_rclone=yes ;;
   --compare) want_compare=yes ;;
+  --mongodb) want_mongodb=yes ;;
   --)
     shift
     break
@@ -156,6 +175,7 @@ ready() {
   [ $want_redis = no ] || [ -n "${REDIS_URL:-}" ] || command -v redis-server >/dev/null 2>&1 || return 1
   [ $want_rclone = no ] || command -v rclone >/dev/null 2>&1 || return 1
   [ $want_compare = no ] || { command -v bsdtar && command -v b3sum; } >/dev/null 2>&1 || return 1
+  [ $want_mongodb = no ] || mongodb_built || return 1
   [ $want_qc = no ] || { command -v fastqc && command -v multiqc; } >/dev/null 2>&1
 }
 if ! ready; then
@@ -171,6 +191,7 @@ if ! ready; then
     ensure_tool bsdtar libarchive-tools '1 MB' 'TESTS WITH BSDTAR ARE LEFT OUT'
     ensure_tool b3sum b3sum '1 MB' 'TESTS WITH B3SUM ARE LEFT OUT'
   fi
+  if [ $want_mongodb = yes ]; then ensure_mongodb; fi
   exec 9>&-
 fi
 check_node

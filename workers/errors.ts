@@ -51,6 +51,12 @@ export const ERRORS = {
     'A dataset of this name and type is registered already; use another name, a prefix or a suffix.',
   ),
   E_CATALOG_UNAVAILABLE: retryable('The catalog did not answer; the task is tried again.'),
+  E_MONGODB_UNAVAILABLE: retryable(
+    'The MongoDB server did not come back in time (mongodb.patience_seconds). Start it or correct MONGODB_URL; nothing is lost.',
+  ),
+  E_MONGODB_DENIED: operator(
+    'Correct user and password in MONGODB_URL, and let that user read, write and create indexes in the database.',
+  ),
   E_VALUE: fatal('The named value cannot be recorded exactly as it is; correct what computed it.'),
   E_WORKFLOW_NOT_FOUND: fatal('Check the id with `longshore workflows`.'),
   E_WORKFLOW_INVALID: fatal('Correct the workflow in config.workflow_registry or the request.'),

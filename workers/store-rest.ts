@@ -13,6 +13,14 @@ import type { Records } from './records/contract.ts';
  */
 const LINK_AFTER_MS = 20_000;
 
+/** What the API cannot do without on this side. */
+export interface RestCompany {
+  readonly companion: Companion;
+  readonly records: Records;
+  readonly spool: Spool;
+  close(): Promise<void>;
+}
+
 export interface RestStore {
   readonly catalog: RestCatalog;
   readonly records: Records;
@@ -20,10 +28,7 @@ export interface RestStore {
 }
 
 /** @throws E_CONFIG that names API_BASE_URL or APP_API_TOKEN */
-export async function openRest(
-  config: Config,
-  own: { companion: Companion; records: Records; spool: Spool; close: () => Promise<void> },
-): Promise<RestStore> {
+export async function openRest(config: Config, own: RestCompany): Promise<RestStore> {
   const log = createLogger('rest-catalog', {}, { to: 2 });
   const { delay_scale } = config.api;
   try {

@@ -1,15 +1,19 @@
 /** The one place that chooses where datasets and records are kept. */
 import type { Config } from '../config/index.ts';
 import type { Catalog } from './catalog/contract.ts';
-import type { Companion } from './catalog/mirror.ts';
-import { openSpool, type Spool, spoolPath } from './catalog/rest-spool.ts';
+import { mongodbCatalog } from './catalog/mongodb.ts';
+import { mongodbMirror } from './catalog/mongodb-mirror.ts';
+import { mongodbSpool } from './catalog/mongodb-spool.ts';
+import { openSpool, spoolPath } from './catalog/rest-spool.ts';
 import { sqliteCatalog } from './catalog/sqlite.ts';
 import { sqliteMirror } from './catalog/sqlite-mirror.ts';
-import { LongshoreError } from './errors.ts';
+import { connectMongo, type Mongo } from './mongodb/connection.ts';
+import { makeIndexes } from './mongodb/indexes.ts';
 import type { Records } from './records/contract.ts';
+import { mongodbRecords } from './records/mongodb.ts';
 import { sqliteRecords } from './records/sqlite.ts';
 import { openDatabase } from './sqlite/database.ts';
-import { openRest } from './store-rest.ts';
+import { openRest, type RestCompany } from './store-rest.ts';
 
 export interface Store {
   readonly catalog: Catalog;
@@ -17,17 +21,14 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** @throws E_CONFIG for a back end that this release does not have */
 export async function openStore(config: Config): Promise<Store> {
   switch (config.catalog.backend) {
     case 'sqlite':
       return openSqlite(config);
+    case 'mongodb':
+      return openMongodb(config);
     case 'rest':
       return openRest(config, await openCompanion(config));
-    case 'mongodb':
-      throw new LongshoreError('E_CONFIG', `this release has no catalog "${config.catalog.backend}"`, {
-        fields: { key: 'catalog.backend', value: config.catalog.backend },
-      });
   }
 }
 
@@ -41,16 +42,37 @@ async function openSqlite(config: Config): Promise<Store> {
   };
 }
 
-/** What stands beside the REST API: the records, and a catalog in the same place for what the API cannot store. */
-async function openCompanion(
-  config: Config,
-): Promise<{ companion: Companion; records: Records; spool: Spool; close: () => Promise<void> }> {
-  if (config.records.backend !== 'sqlite')
-    throw new LongshoreError(
-      'E_CONFIG',
-      `this release has no companion of the REST catalog in "${config.records.backend}"`,
-      { fields: { key: 'records.backend', value: config.records.backend } },
-    );
+/** One client for both. */
+async function openMongodb(config: Config): Promise<Store> {
+  const mongo = await openMongo(config);
+  return { catalog: mongodbCatalog(mongo), records: mongodbRecords(mongo), close: () => mongo.close() };
+}
+
+async function openMongo(config: Config): Promise<Mongo> {
+  const mongo = await connectMongo(config);
+  try {
+    await makeIndexes(mongo);
+    return mongo;
+  } catch (error) {
+    await mongo.close();
+    throw error;
+  }
+}
+
+/**
+ * What stands beside the REST API, where `records.backend` says: the records, a catalog for what the API cannot store, and
+ * what the API has yet to be told.
+ */
+async function openCompanion(config: Config): Promise<RestCompany> {
+  if (config.records.backend === 'mongodb') {
+    const mongo = await openMongo(config);
+    return {
+      companion: { catalog: mongodbCatalog(mongo), mirror: mongodbMirror(mongo) },
+      records: mongodbRecords(mongo),
+      spool: mongodbSpool(mongo),
+      close: () => mongo.close(),
+    };
+  }
   const database = await openDatabase(config.catalog.path);
   return {
     companion: { catalog: sqliteCatalog(database), mirror: sqliteMirror(database) },

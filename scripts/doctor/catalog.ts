@@ -1,10 +1,11 @@
 import { existsSync, statSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { DatabaseSync } from 'node:sqlite';
-import type { Config } from '../../config/index.ts';
+import { type Config, usesSqlite } from '../../config/index.ts';
 import { SCHEMA_VERSION } from '../../workers/sqlite/schema.ts';
 import { bytes, duration } from '../cli/format.ts';
 import { type Finding, finding, ok, problem } from './finding.ts';
+import { mongodbFindings } from './mongodb.ts';
 
 /** Commands and workers wait longer than this before they give up, and say so. */
 const WRITE_LOCK_MS = 5_000;
@@ -14,6 +15,10 @@ const LONG_WAL_BYTES = 128 * 1024 ** 2;
 
 /** Opened by hand: the store's own way of opening would bring an old file to the newest version. */
 export async function* catalogFindings(config: Config): AsyncGenerator<Finding> {
+  if (!usesSqlite(config)) {
+    if (config.records.backend === 'mongodb') yield* mongodbFindings(config);
+    return;
+  }
   const { path } = config.catalog;
   const expected = 'a file of Longshore that opens';
   if (!existsSync(path)) {
@@ -100,7 +105,7 @@ function roundTrip(database: DatabaseSync): Finding {
 /** Reads the whole file: an area of its own, whose time may run out without a harm to the others. */
 export async function* integrityFindings(config: Config): AsyncGenerator<Finding> {
   const { path } = config.catalog;
-  if (!existsSync(path)) return;
+  if (!usesSqlite(config) || !existsSync(path)) return;
   const begun = performance.now();
   const expected = 'quick_check says ok';
   try {

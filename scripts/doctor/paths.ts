@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { accessSync, closeSync, constants, fstatSync, openSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type Config } from '../../config/index.ts';
+import { type Config, usesSqlite } from '../../config/index.ts';
 import { type PlaceOfKey, sourcePlaces, writtenPlaces } from '../../config/places.ts';
 import { nearestFolder } from '../../workers/content/space.ts';
 import { bytes, count } from '../cli/format.ts';
@@ -32,7 +32,8 @@ export async function* mountFindings(config: Config, point: string): AsyncGenera
   const mount = mountOf(point, mounts);
   const places = placesOf(config).filter(({ path }) => pointOf(path, mounts) === point);
   for (const place of places) yield judgePlace(place, mount);
-  if (pointOf(config.catalog.path, mounts) === point) yield judgeCatalogPlace(config.catalog.path, mount);
+  if (usesSqlite(config) && pointOf(config.catalog.path, mounts) === point)
+    yield judgeCatalogPlace(config.catalog.path, mount);
   const written = places.filter(({ use }) => use === 'written').map(({ path }) => nearestFolder(path));
   const [first] = written;
   if (first !== undefined) yield* judgeSpace(config, first, point);

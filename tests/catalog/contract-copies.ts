@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Catalog } from '../../workers/catalog/contract.ts';
 import type { BundleCopy, Proof } from '../../workers/dataset/types.ts';
-import { type OpenStore, openBench, startProcess } from '../records/fixture.ts';
+import { type OpenStore, openBench, startProcess, times } from '../records/fixture.ts';
 import { until } from '../support/until.ts';
 import { created } from './contract-datasets.ts';
 import { makeRegistration } from './registration.ts';
@@ -225,17 +225,20 @@ export function copyBattery(open: OpenStore): void {
   test('processes that record and prove at once lose no copy and no line', async () => {
     const { catalog, ids, place } = await begin(['one', 'two', 'three']);
     const names = ['disk', 'tape', 'cloud', 'vault'];
-    const writers = names.map((name) => startProcess(place, 'copies', name, '25', ...ids.map(String)));
+    const turns = times(open, 25);
+    const writers = names.map((name) =>
+      startProcess(place, 'copies', name, String(turns), ...ids.map(String)),
+    );
     expect(await Promise.all(writers.map(({ ended }) => ended))).toEqual(names.map(() => 0));
     for (const id of ids) {
       const copies = await catalog.copies(id);
       expect(copies.map(({ archive }) => archive)).toEqual(names.toSorted());
       expect(copies.every(({ verified_how }) => verified_how === 'stream')).toBe(true);
       const lines = await catalog.proofs({ dataset_id: id, limit: 1000 });
-      expect(lines).toHaveLength(100);
+      expect(lines).toHaveLength(4 * turns);
       for (const name of names) {
         const own = lines.filter(({ archive }) => archive === name).map(({ details }) => details.turn);
-        expect(own).toEqual(Array.from({ length: 25 }, (_, turn) => 24 - turn));
+        expect(own).toEqual(Array.from({ length: turns }, (_, turn) => turns - 1 - turn));
       }
     }
   });

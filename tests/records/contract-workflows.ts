@@ -1,6 +1,15 @@
 import { expect, test } from 'vitest';
 import type { LiveWorkflow } from '../../workers/records/contract.ts';
-import { begin, failure, makeWorkflow, type OpenStore, openBench, startProcess, succeed } from './fixture.ts';
+import {
+  begin,
+  failure,
+  makeWorkflow,
+  type OpenStore,
+  openBench,
+  startProcess,
+  succeed,
+  times,
+} from './fixture.ts';
 
 /** Documents: kept whole, listed, counted, removed. */
 export function workflowBattery(open: OpenStore): void {
@@ -242,10 +251,11 @@ export function workflowBattery(open: OpenStore): void {
 
   test('four processes that run workflows at once lose no run and no status', async () => {
     const { records, place } = await openBench(open);
-    const workers = [1, 2, 3, 4].map(() => startProcess(place, 'steps', '25'));
+    const each = times(open, 25);
+    const workers = [1, 2, 3, 4].map(() => startProcess(place, 'steps', String(each)));
     expect(await Promise.all(workers.map(({ ended }) => ended))).toEqual([0, 0, 0, 0]);
     const { total, results } = await records.listWorkflows({ limit: 1000, status: 'SUCCESS' });
-    expect(total).toBe(100);
+    expect(total).toBe(4 * each);
     for (const { last_runs } of results) {
       expect(last_runs.map((run) => [run?.status, run?.losses, run?.retries])).toEqual(
         [0, 1, 2].map(() => ['SUCCESS', 0, 0]),

@@ -15,7 +15,13 @@ export interface OpenStore {
   (config: Config): Promise<Store>;
   /** Where it is opened, if that is not the usual place. */
   place?: () => Promise<Place>;
+  /** True for a server that reads all of a collection to find a few: repetitions are fewer, and no million of anything. */
+  slow?: boolean;
 }
+
+/** How often something is repeated; `fraction` of it on a slow server. */
+export const times = (open: OpenStore, count: number, fraction = 0.1): number =>
+  open.slow === true ? Math.ceil(count * fraction) : count;
 
 export interface Bench extends Store {
   readonly place: Place;

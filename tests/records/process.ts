@@ -30,6 +30,24 @@ switch (what) {
     for (const outcome of await store.catalog.register(items, actor)) say(outcome.outcome);
     break;
   }
+  case 'register-named':
+    for (const name of args)
+      say((await store.catalog.register([makeRegistration({ name })], 'doomed'))[0]?.outcome);
+    break;
+  case 'land': {
+    // A workflow of one step from start to end, and the one that follows it.
+    const [id = ''] = args;
+    const workflow = makeWorkflow({ id, steps: [{ name: 'only' }] });
+    await store.records.createWorkflow(workflow);
+    const answer = await store.records.claim(
+      { workflow_id: id, index: 0, worker: 'w', host: 'h' },
+      { max_losses: 3 },
+    );
+    if (answer.verdict !== 'run') throw new Error(answer.verdict);
+    const next = makeWorkflow({ id: `${id}-next` });
+    say(await store.records.finish(answer.key, { outcome: 'success', result: [7], then: [next] }));
+    break;
+  }
   case 'register-until-killed':
     for (let n = 0; ; n++) {
       await store.catalog.register([makeRegistration({ name: `set-${n}` })], 'doomed');
@@ -41,9 +59,9 @@ switch (what) {
       say(n);
     }
   case 'files-until-killed': {
-    const [id = '0'] = args;
+    const [id = '0', rows_in_all = '0'] = args;
     for (let turn = 0; ; turn++) {
-      const rows = Array.from({ length: 5_000 }, (_, n) => ({
+      const rows = Array.from({ length: Number(rows_in_all) }, (_, n) => ({
         path: `f${String(n).padStart(6, '0')}`,
         type: 'file' as const,
         size: turn,

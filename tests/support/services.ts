@@ -2,16 +2,29 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
+import { findFerretdb, startFerretdb } from '../services/mongodb.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {
     redis: string;
+    /** Empty where there is none; see tests/services/mongodb.ts. */
+    mongodb: string;
+    /** True where that is a FerretDB that was brought up for the suite. */
+    ferretdb: boolean;
   }
 }
 
-/** One real Redis for the whole suite; every test file keeps to its own key prefix. REDIS_TEST_URL uses another one. */
+/** One Redis and one MongoDB server for the whole suite; every test file keeps to its own key prefix and database. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const stops = [await provideRedis(project), await provideMongodb(project)];
+  return async () => {
+    for (const stop of stops) await stop();
+  };
+}
+
+/** REDIS_TEST_URL uses another one. */
+async function provideRedis(project: TestProject): Promise<() => Promise<void>> {
   const given = process.env.REDIS_TEST_URL;
   if (given !== undefined && given !== '') {
     project.provide('redis', given);
@@ -22,6 +35,25 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide('redis', redis.url);
   return async () => {
     await redis.stop();
+    rmSync(folder, { recursive: true, force: true });
+  };
+}
+
+/** MONGODB_URL uses another one. */
+async function provideMongodb(project: TestProject): Promise<() => Promise<void>> {
+  const given = process.env.MONGODB_URL ?? '';
+  const binary = given === '' ? findFerretdb() : null;
+  if (binary === null) {
+    project.provide('mongodb', given);
+    project.provide('ferretdb', false);
+    return async () => undefined;
+  }
+  project.provide('ferretdb', true);
+  const folder = mkdtempSync(join(tmpdir(), 'longshore-mongodb-'));
+  const server = await startFerretdb(binary, folder);
+  project.provide('mongodb', server.url);
+  return async () => {
+    await server.stop();
     rmSync(folder, { recursive: true, force: true });
   };
 }

@@ -1,8 +1,7 @@
 /** The file rows of a dataset, read as they arrive: the API sends all of them in one answer. */
 import type { ApiClient } from './client.ts';
 import { elementsOf } from './json-elements.ts';
-import { fileAnswer } from './schemas.ts';
-import { unreachable, wrongShape } from './failure.ts';
+import { type Asked, unreachable, wrongShape } from './failure.ts';
 
 export interface ApiFileRow {
   path: string;
@@ -31,13 +30,7 @@ export const fileRowEndpoints = (client: ApiClient) => ({
         ? unreachable(asked, message, 'ECONNRESET', false)
         : wrongShape(asked, [{ path: ['files'], message }]),
     )) {
-      const row = fileAnswer.safeParse(JSON.parse(text));
-      if (!row.success)
-        throw wrongShape(
-          asked,
-          row.error.issues.map(({ path, message }) => ({ path: ['files', ...path], message })),
-        );
-      page.push({ path: row.data.path, md5: row.data.md5 });
+      page.push(rowOf(JSON.parse(text) as Record<string, unknown>) ?? refuse(asked, text));
       if (page.length < size) continue;
       yield page;
       page = [];
@@ -45,5 +38,17 @@ export const fileRowEndpoints = (client: ApiClient) => ({
     if (page.length > 0) yield page;
   },
 });
+
+/** By hand: a schema takes longer than all the rest, a million times. */
+function rowOf(value: Partial<Record<string, unknown>>): ApiFileRow | null {
+  const { path, md5 = null } = value;
+  return typeof path === 'string' && (md5 === null || typeof md5 === 'string') ? { path, md5 } : null;
+}
+
+function refuse(asked: Asked, text: string): never {
+  throw wrongShape(asked, [
+    { path: ['files'], message: `expected a path and an md5, got ${text.slice(0, 200)}` },
+  ]);
+}
 
 export type FileRowEndpoints = ReturnType<typeof fileRowEndpoints>;

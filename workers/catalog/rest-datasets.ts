@@ -57,6 +57,8 @@ export function knownDatasets({ api, companion, delivery }: RestParts): Known {
     try {
       if (here && (await delivery.isDown())) return null;
       const told = await ask(id, here ? SHORT : {});
+      // Something was changed while it was asked, and could not be told: what it said is old.
+      if (here && (await delivery.waits(laneOf(id)))) return null;
       await mirror.adopt(toldDataset(told));
       return told;
     } catch (error) {
@@ -226,7 +228,13 @@ export async function carryOut(api: BioloopApi, entry: SpoolEntry, doubtful: boo
       });
     case 'report': {
       const path = String(entry.body.path);
-      return await api.putReport(id, basename(path), new Blob([await readFile(path)]), SHORT);
+      const content = await readFile(path).catch((error: unknown) => {
+        throw new LongshoreError('E_VALUE', `the report ${path} of dataset ${id} cannot be read`, {
+          fields: { dataset_id: id, path },
+          cause: error,
+        });
+      });
+      return await api.putReport(id, basename(path), new Blob([content]), SHORT);
     }
     default:
       throw new LongshoreError('E_VALUE', `the spool has an entry of the unknown kind "${entry.kind}"`);

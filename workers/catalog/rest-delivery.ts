@@ -24,6 +24,8 @@ export interface Delivery {
   send(entry: NewEntry): Promise<{ answer: unknown } | null>;
   /** Tries to empty the lane; false when something waits. */
   flush(lane: string): Promise<boolean>;
+  /** Something waits there. */
+  waits(lane: string): Promise<boolean>;
   /** True while the API is to be left alone: it did not answer a moment ago. */
   isDown(): Promise<boolean>;
   /** An answer of the API to anything else: it is back (null), or away. */
@@ -178,6 +180,7 @@ export function createDelivery(parts: {
         await inTurn(lane, null);
       }
     },
+    waits: async (lane) => (await spool.first(lane)) !== null,
     isDown,
     noteHealth,
     async stop() {

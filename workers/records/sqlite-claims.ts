@@ -2,15 +2,14 @@
 import type { Database, Statements } from '../sqlite/database.ts';
 import { fromJson, now, toJson } from '../sqlite/values.ts';
 import type { AttemptKey, Claim, ClaimVerdict, Finish, Finished, NextStep, Records } from './contract.ts';
+import { failureOf, reportBy } from './failure.ts';
 import { type AttemptRow, attemptOf, type RunRow, runOf, type WorkflowRow } from './sqlite-rows.ts';
 import {
   closeAttempt,
   countLoss,
-  failureOf,
   insertRun,
   isOpen,
   moveRun,
-  reportBy,
   type Standing,
   standingOf,
 } from './sqlite-runs.ts';

@@ -4,19 +4,11 @@ import { LongshoreError } from '../errors.ts';
 import type { Database, Statements } from '../sqlite/database.ts';
 import { now, toJsonOrNull } from '../sqlite/values.ts';
 import type { PauseAnswer, Records, ResumeAnswer, RunningAttempt } from './contract.ts';
+import { failureOf, reportBy } from './failure.ts';
 import { insertAudit } from './sqlite-audit.ts';
 import { setWorkflowStatus } from './sqlite-claims.ts';
 import type { WorkflowRow } from './sqlite-rows.ts';
-import {
-  closeAttempt,
-  failureOf,
-  insertRun,
-  lastRunOf,
-  moveRun,
-  reportBy,
-  type Standing,
-  standingOf,
-} from './sqlite-runs.ts';
+import { closeAttempt, insertRun, lastRunOf, moveRun, type Standing, standingOf } from './sqlite-runs.ts';
 import { argsOf, kwargsOf, pendingStep, previousRun } from './sqlite-steps.ts';
 import { accepts, move, stateOf } from './transition.ts';
 

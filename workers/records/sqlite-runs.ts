@@ -1,8 +1,8 @@
 /** Runs and attempts: how they are read and closed; `claim` and `finish` are built from these. */
-import { ERRORS, type ErrorCode, type ErrorReport } from '../errors.ts';
+import type { ErrorReport } from '../errors.ts';
 import type { Statements } from '../sqlite/database.ts';
 import { now, toJson } from '../sqlite/values.ts';
-import type { AttemptKey, AttemptOutcome, TaskFailure } from './contract.ts';
+import type { AttemptKey, AttemptOutcome } from './contract.ts';
 import type { AttemptRow, RunRow, StepRow } from './sqlite-rows.ts';
 import { move, type RunEvent, type RunState, STATUS_OF, stateOf } from './transition.ts';
 
@@ -116,23 +116,4 @@ export function moveRun(
     final ? now() : null,
     run.task_id,
   );
-}
-
-/** A failure that the records themselves have found: there is no stack worth keeping. */
-export function reportBy(code: ErrorCode, message: string, fields: Record<string, unknown>): ErrorReport {
-  const { class: errorClass, hint } = ERRORS[code];
-  return { code, class: errorClass, message, hint, fields, traceback: '' };
-}
-
-/** The failure as the reference's readers expect it, with our typed fields beside. */
-export function failureOf(error: ErrorReport): TaskFailure {
-  return {
-    exc_type: error.code,
-    exc_message: [error.message],
-    exc_module: 'longshore',
-    code: error.code,
-    class: error.class,
-    hint: error.hint,
-    fields: error.fields,
-  };
 }

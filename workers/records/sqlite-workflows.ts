@@ -3,20 +3,14 @@ import { toJson, toJsonOrNull } from '../sqlite/values.ts';
 import type {
   LiveWorkflow,
   Records,
-  StatusGroup,
   WorkflowDocument,
   WorkflowQuery,
   WorkflowStatus,
   WorkflowWithRuns,
 } from './contract.ts';
 import { type RunRow, runOf, type StepRow, stepOf, type WorkflowRow, workflowOf } from './sqlite-rows.ts';
+import { statusesOf } from './status.ts';
 import { stepRows } from './sqlite-steps.ts';
-
-const GROUPS: Readonly<Record<StatusGroup, readonly WorkflowStatus[]>> = {
-  DONE: ['SUCCESS', 'FAILURE', 'REVOKED'],
-  ACTIVE: ['PENDING', 'STARTED'],
-  EXCEPTION: ['FAILURE', 'REVOKED'],
-};
 
 type WorkflowRecords = Pick<
   Records,
@@ -208,9 +202,6 @@ function selectWorkflows(sql: Statements, query: WorkflowQuery): { total: number
   );
   return { total: total?.total ?? 0, rows };
 }
-
-const statusesOf = (status: WorkflowStatus | StatusGroup): readonly WorkflowStatus[] =>
-  Object.hasOwn(GROUPS, status) ? GROUPS[status as StatusGroup] : [status as WorkflowStatus];
 
 function countByStatus(sql: Statements, app_id: string | null): Record<WorkflowStatus, number> {
   const counts = { PENDING: 0, STARTED: 0, SUCCESS: 0, FAILURE: 0, REVOKED: 0 };

@@ -69,7 +69,7 @@ export async function openDatabase(
       throw error;
     }
   };
-  const writes = new WriteBatch((works, durable) =>
+  const writes = new WriteBatch<Statements>((works, durable) =>
     patiently(path, () => {
       if (!durable) return transact('begin immediate', () => works.map((work) => work(sql)));
       connection.exec('pragma synchronous = full');

@@ -1,9 +1,8 @@
-import type { Statements } from './database.ts';
+/** `S`: what a transaction is done with. */
+type Work<S> = (sql: S) => unknown;
 
-type Work = (sql: Statements) => unknown;
-
-interface Waiting {
-  readonly work: Work;
+interface Waiting<S> {
+  readonly work: Work<S>;
   readonly durable: boolean;
   readonly resolve: (result: unknown) => void;
   readonly reject: (error: unknown) => void;
@@ -19,18 +18,18 @@ const MOST = 32;
  * None knows of the others: when one throws, all is rolled back, and each is done again in a transaction of its own, so
  * that the one that fails fails alone.
  */
-export class WriteBatch {
-  private waiting: Waiting[] = [];
+export class WriteBatch<S> {
+  private waiting: Waiting<S>[] = [];
   private running: Promise<void> | null = null;
 
   /** @param commit all works in one transaction, in order; durable: on disk when it resolves */
-  private readonly commit: (works: readonly Work[], durable: boolean) => Promise<unknown[]>;
+  private readonly commit: (works: readonly Work<S>[], durable: boolean) => Promise<unknown[]>;
 
-  constructor(commit: (works: readonly Work[], durable: boolean) => Promise<unknown[]>) {
+  constructor(commit: (works: readonly Work<S>[], durable: boolean) => Promise<unknown[]>) {
     this.commit = commit;
   }
 
-  add<T>(work: (sql: Statements) => T, durable: boolean): Promise<T> {
+  add<T>(work: (sql: S) => T, durable: boolean): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     this.waiting.push({ work, durable, resolve, reject });
     this.running ??= this.run();
@@ -51,7 +50,7 @@ export class WriteBatch {
     }
   }
 
-  private async together(batch: readonly Waiting[]): Promise<void> {
+  private async together(batch: readonly Waiting<S>[]): Promise<void> {
     const durable = batch.some((one) => one.durable);
     try {
       const results = await this.commit(

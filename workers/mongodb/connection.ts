@@ -1,0 +1,88 @@
+/**
+ * One client for one database, shared by catalog and records of a process.
+ *
+ * A server that is away (restarted, cut off, electing a primary) is waited for here: every single operation is asked for
+ * again, with growing pauses, until `mongodb.patience_seconds` are over. So an outage of a minute delays what jobs record
+ * and fails none of them. An operation may have been done although its answer was lost; who asks for something that must
+ * not happen twice writes a token along with it (see change.ts).
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Collection, type Db, type Document, MongoClient } from 'mongodb';
+import type { Config } from '../../config/index.ts';
+import { LongshoreError } from '../errors.ts';
+import { isAway, mongoFailure } from './failure.ts';
+
+export interface Mongo {
+  readonly database: string;
+  collection<D extends Document>(name: string): Collection<D>;
+  /** Repeats `once` while the server is away. @throws E_MONGODB_UNAVAILABLE, E_MONGODB_DENIED, E_NO_SPACE */
+  run<T>(once: () => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+const FIRST_PAUSE_MS = 50;
+const LONGEST_PAUSE_MS = 5_000;
+/** Short, since the waiting is done here, where it can be seen and ends when the process is closed. */
+const SELECTION_MS = 2_000;
+
+/** @throws E_CONFIG, E_MONGODB_UNAVAILABLE, E_MONGODB_DENIED */
+export async function connectMongo({ mongodb }: Config): Promise<Mongo> {
+  if (mongodb.url === null) {
+    throw new LongshoreError('E_CONFIG', 'mongodb.url is not set; expected the URL of a server');
+  }
+  const client = new MongoClient(mongodb.url, {
+    appName: 'longshore',
+    serverSelectionTimeoutMS: SELECTION_MS,
+    connectTimeoutMS: 5_000,
+    socketTimeoutMS: mongodb.answer_seconds * 1000,
+    // What was answered as written survives the loss of the primary.
+    writeConcern: { w: 'majority', j: true },
+    readPreference: 'primary',
+    ignoreUndefined: true,
+  });
+  const db = databaseOf(client, mongodb.database);
+  const closing = new AbortController();
+  const run = <T>(once: () => Promise<T>): Promise<T> =>
+    patiently(once, db.databaseName, mongodb.patience_seconds * 1000, closing.signal);
+  try {
+    await run(() => db.command({ ping: 1 }));
+  } catch (error) {
+    await client.close();
+    throw error;
+  }
+  return {
+    database: db.databaseName,
+    collection: <D extends Document>(name: string) => db.collection<D>(name),
+    run,
+    close: async () => {
+      closing.abort();
+      await client.close();
+    },
+  };
+}
+
+/** The configured name, else the one in the URL, else ours; the driver's own default is `test`. */
+function databaseOf(client: MongoClient, configured: string | null): Db {
+  const inUrl = client.options.dbName;
+  return client.db(configured ?? (inUrl === 'test' ? 'longshore' : inUrl));
+}
+
+/** Random pauses, so that a fleet does not come back in step. */
+async function patiently<T>(
+  once: () => Promise<T>,
+  database: string,
+  patience_ms: number,
+  closing: AbortSignal,
+): Promise<T> {
+  const deadline = performance.now() + patience_ms;
+  for (let turn = 0; ; turn++) {
+    try {
+      return await once();
+    } catch (error) {
+      if (!isAway(error) || closing.aborted || performance.now() > deadline)
+        throw mongoFailure(error, database);
+    }
+    const longest = Math.min(FIRST_PAUSE_MS * 2 ** turn, LONGEST_PAUSE_MS);
+    await sleep(longest / 2 + (Math.random() * longest) / 2);
+  }
+}

@@ -1,0 +1,64 @@
+/** What the driver and the server report, as codes of ours. */
+import { MongoError, MongoNetworkError, MongoServerError } from 'mongodb';
+import { LongshoreError } from '../errors.ts';
+
+/** Codes of the server (mongodb.com/docs/manual/reference/error-codes). */
+const DUPLICATE_KEY = 11000;
+const NAMESPACE_NOT_FOUND = 26;
+const OUT_OF_DISK = 14031;
+/** Wrong credentials, or what they may not do. */
+const DENIED = new Set([13, 18, 8000]);
+/** Shutting down, stepping down, no primary yet, cut off: the same request succeeds with the next primary. */
+const PASSING = new Set([
+  6, 7, 89, 91, 133, 134, 189, 262, 317, 9001, 10058, 10107, 11600, 11602, 13435, 13436,
+]);
+
+export const isDuplicateKey = (error: unknown): boolean =>
+  error instanceof MongoServerError && error.code === DUPLICATE_KEY;
+
+export const isMissingNamespace = (error: unknown): boolean =>
+  error instanceof MongoServerError && error.code === NAMESPACE_NOT_FOUND;
+
+/** True where the server is away, or on its way to another primary: to be asked again. */
+export function isAway(error: unknown): boolean {
+  if (error instanceof MongoServerError) {
+    return PASSING.has(Number(error.code)) || error.hasErrorLabel('RetryableWriteError');
+  }
+  if (error instanceof MongoNetworkError) return true;
+  return error instanceof MongoError && AWAY.has(error.name);
+}
+
+const AWAY = new Set([
+  'MongoServerSelectionError',
+  'MongoPoolClearedError',
+  'MongoPoolClosedError',
+  'MongoWaitQueueTimeoutError',
+  'MongoOperationTimeoutError',
+  'MongoTopologyClosedError',
+  'MongoServerClosedError',
+]);
+
+/** Gives what the server reports a code of ours; everything else passes through as it is. Never names the URL. */
+export function mongoFailure(error: unknown, database: string): unknown {
+  if (!(error instanceof MongoError)) return error;
+  const fields = { database, mongodb: error.message, code: error.code ?? null };
+  if (isAway(error)) {
+    return new LongshoreError('E_MONGODB_UNAVAILABLE', `MongoDB does not answer: ${error.message}`, {
+      fields,
+      cause: error,
+    });
+  }
+  if (DENIED.has(Number(error.code))) {
+    return new LongshoreError('E_MONGODB_DENIED', `MongoDB refuses: ${error.message}`, {
+      fields,
+      cause: error,
+    });
+  }
+  if (error.code === OUT_OF_DISK) {
+    return new LongshoreError('E_NO_SPACE', `the disk of MongoDB is full: ${error.message}`, {
+      fields,
+      cause: error,
+    });
+  }
+  return error;
+}

@@ -1,0 +1,282 @@
+/**
+ * What workers do: take a step, report on it, end it. The document of the run decides each of these by one write; the
+ * workflow follows (mongodb-settle.ts).
+ */
+import { change, insertOnce, read } from '../mongodb/change.ts';
+import type { Mongo } from '../mongodb/connection.ts';
+import { addTo } from '../mongodb/outbox.ts';
+import { toJson } from '../sqlite/values.ts';
+import type {
+  Attempt,
+  AttemptKey,
+  Claim,
+  ClaimVerdict,
+  Finish,
+  Finished,
+  NextStep,
+  Records,
+} from './contract.ts';
+import { failureOf, reportBy } from './failure.ts';
+import {
+  ATTEMPTS,
+  type AttemptPart,
+  type AttemptRecord,
+  attemptOf,
+  type RunRecord,
+  runOf,
+  WORKFLOWS,
+  type WorkflowRecord,
+  workflowOf,
+} from './mongodb-documents.ts';
+import { revokeRun } from './mongodb-revoke.ts';
+import {
+  argsOf,
+  closeAttempt,
+  current,
+  isOpen,
+  lastRunOf,
+  loadRuns,
+  moved,
+  newRun,
+  openAttempt,
+  runsOf,
+  stateOfRun,
+} from './mongodb-runs.ts';
+import { readWorkflow, settle } from './mongodb-settle.ts';
+import { newRecord } from './mongodb-new.ts';
+import { move } from './transition.ts';
+
+type ClaimRecords = Pick<Records, 'claim' | 'running' | 'progress' | 'isCurrent' | 'finish' | 'attempts'>;
+
+const attemptsOf = (mongo: Mongo) => mongo.collection<AttemptRecord>(ATTEMPTS);
+
+/** The run while this attempt may write. */
+const whileCurrent = ({ task_id, number }: AttemptKey) => ({
+  _id: task_id,
+  status: 'STARTED' as const,
+  'attempt.number': number,
+  'attempt.date_end': null,
+});
+
+export function claimRecords(mongo: Mongo): ClaimRecords {
+  const runs = runsOf(mongo);
+  return {
+    claim: (claim, policy) => claimStep(mongo, claim, policy.max_losses),
+    running: (key, { pid, pgid, hostname, code = null }) =>
+      change<RunRecord, boolean>(mongo, runs, key.task_id, (run) => {
+        const now = current(run, key.number);
+        if (now === null) return { answer: false };
+        // A postponed run keeps its last progress: the next look replaces it.
+        const result = now.result ?? toJson({ pid, hostname });
+        return { answer: true, set: { attempt: { ...now.attempt, pgid, code }, result } };
+      }),
+    progress: async (key, progress) => {
+      const result = toJson(progress);
+      const { matchedCount } = await mongo.run(() => runs.updateOne(whileCurrent(key), { $set: { result } }));
+      return matchedCount === 1;
+    },
+    isCurrent: async (key) => current(await read(mongo, runs, key.task_id), key.number) !== null,
+    finish: (key, finish) => finishAttempt(mongo, key, finish),
+    attempts: (task_id) => attemptsIn(mongo, task_id),
+  };
+}
+
+type Decided = ClaimVerdict | { verdict: 'claimed'; run: RunRecord; orphan: AttemptPart | null };
+
+async function claimStep(mongo: Mongo, claim: Claim, max_losses: number): Promise<ClaimVerdict> {
+  const workflow = await readWorkflow(mongo, claim.workflow_id);
+  const task_id = workflow?.steps[claim.index]?.next_task_id;
+  if (workflow === null || task_id === undefined) return { verdict: 'missing' };
+  const runs = await loadRuns(mongo, [workflow]);
+  const before = workflow.steps[claim.index - 1];
+  const previous = before === undefined ? undefined : lastRunOf(before, runs);
+  if (before !== undefined && previous?.status !== 'SUCCESS') return { verdict: 'early' };
+
+  const decided = await change<RunRecord, Decided>(mongo, runsOf(mongo), task_id, (run) =>
+    decideClaim(mongo, { claim, workflow, previous, max_losses }, run),
+  );
+  const after = await settle(mongo, workflow._id);
+  if (decided.verdict !== 'claimed') return decided;
+  if (after === null) return takeBack(mongo, task_id);
+  // A resume by force gave the step another task id meanwhile: one of the two has to see the other.
+  if (after.steps[claim.index]?.next_task_id !== task_id) {
+    await revokeRun(mongo, task_id, { reason: 'its step was resumed under another task id' });
+    return { verdict: 'stopped', status: 'REVOKED' };
+  }
+  const number = decided.run.attempt?.number ?? 1;
+  return {
+    verdict: 'run',
+    key: { task_id, number },
+    run: runOf(decided.run),
+    workflow: workflowOf(after),
+    orphan: decided.orphan === null ? null : attemptOf(task_id, decided.orphan),
+  };
+}
+
+/** The workflow was deleted between reading it and writing the run. */
+async function takeBack(mongo: Mongo, task_id: string): Promise<ClaimVerdict> {
+  await mongo.run(() => runsOf(mongo).deleteOne({ _id: task_id }));
+  await mongo.run(() => attemptsOf(mongo).deleteMany({ task_id }));
+  return { verdict: 'missing' };
+}
+
+interface Situation {
+  claim: Claim;
+  workflow: WorkflowRecord;
+  previous: RunRecord | undefined;
+  max_losses: number;
+}
+
+async function decideClaim(
+  mongo: Mongo,
+  { claim, workflow, previous, max_losses }: Situation,
+  run: RunRecord | null,
+) {
+  const state = stateOfRun(run);
+  if (run === null) {
+    const args = argsOf(workflow, claim.index, previous);
+    const fresh = newRun(workflow, claim.index, { args, worker: claim.worker, state: move(state, 'claim') });
+    const set = { ...fresh, attempt: openAttempt(1, claim) };
+    return { set, answer: claimed({ ...set, _id: workflow.steps[claim.index]?.next_task_id ?? '' }, null) };
+  }
+  if (state === 'success') return { answer: { verdict: 'done', result: resultOf(run) } as const };
+  if (state === 'failure' || state === 'revoked')
+    return { answer: { verdict: 'stopped', status: run.status } as const };
+
+  const lost = isOpen(run.attempt) ? await lose(mongo, run, run.attempt, claim) : null;
+  const losses = lost?.losses ?? run.losses ?? 0;
+  const blame = lost?.blame ?? run.blame ?? 0;
+  const orphan = lost?.attempt ?? null;
+  if (blame > max_losses) {
+    const message = `step "${run.step ?? ''}" lost its process ${losses} times (workflow.max_losses is ${max_losses})`;
+    const report = reportBy('E_WORKER_LOST', message, { losses, max_losses, task_id: run._id });
+    const end = moved(state, 'poison', { result: failureOf(report) });
+    const set = { ...end, losses, blame, ...(orphan === null ? {} : { attempt: orphan }) };
+    const gone = orphan === null ? null : attemptOf(run._id, orphan);
+    return { set, answer: { verdict: 'poisoned', losses, orphan: gone } as const };
+  }
+  move(state, 'claim');
+  // It never changes any more, so that whoever else claims at this moment writes the same.
+  if (run.closed) await insertOnce(mongo, attemptsOf(mongo), archived(run._id, run.closed));
+  const closed = orphan ?? run.attempt ?? null;
+  const retried = state === 'retry' ? 1 : 0;
+  const set = {
+    status: 'STARTED' as const,
+    worker: claim.worker,
+    retries: run.retries + retried,
+    traceback: null,
+    result: retried === 1 || orphan !== null ? null : run.result,
+    losses,
+    blame,
+    attempt: openAttempt((closed?.number ?? 0) + 1, claim),
+    closed,
+  };
+  return { set, answer: claimed({ ...run, ...set }, orphan) };
+}
+
+const claimed = (run: RunRecord, orphan: AttemptPart | null): Decided => ({
+  verdict: 'claimed',
+  run,
+  orphan,
+});
+const resultOf = ({ result }: RunRecord): unknown[] => JSON.parse(result ?? '[]') as unknown[];
+const archived = (task_id: string, attempt: AttemptPart): AttemptRecord => ({
+  _id: `${task_id}:${attempt.number}`,
+  task_id,
+  ...attempt,
+});
+
+/**
+ * An attempt that is still open when its job is claimed again has lost its worker. A worker that dies takes all its
+ * jobs along, and at most one of them is the reason: each gets its share of the blame.
+ */
+async function lose(mongo: Mongo, run: RunRecord, attempt: AttemptPart, claim: Claim) {
+  const share = 1 / (await lostTogether(mongo, attempt.worker));
+  const reason = `its job was given to ${claim.worker}`;
+  return {
+    attempt: { ...closeAttempt(attempt, { outcome: 'lost', reason }), given_on: true },
+    losses: (run.losses ?? 0) + 1,
+    blame: (run.blame ?? 0) + share,
+  };
+}
+
+/** How many tasks that worker took along: those still open under its name, and those that were given on already. */
+async function lostTogether(mongo: Mongo, worker: string): Promise<number> {
+  const runs = runsOf(mongo);
+  const ids = { projection: { _id: 1 } };
+  const [open, given, earlier] = await Promise.all([
+    mongo.run(() => runs.find({ 'attempt.worker': worker, 'attempt.date_end': null }, ids).toArray()),
+    mongo.run(() => runs.find({ 'closed.worker': worker, 'closed.given_on': true }, ids).toArray()),
+    mongo.run(() =>
+      attemptsOf(mongo)
+        .find({ worker, given_on: true }, { projection: { task_id: 1 } })
+        .toArray(),
+    ),
+  ]);
+  const tasks = new Set([...open, ...given].map(({ _id }) => _id));
+  for (const { task_id } of earlier) tasks.add(task_id);
+  return Math.max(1, tasks.size);
+}
+
+async function finishAttempt(mongo: Mongo, key: AttemptKey, finish: Finish): Promise<Finished | null> {
+  const run = await change<RunRecord, RunRecord | null>(mongo, runsOf(mongo), key.task_id, (found) => {
+    const now = current(found, key.number);
+    if (now === null) return { answer: null };
+    return {
+      answer: now,
+      set: { attempt: closeAttempt(now.attempt, finish), ...ended(now, finish) },
+    };
+  });
+  if (run === null) return null;
+  const workflow = await settle(mongo, run.workflow_id ?? '');
+  return { next: finish.outcome === 'success' ? stepAfter(workflow, run) : null };
+}
+
+function stepAfter(workflow: WorkflowRecord | null, { position }: RunRecord): NextStep | null {
+  if (workflow === null || position === undefined) return null;
+  const step = workflowOf(workflow).steps[position + 1];
+  if (step === undefined) return null;
+  const { task, queue, priority } = step;
+  return { index: position + 1, task, queue, priority };
+}
+
+function ended(run: RunRecord, finish: Finish): Partial<RunRecord> {
+  switch (finish.outcome) {
+    case 'success': {
+      const followers = run.is_last === true ? (finish.then ?? []) : [];
+      const items = followers.map((follower) => ({ collection: WORKFLOWS, document: newRecord(follower) }));
+      return {
+        ...moved('open', 'success', { result: finish.result }),
+        ...(items.length === 0 ? {} : { outbox: addTo(run.outbox, ...items) }),
+      };
+    }
+    case 'retry':
+    case 'failure':
+      return moved('open', finish.outcome, {
+        result: failureOf(finish.error),
+        traceback: finish.error.traceback,
+      });
+    case 'postponed':
+      move('open', 'postponed');
+      return finish.result === undefined ? {} : { result: toJson(finish.result) };
+    case 'lost':
+      move('open', 'lost');
+      return {
+        losses: (run.losses ?? 0) + 1,
+        blame: (run.blame ?? 0) + (finish.blame ?? 1),
+        result: null,
+      };
+  }
+}
+
+/** Those that have moved out of the run, the one that is about to, and the newest one. */
+async function attemptsIn(mongo: Mongo, task_id: string): Promise<Attempt[]> {
+  const run = await read(mongo, runsOf(mongo), task_id);
+  const earlier = await mongo.run(() => attemptsOf(mongo).find({ task_id }).sort({ number: 1 }).toArray());
+  const own = [run?.closed, run?.attempt].flatMap((attempt) => attempt ?? []);
+  const first = own[0]?.number ?? Number.POSITIVE_INFINITY;
+  return [
+    ...earlier.filter(({ number }) => number < first).map((part) => attemptOf(task_id, part)),
+    ...own.map((part) => attemptOf(task_id, part)),
+  ];
+}

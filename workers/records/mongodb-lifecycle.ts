@@ -1,0 +1,226 @@
+/**
+ * What people do to a workflow: pause, revoke, resume, prioritize. A pause is decided by the run of the pending step, all
+ * else by the workflow; the entry in the audit trail is part of the decision.
+ */
+import { randomUUID } from 'node:crypto';
+import { LongshoreError } from '../errors.ts';
+import { change, type Decision } from '../mongodb/change.ts';
+import type { Mongo } from '../mongodb/connection.ts';
+import { addTo } from '../mongodb/outbox.ts';
+import type { PauseAnswer, Records, ResumeAnswer, RunningAttempt } from './contract.ts';
+import { auditItem } from './mongodb-audit.ts';
+import type { RunRecord, StepDocument, WorkflowRecord } from './mongodb-documents.ts';
+import { revoked, revokeRun, runningIn } from './mongodb-revoke.ts';
+import {
+  argsOf,
+  lastRunOf,
+  loadRuns,
+  newRun,
+  pendingPosition,
+  type Runs,
+  runsOf,
+  stateOfRun,
+} from './mongodb-runs.ts';
+import { readWorkflow, settle, withRuns, workflowsOf } from './mongodb-settle.ts';
+import { accepts, move } from './transition.ts';
+
+type Resume = Parameters<Records['resume']>[1];
+type Pause = Parameters<Records['pause']>[1];
+
+export function lifecycleRecords(mongo: Mongo): Pick<Records, 'pause' | 'resume' | 'prioritize'> {
+  return {
+    pause: (id, options) => pause(mongo, id, options),
+    resume: (id, options) => resume(mongo, id, options),
+    prioritize: (id, options) => prioritize(mongo, id, options),
+  };
+}
+
+/** Of a workflow that the reference made, too: there the last run is the one to be paused. */
+const taskIdOf = ({ next_task_id, task_runs }: StepDocument): string =>
+  next_task_id ?? task_runs?.at(-1)?.task_id ?? randomUUID();
+
+async function pause(mongo: Mongo, id: string, options: Pause): Promise<PauseAnswer> {
+  for (;;) {
+    const workflow = found(await readWorkflow(mongo, id), id);
+    const runs = await loadRuns(mongo, [workflow]);
+    const position = pendingPosition(workflow, runs);
+    const step = workflow.steps[position];
+    if (step === undefined) return { paused: false, running: null, index: -1 };
+    const refused: PauseAnswer = { paused: false, running: null, index: position };
+    const task_id = taskIdOf(step);
+    if (options.task_id !== undefined && task_id !== options.task_id) return refused;
+    const state = await pauseRun(mongo, { workflow, runs, position, task_id }, options);
+    await settle(mongo, id);
+    if (state.paused) {
+      const revoked_step = { task_id, task: step.task, name: step.name };
+      return { paused: true, revoked_step, running: state.running, index: position };
+    }
+    // It has ended since it was read, well: the next step is the pending one.
+    if (state.status === 'SUCCESS') continue;
+    if (options.take_out) await takeOut(mongo, id, step.name, options, state.status);
+    return refused;
+  }
+}
+
+interface Pending {
+  workflow: WorkflowRecord;
+  runs: Runs;
+  position: number;
+  task_id: string;
+}
+
+type Paused =
+  | { paused: true; running: RunningAttempt | null }
+  | { paused: false; status: RunRecord['status'] };
+
+function pauseRun(mongo: Mongo, pending: Pending, { actor, take_out, reason }: Pause): Promise<Paused> {
+  const { workflow, runs, position, task_id } = pending;
+  const step = workflow.steps[position] as StepDocument;
+  const because = reason === undefined ? '' : `: ${reason}`;
+  const how = {
+    reason: `${take_out ? 'revoked' : 'paused'} by ${actor}${because}`,
+    taken_out: take_out ? new Date() : null,
+    items: (running: boolean) => [
+      auditItem({
+        actor,
+        action: take_out ? 'workflow.revoke' : 'workflow.pause',
+        subject: `workflow:${workflow._id}`,
+        details: { step: step.name, task_id, running, ...(reason === undefined ? {} : { reason }) },
+      }),
+    ],
+  };
+  return change<RunRecord, Paused>(mongo, runsOf(mongo), task_id, (run) => {
+    const state = stateOfRun(run);
+    if (!accepts(state, 'pause')) return { answer: { paused: false, status: run?.status ?? 'PENDING' } };
+    const before = workflow.steps[position - 1];
+    const args = argsOf(workflow, position, before === undefined ? undefined : lastRunOf(before, runs));
+    const base = run ?? newRun(workflow, position, { args, worker: '', state: 'absent' });
+    return {
+      answer: { paused: true, running: runningIn(task_id, base.attempt) },
+      set: { ...(run === null ? base : {}), ...revoked(base, state, how) },
+    };
+  });
+}
+
+/** A step that has failed or is revoked already: the rest of its chain leaves the queue. */
+async function takeOut(
+  mongo: Mongo,
+  id: string,
+  step: string,
+  { actor }: Pause,
+  status: string,
+): Promise<void> {
+  await change<WorkflowRecord, void>(mongo, workflowsOf(mongo), id, (workflow) => {
+    if (workflow === null || workflow.revoked_at) return { answer: undefined };
+    const subject = `workflow:${id}`;
+    const entry = auditItem({ actor, action: 'workflow.revoke', subject, details: { step, status } });
+    const now = new Date();
+    return {
+      answer: undefined,
+      set: { revoked_at: now, updated_at: now, outbox: addTo(workflow.outbox, entry) },
+    };
+  });
+  await settle(mongo, id);
+}
+
+async function resume(mongo: Mongo, id: string, options: Resume): Promise<ResumeAnswer> {
+  const replaced = { task_id: '', running: null as RunningAttempt | null };
+  const answer = await change<WorkflowRecord, ResumeAnswer>(
+    mongo,
+    workflowsOf(mongo),
+    id,
+    async (workflow) => {
+      const live = found(workflow, id);
+      const runs = await loadRuns(mongo, [live]);
+      const position = pendingPosition(live, runs);
+      const step = live.steps[position];
+      if (step === undefined) return { answer: { resumed: false, running: null, index: -1 } };
+      const refused: Decision<WorkflowRecord, ResumeAnswer> = {
+        answer: { resumed: false, running: null, index: position },
+      };
+      if (isLocked(live, options.lock_seconds)) return refused;
+      // What a person sees of the step: its last run, also when an earlier resume was never taken up.
+      const state = stateOfRun(lastRunOf(step, runs) ?? null);
+      const event = options.force ? 'force' : 'resume';
+      if (!accepts(state, event)) return refused;
+      replaced.task_id = taskIdOf(step);
+      if (move(state, event) === 'revoked')
+        replaced.running ??= await revokeRun(mongo, replaced.task_id, {
+          reason: `resumed by force by ${options.actor}`,
+        });
+      return {
+        answer: {
+          resumed: true,
+          restarted_step: { name: step.name, task: step.task },
+          running: replaced.running,
+          index: position,
+        },
+        set: resumed(live, await loadRuns(mongo, [live]), position, options),
+      };
+    },
+  );
+  if (answer.resumed) {
+    // A claim may have begun the old one meanwhile: one of the two has to see the other.
+    const reason = `resumed by force by ${options.actor}`;
+    const late = options.force ? await revokeRun(mongo, replaced.task_id, { reason }) : null;
+    if (late !== null) answer.running = late;
+    await settle(mongo, id);
+  }
+  return answer;
+}
+
+function resumed(
+  workflow: WorkflowRecord,
+  runs: Runs,
+  position: number,
+  { actor, force, args }: Resume,
+): Partial<WorkflowRecord> {
+  const now = new Date();
+  const next_task_id = randomUUID();
+  const steps = withRuns(workflow.steps, runs).map((step, index) =>
+    index === position ? { ...step, next_task_id, ...(args === undefined ? {} : { args }) } : step,
+  );
+  const details = {
+    step: steps[position]?.name,
+    task_id: next_task_id,
+    force,
+    ...(args === undefined ? {} : { args }),
+  };
+  const entry = auditItem({ actor, action: 'workflow.resume', subject: `workflow:${workflow._id}`, details });
+  return {
+    steps,
+    resume_lock: now,
+    revoked_at: null,
+    updated_at: now,
+    outbox: addTo(workflow.outbox, entry),
+  };
+}
+
+async function prioritize(
+  mongo: Mongo,
+  id: string,
+  { actor, priority }: Parameters<Records['prioritize']>[1],
+): Promise<{ index: number }> {
+  const index = await change<WorkflowRecord, number>(mongo, workflowsOf(mongo), id, async (workflow) => {
+    const live = found(workflow, id);
+    const position = pendingPosition(live, await loadRuns(mongo, [live]));
+    const step = live.steps[position];
+    if (step === undefined) return { answer: -1 };
+    const steps = live.steps.map((one, at) => (at >= position ? { ...one, priority } : one));
+    const details = { step: step.name, from: step.priority ?? null, to: priority };
+    const entry = auditItem({ actor, action: 'workflow.prioritize', subject: `workflow:${id}`, details });
+    return { answer: position, set: { steps, updated_at: new Date(), outbox: addTo(live.outbox, entry) } };
+  });
+  if (index !== -1) await settle(mongo, id);
+  return { index };
+}
+
+function found(workflow: WorkflowRecord | null, id: string): WorkflowRecord {
+  if (workflow !== null && workflow.deleting !== true) return workflow;
+  throw new LongshoreError('E_WORKFLOW_NOT_FOUND', `there is no workflow "${id}"`, {
+    fields: { workflow_id: id },
+  });
+}
+
+const isLocked = ({ resume_lock }: WorkflowRecord, lock_seconds: number): boolean =>
+  Boolean(resume_lock) && Date.now() - Number(resume_lock) < lock_seconds * 1000;

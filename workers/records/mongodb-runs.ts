@@ -1,0 +1,169 @@
+/** Runs of a workflow, which of its steps is pending, and what a run is given. */
+import { ObjectId } from 'mongodb';
+import type { ErrorReport } from '../errors.ts';
+import type { Mongo } from '../mongodb/connection.ts';
+import { now, toJson } from '../sqlite/values.ts';
+import type { AttemptOutcome, WorkflowStatus } from './contract.ts';
+import {
+  type AttemptPart,
+  naiveNow,
+  RUNS,
+  type RunRecord,
+  type StepDocument,
+  type WorkflowRecord,
+} from './mongodb-documents.ts';
+import { move, type RunEvent, type RunState, STATUS_OF, stateOf } from './transition.ts';
+
+export type Runs = ReadonlyMap<string, RunRecord>;
+
+export const runsOf = (mongo: Mongo) => mongo.collection<RunRecord>(RUNS);
+
+/**
+ * Task ids of a step, oldest first. The next one counts as soon as its run is there: a process may have been killed after
+ * it wrote the run, and before it added it to the workflow.
+ */
+export function taskIdsOf({ task_runs = [], next_task_id }: StepDocument): string[] {
+  const begun = task_runs.map(({ task_id }) => task_id);
+  return next_task_id === undefined || begun.includes(next_task_id) ? begun : [...begun, next_task_id];
+}
+
+/** All runs of these workflows, in one query. */
+export async function loadRuns(mongo: Mongo, workflows: readonly WorkflowRecord[]): Promise<Runs> {
+  const ids = workflows.flatMap(({ steps }) => steps.flatMap(taskIdsOf));
+  if (ids.length === 0) return new Map();
+  const found = await mongo.run(() =>
+    runsOf(mongo)
+      .find({ _id: { $in: ids } })
+      .toArray(),
+  );
+  return new Map(found.map((run) => [run._id, run]));
+}
+
+export const runsOfStep = (step: StepDocument, runs: Runs): RunRecord[] =>
+  taskIdsOf(step).flatMap((id) => runs.get(id) ?? []);
+
+export const lastRunOf = (step: StepDocument, runs: Runs): RunRecord | undefined =>
+  runsOfStep(step, runs).at(-1);
+
+/** Position of the first step whose last run is not SUCCESS; -1 when every step has succeeded. */
+export const pendingPosition = ({ steps }: WorkflowRecord, runs: Runs): number =>
+  steps.findIndex((step) => lastRunOf(step, runs)?.status !== 'SUCCESS');
+
+export function derivedStatus(workflow: WorkflowRecord, runs: Runs): WorkflowStatus {
+  const position = pendingPosition(workflow, runs);
+  const step = workflow.steps[position];
+  if (step === undefined) return 'SUCCESS';
+  const status = lastRunOf(step, runs)?.status ?? 'PENDING';
+  if (status === 'FAILURE' || status === 'REVOKED') return status;
+  return status === 'PENDING' && position === 0 ? 'PENDING' : 'STARTED';
+}
+
+export const isOpen = (attempt: AttemptPart | null | undefined): attempt is AttemptPart =>
+  attempt !== null && attempt !== undefined && attempt.date_end === null;
+
+export const stateOfRun = (run: RunRecord | null): RunState => stateOf(run, isOpen(run?.attempt));
+
+/** The run whose newest attempt is this one, and open; null when it comes too late. */
+export const current = (
+  run: RunRecord | null,
+  number: number,
+): (RunRecord & { attempt: AttemptPart }) | null =>
+  run !== null && stateOfRun(run) === 'open' && run.attempt?.number === number
+    ? { ...run, attempt: run.attempt }
+    : null;
+
+/** Given by a resume, else what the previous step handed on, else what the workflow was started with. */
+export function argsOf(
+  workflow: WorkflowRecord,
+  position: number,
+  previous: RunRecord | undefined,
+): unknown[] {
+  const given = workflow.steps[position]?.args;
+  if (given !== undefined) return given;
+  if (previous === undefined) return workflow.args ?? [];
+  const handed = JSON.parse(previous.result ?? '[]') as unknown;
+  return Array.isArray(handed) ? handed.slice(0, 1) : [];
+}
+
+export function newRun(
+  workflow: WorkflowRecord,
+  position: number,
+  given: { args: unknown[]; worker: string; state: RunState },
+): Omit<RunRecord, '_id'> {
+  const step = workflow.steps[position] as StepDocument;
+  return {
+    status: STATUS_OF[given.state],
+    result: null,
+    traceback: null,
+    children: [],
+    date_done: null,
+    name: step.task,
+    args: given.args,
+    kwargs: {
+      ...step.kwargs,
+      ...workflow.start_kwargs,
+      workflow_id: workflow._id,
+      step: step.name,
+      app_id: workflow.app_id ?? '',
+    },
+    worker: given.worker,
+    retries: 0,
+    queue: step.queue ?? '',
+    workflow_id: workflow._id,
+    step: step.name,
+    position,
+    is_last: position === workflow.steps.length - 1,
+    dataset_id: workflow.dataset_id ?? null,
+    date_start: new Date(),
+    order: new ObjectId(),
+    losses: 0,
+    blame: 0,
+    attempt: null,
+    closed: null,
+  };
+}
+
+export const openAttempt = (
+  number: number,
+  { worker, host }: { worker: string; host: string },
+): AttemptPart => ({
+  number,
+  worker,
+  host,
+  pgid: null,
+  code: null,
+  date_start: now(),
+  date_end: null,
+  outcome: null,
+  error: null,
+  reason: null,
+  next_attempt_at: null,
+});
+
+export const closeAttempt = (
+  attempt: AttemptPart,
+  end: { outcome: AttemptOutcome; error?: ErrorReport; reason?: string; next_attempt_at?: string },
+): AttemptPart => ({
+  ...attempt,
+  date_end: now(),
+  outcome: end.outcome,
+  error: end.error ?? null,
+  reason: end.reason ?? null,
+  next_attempt_at: end.next_attempt_at ?? null,
+});
+
+/** Moves the run by the table; a final state gets its date. */
+export function moved(
+  from: RunState,
+  event: RunEvent,
+  outcome: { result: unknown; traceback?: string },
+): Pick<RunRecord, 'status' | 'result' | 'traceback' | 'date_done'> {
+  const state = move(from, event);
+  const final = state === 'success' || state === 'failure' || state === 'revoked';
+  return {
+    status: STATUS_OF[state],
+    result: toJson(outcome.result),
+    traceback: outcome.traceback ?? null,
+    date_done: final ? naiveNow() : null,
+  };
+}

@@ -1,0 +1,201 @@
+import type { Filter } from 'mongodb';
+import { change } from '../mongodb/change.ts';
+import type { Mongo } from '../mongodb/connection.ts';
+import { deliver } from '../mongodb/outbox.ts';
+import type { LiveWorkflow, Records, WorkflowQuery, WorkflowStatus, WorkflowWithRuns } from './contract.ts';
+import { ATTEMPTS, runOf, type WorkflowRecord, workflowOf } from './mongodb-documents.ts';
+import { deleteLogs } from './mongodb-logs.ts';
+import { forgetStart, insertWorkflow, LIVE, startAlone, THERE } from './mongodb-new.ts';
+import { loadRuns, pendingPosition, type Runs, runsOf, runsOfStep, taskIdsOf } from './mongodb-runs.ts';
+import { readWorkflow, settle, settled, workflowsOf } from './mongodb-settle.ts';
+import { statusesOf } from './status.ts';
+
+type WorkflowRecords = Pick<
+  Records,
+  | 'createWorkflow'
+  | 'workflow'
+  | 'workflowWithRuns'
+  | 'listWorkflows'
+  | 'countWorkflows'
+  | 'stepNames'
+  | 'liveWorkflows'
+  | 'deleteWorkflow'
+>;
+
+export function workflowRecords(mongo: Mongo): WorkflowRecords {
+  return {
+    createWorkflow: async (workflow, options = {}) => {
+      if (options.alone === true) return startAlone(mongo, workflow);
+      await insertWorkflow(mongo, workflow);
+      return null;
+    },
+    workflow: async (id) => {
+      const found = await readWorkflow(mongo, id);
+      return found === null ? null : workflowOf(found);
+    },
+    workflowWithRuns: async (id, options = {}) => {
+      const found = await readWorkflow(mongo, id);
+      if (found === null) return null;
+      return withRuns(found, await loadRuns(mongo, [found]), options.prev_runs ?? false);
+    },
+    listWorkflows: (query, options = {}) => listWorkflows(mongo, query, options.prev_runs ?? false),
+    countWorkflows: (app_id) => countByStatus(mongo, app_id),
+    stepNames: () => stepNames(mongo),
+    liveWorkflows: (page) => liveWorkflows(mongo, page),
+    deleteWorkflow: (id, options = {}) => deleteWorkflow(mongo, id, options),
+  };
+}
+
+function withRuns(record: WorkflowRecord, runs: Runs, prev: boolean): WorkflowWithRuns {
+  const workflow = workflowOf(record);
+  const byStep = record.steps.map((step) =>
+    runsOfStep(step, runs).map((run) =>
+      runOf(run, step.task_runs?.find(({ task_id }) => task_id === run._id)?.date_start),
+    ),
+  );
+  const last_runs = byStep.map((list) => list.at(-1) ?? null);
+  return prev
+    ? { workflow, last_runs, prev_runs: byStep.map((list) => list.slice(0, -1)) }
+    : { workflow, last_runs };
+}
+
+function nameFilter({ name, names }: WorkflowQuery): Filter<WorkflowRecord> {
+  if (names === undefined) return name === undefined ? {} : { name };
+  return { name: { $in: name === undefined ? [...names] : names.filter((one) => one === name) } };
+}
+
+async function listWorkflows(mongo: Mongo, query: WorkflowQuery, prev: boolean) {
+  const filter: Filter<WorkflowRecord> = {
+    ...THERE,
+    ...(query.app_id === undefined ? {} : { app_id: query.app_id }),
+    ...(query.dataset_id === undefined ? {} : { dataset_id: query.dataset_id }),
+    ...nameFilter(query),
+    ...(query.created_before === undefined ? {} : { created_at: { $lt: new Date(query.created_before) } }),
+    ...(query.workflow_ids === undefined ? {} : { _id: { $in: [...query.workflow_ids] } }),
+    ...(query.status === undefined ? {} : { _status: { $in: [...statusesOf(query.status)] } }),
+  };
+  const limit = query.limit ?? 10;
+  const direction = query.sort_order_asc === true ? 1 : -1;
+  const total = await mongo.run(() => workflowsOf(mongo).countDocuments(filter));
+  // A limit of 0 means all to MongoDB.
+  const records =
+    limit === 0
+      ? []
+      : await mongo.run(() =>
+          workflowsOf(mongo)
+            .find(filter)
+            .sort({ created_at: direction, order: direction })
+            .skip(query.skip ?? 0)
+            .limit(limit)
+            .toArray(),
+        );
+  const runs = await loadRuns(mongo, records);
+  return { total, results: records.map((record) => withRuns(record, runs, prev)) };
+}
+
+/** Also of tasks that the reference ran, which keep the name of their step in kwargs. */
+async function stepNames(mongo: Mongo): Promise<string[]> {
+  const [ours, theirs] = await Promise.all([
+    mongo.run(() => runsOf(mongo).distinct('step')),
+    mongo.run(() => runsOf(mongo).distinct('kwargs.step', { step: { $exists: false } })),
+  ]);
+  const names = [...ours, ...theirs].filter((name) => typeof name === 'string');
+  return [...new Set(names)].toSorted();
+}
+
+/** Null matches those without one, too. */
+async function countByStatus(mongo: Mongo, app_id: string | null): Promise<Record<WorkflowStatus, number>> {
+  const counts = { PENDING: 0, STARTED: 0, SUCCESS: 0, FAILURE: 0, REVOKED: 0 };
+  const rows = await mongo.run(() =>
+    workflowsOf(mongo)
+      .aggregate<{ _id: WorkflowStatus | null; count: number }>([
+        { $match: { app_id, ...THERE } },
+        { $group: { _id: '$_status', count: { $sum: 1 } } },
+      ])
+      .toArray(),
+  );
+  for (const { _id, count } of rows) if (_id !== null && Object.hasOwn(counts, _id)) counts[_id] = count;
+  return counts;
+}
+
+/** Those whose document does not agree with their runs are settled on the way: their process was killed in between. */
+async function liveWorkflows(
+  mongo: Mongo,
+  page: { after?: string; limit?: number },
+): Promise<LiveWorkflow[]> {
+  const limit = page.limit ?? 1000;
+  if (page.after === undefined) await finishDeletions(mongo);
+  const live: LiveWorkflow[] = [];
+  let after = page.after ?? '';
+  while (live.length < limit) {
+    const wanted = limit - live.length;
+    const records = await mongo.run(() =>
+      workflowsOf(mongo)
+        .find({ ...THERE, ...LIVE, _id: { $gt: after } })
+        .sort({ _id: 1 })
+        .limit(wanted)
+        .toArray(),
+    );
+    const runs = await loadRuns(mongo, records);
+    for (const record of records) live.push(...(await liveEntry(mongo, record, runs)));
+    if (records.length < wanted) break;
+    after = records.at(-1)?._id ?? after;
+  }
+  return live;
+}
+
+async function liveEntry(mongo: Mongo, record: WorkflowRecord, runs: Runs): Promise<LiveWorkflow[]> {
+  const own = record.steps.flatMap((step) => runsOfStep(step, runs));
+  const unsettled =
+    record.outbox !== undefined ||
+    own.some(({ outbox }) => outbox !== undefined) ||
+    settled(record, runs) !== null;
+  const workflow = unsettled ? await settle(mongo, record._id) : record;
+  if (workflow === null) return [];
+  const index = pendingPosition(workflow, unsettled ? await loadRuns(mongo, [workflow]) : runs);
+  const isLive =
+    workflow._status === 'PENDING' || workflow._status === 'STARTED' || Boolean(workflow.resume_lock);
+  return isLive && index !== -1 ? [{ id: workflow._id, app_id: workflow.app_id ?? '', index }] : [];
+}
+
+/**
+ * The mark decides: from then on there is no such workflow for anybody. Its document goes last, because it names all
+ * others; a deletion that was cut off is finished by the next look at the live ones.
+ */
+async function deleteWorkflow(
+  mongo: Mongo,
+  id: string,
+  { unless_running = false }: { unless_running?: boolean },
+): Promise<number> {
+  const marked = await change<WorkflowRecord, WorkflowRecord | null>(
+    mongo,
+    workflowsOf(mongo),
+    id,
+    (workflow) =>
+      workflow === null || workflow.deleting === true || (unless_running && isRunning(workflow))
+        ? { answer: null }
+        : { answer: workflow, set: { deleting: true } },
+  );
+  if (marked === null) return 0;
+  await removeMarked(mongo, marked);
+  return 1;
+}
+
+const isRunning = ({ _status, resume_lock = null }: WorkflowRecord): boolean =>
+  _status === 'STARTED' || resume_lock !== null;
+
+async function finishDeletions(mongo: Mongo): Promise<void> {
+  const marked = await mongo.run(() => workflowsOf(mongo).find({ deleting: true }).limit(1000).toArray());
+  for (const workflow of marked) await removeMarked(mongo, workflow);
+}
+
+async function removeMarked(mongo: Mongo, workflow: WorkflowRecord): Promise<void> {
+  const { _id } = workflow;
+  const ids = workflow.steps.flatMap(taskIdsOf);
+  await deliver(mongo, workflowsOf(mongo), workflow);
+  await forgetStart(mongo, _id, workflow.dataset_id ?? null);
+  await deleteLogs(mongo, _id);
+  await mongo.run(() => mongo.collection(ATTEMPTS).deleteMany({ task_id: { $in: ids } }));
+  await mongo.run(() => runsOf(mongo).deleteMany({ _id: { $in: ids } }));
+  await mongo.run(() => workflowsOf(mongo).deleteOne({ _id }));
+}
