@@ -128,12 +128,17 @@ export function createDelivery(parts: {
   /** Of this process, so that two who send at once do not deliver the same entry. */
   const turns = new Map<string, Promise<unknown>>();
 
-  async function inTurn(lane: string, mine: number | null): Promise<{ answer: unknown } | null> {
+  /** `add` is called when the lane is ours, so that nobody else delivers the entry before its answer is waited for. */
+  async function inTurn(
+    lane: string,
+    add: (() => Promise<number>) | null,
+  ): Promise<{ answer: unknown } | null> {
     const before = turns.get(lane);
     const turn = (async () => {
       await before?.catch(() => undefined); // Whoever had that turn was told.
       try {
-        return await empty(lane, mine);
+        if (add !== null) await takeLane(lane, patience);
+        return await empty(lane, add === null ? null : await add());
       } finally {
         await spool.release(lane);
       }
@@ -166,9 +171,11 @@ export function createDelivery(parts: {
 
   return {
     async send(given) {
-      const id = await spool.add(given);
-      if ((given.due_at ?? 0) > Date.now() || (await isDown())) return null;
-      return await inTurn(given.lane, id);
+      if ((given.due_at ?? 0) > Date.now() || (await isDown())) {
+        await spool.add(given);
+        return null;
+      }
+      return await inTurn(given.lane, () => spool.add(given));
     },
     async flush(lane) {
       const deadline = Date.now() + patience;
