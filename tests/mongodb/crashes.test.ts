@@ -43,7 +43,7 @@ describeMongodb('a process that is killed between two writes to MongoDB', () => 
     // The number, the dataset, its workflow, its audit entry, the empty outbox.
     expect(kills).toBeGreaterThanOrEqual(4);
     expect((await records.listWorkflows({})).total).toBe((await catalog.list({})).count);
-  });
+  }, 600_000);
 
   test('a workflow whose worker was killed after any write goes on, ends once, and has its follower', async () => {
     const { records, killedAfter } = await killer();
@@ -69,5 +69,5 @@ describeMongodb('a process that is killed between two writes to MongoDB', () => 
       await records.deleteWorkflow(next.id);
     }
     expect(kills).toBeGreaterThanOrEqual(6);
-  });
+  }, 600_000);
 });

@@ -16,7 +16,7 @@ export interface WireProxy {
   decide: (command: Command, nth: number) => Fate;
   /** After the answer of the n-th write has come from the server, and before the client has it. */
   onWritten: (nth: number) => void;
-  /** Answers come so much later. */
+  /** Answers to writes come so much later. */
   delay_ms: number;
 }
 
@@ -50,6 +50,7 @@ export async function startWireProxy(target: string): Promise<WireProxy> {
           proxy.onWritten(of.nth);
         }
         if (of?.fate === 'lose the answer') client.destroy();
+        else if (of === undefined || !WRITES.has(of.command)) client.write(message);
         else if (proxy.delay_ms === 0) client.write(message);
         else setTimeout(() => client.write(message), proxy.delay_ms);
       });

@@ -1,5 +1,5 @@
 /** What the driver and the server report, as codes of ours. */
-import { MongoError, MongoNetworkError, MongoServerError } from 'mongodb';
+import { MongoBulkWriteError, MongoError, MongoNetworkError, MongoServerError } from 'mongodb';
 import { LongshoreError } from '../errors.ts';
 
 /** Codes of the server (mongodb.com/docs/manual/reference/error-codes). */
@@ -21,6 +21,9 @@ export const isMissingNamespace = (error: unknown): boolean =>
 
 /** True where the server is away, or on its way to another primary: to be asked again. */
 export function isAway(error: unknown): boolean {
+  // A bulk of writes hides what it met.
+  if (error instanceof MongoBulkWriteError && error.errorResponse instanceof MongoError)
+    return isAway(error.errorResponse);
   if (error instanceof MongoServerError) {
     return PASSING.has(Number(error.code)) || error.hasErrorLabel('RetryableWriteError');
   }

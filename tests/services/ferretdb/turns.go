@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"io"
 	"net"
@@ -68,7 +69,22 @@ func ask(server net.Conn, request []byte) ([]byte, error) {
 	if _, err := server.Write(request); err != nil {
 		return nil, err
 	}
-	return message(server)
+	answer, err := message(server)
+	limitBatches(answer)
+	return answer, err
+}
+
+// FerretDB 1 keeps a connection to SQLite for each operation of a command until all of them are done, and it has 100: a
+// hundred replacements in one command wait for each other for ever. Drivers send as many at once as `hello` says.
+const batchSize = 20
+
+var batchField = []byte("\x10maxWriteBatchSize\x00")
+
+func limitBatches(answer []byte) {
+	at := bytes.Index(answer, batchField)
+	if end := at + len(batchField); at >= 0 && end+4 <= len(answer) {
+		binary.LittleEndian.PutUint32(answer[end:], batchSize)
+	}
 }
 
 func message(from io.Reader) ([]byte, error) {

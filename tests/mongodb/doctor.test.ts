@@ -1,0 +1,36 @@
+import { MongoClient } from 'mongodb';
+import { expect, inject, onTestFinished, test } from 'vitest';
+import type { Config } from '../../config/index.ts';
+import { catalogFindings, integrityFindings } from '../../scripts/doctor/catalog.ts';
+import { openStore } from '../../workers/store.ts';
+import { describeMongodb, mongoPlace } from '../support/mongodb.ts';
+
+const levelsOf = async (config: Config): Promise<string[]> => {
+  const found = [];
+  for await (const { level, id } of catalogFindings(config)) found.push(`${id} ${level}`);
+  return found;
+};
+
+describeMongodb('the doctor on a catalog in MongoDB', () => {
+  test('it tells whether the server answers, whether indexes are missing, and writes once', async () => {
+    const { config } = await mongoPlace();
+    expect(await levelsOf(config)).toEqual([
+      'catalog.mongodb ok',
+      'catalog.indexes warning',
+      'catalog.round_trip ok',
+    ]);
+    await (await openStore(config)).close();
+    expect((await levelsOf(config))[1]).toBe('catalog.indexes ok');
+    const client = new MongoClient(inject('mongodb'));
+    onTestFinished(() => client.close());
+    const doctors = client.db(config.mongodb.database ?? '').collection('longshore_doctor');
+    expect(await doctors.countDocuments()).toBe(0);
+    for await (const finding of integrityFindings(config)) expect(finding).toBeNull();
+  });
+
+  test('a server that is not there is a problem, and waited for no longer than for one answer', async () => {
+    const { config } = await mongoPlace();
+    const away = { ...config, mongodb: { ...config.mongodb, url: 'mongodb://127.0.0.1:1/' } };
+    expect(await levelsOf(away)).toEqual(['catalog.mongodb problem']);
+  });
+});
