@@ -72,6 +72,8 @@ export const apps = [
     ),
   // Not `watch`: pm2 keeps an app's own variables under its name, and would read that one as its file watching option.
   app('watcher', 'scripts/watch.ts'),
+  // The workflow server, for a facility whose API starts workflows here.
+  ...(configured('gateway.enabled') ? [app('gateway', 'scripts/gateway.ts')] : []),
   // Last, because pm2 stops in this order and workers hand their jobs back to it. At a start, the others wait for it.
   ...(configured('queue.url') === null ? [app('redis', 'scripts/redis.ts', { kill_timeout: 15_000 })] : []),
 ];

@@ -2,14 +2,15 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Worker } from 'bullmq';
+import { type FlowJob, FlowProducer, Worker } from 'bullmq';
 import { type Config, loadConfig } from '../config/index.ts';
 import type { TaskChild } from '../workers/fleet/child.ts';
 import { createProcessor } from '../workers/fleet/processor.ts';
 import { openSlots } from '../workers/fleet/slots.ts';
 import type { TaskProcesses } from '../workers/fleet/task-processes.ts';
 import { createLogger } from '../workers/log.ts';
-import { chainOf, type JobData } from '../workers/queue/flows.ts';
+import { type JobData, jobId } from '../workers/queue/flows.ts';
+import type { WorkflowDocument } from '../workers/records/contract.ts';
 import { openQueueSide } from '../workers/queue/side.ts';
 import { openStore } from '../workers/store.ts';
 import { buildWorkflow, defaultQueue } from '../workers/workflows/definition.ts';
@@ -23,7 +24,7 @@ export interface QueueBench {
   /** Workflows by the engine. */
   start(workflows: number): Promise<number>;
   /** Until the records say that all have succeeded. */
-  run(how: 'in-process' | 'fresh', workflows: number): Promise<number>;
+  run(how: 'in-process' | 'warm' | 'fresh', workflows: number): Promise<number>;
   /** Bytes that Redis uses. */
   memory(): Promise<number>;
   close(): Promise<void>;
@@ -52,16 +53,15 @@ export async function openBench({ folder, redis, prefix, steps, at_a_time }: Opt
     name: 'noop',
     steps: Array.from({ length: steps }, (_, index) => ({ name: `step ${index}`, task: 'noop' })),
   };
-  const priorities = new Map(shape.steps.map((_, index) => [index, 1]));
   const options = (dataset_id: number) => ({ dataset_id, initiator: 'bench', alongside: true });
   return {
     addRaw: (workflows, bulk) => {
       const flows = Array.from({ length: workflows }, (_, index) =>
-        chainOf(buildWorkflow(config, shape, options(index + 1)), 0, priorities),
+        flowOf(buildWorkflow(config, shape, options(index + 1))),
       );
+      const producer = new FlowProducer({ connection: side.redis, prefix });
       return timed(async () => {
-        for (let at = 0; at < flows.length; at += bulk)
-          await side.queues.flows.addBulk(flows.slice(at, at + bulk));
+        for (let at = 0; at < flows.length; at += bulk) await producer.addBulk(flows.slice(at, at + bulk));
       });
     },
     runRaw: (workflows) =>
@@ -94,9 +94,14 @@ export async function openBench({ folder, redis, prefix, steps, at_a_time }: Opt
     run: async (how, workflows) => {
       const name = `bench-worker:${randomUUID()}`;
       const parts = { config, store, side, log, name, host: 'bench' };
-      const processor = createProcessor(parts, how === 'in-process' ? inProcess : undefined);
+      const warm = { ...config, task: { ...config.task, attempts_per_process: 1_000_000 } };
+      const processor = createProcessor(
+        how === 'warm' ? { ...parts, config: warm } : parts,
+        how === 'in-process' ? inProcess : undefined,
+      );
       const seconds = timed(async () => {
         const slots = openSlots({ config, side, processor, log, name, queue });
+        slots.begin();
         while ((await engine.counts()).SUCCESS < workflows) await sleep(20);
         await slots.stopTaking();
         await slots.close();
@@ -122,6 +127,20 @@ export async function openBench({ folder, redis, prefix, steps, at_a_time }: Opt
   }
 }
 
+/** A flow has its last step as the root, and each step waits for the one before it. */
+function flowOf({ id, steps }: WorkflowDocument): FlowJob {
+  const [first, ...rest] = steps.map(
+    ({ task, queue }, index): FlowJob => ({
+      name: task,
+      queueName: queue,
+      data: { workflow_id: id, index } satisfies JobData,
+      opts: { jobId: jobId(id, index), priority: 1, attempts: 1, removeOnComplete: true },
+    }),
+  );
+  if (first === undefined) throw new Error('a workflow has steps');
+  return rest.reduce((child, parent) => ({ ...parent, children: [child] }), first);
+}
+
 async function timed(body: () => Promise<void>): Promise<number> {
   const start = performance.now();
   await body();
@@ -134,7 +153,7 @@ const inProcess: TaskProcesses = {
     const ended = Promise.withResolvers<Awaited<TaskChild['ended']>>();
     return {
       pid: process.pid,
-      loaded: Promise.resolve({ code: null, limits: {} }),
+      loaded: Promise.resolve({ code: null, limits: {}, retry: {} }),
       ended: ended.promise,
       start: ({ dataset_id }) => ended.resolve({ kind: 'result', result: [dataset_id] }),
       warn: () => undefined,

@@ -13,6 +13,7 @@ import { openBench, type QueueBench } from './queue-side.ts';
  *     npm run bench -- queue [--workflows 500] [--starts 10000] [--concurrency 64] [--dir DIR] [--json]
  *
  * - in-process: everything that a worker does for a step (claim, records, hand-over), with a body in the worker itself
+ * - warm: the same with processes that take one step after the other (task.attempts_per_process)
  * - fresh: the same with a process for each step, as in production
  * - starting: record and queue, against FlowProducer.addBulk alone
  * - memory: what Redis holds for each workflow that waits
@@ -26,6 +27,7 @@ interface Figures {
   readonly raw_steps_per_second: number;
   readonly in_process_steps_per_second: number;
   readonly in_process_ratio: number;
+  readonly warm_steps_per_second: number;
   readonly fresh_steps_per_second: number;
   readonly fresh_per_core: number;
   readonly raw_add_seconds: number;
@@ -37,6 +39,7 @@ interface Figures {
 
 const BOUNDS: Readonly<Record<string, { text: string; holds: (figures: Figures) => boolean }>> = {
   in_process: { text: 'in-process ≥ 0.5× raw', holds: (f) => f.in_process_ratio >= 0.5 },
+  warm: { text: 'warm ≥ 1,000 steps/s', holds: (f) => f.warm_steps_per_second >= 1000 },
   fresh: { text: 'fresh ≥ 15 steps/s per core', holds: (f) => f.fresh_per_core >= 15 },
   start: { text: 'starting ≤ 2× addBulk', holds: (f) => f.start_ratio <= 2 },
   memory: { text: '≤ 4 KB of Redis per workflow', holds: (f) => f.redis_bytes_per_workflow <= 4096 },
@@ -103,6 +106,10 @@ async function measure(
     await side.start(sizes.workflows);
     return (sizes.workflows * STEPS) / (await side.run('in-process', sizes.workflows));
   });
+  const warm = await using(bench('warm', 4 * cores), async (side) => {
+    await side.start(sizes.workflows);
+    return (sizes.workflows * STEPS) / (await side.run('warm', sizes.workflows));
+  });
   const few = Math.max(2 * cores, Math.round(sizes.workflows / 25));
   const fresh = await using(bench('fresh', 2 * cores), async (side) => {
     await side.start(few);
@@ -119,6 +126,7 @@ async function measure(
     raw_steps_per_second: raw,
     in_process_steps_per_second: inProcess,
     in_process_ratio: inProcess / raw,
+    warm_steps_per_second: warm,
     fresh_steps_per_second: fresh,
     fresh_per_core: fresh / cores,
     raw_add_seconds: added.seconds,
@@ -143,6 +151,7 @@ function describe(f: Figures): string {
   return [
     `raw BullMQ flows    ${rate(f.raw_steps_per_second)}`,
     `in-process          ${rate(f.in_process_steps_per_second)}   ${f.in_process_ratio.toFixed(2)} of raw`,
+    `a warm process      ${rate(f.warm_steps_per_second)}`,
     `a process per step  ${rate(f.fresh_steps_per_second)}   ${f.fresh_per_core.toFixed(1)} per core`,
     `starting            ${f.start_seconds.toFixed(1)} s, addBulk alone ${f.raw_add_seconds.toFixed(1)} s   ratio ${f.start_ratio.toFixed(2)}`,
     `Redis               ${Math.round(f.redis_bytes_per_workflow)} bytes per waiting workflow of ${STEPS} steps, a raw flow ${Math.round(f.raw_redis_bytes_per_flow)}`,

@@ -159,7 +159,7 @@ export const config = {
   },
   workflow: {
     purge: { types: ['integrated', 'stage', 'delete'], age_threshold_seconds: 86_400, max_purge_count: 10 },
-    retry: { max: 3, delay_seconds: 5 },
+    retry: { max: 3, delay_seconds: 5, tasks: {} },
     // Above what a node meets that is rebooted, upgraded and runs out of memory in one night; a poisoned job ends within a minute.
     max_losses: 5,
     resume_lock_seconds: 60,
@@ -191,6 +191,7 @@ export const config = {
     time_limit_seconds: 86_400,
     soft_time_limit_seconds: 85_800,
     memory_bytes: null,
+    attempts_per_process: 1,
     nice: 0,
     ionice: null,
     limits: {},
@@ -201,7 +202,27 @@ export const config = {
   tools: { fastqc: 'fastqc', multiqc: 'multiqc', bs: 'bs' },
   illumina: { download: { datasets: { n_days: 7 } } },
   metrics: { quota: ['sda'], lustre: null, df: null, answer_seconds: 60 },
+  gateway: {
+    enabled: fromEnv('LONGSHORE_GATEWAY', false),
+    host: fromEnv('GATEWAY_HOST', '127.0.0.1'),
+    port: fromEnv('GATEWAY_PORT', 5001),
+    root_path: '/rhythm',
+    body_bytes: 1024 ** 2,
+    page_limit: 1000,
+    refuse_second: false,
+    docs: true,
+    jwt: {
+      private_key_file: fromEnv('GATEWAY_PRIVATE_KEY_FILE', '{home}/gateway/private.pem'),
+      public_key_file: fromEnv('GATEWAY_PUBLIC_KEY_FILE', '{home}/gateway/public.pem'),
+      issuer: fromEnv('GATEWAY_ISSUER', 'localhost'),
+    },
+  },
   enabled_features: { notifications: false },
+  uploads: {
+    stale_uploading_hours: 6,
+    verification_timeout_hours: 4,
+    notify: { role_ids: [] as number[], user_ids: [] as number[] },
+  },
   doctor: {
     free_percent: 10,
     free_inodes_percent: 10,
@@ -216,5 +237,19 @@ export const config = {
     { script: 'metrics', args: [] as string[], cron: '0 21 * * *' },
     // Workers do it twice a minute; this is the run whose result stands in `longshore schedules`.
     { script: 'reconcile', args: [] as string[], cron: '*/15 * * * *', missed: 'skip' },
+    // A minute that was missed is made up for by the next one.
+    {
+      script: 'manage_upload_workflows',
+      args: ['--max-retries=3'],
+      cron: '* * * * *',
+      missed: 'skip',
+      only: 'uploads',
+    },
+    {
+      script: 'purge_stale_uploaded',
+      args: ['--ttl-days=14', '--stale-uploading-days=14'],
+      cron: '15 7 * * *',
+      only: 'uploads',
+    },
   ],
 };

@@ -53,7 +53,7 @@ export function fillFromEnvironment(
         `${key}: set the environment variable ${value.variable} (or put it into .env); it is required`,
       );
     }
-    return value.fallback;
+    return expandHome(value.fallback, home);
   };
   return { values: fill(merged, '') as Record<string, unknown>, secrets, origins, problems };
 }

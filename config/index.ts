@@ -4,7 +4,7 @@ import type { Config } from './schema.ts';
 
 export { loadConfig } from './load.ts';
 export { mergeLayers, resolveAppEnv } from './layers.ts';
-export { daysToLive, pathsOf, registrationOf, usesSqlite } from './of.ts';
+export { daysToLive, hasUploads, pathsOf, registrationOf, usesSqlite } from './of.ts';
 export type { Config, DigestName, TypePaths, TypeRegistration, WorkflowDefinition } from './schema.ts';
 
 /**

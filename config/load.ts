@@ -2,7 +2,7 @@ import { LongshoreError } from '../workers/errors.ts';
 import { type Environment, readEnvironment } from './env.ts';
 import { fillFromEnvironment, type Origin } from './fill.ts';
 import { type Layer, mergeLayers, readLayers, resolveAppEnv } from './layers.ts';
-import { deepFreeze } from './of.ts';
+import { activeSchedules, deepFreeze } from './of.ts';
 import { findUnusablePlaces } from './places.ts';
 import { describeIssue, findContradictions } from './problems.ts';
 import { type Config, schema } from './schema.ts';
@@ -58,6 +58,12 @@ function check(layers: readonly Layer[], environment: Environment, app_env: stri
     .flatMap((issue) => describeIssue(issue, filled));
   const problems = [...missing, ...issues, ...findContradictions(values)];
   const usable = checked.success && problems.length === 0;
-  const config = usable ? (deepFreeze({ ...checked.data, app_env }) as unknown as Config) : null;
+  const config = usable
+    ? (deepFreeze({
+        ...checked.data,
+        schedules: activeSchedules(checked.data),
+        app_env,
+      }) as unknown as Config)
+    : null;
   return { config, origins, problems };
 }

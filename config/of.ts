@@ -1,5 +1,5 @@
 import { LongshoreError } from '../workers/errors.ts';
-import type { Config, TypePaths, TypeRegistration } from './schema.ts';
+import type { Config, ConfigShape, TypePaths, TypeRegistration } from './schema.ts';
 
 /** Folders of a dataset type that configuration may have added. */
 export function pathsOf(config: Config, type: string): TypePaths {
@@ -17,6 +17,13 @@ export function registrationOf(config: Config, type: string): TypeRegistration {
 /** Days that a staged copy of this type lives after it was last staged. */
 export const daysToLive = ({ stage: { purge } }: Config, type: string): number =>
   purge.types[type]?.days_to_live ?? purge.days_to_live;
+
+/** Those for what this installation has. */
+export const activeSchedules = ({ schedules, catalog }: Pick<ConfigShape, 'schedules' | 'catalog'>) =>
+  schedules.filter(({ only }) => only === undefined || hasUploads(catalog));
+
+/** They come by the facility's REST API only. */
+export const hasUploads = ({ backend }: { readonly backend: string }): boolean => backend === 'rest';
 
 /** True where this host has a file with catalog or records. */
 export const usesSqlite = ({ catalog, records }: Config): boolean =>

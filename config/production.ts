@@ -6,6 +6,8 @@ import { fromEnv } from './value.ts';
  */
 export const config = {
   app_id: fromEnv('LONGSHORE_APP_ID', 'longshore'),
+  // The name that the reference's deployments issue their tokens under.
+  gateway: { jwt: { issuer: fromEnv('GATEWAY_ISSUER', 'rhythm_api') } },
   queue: { url: fromEnv('REDIS_URL') },
   // An upgrade changes files one after the other; when the workers begin to use them is for whoever upgrades to say.
   reload: { watch: 'tasks' },

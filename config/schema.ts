@@ -1,9 +1,11 @@
 import { z } from 'zod';
 import { api } from './api.ts';
 import { archiveBackend } from './archive-backend.ts';
+import { gateway } from './gateway.ts';
 import { metrics } from './metrics.ts';
 import { mongodb } from './mongodb.ts';
-import { someTaskLimits, taskLimits } from './task-limits.ts';
+import { retryPolicy, someRetryPolicy, someTaskLimits, taskLimits } from './task-limits.ts';
+import { uploads } from './uploads.ts';
 
 /**
  * What a configuration must look like. Everything is strict: a key that stands nowhere here is a mistake and
@@ -94,6 +96,8 @@ const schedule = z.strictObject({
   cron: text,
   /** A turn that no worker could begin in time: run it once as soon as there is one, or leave it out. */
   missed: z.enum(['run', 'skip']).default('run'),
+  /** Left out where there are none: uploads come with catalog.backend `rest`. */
+  only: z.literal('uploads').optional(),
 });
 
 const paths = z
@@ -237,7 +241,10 @@ export const schema = z.strictObject({
   workflow_registry: z.record(z.string(), workflowDefinition),
   workflow: z.strictObject({
     purge: z.strictObject({ types: z.array(text), age_threshold_seconds: seconds, max_purge_count: count }),
-    retry: z.strictObject({ max: count, delay_seconds: seconds }),
+    retry: retryPolicy.extend({
+      /** By the name of a task; beats what the task itself declares. */
+      tasks: z.record(z.string(), someRetryPolicy),
+    }),
     /**
      * A job that has lost its process more often than this is set aside. A loss counts whole when its own process crashed
      * or ran out of memory, half when it was killed, and by its share when a worker died with several jobs.
@@ -254,7 +261,7 @@ export const schema = z.strictObject({
       .string()
       .regex(/^[a-z][a-z0-9-]*$/, 'expected lower case letters, digits and dashes')
       // pm2 would read its own option for watching files under the second name.
-      .refine((name) => !['watcher', 'watch', 'redis'].includes(name), 'this app is another one'),
+      .refine((name) => !['watcher', 'watch', 'gateway', 'redis'].includes(name), 'this app is another one'),
     workerApp,
   ),
   autoscale: z
@@ -321,8 +328,10 @@ export const schema = z.strictObject({
   illumina: z.strictObject({
     download: z.strictObject({ datasets: z.strictObject({ n_days: z.int().min(1) }) }),
   }),
+  gateway,
   metrics,
   enabled_features: z.strictObject({ notifications: z.boolean() }),
+  uploads,
   /** What `longshore doctor` finds fault with, see docs/doctor.md. */
   doctor: z.strictObject({
     /** Less free space (or fewer free inodes) of a file system is a warning, half of it a problem. */

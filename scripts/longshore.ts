@@ -7,6 +7,7 @@ import { addDoctor } from './cli/commands/doctor.ts';
 import { addDrill } from './cli/commands/drill.ts';
 import { addFixity } from './cli/commands/fixity.ts';
 import { addFleet } from './cli/commands/fleet.ts';
+import { addGateway } from './cli/commands/gateway.ts';
 import { addLimits } from './cli/commands/limits.ts';
 import { addLists } from './cli/commands/lists.ts';
 import { addManifest } from './cli/commands/manifest.ts';
@@ -24,6 +25,7 @@ import { addShow } from './cli/commands/show.ts';
 import { addStart } from './cli/commands/start.ts';
 import { addSteer } from './cli/commands/steer.ts';
 import { addStatus } from './cli/commands/status.ts';
+import { addToken } from './cli/commands/token.ts';
 import { addVerify } from './cli/commands/verify.ts';
 import { createProgram, runProgram } from './cli/program.ts';
 import { addTool } from './cli/tool.ts';
@@ -54,6 +56,8 @@ addLimits(program);
 addDoctor(program);
 addDrill(program);
 addSchedules(program);
+addGateway(program);
+addToken(program);
 for (const tool of [
   metricsTool,
   populateBundlesTool,

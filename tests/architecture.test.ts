@@ -22,11 +22,13 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   content: ['dataset'],
   archive: ['content', 'dataset', 'tools'],
   tools: ['records', 'tasks'],
-  tasks: ['archive', 'catalog', 'content', 'dataset', 'records', 'tools'],
+  uploads: ['content', 'dataset', 'records', 'bioloop'],
+  tasks: ['archive', 'catalog', 'content', 'dataset', 'records', 'tools', 'uploads'],
   queue: ['records'],
   workflows: ['queue', 'records', 'store'],
   fleet: ['workflows', 'queue', 'tasks', 'tools', 'catalog', 'records', 'store'],
   watch: ['workflows', 'catalog', 'dataset', 'records', 'store'],
+  gateway: ['workflows', 'records', 'store'],
   worker: ['fleet'],
 };
 
@@ -36,6 +38,7 @@ const ONLY_CONTRACTS: ReadonlySet<string> = new Set([
   'tools>tasks',
   'queue>records',
   'tools>records',
+  'uploads>records',
 ]);
 
 const sources = ['config', 'workers', 'scripts'].flatMap((folder) =>

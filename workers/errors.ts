@@ -34,6 +34,12 @@ export const ERRORS = {
     'Start Redis or correct REDIS_URL. Without REDIS_URL, `npm start` brings its own.',
   ),
   E_NO_WORKER: operator('Start one with `npm start` (or `pm2 start ecosystem.config.js`), then ask again.'),
+  E_GATEWAY_KEY: operator(
+    'Make a key pair with `longshore token --new-keys`, or correct config.gateway.jwt.',
+  ),
+  E_PORT: operator(
+    'Stop whoever listens there, or choose another address with config.gateway.host and .port.',
+  ),
   E_TOOL_MISSING: operator('Install the named program on this host, or correct its path in config.tools.'),
 
   // catalog and records
@@ -134,6 +140,16 @@ export const ERRORS = {
     'The staged copy differs from the manifest as listed. Stage again; if it repeats, check the archive.',
   ),
   E_NOT_ARCHIVED: fatal('The dataset has no verified archived copy; archive and stage it first.'),
+
+  // uploads
+  E_UPLOADS_OFF: operator(
+    'Uploads come by the facility\'s REST API: set catalog.backend to "rest", API_BASE_URL and APP_API_TOKEN.',
+  ),
+  E_UPLOAD_NOT_FOUND: fatal('The dataset was not uploaded; check its id with `longshore datasets`.'),
+  E_UPLOAD_INTEGRITY: retryable(
+    'What arrived is not what the browser sent. If it repeats, the dataset must be uploaded again.',
+  ),
+  E_UPLOAD_STATE: fatal('The upload has gone on without this verification; nothing was changed.'),
   E_QC_REPORT_MISSING: retryable('MultiQC ended without a report; its output is in `longshore logs`.'),
 } as const satisfies Record<string, ErrorEntry>;
 

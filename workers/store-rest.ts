@@ -56,9 +56,13 @@ const toldRecords = (records: Records, catalog: RestCatalog, after_ms: number): 
   },
   registerProcess: async (process) => {
     const id = await records.registerProcess(process);
-    await catalog.logs.process(id, process);
+    // A task that works on no dataset's behalf is a plain one to the API, which knows no workflow of it.
+    const workflow = process.workflow_id === null ? null : await records.workflow(process.workflow_id);
+    const plain = workflow !== null && workflow.dataset_id === null;
+    await catalog.logs.process(id, plain ? { ...process, workflow_id: null } : process);
     return id;
   },
+  facilityProcess: (process_id) => catalog.spool.processOf(process_id),
   appendLogs: async (process_id, lines) => {
     await records.appendLogs(process_id, lines);
     await catalog.logs.lines(process_id, lines);

@@ -28,6 +28,14 @@ const EXIT_OF: Partial<Record<ErrorCode, number>> = {
   E_NO_WORKER: EXIT.unavailable,
   E_ARCHIVE_UNAVAILABLE: EXIT.unavailable,
   E_CATALOG_UNAVAILABLE: EXIT.unavailable,
+  E_PORT: EXIT.unavailable,
+  E_GATEWAY_KEY: 78,
+  E_API_UNAVAILABLE: EXIT.unavailable,
+  E_API_FAILED: EXIT.unavailable,
+  E_API_ANSWER: EXIT.unavailable,
+  E_API_REFUSED: EXIT.unavailable,
+  E_UPLOAD_NOT_FOUND: EXIT.notFound,
+  E_UPLOAD_STATE: EXIT.state,
   E_CONFIG: 78,
 };
 

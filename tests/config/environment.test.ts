@@ -46,3 +46,26 @@ test('LONGSHORE_DOTENV names another file, or none; one that is not there is ref
   expect(read('')).toBe('default');
   expect(() => read(place.path('missing'))).toThrow(`${place.path('missing')} cannot be read`);
 });
+
+test('switches and numbers of the gateway may come from the environment, and are checked', async () => {
+  const environment = (values: Record<string, string>) => ({
+    values,
+    file: null,
+    fromFile: new Set<string>(),
+  });
+  const load = (values: Record<string, string>) => loadConfig({ environment: environment(values) });
+  const { config } = await load({ LONGSHORE_GATEWAY: 'on', GATEWAY_PORT: '6001', LONGSHORE_HOME: '/srv/x' });
+  expect(config.gateway).toMatchObject({ enabled: true, port: 6001, host: '127.0.0.1' });
+  expect(config.gateway.jwt.public_key_file).toBe('/srv/x/gateway/public.pem');
+  expect((await load({ LONGSHORE_GATEWAY: 'false' })).config.gateway.enabled).toBe(false);
+  const fleet = { APP_ENV: 'production', ALIAS_SALT: 's', REDIS_URL: 'redis://h' };
+  expect((await load(fleet)).config.gateway.jwt.issuer).toBe('rhythm_api');
+  await expect(load({ LONGSHORE_GATEWAY: 'maybe', GATEWAY_PORT: '70000' })).rejects.toMatchObject({
+    fields: {
+      problems: [
+        expect.stringContaining('gateway.enabled: expected true or false, got "maybe"'),
+        expect.stringMatching(/^gateway\.port: .*65535/),
+      ],
+    },
+  });
+});

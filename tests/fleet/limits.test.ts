@@ -80,6 +80,7 @@ test('the site beats the task, and the task beats what holds for all', () => {
     memory_bytes: null,
     nice: 1,
     ionice: null,
+    attempts_per_process: 1,
   };
   const config = { task: { ...all, kill_grace_seconds: 1, limits: { t: { nice: 3 } } } } as unknown as Config;
   const declared = { nice: 2, memory_bytes: 128 * MIB };
@@ -96,6 +97,7 @@ test('without limits a task is started as it is', () => {
     memory_bytes: null,
     nice: 0,
     ionice: null,
+    attempts_per_process: 1,
   };
   expect(launchOf(none, node)).toEqual(node);
 });

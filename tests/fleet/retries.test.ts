@@ -86,3 +86,19 @@ test('a task over its time limit is stopped with what it started, and retried as
   const attempts = await fleet.store.records.attempts(run?._id ?? '');
   expect(attempts.map((attempt) => attempt.outcome)).toEqual(['retry', 'failure']);
 });
+
+test.each([
+  ['the one that the task declares', {}, [1, 0]],
+  ['the one that the site gives it', { tasks: { stubborn: { max: 2, delay_seconds: 0.1 } } }, [2, 1, 0]],
+])('a task is tried again as its own policy says: %s', async (_, site, left) => {
+  const fleet = await makeFleet({ workflow: { retry: { max: 5, delay_seconds: 0.05, ...site } } });
+  await fleet.worker();
+  const steps = [{ name: 'one', task: 'stubborn', kwargs: { journal: fleet.journal } }];
+  const options = { initiator: 'test', dataset_id: await fleet.dataset() };
+  const { id } = await fleet.engine.start({ name: 'stubborn', steps }, options);
+  await fleet.reaches(id, 'FAILURE');
+  const starts = fleet.events('start') as unknown as { retries_left: number; at: number }[];
+  expect(starts.map(({ retries_left }) => retries_left)).toEqual(left);
+  const delay = 'tasks' in site ? 100 : 300;
+  expect((starts[1]?.at ?? 0) - (starts[0]?.at ?? 0)).toBeGreaterThanOrEqual(delay);
+});

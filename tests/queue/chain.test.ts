@@ -1,3 +1,4 @@
+import { type Job, Worker } from 'bullmq';
 import { expect, onTestFinished, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
 import { queuePriority } from '../../workers/queue/fair-share.ts';
@@ -22,14 +23,18 @@ async function makeChains(steps = 3) {
   return { ...side, workflow, queue, states, suspect };
 }
 
-test('a chain holds only ids, and each step waits for the one before it', async () => {
+test('only the step that runs next is in the queue, by its ids and the turns of those after it', async () => {
   const { chains, workflow, queue, states } = await makeChains();
   expect(await chains.ensure(workflow, 0)).toBe('added');
-  expect(await states()).toEqual(['prioritized', 'waiting-children', 'waiting-children']);
-  const job = await queue.getJob(jobId(workflow.id, 1));
-  expect(job?.data).toEqual({ workflow_id: workflow.id, index: 1 });
+  expect(await states()).toEqual(['prioritized', 'unknown', 'unknown']);
+  const job = await queue.getJob(jobId(workflow.id, 0));
+  expect(job?.data).toEqual({
+    workflow_id: workflow.id,
+    index: 0,
+    next: [queuePriority(2, 0), queuePriority(3, 0)],
+  });
   expect(job?.opts).toMatchObject({
-    priority: queuePriority(2, 0),
+    priority: queuePriority(1, 0),
     attempts: 1,
     removeOnComplete: true,
     removeOnFail: false,
@@ -40,31 +45,53 @@ test('ensuring again, also many times at once, changes nothing', async () => {
   const { chains, workflow, states, queue } = await makeChains();
   const answers = await Promise.all(Array.from({ length: 20 }, () => chains.ensure(workflow, 0)));
   expect(answers.filter((answer) => answer === 'added')).toHaveLength(1);
-  expect(await states()).toEqual(['prioritized', 'waiting-children', 'waiting-children']);
-  expect(await queue.getJobCounts('prioritized', 'waiting-children')).toEqual({
-    prioritized: 1,
-    'waiting-children': 2,
-  });
+  expect(await states()).toEqual(['prioritized', 'unknown', 'unknown']);
+  expect(await queue.getJobCounts('prioritized')).toEqual({ prioritized: 1 });
 });
 
-test('a chain that is missing from its second step on is put in from there', async () => {
+test('a workflow that is missing in the queue is found, and put in where it stands', async () => {
   const { chains, workflow, states, suspect } = await makeChains();
   expect(await suspect(1)).toBe(true);
   expect(await chains.ensure(workflow, 1)).toBe('added');
-  expect(await states()).toEqual(['unknown', 'prioritized', 'waiting-children']);
+  expect(await states()).toEqual(['unknown', 'prioritized', 'unknown']);
   expect(await suspect(1)).toBe(false);
 });
 
-test('a step that waits for a predecessor that the queue has lost is found and freed', async () => {
-  const { chains, workflow, queue, redis, states, suspect } = await makeChains();
-  await chains.ensure(workflow, 0);
-  const first = jobId(workflow.id, 0);
-  await redis.del(queue.toKey(first));
-  await redis.zrem(queue.toKey('prioritized'), first);
-  expect((await states())[1]).toBe('waiting-children');
-  expect(await suspect(1)).toBe(true);
+test('a step is handed over once, however often it is tried, with the turn that was taken at the start', async () => {
+  const { chains, workflow, queue, states } = await makeChains();
+  await chains.begin(workflow);
+  const first = await queue.getJob(jobId(workflow.id, 0));
+  const step = { index: 1, task: 'drill', queue: 'longshore-test.q', priority: 2 };
+  for (let tries = 0; tries < 3; tries += 1)
+    expect(await chains.handOver(first?.data ?? { workflow_id: '', index: 0 }, step)).toBe(true);
+  expect(await states()).toEqual(['prioritized', 'prioritized', 'unknown']);
+  const second = await queue.getJob(jobId(workflow.id, 1));
+  expect(second?.data).toEqual({ workflow_id: workflow.id, index: 1, next: [queuePriority(3, 0)] });
+  expect(second?.priority).toBe(queuePriority(2, 0));
+});
+
+test('a step whose priority was changed meanwhile is not handed over with its old turn', async () => {
+  const { chains, workflow, queue, states } = await makeChains();
+  await chains.begin(workflow);
+  const first = await queue.getJob(jobId(workflow.id, 0));
+  const step = { index: 1, task: 'drill', queue: 'longshore-test.q', priority: 9 };
+  expect(await chains.handOver(first?.data ?? { workflow_id: '', index: 0 }, step)).toBe(false);
+  expect(await states()).toEqual(['prioritized', 'unknown', 'unknown']);
+});
+
+test('what failed to hand over leaves the queue when the step after it is put in', async () => {
+  const { chains, workflow, queue, states } = await makeChains();
+  await chains.begin(workflow);
+  const worker = new Worker(queue.name, null, {
+    connection: queue.opts.connection,
+    prefix: queue.opts.prefix,
+  });
+  onTestFinished(() => worker.close());
+  const job: Job | undefined = await worker.getNextJob('token');
+  await job?.moveToFailed(new Error('Redis went away'), 'token');
+  expect((await states())[0]).toBe('failed');
   expect(await chains.ensure(workflow, 1)).toBe('added');
-  expect((await states()).slice(1)).toEqual(['prioritized', 'waiting-children']);
+  expect(await states()).toEqual(['unknown', 'prioritized', 'unknown']);
 });
 
 test('removing takes out every job and releases none of them to run', async () => {
@@ -76,10 +103,20 @@ test('removing takes out every job and releases none of them to run', async () =
   expect(await chains.remove(workflow)).toBe(true);
 });
 
-test('the chain of a workflow that nobody recorded is found by its links', async () => {
+test('the job of a workflow that nobody recorded is taken out', async () => {
   const { chains, workflow, queue } = await makeChains(4);
   await chains.ensure(workflow, 0);
   const job = await queue.getJob(jobId(workflow.id, 0));
   if (job !== undefined) await chains.removeUnrecorded(job);
   expect(Object.values(await queue.getJobCounts()).every((count) => count === 0)).toBe(true);
+});
+
+test('a step that ended while its turn was waited for is not put in again; the chain goes on where it is', async () => {
+  const { chains, workflow, states } = await makeChains();
+  // Pending when it is first looked at, done when its job turns out to be missing.
+  const seen = [0, 1, 1];
+  const look = async () => ({ workflow, position: seen.shift() ?? 1 });
+  expect(await chains.ensure(workflow, 0, look)).toBe('added');
+  expect(await states()).toEqual(['unknown', 'prioritized', 'unknown']);
+  expect(await chains.ensure(workflow, 0, async () => null)).toBe('not runnable');
 });

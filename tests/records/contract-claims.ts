@@ -117,7 +117,7 @@ export function claimBattery(open: OpenStore): void {
     const workflow = makeWorkflow();
     await records.createWorkflow(workflow);
     const { key } = await begin(records, workflow);
-    expect(await records.finish(key, { outcome: 'failure', error: failure })).toBe(true);
+    expect(await records.finish(key, { outcome: 'failure', error: failure })).not.toBeNull();
     const seen = await look(records, workflow.id);
     expect(seen.status).toBe('FAILURE');
     expect(seen.runs[0]?.date_done).toMatch(/^\d{4}-.*Z$/);
@@ -148,11 +148,11 @@ export function claimBattery(open: OpenStore): void {
     expect(await records.isCurrent(fresh.key)).toBe(true);
     expect(await records.running(old.key, { pid: 1, pgid: 1, hostname: 'x' })).toBe(false);
     expect(await records.progress(old.key, { name: 'late' })).toBe(false);
-    expect(await records.finish(old.key, { outcome: 'success', result: [99] })).toBe(false);
-    expect(await records.finish(old.key, { outcome: 'lost', reason: 'late' })).toBe(false);
+    expect(await records.finish(old.key, { outcome: 'success', result: [99] })).toBeNull();
+    expect(await records.finish(old.key, { outcome: 'lost', reason: 'late' })).toBeNull();
     expect((await look(records, workflow.id)).runs[0]).toMatchObject({ status: 'STARTED', result: null });
-    expect(await records.finish(fresh.key, { outcome: 'success', result: [7] })).toBe(true);
-    expect(await records.finish(fresh.key, { outcome: 'success', result: [8] })).toBe(false);
+    expect(await records.finish(fresh.key, { outcome: 'success', result: [7] })).not.toBeNull();
+    expect(await records.finish(fresh.key, { outcome: 'success', result: [8] })).toBeNull();
     expect((await look(records, workflow.id)).runs[0]?.result).toEqual([7]);
   });
 
@@ -161,7 +161,7 @@ export function claimBattery(open: OpenStore): void {
     const workflow = makeWorkflow();
     await records.createWorkflow(workflow);
     const { key } = await begin(records, workflow);
-    expect(await records.finish(key, { outcome: 'lost', reason: 'SIGKILL' })).toBe(true);
+    expect(await records.finish(key, { outcome: 'lost', reason: 'SIGKILL' })).not.toBeNull();
     expect(await records.isCurrent(key)).toBe(false);
     const next = await begin(records, workflow);
     expect(next.orphan).toBeNull();
@@ -239,7 +239,7 @@ export function claimBattery(open: OpenStore): void {
       if (turn > 0)
         expect((await look(records, workflow.id)).runs[0]?.result).toEqual({ name: `seen ${turn - 1}` });
       const finish = { reason: 'growing', next_attempt_at: later, result: { name: `seen ${turn}` } };
-      expect(await records.finish(key, { outcome: 'postponed', ...finish })).toBe(true);
+      expect(await records.finish(key, { outcome: 'postponed', ...finish })).not.toBeNull();
       expect(await records.progress(key, { name: 'late' })).toBe(false);
       expect((await look(records, workflow.id)).runs[0]?.status).toBe('STARTED');
     }

@@ -31,7 +31,7 @@ export function lifecycleBattery(open: OpenStore): void {
       index: 1,
     });
     expect(await records.progress(key, { name: 'late' })).toBe(false);
-    expect(await records.finish(key, { outcome: 'success', result: [7] })).toBe(false);
+    expect(await records.finish(key, { outcome: 'success', result: [7] })).toBeNull();
     expect(await records.isCurrent(key)).toBe(false);
     const seen = await look(records, workflow.id);
     expect(seen.status).toBe('REVOKED');
@@ -223,7 +223,7 @@ export function lifecycleBattery(open: OpenStore): void {
       resumed: true,
       running: { ...key, worker: 'w1' },
     });
-    expect(await records.finish(key, { outcome: 'success', result: [7] })).toBe(false);
+    expect(await records.finish(key, { outcome: 'success', result: [7] })).toBeNull();
     expect((await begin(records, workflow)).key.task_id).not.toBe(key.task_id);
   });
 

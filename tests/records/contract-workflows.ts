@@ -178,7 +178,7 @@ export function workflowBattery(open: OpenStore): void {
     expect(await records.attempts(key.task_id)).toEqual([]);
     expect(await records.logs({ task_id: key.task_id })).toEqual([]);
     await expect(records.appendLogs(process, [line])).rejects.toMatchObject({ code: 'E_WORKFLOW_NOT_FOUND' });
-    expect(await records.finish(key, { outcome: 'success', result: [7] })).toBe(false);
+    expect(await records.finish(key, { outcome: 'success', result: [7] })).toBeNull();
   });
 
   test('unless it runs: what has begun or was resumed stays whole, what waits or has ended goes', async () => {

@@ -10,6 +10,7 @@ export interface RunOptions {
   kwargs?: Record<string, unknown>;
   task_id?: string;
   attempt?: number;
+  retries?: number;
   retries_left?: number;
   workflow_id?: string;
   /** When the run first began; default: now. */
@@ -19,6 +20,8 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** Permits of the fleet; default: always granted. */
   permit?: (resource: string, limit: number) => boolean;
+  /** The API's id of a process; default: it was told of none. */
+  facilityProcess?: (process_id: number) => number | null;
   /** Told of each progress value. */
   onProgress?: (name: string, done: number) => void;
 }
@@ -51,6 +54,7 @@ export function makeContext(parts: {
       step: 'step',
       task_id: run.task_id ?? 'task-0001',
       attempt: run.attempt ?? 1,
+      retries: run.retries ?? 0,
       retries_left: run.retries_left ?? 0,
       date_start: run.date_start ?? new Date().toISOString(),
     },
@@ -76,6 +80,7 @@ export function makeContext(parts: {
       };
       return runTool({ command, args, options, signal, sink });
     },
+    facilityProcess: async (process_id) => run.facilityProcess?.(process_id) ?? null,
     audit: async (action, details) => void notes.audit.push({ action, details }),
   };
 }

@@ -37,6 +37,14 @@ test('a new workflow has every field of the document and is PENDING', async () =
   expect(new Set(workflow.steps.map((each) => each.next_task_id)).size).toBe(6);
 });
 
+test('a task id that was decided before is that of the first run', async () => {
+  const { config } = await makePlace();
+  const steps = [step('one', { task_id: 'known' }), step('two')];
+  const workflow = buildWorkflow(config, { name: 'own', steps }, { dataset_id: 7, initiator: 'test' });
+  expect(workflow.steps[0]?.next_task_id).toBe('known');
+  expect(workflow.steps[1]?.next_task_id).not.toBe('known');
+});
+
 test('priority is the position from 1, at most 9, unless the step names its own', async () => {
   const { config } = await makePlace();
   const steps = Array.from({ length: 12 }, (_, index) =>

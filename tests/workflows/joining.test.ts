@@ -70,7 +70,7 @@ test('a staging joins a landing that is at work, and queues it when whoever reco
     name: 'integrated',
     joined: true,
   });
-  expect((await engine.fleet()).jobs).toMatchObject({ 'waiting-children': 5 });
+  expect((await engine.fleet()).jobs).toMatchObject({ prioritized: 1 });
 });
 
 test('what does not bring the same is refused as before; what has ended is not joined', async () => {

@@ -13,6 +13,7 @@ import type { TaskChild } from './child.ts';
 import { crashPoint } from './crash-points.ts';
 import { finishOf } from './outcome.ts';
 import { endOrphan } from './process-group.ts';
+import { retryOf } from './retry-policy.ts';
 import type { TaskProcesses } from './task-processes.ts';
 
 export interface WorkerParts {
@@ -86,18 +87,22 @@ export async function runAttempt(
   onRunning();
   try {
     const loaded = await child.loaded;
+    const policy = retryOf(config, run.name, loaded?.retry ?? {});
     const process = { pid: child.pid, pgid: child.pid, hostname: parts.host, code: loaded?.code ?? null };
     // One that has ended without loading is told about below.
     if (loaded === null || (await store.records.running(key, process))) {
-      child.start({ key, run, dataset_id: workflow.dataset_id ?? Number(run.args[0]), config });
+      const dataset_id = workflow.dataset_id ?? Number(run.args[0]);
+      child.start({ key, run, dataset_id, max_retries: policy.max }, config);
       crashPoint('after-start');
     } else {
       await child.stop(lost('the step was stopped before it began'), 0);
     }
-    return finishOf(await child.ended, run, config.workflow.retry, new Date());
-  } finally {
+    return finishOf(await child.ended, run, policy, new Date());
+  } catch (error) {
     // A store that failed above must not leave the child behind.
     await child.stop(lost('the worker could not record this attempt'), 0);
+    throw error;
+  } finally {
     running.delete(key.task_id);
     // What cannot be given back now (Redis away) runs out by itself.
     await permits

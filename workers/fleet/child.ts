@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Config } from '../../config/index.ts';
 import { type LongshoreError, reportOf } from '../errors.ts';
 import { blameFor, oomKills } from './losses.ts';
-import type { Assignment, FromTask, Loaded, TaskReport, ToTask } from './messages.ts';
-import { reapGroup, signalGroup, TASK_ID_VARIABLE } from './process-group.ts';
+import type { Assignment, FromTask, Loaded, TaskReport, ToTask, Work } from './messages.ts';
+import { reapGroup, signalGroup, TASK_ID_VARIABLE, TASK_WORKER_VARIABLE } from './process-group.ts';
 
 export type ChildEnding =
   | TaskReport
@@ -17,14 +18,31 @@ export interface TaskChild {
   readonly pid: number;
   /** What it has loaded; null when it ended before. Never rejects. */
   readonly loaded: Promise<Loaded | null>;
-  /** After this the process group is gone. Never rejects. */
+  /** After this the process group is gone, or waits for another attempt (`stays`). Never rejects. */
   readonly ended: Promise<ChildEnding>;
   /** Gives it its work. Until then it only loads. */
-  start(assignment: Assignment): void;
+  start(work: Work, config: Config): void;
   /** Aborts the task's signal and nothing else. */
   warn(error: LongshoreError): void;
   /** SIGTERM to the group, SIGKILL after the grace time. Repeated calls change nothing; all wait for the end. */
   stop(error: LongshoreError, grace_seconds: number): Promise<void>;
+}
+
+/** An attempt in a process that may take others after it. */
+export interface Attempting extends Omit<TaskChild, 'start'> {
+  start(assignment: Assignment): void;
+  /** Settled with `ended`: the process when it has said that it is as it was before, else null. */
+  readonly stays: Promise<WarmProcess | null>;
+}
+
+/** A process that has run an attempt and waits for the next one. */
+export interface WarmProcess {
+  /** Attempts that it has run. */
+  readonly served: number;
+  readonly loaded: Loaded;
+  readonly alive: boolean;
+  serve(questions: Questions): Attempting;
+  retire(): void;
 }
 
 export interface Questions {
@@ -50,54 +68,116 @@ export interface ChildOptions {
   task: string;
   task_id: string;
   launch: Launch;
+  /** Name of the worker that starts it. */
+  worker: string;
   /** Where Node keeps compiled and type-stripped code between processes. */
   cache: string;
 }
 
-export function startChild(options: ChildOptions, questions: Questions): TaskChild {
-  const { task, task_id, launch, cache } = options;
+export function startChild(options: ChildOptions, questions: Questions): Attempting {
+  const { task, task_id, launch, cache, worker } = options;
   const child = spawn(launch.command, [...launch.args, task], {
     detached: true, // Leader of its own process group.
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    env: { ...process.env, [TASK_ID_VARIABLE]: task_id, NODE_COMPILE_CACHE: cache },
+    env: {
+      ...process.env,
+      [TASK_ID_VARIABLE]: task_id,
+      [TASK_WORKER_VARIABLE]: worker,
+      NODE_COMPILE_CACHE: cache,
+    },
   });
+  const program: Program = {
+    child,
+    exit: exitOf(child),
+    loaded: Promise.withResolvers(),
+    here: false,
+    hear: () => undefined,
+    oom_kills: oomKills(),
+  };
+  child.on('message', (message: FromTask) => {
+    if (message.kind === 'here') program.here = true;
+    else if (message.kind === 'loaded') program.loaded.resolve(message);
+    else program.hear(message);
+  });
+  void program.exit.then(() => program.loaded.resolve(null));
+  return serve(program, questions, 1);
+}
+
+interface Program {
+  readonly child: ChildProcess;
+  readonly exit: Promise<Exit>;
+  readonly loaded: PromiseWithResolvers<Loaded | null>;
+  /** The engine's part of its code is loaded. */
+  here: boolean;
+  /** For what it says about the attempt that it runs. */
+  hear: (message: FromTask) => void;
+  readonly oom_kills: number;
+}
+
+/** @param number of this attempt in its process, from 1 */
+function serve(program: Program, questions: Questions, number: number): Attempting {
+  const { child } = program;
   let report: TaskReport | null = null;
   let stopping: LongshoreError | null = null;
   let over = false;
-  let here = false;
-  const before = oomKills();
-  const loaded = Promise.withResolvers<Loaded | null>();
-  child.on('message', (message: FromTask) => {
+  const stays = Promise.withResolvers<TaskReport | null>();
+  program.hear = (message) => {
     if (message.kind === 'lease') void answerLease(child, message.question, questions);
     else if (message.kind === 'permit') void answerPermit(child, message, questions);
     else if (message.kind === 'overtaken') questions.overtaken();
-    else if (message.kind === 'loaded') loaded.resolve(message);
-    else if (message.kind === 'here') here = true;
-    else report = message;
-  });
-  const ended = exitOf(child).then(async ({ reason, signal }): Promise<ChildEnding> => {
+    // One that was told to stop meanwhile is on its way out.
+    else if (message.kind === 'again' && stopping === null) stays.resolve(report);
+    else if (message.kind !== 'here' && message.kind !== 'loaded' && message.kind !== 'again')
+      report = message;
+  };
+  const gone = program.exit.then(async ({ reason, signal }): Promise<ChildEnding> => {
     if (child.pid !== undefined) await reapGroup(child.pid);
-    loaded.resolve(null);
     over = true; // From here on its number may belong to somebody else.
+    stays.resolve(null);
     // Finished work counts, even when the order to stop crossed it; the records decide whether they take it.
     if (report !== null && (report.kind !== 'failed' || stopping === null)) return report;
     if (stopping !== null) return { kind: 'stopped', error: stopping };
-    if (!here && signal === null) return notBegun(reason);
-    return { kind: 'lost', reason, signal, blame: blameFor(signal, { before, after: oomKills() }) };
+    if (!program.here && signal === null) return notBegun(reason);
+    const blame = blameFor(signal, { before: program.oom_kills, after: oomKills() });
+    return { kind: 'lost', reason, signal, blame };
+  });
+  const ended = stays.promise.then((told) => {
+    over = true;
+    return told ?? gone;
   });
   return {
     pid: child.pid ?? 0,
-    loaded: loaded.promise,
+    loaded: program.loaded.promise,
     ended,
+    stays: stays.promise.then(async (told) => {
+      const loaded = await program.loaded.promise;
+      return told === null || loaded === null ? null : warmProcess(program, loaded, number);
+    }),
     warn: (error) => tell(child, { kind: 'warn', error: reportOf(error) }),
-    start: (assignment) => tell(child, { kind: 'start', assignment }),
+    start: (assignment) => tell(child, { kind: 'start', ...assignment }),
     stop: async (error, grace_seconds) => {
       if (stopping === null && !over) {
         stopping = error;
         tell(child, { kind: 'stop', error: reportOf(error) });
-        if (child.pid !== undefined) await endGroup(child.pid, ended, grace_seconds);
+        if (child.pid !== undefined) await endGroup(child.pid, gone, grace_seconds);
       }
       await ended;
+    },
+  };
+}
+
+function warmProcess(program: Program, loaded: Loaded, served: number): WarmProcess {
+  const { pid } = program.child;
+  const alive = (): boolean => program.child.exitCode === null && program.child.signalCode === null;
+  return {
+    served,
+    loaded,
+    get alive() {
+      return alive();
+    },
+    serve: (questions) => serve(program, questions, served + 1),
+    retire: () => {
+      if (pid !== undefined && alive()) signalGroup(pid, 'SIGKILL');
     },
   };
 }

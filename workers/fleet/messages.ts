@@ -1,22 +1,32 @@
 import type { ErrorReport } from '../errors.ts';
 import type { Config } from '../../config/index.ts';
-import type { SomeTaskLimits } from '../../config/task-limits.ts';
+import type { SomeRetryPolicy, SomeTaskLimits } from '../../config/task-limits.ts';
 import type { AttemptKey, CodeVersion, TaskRun } from '../records/contract.ts';
 
-/** What a worker and the process of one of its tasks say to each other. */
-export interface Assignment {
+/** What one attempt is about. */
+export interface Work {
   readonly key: AttemptKey;
   readonly run: TaskRun;
   readonly dataset_id: number;
-  /**
-   * The one of the worker, checked. A task that read it anew would meet edits that are half done, and would spend half
-   * of its start (70 ms) on it.
-   */
-  readonly config: Config;
+  /** As its retry policy says. */
+  readonly max_retries: number;
 }
 
+/** What the process of a task is given to run. */
+export interface Assignment {
+  readonly work: Work;
+  /**
+   * The one of the worker, checked. A task that read it anew would meet edits that are half done, and would spend half
+   * of its start (70 ms) on it. Null: that of the attempt before, in a process that takes several.
+   */
+  readonly config: Config | null;
+  /** It may take another attempt after this one, if it is as it was before. */
+  readonly keep: boolean;
+}
+
+/** What a worker and the process of one of its tasks say to each other. */
 export type ToTask =
-  | { kind: 'start'; assignment: Assignment }
+  | ({ kind: 'start' } & Assignment)
   | { kind: 'lease'; question: number; held: boolean; reason: string }
   | { kind: 'permit'; question: number; granted: boolean; error: ErrorReport | null }
   /** Its soft time limit is over; the job stays its own. */
@@ -29,6 +39,7 @@ export interface Loaded {
   readonly code: CodeVersion | null;
   /** As the task declares them. */
   readonly limits: SomeTaskLimits;
+  readonly retry: SomeRetryPolicy;
 }
 
 export type FromTask =
@@ -39,6 +50,8 @@ export type FromTask =
   | { kind: 'lease'; question: number }
   /** May I use one of so many? Held until this attempt has ended. */
   | { kind: 'permit'; question: number; resource: string; limit: number }
+  /** After its report: it is as it was before, and waits for another attempt. */
+  | { kind: 'again' }
   /** A write was refused: another attempt or a person has taken this step over. */
   | { kind: 'overtaken' }
   | TaskReport;

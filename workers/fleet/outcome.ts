@@ -1,11 +1,7 @@
 import { type ErrorReport, type LongshoreError, reportOf } from '../errors.ts';
+import type { RetryPolicy } from '../../config/task-limits.ts';
 import type { Finish, TaskRun } from '../records/contract.ts';
 import type { ChildEnding } from './child.ts';
-
-export interface RetryPolicy {
-  readonly max: number;
-  readonly delay_seconds: number;
-}
 
 /**
  * What the records are told about an ended child, as data:

@@ -6,6 +6,9 @@ import type { Attempt } from '../records/contract.ts';
 /** Set in the environment of a task's process, so inherited by everything it starts. */
 export const TASK_ID_VARIABLE = 'LONGSHORE_TASK_ID';
 
+/** The worker that started it: a process that takes several attempts carries the id of the first only. */
+export const TASK_WORKER_VARIABLE = 'LONGSHORE_TASK_WORKER';
+
 /** False when the group is gone. */
 export function signalGroup(pgid: number, signal: NodeJS.Signals): boolean {
   try {
@@ -64,12 +67,12 @@ export async function reapGroup(pgid: number, wait_ms = 5_000): Promise<number[]
 
 /**
  * Ends what a lost worker left running here. The number of a process group may have been given to somebody else
- * since, so only processes that carry the task's id in their environment are touched.
+ * since, so only processes that carry the task's id or that worker's name in their environment are touched.
  */
 export async function endOrphan(attempt: Attempt, wait_ms = 5_000): Promise<number[]> {
   if (attempt.host !== hostname() || attempt.pgid === null) return [];
-  const { pgid, task_id } = attempt;
-  const ours = (): number[] => membersOf(pgid).filter((pid) => carries(pid, task_id));
+  const { pgid } = attempt;
+  const ours = (): number[] => membersOf(pgid).filter((pid) => carries(pid, attempt));
   const ended = ours();
   const deadline = Date.now() + wait_ms;
   for (let left = ended; left.length > 0 && Date.now() < deadline; left = ours()) {
@@ -79,8 +82,12 @@ export async function endOrphan(attempt: Attempt, wait_ms = 5_000): Promise<numb
   return ended;
 }
 
-function carries(pid: number, task_id: string): boolean {
-  return readOrEmpty(`/proc/${pid}/environ`).split('\0').includes(`${TASK_ID_VARIABLE}=${task_id}`);
+function carries(pid: number, { task_id, worker }: Attempt): boolean {
+  const environment = readOrEmpty(`/proc/${pid}/environ`).split('\0');
+  return (
+    environment.includes(`${TASK_ID_VARIABLE}=${task_id}`) ||
+    environment.includes(`${TASK_WORKER_VARIABLE}=${worker}`)
+  );
 }
 
 function killOne(pid: number): void {

@@ -5,7 +5,14 @@ import type { CancelOrder } from '../queue/control.ts';
 import type { JobData } from '../queue/flows.ts';
 import { holdLock } from '../queue/job-lock.ts';
 import type { Logger } from '../log.ts';
-import type { AttemptKey, ClaimVerdict, Finish } from '../records/contract.ts';
+import type {
+  AttemptKey,
+  ClaimVerdict,
+  Finish,
+  Finished,
+  NextStep,
+  WorkflowInHand,
+} from '../records/contract.ts';
 import { enqueue, settle } from '../workflows/reconcile.ts';
 import { enqueueFollowers, followersOf } from '../workflows/followers.ts';
 import { type Room, type RunningTask, runAttempt, type WorkerParts } from './attempt.ts';
@@ -41,7 +48,7 @@ export interface Processor {
 /** @param processes other ones than those of the fleet, for a measurement of the rest */
 export function createProcessor(
   parts: WorkerParts,
-  processes: TaskProcesses = createTaskProcesses(parts.config),
+  processes: TaskProcesses = createTaskProcesses(parts.config, parts.name),
 ): Processor {
   const running = new Map<string, RunningTask>();
   const beginning = new Set<Promise<void>>();
@@ -129,11 +136,12 @@ async function take(parts: WorkerParts, job: Job<JobData>, token: string, room: 
       const finish = withFollowers(parts, verdict, await runAttempt(parts, verdict, job, token, room));
       crashPoint('before-finish');
       tell(log, about, finish);
-      const last = job.data.index === verdict.workflow.steps.length - 1;
-      return conclude(parts, { job, token, key: verdict.key, losses: verdict.run.losses, last }, finish);
+      const { key, workflow } = verdict;
+      return conclude(parts, { job, token, key, workflow, losses: verdict.run.losses }, finish);
     }
     case 'done':
-      return handOn(parts, job.data, verdict.result);
+      await handOverAgain(parts, job.data);
+      return verdict.result[0] ?? null;
     case 'stopped':
       throw new UnrecoverableError(`the step is ${verdict.status}`);
     case 'poisoned':
@@ -165,8 +173,8 @@ const aboutAttempt = ({ key, run, workflow }: Granted) => ({
 
 function withFollowers({ config, log }: WorkerParts, granted: Granted, finish: Finish | null): Finish | null {
   if (finish?.outcome !== 'success') return finish;
-  const last = granted.workflow.steps.at(-1)?.name === granted.run.step;
-  return last ? { ...finish, then: followersOf(config, granted.workflow, log) } : finish;
+  const then = followersOf(config, granted.workflow, log);
+  return then.length === 0 ? finish : { ...finish, then };
 }
 
 /** One line about each end of an attempt, for people who read the log. */
@@ -198,20 +206,21 @@ interface Held {
   job: Job<JobData>;
   token: string;
   key: AttemptKey;
+  workflow: WorkflowInHand;
   losses: number;
-  /** Of its workflow's steps. */
-  last: boolean;
 }
 
 /** Records first, queue second: a crash in between repeats only the second, because a claim then answers `done`. */
 async function conclude(parts: WorkerParts, held: Held, finish: Finish | null): Promise<unknown> {
   const { job, token } = held;
   if (finish === null) throw new UnrecoverableError('stopped');
-  if (!(await record(parts, held.key, finish))) throw new UnrecoverableError('overtaken');
+  const recorded = await record(parts, held.key, finish);
+  if (recorded === null) throw new UnrecoverableError('overtaken');
   crashPoint('after-finish');
   switch (finish.outcome) {
     case 'success':
-      return handOn(parts, job.data, finish.result, held.last);
+      await handOver(parts, held, recorded.next);
+      return finish.result[0] ?? null;
     case 'failure':
       throw new UnrecoverableError(`${finish.error.code}: ${finish.error.message}`);
     case 'retry':
@@ -223,7 +232,11 @@ async function conclude(parts: WorkerParts, held: Held, finish: Finish | null): 
 }
 
 /** The work is done: a store that is away for a moment must not cost it. The lock is renewed meanwhile. */
-async function record({ store, log }: WorkerParts, key: AttemptKey, finish: Finish): Promise<boolean> {
+async function record(
+  { store, log }: WorkerParts,
+  key: AttemptKey,
+  finish: Finish,
+): Promise<Finished | null> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await store.records.finish(key, finish);
@@ -235,19 +248,28 @@ async function record({ store, log }: WorkerParts, key: AttemptKey, finish: Fini
   }
 }
 
-/** The value that BullMQ keeps is of no use to us; the next step reads the records. */
-async function handOn(
+/** To the next step, or after the last one to the workflows that follow. */
+async function handOver(
+  { config, store, side }: WorkerParts,
+  { job, workflow }: Pick<Held, 'job' | 'workflow'>,
+  next: NextStep | null,
+): Promise<void> {
+  if (next === null) await enqueueFollowers(config, store.records, side.chains, workflow);
+  else if (!(await side.chains.handOver(job.data, next)))
+    await enqueue(workflow.id, store.records, side.chains);
+  crashPoint('before-complete');
+}
+
+/** Its worker died after it had recorded the success: the step after it may wait, be over, or not be queued yet. */
+async function handOverAgain(
   { config, store, side }: WorkerParts,
   { workflow_id, index }: JobData,
-  result: unknown[],
-  maybeLast = true,
-): Promise<unknown> {
-  const workflow = maybeLast ? await store.records.workflow(workflow_id) : null;
-  if (workflow !== null && index === workflow.steps.length - 1) {
+): Promise<void> {
+  await enqueue(workflow_id, store.records, side.chains);
+  const workflow = await store.records.workflow(workflow_id);
+  if (workflow !== null && index === workflow.steps.length - 1)
     await enqueueFollowers(config, store.records, side.chains, workflow);
-  }
   crashPoint('before-complete');
-  return result[0] ?? null;
 }
 
 /** To the front of its priority, for another worker; it was not begun. */

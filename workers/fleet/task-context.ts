@@ -6,7 +6,7 @@ import type { Store } from '../store.ts';
 import type { TaskContext } from '../tasks/contract.ts';
 import { type LogSink, runTool } from '../tools/run.ts';
 import { guardCatalog } from './guarded-catalog.ts';
-import type { Assignment } from './messages.ts';
+import type { Work } from './messages.ts';
 import { createMeter, createProgressWriter } from './progress.ts';
 
 interface Surroundings {
@@ -22,10 +22,10 @@ interface Surroundings {
 
 /** What a task body is given, and how to bring its last progress to the records before it reports. */
 export function createTaskContext(
-  assignment: Assignment,
+  work: Work,
   { config, store, log, signal, assertLease, permit, overtaken }: Surroundings,
 ): { context: TaskContext; flush: () => Promise<void> } {
-  const { key, run, dataset_id } = assignment;
+  const { key, run, dataset_id, max_retries } = work;
   const flushes: (() => Promise<void>)[] = [];
   const write = async (value: Progress | Record<string, unknown>): Promise<void> => {
     try {
@@ -52,7 +52,8 @@ export function createTaskContext(
       step: run.step,
       task_id: key.task_id,
       attempt: key.number,
-      retries_left: Math.max(0, config.workflow.retry.max - run.retries),
+      retries: run.retries,
+      retries_left: Math.max(0, max_retries - run.retries),
       date_start: run.date_start,
     },
     log,
@@ -71,6 +72,8 @@ export function createTaskContext(
         onLoss: (lines, cause) => log.error({ command, lines, err: cause }, 'lines of a program were lost'),
         kill_grace_seconds: config.task.kill_grace_seconds,
       }),
+    facilityProcess: async (id) =>
+      store.records.facilityProcess === undefined ? id : store.records.facilityProcess(id),
     audit: (action, details) =>
       store.records.audit({
         actor: `task:${run.name}`,

@@ -1,13 +1,15 @@
 /**
- * The process of one attempt: a fresh one for each, in its own process group, so that it can be stopped with all it
- * started, cannot hold up its worker, and runs the code that is on disk now. The worker speaks over the IPC channel.
+ * The process of an attempt, in its own process group, so that it can be stopped with all it started, cannot hold up its
+ * worker, and runs the code that is on disk now. A fresh one for each, unless the task's limits let one process take
+ * several attempts; then it ends after the first that has left a trace. The worker speaks over the IPC channel.
  */
+import type { Config } from '../../config/index.ts';
 import { deepFreeze } from '../../config/of.ts';
-import type { SomeTaskLimits } from '../../config/task-limits.ts';
+import type { SomeRetryPolicy, SomeTaskLimits } from '../../config/task-limits.ts';
 import { errorFromReport, LongshoreError, reportOf } from '../errors.ts';
 import { createLogger, type Logger } from '../log.ts';
 import type { CodeVersion } from '../records/contract.ts';
-import { openStore } from '../store.ts';
+import { openStore, type Store } from '../store.ts';
 import {
   isPostponement,
   type Postponement,
@@ -19,33 +21,43 @@ import {
 import { loadTask, taskFile } from '../tasks/registry.ts';
 import { CodeReader } from './code-graph.ts';
 import { pinCode, versionOf } from './code-version.ts';
-import { createLease } from './lease.ts';
-import type { Assignment, FromTask, TaskReport, ToTask } from './messages.ts';
+import { createLease, type Lease } from './lease.ts';
+import type { Assignment, FromTask, TaskReport, ToTask, Work } from './messages.ts';
 import { createTaskContext } from './task-context.ts';
+import { watchTraces } from './traces.ts';
 
 const WORD_AFTER_SIGNAL_MS = 200;
 
 const [name = ''] = process.argv.slice(2);
-/** What the task sees: stopped, or warned by its soft time limit. */
-const stop = new AbortController();
-/** Stopped. */
-const taken = new AbortController();
-const lease = createLease(send, taken.signal);
+
+/** What is said to one attempt. */
+interface Word {
+  /** What the task sees: stopped, or warned by its soft time limit. */
+  readonly stop: AbortController;
+  /** Stopped. */
+  readonly taken: AbortController;
+  readonly lease: Lease;
+}
+
+let word = newWord();
+let open: { store: Store; config: Config } | null = null;
+const traces = watchTraces();
 
 // The worker is gone: nobody renews the lease, so nothing of this group may go on, tools included.
 process.on('disconnect', () => process.kill(-process.pid, 'SIGKILL'));
 // The worker's word, which says why, may come a moment after its signal.
-process.on('SIGTERM', () =>
+process.on('SIGTERM', () => {
+  const told = word;
   setTimeout(
-    () => abort(new LongshoreError('E_REVOKED', 'the process of this task was told to stop')),
+    () => abort(told, new LongshoreError('E_REVOKED', 'the process of this task was told to stop')),
     WORD_AFTER_SIGNAL_MS,
-  ),
-);
+  );
+});
 process.on('message', (message: ToTask) => {
-  if (message.kind === 'lease' || message.kind === 'permit') lease.answered(message);
-  else if (message.kind === 'stop') abort(errorFromReport(message.error));
-  else if (message.kind === 'warn') stop.abort(errorFromReport(message.error));
-  else void perform(message.assignment);
+  if (message.kind === 'lease' || message.kind === 'permit') word.lease.answered(message);
+  else if (message.kind === 'stop') abort(word, errorFromReport(message.error));
+  else if (message.kind === 'warn') word.stop.abort(errorFromReport(message.error));
+  else void perform(message);
 });
 
 send({ kind: 'here' });
@@ -56,6 +68,7 @@ loading.catch(() => undefined); // Told when the task is to begin.
 async function load(): Promise<Task> {
   let code: CodeVersion | null = null;
   let limits: SomeTaskLimits = {};
+  let retry: SomeRetryPolicy = {};
   try {
     const graph = new CodeReader().graph(taskFile(name));
     code = versionOf(graph);
@@ -63,13 +76,19 @@ async function load(): Promise<Task> {
     const task = await loadTask(name);
     // The schema that checks them is large, and most tasks declare none.
     if (task.limits !== undefined) limits = (await import('./task-limits.ts')).declaredLimits(name, task);
+    if (task.retry !== undefined) retry = (await import('./retry-policy.ts')).declaredRetry(name, task);
     return task;
   } finally {
-    send({ kind: 'loaded', code, limits });
+    send({ kind: 'loaded', code, limits, retry });
   }
 }
 
-function abort(reason: LongshoreError): void {
+function newWord(): Word {
+  const taken = new AbortController();
+  return { stop: new AbortController(), taken, lease: createLease(send, taken.signal) };
+}
+
+function abort({ stop, taken }: Word, reason: LongshoreError): void {
   if (!taken.signal.aborted) taken.abort(reason);
   if (!stop.signal.aborted) stop.abort(reason);
 }
@@ -78,47 +97,57 @@ function send(message: FromTask): void {
   process.send?.(message);
 }
 
-async function perform(assignment: Assignment): Promise<void> {
-  const { run, key } = assignment;
-  const log = createLogger(run.name, {
-    dataset_id: assignment.dataset_id,
-    workflow_id: run.workflow_id,
-    task_id: key.task_id,
-    attempt: key.number,
-  });
-  const report = await attempt(assignment, log).catch(
+async function perform({ work, config, keep }: Assignment): Promise<void> {
+  const { run, key, dataset_id } = work;
+  const { workflow_id } = run;
+  const log = createLogger(run.name, { dataset_id, workflow_id, task_id: key.task_id, attempt: key.number });
+  const before = traces.look();
+  const report = await attempt(work, config, log).catch(
     (error: unknown): TaskReport => ({ kind: 'failed', error: reportOf(error) }),
   );
+  if (keep && report.kind !== 'failed' && !word.stop.signal.aborted && traces.cleanSince(before)) {
+    word = newWord();
+    send(report);
+    send({ kind: 'again' });
+    return;
+  }
+  await open?.store.close();
   // Whatever the body left open (a timer, a socket) must not keep a finished task alive.
   process.send?.(report, () => process.exit(0));
 }
 
-async function attempt(assignment: Assignment, log: Logger): Promise<TaskReport> {
+async function attempt(work: Work, given: Config | null, log: Logger): Promise<TaskReport> {
   const task = await loading;
-  const config = deepFreeze(assignment.config);
-  const store = await openStore(config);
+  const { store, config } = await opened(given);
+  const { stop, lease } = word;
+  const told = word;
+  const { context, flush } = createTaskContext(work, {
+    config,
+    store,
+    log,
+    signal: stop.signal,
+    assertLease: () => lease.assert(),
+    permit: (resource, limit) => lease.permit(resource, limit),
+    overtaken: () => {
+      abort(told, new LongshoreError('E_LEASE_LOST', 'another attempt or a person has taken this step over'));
+      send({ kind: 'overtaken' });
+    },
+  });
   try {
-    const { context, flush } = createTaskContext(assignment, {
-      config,
-      store,
-      log,
-      signal: stop.signal,
-      assertLease: () => lease.assert(),
-      permit: (resource, limit) => lease.permit(resource, limit),
-      overtaken: () => {
-        abort(new LongshoreError('E_LEASE_LOST', 'another attempt or a person has taken this step over'));
-        send({ kind: 'overtaken' });
-      },
-    });
-    try {
-      const full = await firstFull(task.needs ?? [], config.resources, context);
-      return reportOfBody(full ?? (await task.run(context)), assignment);
-    } finally {
-      await flush();
-    }
+    const full = await firstFull(task.needs ?? [], config.resources, context);
+    return reportOfBody(full ?? (await task.run(context)), work);
   } finally {
-    await store.close();
+    await flush();
   }
+}
+
+/** Once for all attempts: opening the store takes longer than a short task. */
+async function opened(given: Config | null): Promise<{ store: Store; config: Config }> {
+  if (open !== null) return open;
+  if (given === null) throw new Error('the first attempt of a process comes with the configuration');
+  const config = deepFreeze(given);
+  open = { config, store: await openStore(config) };
+  return open;
 }
 
 const ASK_AGAIN_MS = 30_000;
@@ -138,7 +167,7 @@ async function firstFull(
   return null;
 }
 
-function reportOfBody(value: TaskReturn | Postponement, { run }: Assignment): TaskReport {
+function reportOfBody(value: TaskReturn | Postponement, { run }: Work): TaskReport {
   if (Array.isArray(value)) {
     if (value.length > 0) return { kind: 'result', result: [...value] };
   } else if (value !== undefined && value !== null && isPostponement(value)) {

@@ -2,9 +2,10 @@ import { join } from 'node:path';
 import type { Config } from '../../config/index.ts';
 import type { SomeTaskLimits, TaskLimits } from '../../config/task-limits.ts';
 import { LongshoreError } from '../errors.ts';
-import { type Questions, startChild, TASK_PROGRAM, type TaskChild } from './child.ts';
+import { type Attempting, type Questions, startChild, TASK_PROGRAM, type TaskChild } from './child.ts';
 import { createMemoryWatch } from './memory-watch.ts';
 import { hardTimeout, launchOf, limitsOf, orFullHeap, softTimeout, tooMuchMemory } from './task-limits.ts';
+import { createWarmProcesses } from './warm-processes.ts';
 
 /** Where the processes of a worker's tasks come from. */
 export interface TaskProcesses {
@@ -24,14 +25,15 @@ const whileLoading = (limits: TaskLimits): TaskLimits => ({
   time_limit_seconds: Math.max(limits.time_limit_seconds, LOADS_WITHIN_SECONDS),
 });
 
-export function createTaskProcesses(config: Config): TaskProcesses {
+/** @param worker its name, which its tasks' processes carry */
+export function createTaskProcesses(config: Config, worker: string): TaskProcesses {
   const cache = join(config.state_dir, 'cache', 'node');
   /** As each task declared them when it was last loaded. */
   const declared = new Map<string, SomeTaskLimits>();
   const memory = createMemoryWatch();
 
   /** Time and memory, for one child; answers how to end the watch. */
-  const enforce = (child: TaskChild, task: string, limits: TaskLimits): (() => void) => {
+  const enforce = (child: Attempting, task: string, limits: TaskLimits): (() => void) => {
     const { time_limit_seconds: hard, soft_time_limit_seconds: soft, memory_bytes } = limits;
     const after = (seconds: number, what: () => void): NodeJS.Timeout =>
       setTimeout(what, Math.min(seconds * 1000, LONGEST_TIMER_MS));
@@ -51,17 +53,20 @@ export function createTaskProcesses(config: Config): TaskProcesses {
     };
   };
 
+  const warm = createWarmProcesses();
+
   return {
     start: ({ task, task_id }, questions) => {
       let limits = limitsOf(config, task, declared.get(task) ?? {});
       let launch = launchOf(limits, TASK_PROGRAM);
-      const begin = (): TaskChild => startChild({ task, task_id, launch, cache }, questions);
-      let child = begin();
+      const waiting = limits.attempts_per_process > 1 ? warm.take(task, launch) : null;
+      const begin = (): Attempting => startChild({ task, task_id, launch, cache, worker }, questions);
+      let child = waiting?.serve(questions) ?? begin();
       let stopping: LongshoreError | null = null;
-      let release = enforce(child, task, whileLoading(limits));
+      let release = enforce(child, task, waiting === null ? whileLoading(limits) : limits);
       const settle = async () => {
         const loaded = await child.loaded;
-        if (loaded === null || stopping !== null) return loaded;
+        if (loaded === null || stopping !== null || waiting !== null) return loaded;
         declared.set(task, loaded.limits);
         limits = limitsOf(config, task, loaded.limits);
         const wanted = launchOf(limits, TASK_PROGRAM);
@@ -83,6 +88,8 @@ export function createTaskProcesses(config: Config): TaskProcesses {
       const ended = loaded.then(async () => {
         const ending = await child.ended;
         release();
+        const stays = await child.stays;
+        if (stays !== null) warm.put(task, launch, stays);
         // Stopped while it was started again: for the reason that was given, not for that one.
         if (ending.kind === 'stopped' && stopping !== null) return { ...ending, error: stopping };
         return orFullHeap(ending, task, limits);
@@ -93,7 +100,12 @@ export function createTaskProcesses(config: Config): TaskProcesses {
         },
         loaded,
         ended,
-        start: (assignment) => child.start(assignment),
+        start: (work, config_of_worker) =>
+          child.start({
+            work,
+            config: waiting === null ? config_of_worker : null,
+            keep: (waiting?.served ?? 0) + 1 < limits.attempts_per_process,
+          }),
         warn: (error) => child.warn(error),
         stop: async (error, grace_seconds) => {
           stopping ??= error;

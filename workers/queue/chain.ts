@@ -3,42 +3,61 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
-import type { WorkflowDocument } from '../records/contract.ts';
-import { chainOf, type JobData, jobId } from './flows.ts';
-import type { Shares } from './fair-share.ts';
+import type { NextStep, WorkflowDocument } from '../records/contract.ts';
+import { placeOf, type Shares } from './fair-share.ts';
+import { type JobData, jobId, jobOf, jobOptions } from './flows.ts';
 import type { JobQueue, Queues } from './queues.ts';
 import { releaseLock, takeLock } from './token-lock.ts';
 
 /**
- * The queue entries of a workflow, made to agree with its records. What `ensure(workflow, P)` does, where P is the
- * position that ought to run next:
+ * The queue entry of a workflow, made to agree with its records. Only the step that runs next is in the queue; whoever has
+ * recorded that it succeeded puts in the one after it. A flow of all steps would let BullMQ hand over, and cost 9.2 KB of
+ * Redis for each waiting workflow of six steps instead of 0.6. A crash in between costs nothing more than a flow did: the
+ * job that was not ended is given to another worker, to whom the records say that the step is done.
  *
- * | job of P                                          | done                                             |
- * | ------------------------------------------------- | ------------------------------------------------ |
- * | missing, or in no list                            | the chain from P on is put in, as one flow        |
- * | failed                                            | retried; its successors still wait for it         |
- * | waits for P-1, which failed (crash: record first) | P-1 is retried; it ends at once and hands over    |
- * | waits for P-1, which is gone                      | chain taken out and put in again                  |
- * | anything else                                     | left alone                                        |
+ * What `ensure(workflow, P)` does, where P is the position that ought to run next:
+ *
+ * | job of P               | done        |
+ * | ---------------------- | ----------- |
+ * | missing, or in no list | it is put in |
+ * | failed                 | retried     |
+ * | anything else          | left alone  |
  */
 export interface Chains {
-  ensure(workflow: WorkflowDocument, position: number): Promise<'added' | 'retried' | 'present'>;
+  /**
+   * `look` says anew what ought to run. Many may ask at once, and while one waits for its turn the step that it looked at
+   * can end; put in again it would take a slot only to find itself done.
+   */
+  ensure(workflow: WorkflowDocument, position: number, look?: Look): Promise<Ensured>;
+  /** Puts in the first step of a workflow that was just recorded. */
+  begin(workflow: WorkflowDocument): Promise<void>;
+  /**
+   * Puts in the step after the one that `data` is about, which is recorded as done; a job that is there already stays as
+   * it is. False: its priority was changed while the step before ran, and its turn is to be taken anew (`ensure`).
+   */
+  handOver(data: JobData, next: NextStep): Promise<boolean>;
   /** A job of P that waits for a later time is due now: a person resumed it and does not want to wait. */
   hurry(workflow: WorkflowDocument, position: number): Promise<void>;
-  /** Jobs of P and after it are queued by the priorities that their steps have now; answers how many there were. */
-  prioritize(workflow: WorkflowDocument, position: number): Promise<number>;
+  /** The job of P, if it waits, is queued by the priority that its step has now, and so will be those after it. */
+  prioritize(workflow: WorkflowDocument, position: number): Promise<void>;
   /** Takes every job of the workflow out; false when one of them is still held by a worker. */
   remove(workflow: WorkflowDocument): Promise<boolean>;
-  /** Takes out a job whose workflow is not recorded, and its successors. Nobody may hold it. */
+  /** Takes out a job whose workflow is not recorded. Nobody may hold it. */
   removeUnrecorded(job: Job<JobData>): Promise<void>;
   /** Which of these look wrong in the queue; one round trip for all. */
   suspects(candidates: readonly { workflow: WorkflowDocument; position: number }[]): Promise<boolean[]>;
 }
 
+export type Ensured = 'added' | 'retried' | 'present' | 'not runnable';
+/** Null: nothing of the workflow ought to be in the queue. */
+export type Look = () => Promise<{ workflow: WorkflowDocument; position: number } | null>;
+
 export function createChains(config: Config, queues: Queues, redis: Redis, shares: Shares): Chains {
   return {
-    ensure: (workflow, position) =>
-      alone(redis, lockKey(config, workflow.id), () => ensure({ queues, shares }, workflow, position)),
+    ensure: (workflow, position, look = async () => ({ workflow, position })) =>
+      alone(redis, lockKey(config, workflow.id), () => ensureAsSeen({ queues, shares }, look)),
+    begin: (workflow) => put({ queues, shares }, workflow, 0),
+    handOver: (data, next) => handOver(queues, data, next),
     hurry: async (workflow, position) => {
       const job = await jobAt(queues, workflow, position);
       if (job === undefined || !(await job.isDelayed())) return;
@@ -50,7 +69,7 @@ export function createChains(config: Config, queues: Queues, redis: Redis, share
     prioritize: (workflow, position) =>
       alone(redis, lockKey(config, workflow.id), () => prioritize({ queues, shares }, workflow, position)),
     remove: (workflow) => alone(redis, lockKey(config, workflow.id), () => remove(queues, workflow)),
-    removeUnrecorded: (job) => removeUnrecorded(config, queues, job),
+    removeUnrecorded: async (job) => void (await removeUnlessHeld(job)),
     suspects: (candidates) => suspects(queues, redis, candidates),
   };
 }
@@ -63,34 +82,49 @@ interface Parts {
   shares: Shares;
 }
 
+async function ensureAsSeen(parts: Parts, look: Look): Promise<Ensured> {
+  for (;;) {
+    const seen = await look();
+    if (seen === null) return 'not runnable';
+    const { workflow, position } = seen;
+    // The end of a step is recorded before its job goes: what is missing because it has ended is seen to have ended.
+    const still = async (): Promise<boolean> => (await look())?.position === position;
+    const done = await ensure(parts, workflow, position, still);
+    if (done !== 'moved on') return done;
+  }
+}
+
 async function ensure(
   parts: Parts,
   workflow: WorkflowDocument,
   position: number,
-): Promise<'added' | 'retried' | 'present'> {
+  still: () => Promise<boolean>,
+): Promise<'added' | 'retried' | 'present' | 'moved on'> {
   const { queues } = parts;
   const state = await stateAt(queues, workflow, position);
-  if (state === 'waiting-children' && position > 0) {
-    const before = await stateAt(queues, workflow, position - 1);
-    if (before === 'failed') return retry(parts, workflow, position - 1);
-    const handedOver = (await stateAt(queues, workflow, position)) !== 'waiting-children';
-    if (handedOver || (before !== 'missing' && before !== 'unknown')) return 'present';
-    await remove(queues, workflow);
-    return add(parts, workflow, position);
-  }
   if (state === 'failed') return retry(parts, workflow, position);
   if (state !== 'missing' && state !== 'unknown' && state !== 'completed') return 'present';
-  if (state !== 'missing') await remove(queues, workflow);
-  return add(parts, workflow, position);
+  if (!(await still())) return 'moved on';
+  if (state !== 'missing') await removeAt(queues, workflow, position);
+  // One that failed although its step is recorded as done (it could not hand over) is of no more use to anybody.
+  if (position > 0) await removeAt(queues, workflow, position - 1);
+  await put(parts, workflow, position);
+  return 'added';
 }
 
-async function add(
-  { queues, shares }: Parts,
-  workflow: WorkflowDocument,
-  position: number,
-): Promise<'added'> {
-  await queues.flows.add(chainOf(workflow, position, await shares.priorities(workflow, position)));
-  return 'added';
+/** A job that is there already stays as it is. One that comes too late finds its step done, and ends. */
+async function put({ queues, shares }: Parts, workflow: WorkflowDocument, position: number): Promise<void> {
+  const { name, data, opts } = jobOf(workflow, position, await shares.priorities(workflow, position));
+  await queueAt(queues, workflow, position).add(name, data, opts);
+}
+
+async function handOver(queues: Queues, data: JobData, next: NextStep): Promise<boolean> {
+  const [priority, ...later] = data.next ?? [];
+  if (priority === undefined || placeOf(priority).priority !== next.priority) return false;
+  const job: JobData = { workflow_id: data.workflow_id, index: next.index };
+  if (later.length > 0) job.next = later;
+  await queues.get(next.queue).add(next.task, job, jobOptions(job, priority));
+  return true;
 }
 
 /** With a new turn: that of its first start may lie far ahead, as the clock may have begun again since it failed. */
@@ -112,55 +146,39 @@ async function retry(
   }
 }
 
-/** The jobs of P and after it get the priorities of their steps, each a new turn; answers how many there were. */
+/** The job of P gets the priority of its step, and a new turn. */
 async function prioritize(
   { queues, shares }: Parts,
   workflow: WorkflowDocument,
   position: number,
-): Promise<number> {
-  const priorities = await shares.priorities(workflow, position);
-  let changed = 0;
-  for (const [index, priority] of priorities) {
-    const job = await jobAt(queues, workflow, index);
-    if (job === undefined) continue;
+): Promise<void> {
+  const job = await jobAt(queues, workflow, position);
+  if (job === undefined) return;
+  const { data, opts } = jobOf(workflow, position, await shares.priorities(workflow, position));
+  try {
+    await job.updateData(data);
+    await job.changePriority({ priority: opts.priority });
+  } catch (error) {
     // One that ended between our look and our call is none of ours any more.
-    await job.changePriority({ priority }).then(
-      () => (changed += 1),
-      async (error: unknown) => {
-        if ((await jobAt(queues, workflow, index)) !== undefined) throw error;
-      },
-    );
+    if ((await jobAt(queues, workflow, position)) !== undefined) throw error;
   }
-  return changed;
 }
 
+/** Of every step: besides the one that runs next there may be one whose worker died before it had ended it. */
 async function remove(queues: Queues, workflow: WorkflowDocument): Promise<boolean> {
   let whole = true;
-  // From the last step down: a removed child releases its parent, so parents have to go first.
-  for (const index of [...workflow.steps.keys()].toReversed()) {
-    const job = await jobAt(queues, workflow, index);
-    if (job === undefined) continue;
-    whole = (await removeUnlessHeld(job)) && whole;
-  }
+  for (const index of workflow.steps.keys()) whole = (await removeAt(queues, workflow, index)) && whole;
   return whole;
 }
 
-/** Without a document the successors are found by the links in the queue. */
-async function removeUnrecorded(config: Config, queues: Queues, job: Job<JobData>): Promise<void> {
-  const found = [job];
-  for (let parent = job.parent; parent?.id !== undefined; ) {
-    const queue = queues.get(parent.queueKey.slice(config.queue.prefix.length + 1));
-    const next: Job<JobData> | undefined = await queue.getJob(parent.id);
-    if (next === undefined) break;
-    found.push(next);
-    parent = next.parent;
-  }
-  for (const each of found.toReversed()) await removeUnlessHeld(each);
+async function removeAt(queues: Queues, workflow: WorkflowDocument, index: number): Promise<boolean> {
+  const job = await jobAt(queues, workflow, index);
+  return job === undefined || removeUnlessHeld(job);
 }
 
 async function removeUnlessHeld(job: Job<JobData>): Promise<boolean> {
   try {
-    await job.remove({ removeChildren: false });
+    await job.remove();
     return true;
   } catch (error) {
     // "could not be removed because it is locked": a worker has it in hand and settles it.
@@ -190,36 +208,25 @@ async function suspects(
   if (candidates.length === 0) return [];
   const pipeline = redis.pipeline();
   for (const { workflow, position } of candidates) {
-    const at = queueAt(queues, workflow, position);
-    const previous = Math.max(0, position - 1);
-    const before = queueAt(queues, workflow, previous);
-    pipeline.exists(at.toKey(jobId(workflow.id, position)));
-    pipeline.zscore(at.toKey('failed'), jobId(workflow.id, position));
-    pipeline.zscore(at.toKey('waiting-children'), jobId(workflow.id, position));
-    pipeline.exists(before.toKey(jobId(workflow.id, previous)));
-    pipeline.zscore(before.toKey('failed'), jobId(workflow.id, previous));
+    const queue = queueAt(queues, workflow, position);
+    pipeline.exists(queue.toKey(jobId(workflow.id, position)));
+    pipeline.zscore(queue.toKey('failed'), jobId(workflow.id, position));
   }
   const answers = (await pipeline.exec()) ?? [];
   return candidates.map((_, row) => {
-    const [exists, failed, waits, beforeExists, beforeFailed] = answers
-      .slice(row * 5, row * 5 + 5)
-      .map(([error, value]) => {
-        if (error !== null) throw error;
-        return value;
-      });
-    return (
-      exists === 0 ||
-      failed !== null ||
-      (waits !== null && waits !== undefined && (beforeExists === 0 || beforeFailed !== null))
-    );
+    const [exists, failed] = answers.slice(row * 2, row * 2 + 2).map(([error, value]) => {
+      if (error !== null) throw error;
+      return value;
+    });
+    return exists === 0 || failed !== null;
   });
 }
 
 const LOCK_MS = 10_000;
 
 /**
- * One at a time per workflow, over the fleet. Look-then-add by two processes at once could queue a step again
- * behind its own successor. The lock ends by itself if its holder dies.
+ * One at a time per workflow, over the fleet: of two who look at the same failed job one would retry it after the other
+ * had taken it out. The lock ends by itself if its holder dies.
  */
 async function alone<T>(redis: Redis, key: string, body: () => Promise<T>): Promise<T> {
   const token = randomUUID();

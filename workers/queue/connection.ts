@@ -123,6 +123,23 @@ async function untilReady(client: Redis, url: string, deadline: number): Promise
 }
 
 /**
+ * For those who would rather refuse than wait: commands that are given while Redis is away wait for it, however long.
+ *
+ * @throws E_REDIS_UNAVAILABLE when it does not answer within `wait_seconds`
+ */
+export async function assertAnswers(client: Redis, wait_seconds: number): Promise<void> {
+  const waiting = new AbortController();
+  const timeout = sleep(wait_seconds * 1000, false, { signal: waiting.signal }).catch(() => false);
+  const answer = client.ping().then(
+    () => true,
+    () => false,
+  );
+  const answers = await Promise.race([answer, timeout]);
+  waiting.abort();
+  if (!answers) throw new LongshoreError('E_REDIS_UNAVAILABLE', 'Redis does not answer');
+}
+
+/**
  * Refuses a Redis that may forget jobs under memory pressure, and warns about one that keeps nothing on disk (its
  * jobs come back from the records, but delays and positions are lost). Read from INFO, because managed servers
  * forbid CONFIG.

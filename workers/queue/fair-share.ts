@@ -83,6 +83,12 @@ export function createShares(
     ];
   };
   const fair = config.queue.share_by !== null;
+  const clock = coalesce((queue, priority, turn) => {
+    if (redis.status !== 'ready') return;
+    redis.eval(ADVANCE, 1, clockOf(queue), `now:${priority}`, turn).catch((error: unknown) => {
+      log.debug({ err: error, queue }, 'the clock of the fair share did not go on');
+    });
+  });
   return {
     priorities: async (workflow, first) => {
       const steps = [...workflow.steps.entries()].slice(first);
@@ -105,10 +111,7 @@ export function createShares(
     },
     served: (queue, queue_priority) => {
       const { priority, turn } = placeOf(queue_priority);
-      if (!fair || turn === 0 || redis.status !== 'ready') return;
-      redis.eval(ADVANCE, 1, clockOf(queue), `now:${priority}`, turn).catch((error: unknown) => {
-        log.debug({ err: error, queue }, 'the clock of the fair share did not go on');
-      });
+      if (fair && turn > 0) clock(queue, priority, turn);
     },
     again: async (queue, queue_priority) => {
       if (!fair) return queue_priority;
@@ -116,5 +119,23 @@ export function createShares(
       const now = Number(await redis.hget(clockOf(queue), `now:${priority}`));
       return queuePriority(priority, Math.max(turn, now + 1));
     },
+  };
+}
+
+type Advance = (queue: string, priority: number, turn: number) => void;
+
+/** Of what is served in one turn of the event loop only the last turn of each clock is told. */
+function coalesce(tell: Advance): Advance {
+  const last = new Map<string, Parameters<Advance>>();
+  return (queue, priority, turn) => {
+    if (last.size === 0) {
+      setImmediate(() => {
+        const told = [...last.values()];
+        last.clear();
+        for (const each of told) tell(...each);
+      });
+    }
+    const key = `${priority} ${queue}`;
+    last.set(key, [queue, priority, Math.max(turn, last.get(key)?.[2] ?? 0)]);
   };
 }

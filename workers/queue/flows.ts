@@ -1,5 +1,4 @@
-import type { FlowJob, JobsOptions } from 'bullmq';
-import { LongshoreError } from '../errors.ts';
+import type { JobsOptions } from 'bullmq';
 import type { WorkflowDocument } from '../records/contract.ts';
 
 /** All that a job carries: the queue holds ids, never data. */
@@ -7,6 +6,11 @@ export interface JobData {
   workflow_id: string;
   /** 0-based position of the step. */
   index: number;
+  /**
+   * Priorities in the queue of the steps after it, whose turns were taken with its own. Absent: a turn is taken when the
+   * step is put in.
+   */
+  next?: number[];
 }
 
 export const jobId = (workflow_id: string, index: number): string => `${workflow_id}.${index}`;
@@ -20,39 +24,29 @@ const LAST = 2 ** 21 - 1;
  * - `attempts: 1`: BullMQ never repeats a job on its own; retries are decided by error class and counted in the
  *   records, and wait as delayed jobs, so that a worker that dies cannot lose the count.
  * - `removeOnComplete`: what happened is in the records; a finished job would only take memory.
- * - `removeOnFail: false`: a failed child that is removed releases its parent, and the next step would run.
- *   It stays, holding its successors back, until a resume retries it or a revoke takes the chain out.
+ * - `removeOnFail: false`: it stays for who looks at the queue, until a resume retries it or a revoke takes it out.
  */
-function jobOptions(workflow: WorkflowDocument, index: number, priority: number): JobsOptions {
-  return {
-    jobId: jobId(workflow.id, index),
+export const jobOptions = ({ workflow_id, index }: JobData, priority: number) =>
+  ({
+    jobId: jobId(workflow_id, index),
     priority,
     attempts: 1,
     removeOnComplete: true,
     removeOnFail: false,
-  };
-}
+  }) satisfies JobsOptions;
 
-/** The steps from `first` on as one flow: the last step is the root, and each step waits for the one before it. */
-export function chainOf(
+/** The job of one step. `priorities` by position, of that step and those after it. */
+export function jobOf(
   workflow: WorkflowDocument,
-  first: number,
+  position: number,
   priorities: ReadonlyMap<number, number>,
-): FlowJob {
-  const jobs = [...workflow.steps.entries()].slice(first).map(
-    ([index, step]): FlowJob => ({
-      name: step.task,
-      queueName: step.queue,
-      data: { workflow_id: workflow.id, index } satisfies JobData,
-      opts: jobOptions(workflow, index, priorities.get(index) ?? LAST),
-    }),
-  );
-  const [start, ...rest] = jobs;
-  if (start === undefined) {
-    throw new LongshoreError(
-      'E_WORKFLOW_STATE',
-      `workflow ${workflow.id} has ${workflow.steps.length} steps; there is none at position ${first}`,
-    );
-  }
-  return rest.reduce((child, parent) => ({ ...parent, children: [child] }), start);
+): { name: string; data: JobData; opts: ReturnType<typeof jobOptions> } {
+  const at = (index: number): number => priorities.get(index) ?? LAST;
+  const next = [...workflow.steps.keys()].slice(position + 1).map(at);
+  const data: JobData = {
+    workflow_id: workflow.id,
+    index: position,
+    ...(next.length === 0 ? {} : { next }),
+  };
+  return { name: workflow.steps[position]?.task ?? '', data, opts: jobOptions(data, at(position)) };
 }

@@ -1,4 +1,4 @@
-import { FlowProducer, Queue } from 'bullmq';
+import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
@@ -6,20 +6,16 @@ import type { JobData } from './flows.ts';
 
 export type JobQueue = Queue<JobData>;
 
-/** Queues by name, opened at first use over one shared connection, and the producer of flows. */
+/** Queues by name, opened at first use over one shared connection. */
 export interface Queues {
   get(name: string): JobQueue;
-  readonly flows: FlowProducer;
   close(): Promise<void>;
 }
 
 export function openQueues(config: Config, connection: Redis, log: Logger): Queues {
   const opened = new Map<string, JobQueue>();
   const options = { connection, prefix: config.queue.prefix };
-  const flows = new FlowProducer(options);
-  reportErrors(flows, log);
   return {
-    flows,
     get: (name) => {
       const known = opened.get(name);
       if (known !== undefined) return known;
@@ -29,7 +25,7 @@ export function openQueues(config: Config, connection: Redis, log: Logger): Queu
       return queue;
     },
     close: async () => {
-      await Promise.all([...opened.values(), flows].map((part) => part.close()));
+      await Promise.all([...opened.values()].map((queue) => queue.close()));
     },
   };
 }

@@ -48,12 +48,16 @@ export interface AttemptKey {
   number: number;
 }
 
+/** What whoever runs a step needs to know of its workflow. */
+export type WorkflowInHand = Pick<WorkflowDocument, 'id' | 'name' | 'app_id' | 'dataset_id'>;
+
 export type ClaimVerdict =
   | {
       verdict: 'run';
       key: AttemptKey;
       run: TaskRun;
-      workflow: WorkflowDocument /** Left running by a lost worker. */;
+      workflow: WorkflowInHand;
+      /** Left running by a lost worker. */
       orphan: Attempt | null;
     }
   /** The step has succeeded already (crash between record and queue): hand the stored result on. */
@@ -78,6 +82,19 @@ export type Finish =
   | { outcome: 'postponed'; reason: string; next_attempt_at: string; result?: unknown }
   /** `blame`: how far the job itself is the cause, 0 to 1 (default 1). */
   | { outcome: 'lost'; reason: string; blame?: number };
+
+/** The step that may run now that the one before it has succeeded. */
+export interface NextStep {
+  index: number;
+  task: string;
+  queue: string;
+  priority: number;
+}
+
+/** What was recorded; `next` is null unless a step has succeeded that was not the last one. */
+export interface Finished {
+  next: NextStep | null;
+}
 
 export type RunningAttempt = AttemptKey & { worker: string; host: string; pgid: number | null };
 
@@ -187,8 +204,10 @@ export interface Records {
     query: WorkflowQuery,
     options?: { prev_runs?: boolean },
   ): Promise<{ total: number; results: WorkflowWithRuns[] }>;
-  /** Five keys, zeros present. */
-  countWorkflows(app_id: string): Promise<Record<WorkflowStatus, number>>;
+  /** Five keys, zeros present. Null: those without an app_id, which only very old documents are. */
+  countWorkflows(app_id: string | null): Promise<Record<WorkflowStatus, number>>;
+  /** Names of all steps that have ever begun, each once, in order. */
+  stepNames(): Promise<string[]>;
   /**
    * PENDING, STARTED, or resumed and not yet begun: what must be found in the queue. In order of id, after `after`;
    * fewer than `limit` (default 1000): the last page.
@@ -209,8 +228,8 @@ export interface Records {
   progress(key: AttemptKey, progress: Progress | Record<string, unknown>): Promise<boolean>;
   /** True while this attempt is the one that may publish. */
   isCurrent(key: AttemptKey): Promise<boolean>;
-  /** Closes the attempt and moves run and workflow; false when the attempt is no longer current (nothing written). */
-  finish(key: AttemptKey, finish: Finish): Promise<boolean>;
+  /** Closes the attempt and moves run and workflow; null when the attempt is no longer current (nothing written). */
+  finish(key: AttemptKey, finish: Finish): Promise<Finished | null>;
 
   /**
    * Marks the pending step REVOKED (a step that has not begun gets a revoked run). `take_out`: revoke, not pause; on a
@@ -243,6 +262,8 @@ export interface Records {
   cleanRuns(query: { task: string; limit: number }): Promise<CleanRun[]>;
 
   registerProcess(process: ProcessRegistration): Promise<number>;
+  /** By what id the facility's API knows a process; null: it was not told yet. Absent where there is no such API. */
+  facilityProcess?(process_id: number): Promise<number | null>;
   /** @throws E_WORKFLOW_NOT_FOUND when the process went with its deleted workflow */
   appendLogs(process_id: number, lines: readonly LogLine[]): Promise<void>;
   /** Lines after `after` (exclusive line id), in order; `limit` is 1000 by default. */

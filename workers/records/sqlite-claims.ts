@@ -1,22 +1,22 @@
 /** What workers do: take a step, report on it, end it. Every function is one transaction. */
 import type { Database, Statements } from '../sqlite/database.ts';
 import { fromJson, now, toJson } from '../sqlite/values.ts';
-import type { AttemptKey, Claim, ClaimVerdict, Finish, Records } from './contract.ts';
+import type { AttemptKey, Claim, ClaimVerdict, Finish, Finished, NextStep, Records } from './contract.ts';
 import { type AttemptRow, attemptOf, type RunRow, runOf, type WorkflowRow } from './sqlite-rows.ts';
 import {
   closeAttempt,
   countLoss,
-  currentStanding,
   failureOf,
   insertRun,
+  isOpen,
   moveRun,
   reportBy,
   type Standing,
   standingOf,
 } from './sqlite-runs.ts';
 import { argsOf, kwargsOf, previousRun, stepRow } from './sqlite-steps.ts';
-import { insertWorkflow, loadWorkflow } from './sqlite-workflows.ts';
-import { move, type RunState } from './transition.ts';
+import { insertWorkflow } from './sqlite-workflows.ts';
+import { move, type RunState, stateOf } from './transition.ts';
 
 type ClaimRecords = Pick<Records, 'claim' | 'running' | 'progress' | 'isCurrent' | 'finish' | 'attempts'>;
 
@@ -25,17 +25,17 @@ export function claimRecords(database: Database): ClaimRecords {
     claim: (claim, policy) => database.write((sql) => claimStep(sql, claim, policy.max_losses)),
     running: (key, { pid, pgid, hostname, code = null }) =>
       database.write((sql) => {
-        if (currentStanding(sql, key) === null) return false;
-        sql.run(
-          'update attempts set pgid = ?, code = ? where task_id = ? and number = ?',
+        const { changes } = sql.run(
+          'update attempts set pgid = ?, code = ? where task_id = ? and number = ? and date_end is null',
           pgid,
           code === null ? null : toJson(code),
           key.task_id,
           key.number,
         );
+        if (changes === 0) return false;
         // A postponed run keeps its last progress: the next look replaces it.
         sql.run(
-          'update runs set result = ifnull(result, ?) where task_id = ?',
+          'update runs set result = ? where task_id = ? and result is null',
           toJson({ pid, hostname }),
           key.task_id,
         );
@@ -43,11 +43,11 @@ export function claimRecords(database: Database): ClaimRecords {
       }),
     progress: (key, progress) =>
       database.write((sql) => {
-        if (currentStanding(sql, key) === null) return false;
+        if (!isOpen(sql, key)) return false;
         sql.run('update runs set result = ? where task_id = ?', toJson(progress), key.task_id);
         return true;
       }),
-    isCurrent: (key) => database.read((sql) => currentStanding(sql, key) !== null),
+    isCurrent: (key) => database.read((sql) => isOpen(sql, key)),
     finish: (key, finish) => database.write((sql) => finishAttempt(sql, key, finish)),
     attempts: (task_id) =>
       database.read((sql) =>
@@ -76,23 +76,34 @@ function claimStep(sql: Statements, claim: Claim, max_losses: number): ClaimVerd
   if (blamed !== null && blamed.blame > max_losses) return poison(sql, blamed, state, orphan, max_losses);
 
   move(state, 'claim');
+  let begun: RunRow;
   if (run === null) {
     const args = argsOf(workflow, step, previous);
-    insertRun(sql, step, { args, kwargs: kwargsOf(workflow, step), worker: claim.worker, state: 'open' });
+    begun = insertRun(sql, step, {
+      args,
+      kwargs: kwargsOf(workflow, step),
+      worker: claim.worker,
+      state: 'open',
+    });
   } else {
     reopenRun(sql, run, claim.worker, state === 'retry');
+    begun = sql.get<RunRow>('select * from runs where task_id = ?', run.task_id) as RunRow;
   }
-  const key = openAttempt(sql, step.next_task_id, claim);
-  sql.run(
-    "update workflows set status = 'STARTED', resume_lock = null, updated_at = ? where id = ?",
-    now(),
-    workflow.id,
-  );
+  const key = openAttempt(sql, step.next_task_id, claim, run === null ? 1 : null);
+  // Within a workflow that runs only its ends are news.
+  if (workflow.status !== 'STARTED' || workflow.resume_lock !== null) {
+    sql.run(
+      "update workflows set status = 'STARTED', resume_lock = null, updated_at = ? where id = ?",
+      now(),
+      workflow.id,
+    );
+  }
+  const { id, name, app_id, dataset_id } = workflow;
   return {
     verdict: 'run',
     key,
-    run: runOf(sql.get<RunRow>('select * from runs where task_id = ?', key.task_id) as RunRow),
-    workflow: loadWorkflow(sql, workflow.id) as NonNullable<ReturnType<typeof loadWorkflow>>,
+    run: runOf(begun),
+    workflow: { id, name, app_id, dataset_id },
     orphan: orphan === null ? null : attemptOf(orphan),
   };
 }
@@ -154,11 +165,14 @@ function reopenRun(sql: Statements, run: RunRow, worker: string, retried: boolea
   );
 }
 
-function openAttempt(sql: Statements, task_id: string, claim: Claim): AttemptKey {
-  const { number } = sql.get<{ number: number }>(
-    'select ifnull(max(number), 0) + 1 as number from attempts where task_id = ?',
-    task_id,
-  ) as { number: number };
+/** @param given its number, where that is known */
+function openAttempt(sql: Statements, task_id: string, claim: Claim, given: number | null): AttemptKey {
+  const { number } =
+    given === null
+      ? (sql.get('select ifnull(max(number), 0) + 1 as number from attempts where task_id = ?', task_id) as {
+          number: number;
+        })
+      : { number: given };
   sql.run(
     'insert into attempts (task_id, number, worker, host, date_start) values (?, ?, ?, ?, ?)',
     task_id,
@@ -170,15 +184,16 @@ function openAttempt(sql: Statements, task_id: string, claim: Claim): AttemptKey
   return { task_id, number };
 }
 
-function finishAttempt(sql: Statements, key: AttemptKey, finish: Finish): boolean {
-  const standing = currentStanding(sql, key);
-  if (standing === null) return false;
-  const { run, state } = standing;
-  closeAttempt(sql, key, finish);
+function finishAttempt(sql: Statements, key: AttemptKey, finish: Finish): Finished | null {
+  if (!closeAttempt(sql, key, finish)) return null;
+  const run = sql.get<RunRow>('select * from runs where task_id = ?', key.task_id) as RunRow;
+  const state = stateOf(run, true);
+  let next: NextStep | null = null;
   switch (finish.outcome) {
     case 'success':
       moveRun(sql, run, state, 'success', { result: finish.result });
-      if (!isLastStep(sql, run)) setWorkflowStatus(sql, run.workflow_id, 'STARTED');
+      next = stepAfter(sql, run);
+      if (next !== null) setWorkflowStatus(sql, run.workflow_id, 'STARTED');
       else {
         setWorkflowStatus(sql, run.workflow_id, 'SUCCESS');
         for (const follower of finish.then ?? []) insertWorkflow(sql, follower);
@@ -202,15 +217,15 @@ function finishAttempt(sql: Statements, key: AttemptKey, finish: Finish): boolea
       countLoss(sql, key.task_id, finish.blame ?? 1);
       break;
   }
-  return true;
+  return { next };
 }
 
-const isLastStep = (sql: Statements, run: RunRow): boolean =>
-  sql.get(
-    'select 1 from steps where workflow_id = ? and position > ? limit 1',
-    run.workflow_id,
-    run.position,
-  ) === undefined;
+function stepAfter(sql: Statements, run: RunRow): NextStep | null {
+  const step = stepRow(sql, run.workflow_id, run.position + 1);
+  if (step === undefined) return null;
+  const { position, task, queue, priority } = step;
+  return { index: position, task, queue, priority };
+}
 
 export function setWorkflowStatus(sql: Statements, id: string, status: WorkflowRow['status']): void {
   sql.run('update workflows set status = ?, updated_at = ? where id = ?', status, now(), id);

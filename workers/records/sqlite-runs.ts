@@ -15,6 +15,7 @@ export interface Standing {
 
 export function standingOf(sql: Statements, task_id: string): Standing {
   const run = sql.get<RunRow>('select * from runs where task_id = ?', task_id) ?? null;
+  if (run === null) return { run, attempt: null, state: stateOf(null, false) };
   const attempt =
     sql.get<AttemptRow>('select * from attempts where task_id = ? order by number desc limit 1', task_id) ??
     null;
@@ -28,46 +29,55 @@ export const lastRunOf = (sql: Statements, workflow_id: string, position: number
     position,
   );
 
-/** Where the attempt is the newest one and open; null when it comes too late. */
-export function currentStanding(
-  sql: Statements,
-  key: AttemptKey,
-): (Standing & { run: RunRow; attempt: AttemptRow }) | null {
-  const { run, attempt, state } = standingOf(sql, key.task_id);
-  if (run === null || attempt === null || state !== 'open' || attempt.number !== key.number) return null;
-  return { run, attempt, state };
-}
+/** Whether the attempt may still write: a new one is opened only after all before it were closed. */
+export const isOpen = (sql: Statements, { task_id, number }: AttemptKey): boolean =>
+  sql.get('select 1 from attempts where task_id = ? and number = ? and date_end is null', task_id, number) !==
+  undefined;
 
 export function insertRun(
   sql: Statements,
   step: StepRow,
   given: { args: unknown[]; kwargs: Record<string, unknown>; worker: string; state: RunState },
-): void {
-  sql.run(
+): RunRow {
+  const row = {
+    task_id: step.next_task_id,
+    workflow_id: step.workflow_id,
+    position: step.position,
+    step: step.name,
+    name: step.task,
+    status: STATUS_OF[given.state],
+    date_start: now(),
+    args: toJson(given.args),
+    kwargs: toJson(given.kwargs),
+    worker: given.worker,
+    queue: step.queue,
+  };
+  const { id } = sql.run(
     `insert into runs (task_id, workflow_id, position, step, name, status, date_start, args, kwargs, worker, queue)
      values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    step.next_task_id,
-    step.workflow_id,
-    step.position,
-    step.name,
-    step.task,
-    STATUS_OF[given.state],
-    now(),
-    toJson(given.args),
-    toJson(given.kwargs),
-    given.worker,
-    step.queue,
+    ...Object.values(row),
   );
+  return {
+    ...row,
+    number: id,
+    result: null,
+    traceback: null,
+    date_done: null,
+    retries: 0,
+    losses: 0,
+    blame: 0,
+  };
 }
 
+/** False: it is closed already, or there is none. */
 export function closeAttempt(
   sql: Statements,
   key: AttemptKey,
   end: { outcome: AttemptOutcome; error?: ErrorReport; reason?: string; next_attempt_at?: string },
-): void {
-  sql.run(
+): boolean {
+  const { changes } = sql.run(
     `update attempts set date_end = ?, outcome = ?, error = ?, reason = ?, next_attempt_at = ?
-     where task_id = ? and number = ?`,
+     where task_id = ? and number = ? and date_end is null`,
     now(),
     end.outcome,
     end.error === undefined ? null : toJson(end.error),
@@ -76,6 +86,7 @@ export function closeAttempt(
     key.task_id,
     key.number,
   );
+  return changes > 0;
 }
 
 /** @param blame 0..1: how likely it is that the job itself brought its process down */

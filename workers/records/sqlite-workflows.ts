@@ -25,6 +25,7 @@ type WorkflowRecords = Pick<
   | 'workflowWithRuns'
   | 'listWorkflows'
   | 'countWorkflows'
+  | 'stepNames'
   | 'liveWorkflows'
   | 'deleteWorkflow'
 >;
@@ -50,6 +51,10 @@ export function workflowRecords(database: Database): WorkflowRecords {
         return { total, results: withRuns(sql, rows, options.prev_runs ?? false) };
       }),
     countWorkflows: (app_id) => database.read((sql) => countByStatus(sql, app_id)),
+    stepNames: () =>
+      database.read((sql) =>
+        sql.all<{ step: string }>('select distinct step from runs order by step').map(({ step }) => step),
+      ),
     liveWorkflows: (page) => database.read((sql) => liveWorkflows(sql, page)),
     deleteWorkflow: (id, { unless_running = false } = {}) =>
       database.write(
@@ -207,7 +212,7 @@ function selectWorkflows(sql: Statements, query: WorkflowQuery): { total: number
 const statusesOf = (status: WorkflowStatus | StatusGroup): readonly WorkflowStatus[] =>
   Object.hasOwn(GROUPS, status) ? GROUPS[status as StatusGroup] : [status as WorkflowStatus];
 
-function countByStatus(sql: Statements, app_id: string): Record<WorkflowStatus, number> {
+function countByStatus(sql: Statements, app_id: string | null): Record<WorkflowStatus, number> {
   const counts = { PENDING: 0, STARTED: 0, SUCCESS: 0, FAILURE: 0, REVOKED: 0 };
   const rows = sql.all<{ status: WorkflowStatus; count: number }>(
     'select status, count(*) as count from workflows where app_id = ? group by status',

@@ -3,7 +3,7 @@
  * file name is its name. Nothing here knows of queues, workers or processes.
  */
 import type { Config } from '../../config/index.ts';
-import type { SomeTaskLimits } from '../../config/task-limits.ts';
+import type { SomeRetryPolicy, SomeTaskLimits } from '../../config/task-limits.ts';
 import type { Catalog } from '../catalog/contract.ts';
 import { coerceError, isLongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
@@ -23,6 +23,8 @@ export interface TaskContext {
     readonly step: string;
     readonly task_id: string;
     readonly attempt: number;
+    /** How often it has failed with a retryable error before this attempt. */
+    readonly retries: number;
     /** How often it is tried again when this attempt fails with a retryable error. */
     readonly retries_left: number;
     /** When its first attempt began. */
@@ -49,6 +51,8 @@ export interface TaskContext {
   report(progress: Progress | Record<string, unknown>): void;
   /** Runs an external program: no shell, its lines go to the process logs. @throws E_SUBPROCESS, E_TOOL_MISSING */
   tool(command: string, args: readonly string[], options?: ToolOptions): Promise<ToolResult>;
+  /** By what id the facility's own pages know a process of {@link ToolResult}; null: they were not told of it yet. */
+  facilityProcess(process_id: number): Promise<number | null>;
   audit(action: string, details: Record<string, unknown>): Promise<void>;
 }
 
@@ -98,6 +102,8 @@ export interface Task {
   readonly needs?: readonly string[];
   /** Of time, memory, processor and disk; those of config.task hold for the rest. See docs/tasks.md. */
   readonly limits?: SomeTaskLimits;
+  /** Other than config.workflow.retry; config.workflow.retry.tasks beats it. */
+  readonly retry?: SomeRetryPolicy;
   run(context: TaskContext): Promise<TaskReturn | Postponement>;
 }
 

@@ -7,7 +7,9 @@ import type { WorkflowDocument, WorkflowStep } from '../records/contract.ts';
 /** A workflow that stands in no configuration: one made for a single run. */
 export interface AdHocWorkflow {
   name: string;
-  description?: string | undefined;
+  /** Default config.app_id. One gateway may be asked for workflows of several applications. */
+  app_id?: string | undefined;
+  description?: string | null | undefined;
   steps: readonly StepDefinition[];
 }
 
@@ -18,6 +20,8 @@ export interface StepDefinition {
   readonly kwargs?: Readonly<Record<string, unknown>> | undefined;
   readonly priority?: number | undefined;
   readonly needs?: readonly string[] | undefined;
+  /** Of its first run, where somebody has to know it before the workflow is recorded. Default: a new one. */
+  readonly task_id?: string | undefined;
 }
 
 export interface WorkflowStart {
@@ -75,7 +79,7 @@ export function buildWorkflow(
   return {
     id: start.id ?? randomUUID(),
     name: definition.name,
-    app_id: config.app_id,
+    app_id: definition.app_id ?? config.app_id,
     description: definition.description ?? null,
     dataset_id: start.dataset_id,
     args: [...(start.args ?? [start.dataset_id])],
@@ -110,7 +114,7 @@ function buildStep(step: StepDefinition, index: number, config: Config): Workflo
     priority: clampPriority(step.priority ?? index + 1),
     ...(step.needs === undefined || step.needs.length === 0 ? {} : { needs: [...step.needs] }),
     task_runs: [],
-    next_task_id: randomUUID(),
+    next_task_id: step.task_id ?? randomUUID(),
   };
 }
 
@@ -118,7 +122,7 @@ const clampPriority = (priority: number): number => Math.min(9, Math.max(0, Math
 
 function problemsOf(definition: AdHocWorkflow, { app_id, resources }: Config): string[] {
   const problems: string[] = [];
-  if (blank(app_id)) problems.push('app_id is empty');
+  if (blank(definition.app_id ?? app_id)) problems.push('app_id is empty');
   if (blank(definition.name)) problems.push('the name is empty');
   if (definition.steps.length === 0) problems.push('it has no steps');
   for (const [index, step] of definition.steps.entries()) {

@@ -1,6 +1,7 @@
 import type { Config } from '../../config/index.ts';
 import { coerceError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { assertAnswers } from '../queue/connection.ts';
 import type { Queues } from '../queue/queues.ts';
 import { openQueueSide, type QueueSide } from '../queue/side.ts';
 import type {
@@ -57,6 +58,11 @@ export interface Engine {
   fleet(): Promise<{ jobs: Record<string, number>; workers: FleetWorker[] }>;
   /** `dry_run`: only tells what it would look into. */
   reconcile(options?: { dry_run?: boolean }): Promise<ReconcileReport>;
+  /**
+   * Resolves when Redis answers now: what is refused before it begins has changed nothing.
+   * @throws E_REDIS_UNAVAILABLE after `wait_seconds`
+   */
+  ready(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -152,12 +158,15 @@ export async function createEngine(given: EngineParts): Promise<Engine> {
     counts: () => records.countWorkflows(config.app_id),
     fleet: async () => fleetOf((await side()).queues, defaultQueue(config)),
     reconcile: async (options) => reconcile(config, records, (await side()).chains, log, options),
+    ready: async () => assertAnswers((await side()).redis, given.wait_seconds ?? WAIT_SECONDS),
     close,
   };
 }
 
+const WAIT_SECONDS = 10;
+
 /** One attempt to connect at a time; a failed one is forgotten, so that the next operation tries again. */
-function lazySide({ config, store, log, wait_seconds = 10, queue_side }: EngineParts): {
+function lazySide({ config, store, log, wait_seconds = WAIT_SECONDS, queue_side }: EngineParts): {
   side: () => Promise<QueueSide>;
   close: () => Promise<void>;
 } {
@@ -203,7 +212,7 @@ async function startWorkflow(
     const subject = `workflow:${other.id}`;
     await records.audit({ actor: start.initiator, action: 'workflow.join', subject, details });
     // Whoever recorded it may have died before it was queued; who joins does not wait for the reconciliation.
-    await enqueueRecorded(other.id, records, side);
+    await queueRecorded(other.id, async () => void (await enqueue(other.id, records, (await side()).chains)));
     return { ...other, joined: true };
   }
   if (other !== null) {
@@ -216,14 +225,14 @@ async function startWorkflow(
       },
     );
   }
-  await enqueueRecorded(document.id, records, side);
+  await queueRecorded(document.id, async () => (await side()).chains.begin(document));
   return { ...document, joined: false };
 }
 
 /** A workflow that is recorded will run: who started it must not think that it was not, and start it again. */
-async function enqueueRecorded(id: string, records: Store['records'], side: Parts['side']): Promise<void> {
+async function queueRecorded(id: string, queue: () => Promise<void>): Promise<void> {
   try {
-    await enqueue(id, records, (await side()).chains);
+    await queue();
   } catch (error) {
     const { code, message, hint, fields } = coerceError(error);
     throw new LongshoreError(code, `workflow ${id} is recorded, and not queued yet: ${message}`, {

@@ -1,16 +1,16 @@
-import { createHash } from 'node:crypto';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import type { Chains } from '../queue/chain.ts';
-import type { Records, WorkflowDocument } from '../records/contract.ts';
+import type { Records, WorkflowDocument, WorkflowInHand } from '../records/contract.ts';
 import { buildWorkflow } from './definition.ts';
 import { enqueue } from './reconcile.ts';
+import { stableId } from './stable-id.ts';
 
 /**
  * What config.workflow_registry names under `then`, for the same dataset: recorded together with the success of the
  * last step, so that no crash comes in between. The id of each follows from the finished workflow and the name.
  */
-export function followersOf(config: Config, finished: WorkflowDocument, log: Logger): WorkflowDocument[] {
+export function followersOf(config: Config, finished: WorkflowInHand, log: Logger): WorkflowDocument[] {
   return followerNames(config, finished).flatMap((name) => {
     const id = followerId(finished.id, name);
     try {
@@ -30,24 +30,13 @@ export async function enqueueFollowers(
   config: Config,
   records: Records,
   chains: Chains,
-  finished: WorkflowDocument,
+  finished: WorkflowInHand,
 ): Promise<void> {
   for (const name of followerNames(config, finished))
     await enqueue(followerId(finished.id, name), records, chains);
 }
 
-const followerNames = (config: Config, { name }: WorkflowDocument): readonly string[] =>
+const followerNames = (config: Config, { name }: WorkflowInHand): readonly string[] =>
   Object.hasOwn(config.workflow_registry, name) ? (config.workflow_registry[name]?.then ?? []) : [];
 
-/** A UUID (version 8: of our own making) that is the same at every repeat. */
-export function followerId(finished_id: string, name: string): string {
-  const hex = createHash('sha256').update(`${finished_id}\0${name}`).digest('hex');
-  const variant = ((Number.parseInt(hex.charAt(16), 16) & 0x3) | 0x8).toString(16);
-  return [
-    hex.slice(0, 8),
-    hex.slice(8, 12),
-    `8${hex.slice(13, 16)}`,
-    `${variant}${hex.slice(17, 20)}`,
-    hex.slice(20, 32),
-  ].join('-');
-}
+export const followerId = (finished_id: string, name: string): string => stableId(`${finished_id}\0${name}`);

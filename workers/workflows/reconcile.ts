@@ -1,6 +1,6 @@
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
-import type { Chains } from '../queue/chain.ts';
+import type { Chains, Ensured, Look } from '../queue/chain.ts';
 import type { Records, WorkflowWithRuns } from '../records/contract.ts';
 import { runnablePosition } from './status.ts';
 
@@ -57,24 +57,27 @@ async function suspectsOf(ids: readonly string[], records: Records, chains: Chai
 }
 
 /** Puts what is missing of the workflow's chain into the queue, if anything of it should run. Idempotent. */
-export async function enqueue(
-  id: string,
-  records: Records,
-  chains: Chains,
-): Promise<'added' | 'retried' | 'present' | 'not runnable'> {
-  const workflow = await records.workflowWithRuns(id);
-  const position = workflow === null ? null : runnablePosition(workflow);
-  if (workflow === null || position === null) return 'not runnable';
-  return chains.ensure(workflow.workflow, position);
+export async function enqueue(id: string, records: Records, chains: Chains): Promise<Ensured> {
+  const look = lookAt(id, records);
+  const seen = await look();
+  return seen === null ? 'not runnable' : chains.ensure(seen.workflow, seen.position, look);
 }
 
 /** As {@link enqueue}, and a job that was put off until later is due now. */
 export async function enqueueNow(id: string, records: Records, chains: Chains): Promise<void> {
-  const workflow = await records.workflowWithRuns(id);
-  const position = workflow === null ? null : runnablePosition(workflow);
-  if (workflow === null || position === null) return;
-  if ((await chains.ensure(workflow.workflow, position)) === 'present')
-    await chains.hurry(workflow.workflow, position);
+  const look = lookAt(id, records);
+  const seen = await look();
+  if (seen === null) return;
+  if ((await chains.ensure(seen.workflow, seen.position, look)) === 'present')
+    await chains.hurry(seen.workflow, seen.position);
+}
+
+function lookAt(id: string, records: Records): Look {
+  return async () => {
+    const found = await records.workflowWithRuns(id);
+    const position = found === null ? null : runnablePosition(found);
+    return found === null || position === null ? null : { workflow: found.workflow, position };
+  };
 }
 
 /**

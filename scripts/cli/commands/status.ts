@@ -17,7 +17,6 @@ interface Queue {
   running: number;
   ready: number;
   later: number;
-  held: number;
   stopped: number;
 }
 
@@ -86,14 +85,13 @@ function fixityProblem(damaged: readonly CopyFixity[]): string {
   return `E_FIXITY: archived copies are damaged or missing (${oneLine(one)}${more}). See longshore fixity --failed.`;
 }
 
-/** BullMQ's states in our words: a step is ready, comes later (waits, is tried again), or is held by the one before it. */
+/** BullMQ's states in our words: a step is ready, or comes later (waits, is tried again). */
 function queueOf(jobs: Readonly<Record<string, number>>): Queue {
   const sum = (...states: string[]): number => states.reduce((total, state) => total + (jobs[state] ?? 0), 0);
   return {
     running: sum('active'),
     ready: sum('waiting', 'prioritized', 'paused'),
     later: sum('delayed'),
-    held: sum('waiting-children'),
     stopped: sum('failed'),
   };
 }
@@ -117,7 +115,7 @@ async function show({ config, store }: EngineSession, status: Status): Promise<v
       'steps',
       queue === null
         ? null
-        : `${queue.running} running, ${queue.ready} ready, ${queue.later} later, ${queue.held} behind others, ${queue.stopped} stopped`,
+        : `${queue.running} running, ${queue.ready} ready, ${queue.later} later, ${queue.stopped} stopped`,
     ],
     ['workflows', listed.join(', ')],
     ['datasets', `${datasets.total}, ${datasets.archived} archived, ${datasets.staged} staged`],

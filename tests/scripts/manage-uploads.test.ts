@@ -1,0 +1,394 @@
+import { utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { LongshoreError } from '../../workers/errors.ts';
+import { until } from '../support/until.ts';
+import { ago } from '../support/uploads.ts';
+import { begin, end, makeManager } from './manage-uploads.ts';
+
+const FILES = { 'a-b': 'one' };
+const NONE = {
+  verification_spawned: 0,
+  verified_triggered: 0,
+  verification_failed: 0,
+  failed_retried: 0,
+  permanently_failed: 0,
+  stale_uploading_failed: 0,
+  errors: 0,
+};
+const verifying = (verification_task_id: string, minutes = 10) => ({
+  status: 'VERIFYING',
+  metadata: { checksum: { skipped: true }, verification_task_id, verification_started_at: ago(minutes) },
+});
+const T1 = '11111111-1111-4111-8111-111111111111';
+
+describe('UPLOADED', () => {
+  test('becomes VERIFYING with its task id before that is queued, old metadata kept, in one PATCH', async () => {
+    const { upload, api, manage, metadata, status, engine, records } = await makeManager();
+    const { id } = upload('up', FILES, { metadata: { checksum: { skipped: true } } });
+    let before: unknown = null;
+    const start: typeof engine.start = (...args) => {
+      before = metadata(id).verification_task_id;
+      return engine.start(...args);
+    };
+    const { counts } = await manage({ engine: { ...engine, start } });
+    expect(counts).toEqual({ ...NONE, verification_spawned: 1 });
+    expect(status(id)).toBe('VERIFYING');
+    expect(metadata(id)).toEqual({
+      checksum: { skipped: true },
+      verification_task_id: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      verification_started_at: expect.stringMatching(/Z$/),
+    });
+    const task_id = String(metadata(id).verification_task_id);
+    expect(before).toBe(task_id);
+    expect(api.called('PATCH datasets/uploads/:id/upload-log')).toHaveLength(1);
+    const workflow = await records.workflow(task_id);
+    // The facility's pages list the workflows of a dataset: this is none of them.
+    expect(workflow).toMatchObject({ dataset_id: null, args: [id] });
+    expect(workflow?.steps).toMatchObject([{ task: 'verify_upload_integrity', next_task_id: task_id }]);
+    expect((await engine.fleet()).jobs).toMatchObject({ prioritized: 1 });
+  });
+
+  test('killed before it was queued: the next run queues the same id, once', async () => {
+    const { upload, api, manage, metadata, engine, records } = await makeManager();
+    const { id } = upload('up', FILES);
+    const dead: typeof engine.start = async () => {
+      throw new Error('killed');
+    };
+    expect((await manage({ engine: { ...engine, start: dead } })).counts).toEqual({ ...NONE, errors: 1 });
+    const task_id = String(metadata(id).verification_task_id);
+    expect(await records.workflow(task_id)).toBeNull();
+    for (let run = 0; run < 3; run++) {
+      Object.assign(api.store.uploads.get(id) ?? {}, { updated_at: ago(1) });
+      await manage();
+    }
+    const { results } = await records.listWorkflows({ name: 'verify_upload' });
+    expect(results.map(({ workflow }) => workflow.id)).toEqual([task_id]);
+    expect((await engine.fleet()).jobs).toMatchObject({ prioritized: 1 });
+  });
+});
+
+describe('VERIFYING', () => {
+  test('without a task id waits for five minutes, then is verified anew', async () => {
+    const { upload, manage, status, metadata } = await makeManager();
+    const young = upload('young', FILES, { status: 'VERIFYING', minutes: 4 });
+    const old = upload('old', FILES, { status: 'VERIFYING', minutes: 6 });
+    expect((await manage()).counts).toEqual({ ...NONE, verification_spawned: 1 });
+    expect(metadata(young.id)).toEqual({});
+    expect(status(old.id)).toBe('VERIFYING');
+    expect(metadata(old.id).verification_task_id).toBeDefined();
+  });
+
+  test('with a task that waits or runs is left alone, far beyond four hours too', async () => {
+    const { upload, manage, engine, records, status } = await makeManager();
+    upload('up', FILES);
+    await manage();
+    const [{ workflow } = { workflow: null }] = (await records.listWorkflows({})).results;
+    if (workflow === null) throw new Error('no verification');
+    const seen = upload('slow', FILES, verifying(workflow.id, 20 * 60));
+    for (const step of [async () => undefined, () => begin(records, workflow.id)]) {
+      await step();
+      expect((await manage()).counts).toEqual(NONE);
+    }
+    expect(status(seen.id)).toBe('VERIFYING');
+    await engine.pause(workflow.id, { actor: 'ann' });
+    expect((await manage()).counts).toEqual(NONE);
+  });
+
+  test('whose task has succeeded becomes VERIFIED', async () => {
+    const { upload, manage, engine, records, status } = await makeManager();
+    const { id } = upload('up', FILES, verifying(T1));
+    await manage(); // Queues the id that it was promised.
+    await end(records, await begin(records, T1));
+    expect((await manage()).counts).toEqual({ ...NONE, verified_triggered: 1 });
+    expect(status(id)).toBe('VERIFIED');
+    expect((await engine.show(T1)).status).toBe('SUCCESS');
+  });
+
+  test('whose task has failed becomes VERIFICATION_FAILED with its reason, and who is configured is told', async () => {
+    const notify = { role_ids: [3], user_ids: [] };
+    const { upload, manage, records, status, metadata, api } = await makeManager({
+      enabled_features: { notifications: true },
+      uploads: { notify },
+    });
+    const { id } = upload('up', FILES, verifying(T1));
+    await manage();
+    await end(records, await begin(records, T1), 'E_UPLOAD_INTEGRITY: Manifest hash mismatch');
+    expect((await manage()).counts).toEqual({ ...NONE, verification_failed: 1 });
+    expect(status(id)).toBe('VERIFICATION_FAILED');
+    expect(metadata(id)).toMatchObject({
+      failure_reason: 'E_SUBPROCESS: E_UPLOAD_INTEGRITY: Manifest hash mismatch',
+      task_id: T1,
+      failed_at: expect.stringMatching(/Z$/),
+    });
+    expect(api.store.notifications).toEqual([
+      expect.objectContaining({ label: 'Upload of up failed', role_ids: [3], user_ids: [] }),
+    ]);
+  });
+
+  test('that has gone on while it was looked at is left as it is', async () => {
+    const { upload, manage, records, uploads, status, api } = await makeManager();
+    const { id } = upload('up', FILES, verifying(T1));
+    await manage();
+    await end(records, await begin(records, T1), 'too late');
+    let looks = 0;
+    const log: typeof uploads.log = async (dataset_id) => {
+      if (++looks === 2) Object.assign(api.store.uploads.get(id) ?? {}, { status: 'VERIFIED' });
+      return uploads.log(dataset_id);
+    };
+    expect((await manage({ uploads: { ...uploads, log } })).counts).toEqual(NONE);
+    expect(status(id)).toBe('VERIFIED');
+  });
+
+  test('whose task was taken out becomes VERIFICATION_FAILED', async () => {
+    const { upload, manage, engine, status } = await makeManager();
+    const { id } = upload('up', FILES, verifying(T1));
+    await manage();
+    await engine.revoke(T1, { actor: 'ann' });
+    expect((await manage()).counts).toEqual({ ...NONE, verification_failed: 1 });
+    expect(status(id)).toBe('VERIFICATION_FAILED');
+  });
+
+  test('whose task was resumed after its failure waits for it', async () => {
+    const { upload, manage, engine, records, status } = await makeManager();
+    const { id } = upload('up', FILES, verifying(T1));
+    await manage();
+    await end(records, await begin(records, T1), 'no mount');
+    await engine.resume(T1, { actor: 'ann' });
+    expect((await manage()).counts).toEqual(NONE);
+    expect(status(id)).toBe('VERIFYING');
+  });
+
+  test.each([
+    ['its start', verifying(T1, 241)],
+    [
+      'the date of its log, which ends in Z',
+      { status: 'VERIFYING', metadata: { verification_task_id: T1 }, minutes: 241 },
+    ],
+  ])('that nobody works on for four hours fails by timeout, counted from %s', async (_, given) => {
+    const { upload, manage, status, metadata } = await makeManager();
+    const { id } = upload('up', FILES, given);
+    expect((await manage()).counts).toEqual({ ...NONE, verification_failed: 1 });
+    expect(status(id)).toBe('VERIFICATION_FAILED');
+    expect(metadata(id).failure_reason).toContain('timeout');
+  });
+
+  test('beyond all limits of its task fails, and the task is taken out: it cannot say VERIFIED afterwards', async () => {
+    const { upload, manage, engine, records, status, api } = await makeManager();
+    const { id } = upload('up', FILES, verifying(T1));
+    await manage();
+    await begin(records, T1);
+    const days = 5 * 24 * 60;
+    Object.assign(api.store.uploads.get(id) ?? {}, verifying(T1, days), { updated_at: ago(days) });
+    expect((await manage()).counts).toEqual({ ...NONE, verification_failed: 1 });
+    expect(status(id)).toBe('VERIFICATION_FAILED');
+    expect((await engine.show(T1)).status).toBe('REVOKED');
+  });
+});
+
+describe('VERIFIED', () => {
+  test('gets the workflow that lands it, and becomes COMPLETE with it in one PATCH', async () => {
+    const { upload, manage, engine, status, api, workflows } = await makeManager();
+    const { id } = upload('up', FILES, { status: 'VERIFIED' });
+    expect((await manage()).counts).toEqual({ ...NONE, verified_triggered: 1 });
+    const [workflow, ...others] = await workflows(id, 'integrated');
+    expect(others).toEqual([]);
+    expect(workflow).toMatchObject({ args: [id], dataset_id: id, initiator: 'manage_upload_workflows' });
+    expect(status(id)).toBe('COMPLETE');
+    expect(api.store.linked(id)).toEqual([workflow?.id]);
+    const patches = api.called('PATCH datasets/uploads/:id/upload-log').map(({ body }) => body);
+    expect(patches).toEqual([{ status: 'COMPLETE', workflow_id: workflow?.id }]);
+    expect((await engine.fleet()).jobs).toMatchObject({ prioritized: 1 });
+  });
+
+  test('with an integrated workflow linked, whatever became of it and whoever started it, is COMPLETE', async () => {
+    const { upload, manage, engine, records, status, api, workflows } = await makeManager();
+    const ours = upload('ours', FILES, { status: 'VERIFIED' });
+    const started = await engine.start('integrated', { dataset_id: ours.id, initiator: 'ann' });
+    await end(records, await begin(records, started.id), 'broken');
+    api.store.link(started.id, ours.id);
+    const theirs = upload('theirs', FILES, { status: 'VERIFIED' });
+    for (const [id, name] of [
+      ['old-1', 'stage'],
+      ['old-2', 'integrated'],
+    ] as const) {
+      api.store.link(id, theirs.id);
+      api.behaviour.served.set(id, { id, name, created_at: '', updated_at: null });
+    }
+    expect((await manage()).counts).toEqual({ ...NONE, verified_triggered: 2 });
+    expect([status(ours.id), status(theirs.id)]).toEqual(['COMPLETE', 'COMPLETE']);
+    expect(await workflows(ours.id, 'integrated')).toHaveLength(1);
+    expect(await workflows(theirs.id, 'integrated')).toEqual([]);
+  });
+
+  test('starts nothing while the workflow server cannot say what is linked', async () => {
+    const { upload, manage, status, api, workflows } = await makeManager();
+    const { id } = upload('up', FILES, { status: 'VERIFIED' });
+    api.store.link('of-the-reference', id);
+    api.behaviour.workflowServer = false;
+    expect((await manage()).counts).toEqual({ ...NONE, errors: 1 });
+    expect(status(id)).toBe('VERIFIED');
+    expect(await workflows(id, 'integrated')).toEqual([]);
+  });
+
+  test('killed after the start and before the PATCH it gets no second workflow', async () => {
+    const { upload, manage, uploads, engine, status, api, workflows } = await makeManager();
+    const { id } = upload('up', FILES, { status: 'VERIFIED' });
+    const patch: typeof uploads.patch = async () => {
+      throw new LongshoreError('E_API_UNAVAILABLE', 'killed');
+    };
+    for (let run = 0; run < 2; run++)
+      expect((await manage({ uploads: { ...uploads, patch } })).counts).toEqual({ ...NONE, errors: 1 });
+    const [first] = await workflows(id, 'integrated');
+    // It may even have ended by the time somebody looks again.
+    await engine.revoke(first?.id ?? '', { actor: 'ann' });
+    expect((await manage()).counts).toEqual({ ...NONE, verified_triggered: 1 });
+    expect((await workflows(id, 'integrated')).map((one) => one.id)).toEqual([first?.id]);
+    expect(api.store.linked(id)).toEqual([first?.id]);
+    expect(status(id)).toBe('COMPLETE');
+  });
+
+  test.each(['commit-then-drop', 'drop'] as const)(
+    'a PATCH that meets "%s" links one workflow',
+    async (kind) => {
+      const { upload, manage, status, api, workflows } = await makeManager();
+      const { id } = upload('up', FILES, { status: 'VERIFIED' });
+      api.fail('PATCH', { kind }, 1);
+      expect((await manage()).counts).toEqual({ ...NONE, verified_triggered: 1 });
+      expect((await manage()).counts).toEqual(NONE);
+      const [workflow, ...others] = await workflows(id, 'integrated');
+      expect(others).toEqual([]);
+      expect(api.store.linked(id)).toEqual([workflow?.id]);
+      expect(status(id)).toBe('COMPLETE');
+    },
+  );
+
+  test('stays VERIFIED while another workflow works on its dataset', async () => {
+    const { upload, manage, engine, status } = await makeManager();
+    const { id } = upload('up', FILES, { status: 'VERIFIED' });
+    await engine.start('archive', { dataset_id: id, initiator: 'ann' });
+    expect((await manage()).counts).toEqual({ ...NONE, errors: 1 });
+    expect(status(id)).toBe('VERIFIED');
+  });
+
+  test('of a deleted dataset becomes PROCESSING_FAILED, is tried again, and given up with a notification', async () => {
+    const notify = { role_ids: [3], user_ids: [] };
+    const { upload, manage, status, metadata, api } = await makeManager({
+      enabled_features: { notifications: true },
+      uploads: { notify },
+    });
+    const { id } = upload('up', FILES, { status: 'VERIFIED' });
+    Object.assign(api.store.dataset(id), { is_deleted: true });
+    expect((await manage()).counts).toEqual({ ...NONE, errors: 1, failed_retried: 1 });
+    expect(status(id)).toBe('PROCESSING_FAILED');
+    expect(metadata(id).failure_reason).toContain('E_DATASET_DELETED');
+    for (let retry = 2; retry <= 3; retry++) {
+      expect((await manage()).counts).toEqual({ ...NONE, failed_retried: 1 });
+      expect(api.store.uploads.get(id)?.retry_count).toBe(retry);
+    }
+    expect((await manage()).counts).toEqual({ ...NONE, permanently_failed: 1 });
+    expect(status(id)).toBe('PERMANENTLY_FAILED');
+    expect(metadata(id).failure_reason).toMatch(/tried 3 times again; last: E_DATASET_DELETED/);
+    expect(api.store.notifications).toHaveLength(1);
+    expect((await manage()).counts).toEqual(NONE);
+  });
+});
+
+describe('PROCESSING_FAILED', () => {
+  test('is landed as a retry that is counted, in the same PATCH', async () => {
+    const { upload, manage, status, api, workflows } = await makeManager();
+    const { id } = upload('up', FILES, { status: 'PROCESSING_FAILED', retry_count: 2 });
+    expect((await manage()).counts).toEqual({ ...NONE, failed_retried: 1 });
+    expect(status(id)).toBe('COMPLETE');
+    expect(api.store.uploads.get(id)?.retry_count).toBe(3);
+    expect(api.store.linked(id)).toEqual((await workflows(id, 'integrated')).map((one) => one.id));
+  });
+
+  test('that was tried often enough is PERMANENTLY_FAILED, whatever the API lists by itself', async () => {
+    const { upload, manage, status, api } = await makeManager();
+    const { id } = upload('up', FILES, { status: 'PROCESSING_FAILED', retry_count: 7, minutes: 73 * 60 });
+    expect((await manage()).counts).toEqual({ ...NONE, permanently_failed: 1 });
+    expect(status(id)).toBe('PERMANENTLY_FAILED');
+    expect(api.store.notifications).toEqual([]);
+  });
+});
+
+describe('UPLOADING', () => {
+  const old = { status: 'UPLOADING', minutes: 361 };
+
+  test('of which nothing has arrived for six hours is UPLOAD_FAILED with the reason', async () => {
+    const { upload, manage, status, metadata } = await makeManager({
+      uploads: { stale_uploading_hours: 0.000_01 },
+    });
+    const { id } = upload('up', FILES, old);
+    const made = Date.now();
+    await until(() => Date.now() > made + 100);
+    expect((await manage()).counts).toEqual({ ...NONE, stale_uploading_failed: 1 });
+    expect(status(id)).toBe('UPLOAD_FAILED');
+    expect(metadata(id).failure_reason).toContain('nothing of it has arrived');
+  });
+
+  test('whose bytes still arrive is not failed, however slow it is', async () => {
+    const { upload, manage, status, root } = await makeManager();
+    const { id, origin } = upload('up', FILES, old);
+    upload('young', FILES, { status: 'UPLOADING', minutes: 359 });
+    const { rows, counts } = await manage();
+    expect(counts).toEqual(NONE);
+    expect(rows).toMatchObject([{ dataset_id: id, action: 'wait', note: 'its bytes still arrive' }]);
+    expect(status(id)).toBe('UPLOADING');
+    const staged = join(root, 'f'.repeat(32));
+    writeFileSync(staged, 'x');
+    writeFileSync(`${staged}.json`, JSON.stringify({ metadata: { dataset_id: String(id) } }));
+    utimesSync(join(origin, 'a-b'), 1, 1);
+    expect((await manage()).counts).toEqual(NONE);
+  });
+
+  test('is not failed while the upload root is not there', async () => {
+    const { upload, manage, status, place } = await makeManager({
+      paths: { RAW_DATA: { upload: '/nonexistent/uploads/raw_data' } },
+    });
+    const { id } = upload('up', FILES, old);
+    const { counts, rows } = await manage();
+    expect(counts).toEqual({ ...NONE, errors: 1 });
+    expect(rows[0]?.note).toContain('there is no upload root at /nonexistent/uploads');
+    expect(status(id)).toBe('UPLOADING');
+    expect(place.folder).toBeDefined();
+  });
+});
+
+test('one kind of uploads that cannot be listed, and one upload that fails, do not stop the others', async () => {
+  const { upload, manage, status, api } = await makeManager();
+  const broken = upload('broken', FILES);
+  const good = upload('good', FILES, { status: 'VERIFIED' });
+  const retried = upload('retried', FILES, { status: 'PROCESSING_FAILED' });
+  api.fail('GET datasets/uploads/expired', { kind: 'status', status: 500 });
+  api.fail('PATCH datasets/uploads/:id/upload-log', { kind: 'status', status: 500 }, 1);
+  const { counts, rows } = await manage();
+  expect(counts).toEqual({ ...NONE, errors: 2, verified_triggered: 1, failed_retried: 1 });
+  expect([broken, good, retried].map(({ id }) => status(id))).toEqual(['UPLOADED', 'COMPLETE', 'COMPLETE']);
+  expect(rows[0]).toMatchObject({
+    dataset_id: broken.id,
+    action: 'error',
+    note: expect.stringContaining('E_API_FAILED'),
+  });
+});
+
+test('a dry run tells what would be done, and changes nothing', async () => {
+  const { upload, manage, api, engine } = await makeManager();
+  upload('a', FILES);
+  upload('b', FILES, { status: 'VERIFIED' });
+  upload('c', FILES, { status: 'PROCESSING_FAILED', retry_count: 3 });
+  upload('d', FILES, verifying(T1, 300));
+  const before = structuredClone([...api.store.uploads.values()]);
+  const { counts } = await manage({ dry_run: true });
+  expect(counts).toEqual({
+    ...NONE,
+    verification_spawned: 1,
+    verified_triggered: 1,
+    permanently_failed: 1,
+    verification_failed: 1,
+  });
+  expect([...api.store.uploads.values()]).toEqual(before);
+  expect(api.calls.every(({ method }) => method === 'GET')).toBe(true);
+  expect((await engine.list({})).metadata.total).toBe(0);
+});
