@@ -148,6 +148,7 @@ const OF_THE_SYSTEM = new Set([
   'INIT_CWD',
   'TZ',
   'PM2_HOME',
+  'NODE_APP_INSTANCE',
 ]);
 
 test('.env.example has every variable that is read, and no other', () => {

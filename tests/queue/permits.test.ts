@@ -73,3 +73,13 @@ test('what died with its holder is swept from the index, and what is held stays'
     ['', ':tape', ':tape:holders'].map((end) => `${prefix}:permits${end}`),
   );
 });
+
+test('a permit that is granted after its asker has ended is given back, and not renewed', async () => {
+  const { redis, prefix, made } = await holders(2, 60_000);
+  const [gone, other] = made;
+  const late = gone?.take('dataset:1', 1);
+  await gone?.end();
+  expect(await late).toBe(false);
+  expect(await redis.keys(`${prefix}:permits*`)).toEqual([]);
+  expect(await other?.take('dataset:1', 1)).toBe(true);
+});

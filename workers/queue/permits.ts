@@ -121,12 +121,22 @@ export function createPermits(redis: Redis, options: PermitOptions): Permits {
   };
   // From the first permit on: most attempts take none.
   let renewing: NodeJS.Timeout | null = null;
+  let over = false;
+  const giveBack = async (name: string): Promise<void> => {
+    const keys = [permitIndex(prefix), permitKey(prefix, name), holdersKey(prefix, name)];
+    await redis.eval(GIVE_BACK, keys.length, ...keys, holder, name);
+  };
   const renew = (): void => {
     for (const one of held) void take(new Map([one])).catch(options.onError);
   };
   const takeAll = async (wanted: ReadonlyMap<string, number>): Promise<string | null> => {
     const full = await take(wanted);
     if (full !== null) return full;
+    // Asked for while Redis was away, and granted after the asker had ended: nobody would ever give it back.
+    if (over) {
+      for (const name of wanted.keys()) await giveBack(name);
+      return [...wanted.keys()][0] ?? null;
+    }
     for (const [name, limit] of wanted) held.set(name, limit);
     renewing ??= setInterval(renew, hold_ms / 3);
     return null;
@@ -135,14 +145,12 @@ export function createPermits(redis: Redis, options: PermitOptions): Permits {
     takeAll,
     take: async (resource, limit) => (await takeAll(new Map([[resource, limit]]))) === null,
     end: async () => {
+      over = true;
       if (renewing !== null) clearInterval(renewing);
       renewing = null;
       const names = [...held.keys()];
       held.clear();
-      for (const name of names) {
-        const keys = [permitIndex(prefix), permitKey(prefix, name), holdersKey(prefix, name)];
-        await redis.eval(GIVE_BACK, keys.length, ...keys, holder, name);
-      }
+      for (const name of names) await giveBack(name);
       return names;
     },
   };
