@@ -161,7 +161,7 @@ export const config = {
     purge: { types: ['integrated', 'stage', 'delete'], age_threshold_seconds: 86_400, max_purge_count: 10 },
     retry: { max: 3, delay_seconds: 5, tasks: {} },
     // Above what a node meets that is rebooted, upgraded and runs out of memory in one night; a poisoned job ends within a minute.
-    max_losses: 5,
+    max_losses: 2,
     resume_lock_seconds: 60,
     reconcile_seconds: 30,
   },

@@ -21,8 +21,6 @@ test('20 landings arrive once, byte-identical and without litter, while workers,
     seed,
     every_seconds: 2,
     minutes: 1,
-    // A job that is unlucky ten times in this short time is not to be blamed.
-    overrides: { workflow: { max_losses: 1000 } },
     tell: told(lines),
   });
   expect(result.problems, `seed ${seed}\n${lines.join('\n')}`).toEqual([]);

@@ -211,6 +211,23 @@ export function claimBattery(open: OpenStore): void {
     expect(await records.claim(claimOf(workflow), policy)).toMatchObject({ verdict: 'poisoned', losses: 7 });
   });
 
+  test('a job is less to blame for its losses while others lose their processes, too', async () => {
+    const { records } = await openBench(open);
+    const workflows = [makeWorkflow(), makeWorkflow(), makeWorkflow()];
+    for (const workflow of workflows) await records.createWorkflow(workflow);
+    // Each of the three dies by itself, six times: the first has 1, then 5 times 1/3.
+    for (let turn = 0; turn < 6; turn++) {
+      for (const workflow of workflows) {
+        const { key } = await begin(records, workflow, 0, `w-${turn}`);
+        await records.finish(key, { outcome: 'lost', reason: 'SIGKILL' });
+      }
+    }
+    const [first, , third] = workflows;
+    if (first === undefined || third === undefined) throw new Error('no workflows');
+    expect((await begin(records, third)).run.losses).toBe(6); // 2.2 of the 3 that are allowed.
+    expect((await begin(records, first)).run.losses).toBe(6); // 2.7
+  });
+
   test('a worker that dies with several jobs is held against each of them by its share only', async () => {
     const { records } = await openBench(open);
     const workflows = [makeWorkflow(), makeWorkflow(), makeWorkflow(), makeWorkflow()];
@@ -222,9 +239,11 @@ export function claimBattery(open: OpenStore): void {
     if (first === undefined || second === undefined) throw new Error('no workflows');
     const { run } = await begin(records, first, 0, 'alone-0');
     expect(run).toMatchObject({ losses: 10, status: 'STARTED' }); // 2.5 of the 3 that are allowed.
-    expect(await records.claim(claimOf(first, 0, 'alone-1'), policy)).toMatchObject({
+    // The losses of the others are not long ago: it shares its own with them.
+    for (const name of ['alone-1', 'alone-2']) await begin(records, first, 0, name);
+    expect(await records.claim(claimOf(first, 0, 'alone-3'), policy)).toMatchObject({
       verdict: 'poisoned',
-      losses: 11,
+      losses: 13,
     });
     expect(await records.claim(claimOf(second, 0, 'w'), policy)).toMatchObject({ verdict: 'run' });
   });

@@ -60,6 +60,22 @@ export const INDEXES: readonly Index[] = [
     serves: 'what of a lost worker was given on already',
   },
   {
+    collection: 'celery_taskmeta',
+    key: { 'attempt.outcome': 1, 'attempt.date_end': 1 },
+    serves: 'which runs lost their process lately',
+  },
+  {
+    collection: 'celery_taskmeta',
+    key: { 'closed.outcome': 1, 'closed.date_end': 1 },
+    sparse: true,
+    serves: 'the same, of runs that were begun again',
+  },
+  {
+    collection: 'longshore_attempts',
+    key: { outcome: 1, date_end: 1 },
+    serves: 'the same, of earlier attempts',
+  },
+  {
     collection: 'longshore_attempts',
     key: { task_id: 1, number: 1 },
     serves: 'attempts of a run, in order; their deletion',

@@ -16,7 +16,7 @@ import type {
   NextStep,
   Records,
 } from './contract.ts';
-import { failureOf, reportBy } from './failure.ts';
+import { failureOf, lossesSince, reportBy } from './failure.ts';
 import {
   ATTEMPTS,
   type AttemptPart,
@@ -188,10 +188,11 @@ const archived = (task_id: string, attempt: AttemptPart): AttemptRecord => ({
 
 /**
  * An attempt that is still open when its job is claimed again has lost its worker. A worker that dies takes all its
- * jobs along, and at most one of them is the reason: each gets its share of the blame.
+ * jobs along, and at most one of them is the reason: each gets its share of the blame, with those that lost their
+ * processes lately.
  */
 async function lose(mongo: Mongo, run: RunRecord, attempt: AttemptPart, claim: Claim) {
-  const share = 1 / (await lostTogether(mongo, attempt.worker));
+  const share = 1 / (await sharers(mongo, run._id, attempt.worker));
   const reason = `its job was given to ${claim.worker}`;
   return {
     attempt: { ...closeAttempt(attempt, { outcome: 'lost', reason }), given_on: true },
@@ -200,31 +201,56 @@ async function lose(mongo: Mongo, run: RunRecord, attempt: AttemptPart, claim: C
   };
 }
 
-/** How many tasks that worker took along: those still open under its name, and those that were given on already. */
-async function lostTogether(mongo: Mongo, worker: string): Promise<number> {
+/**
+ * How many tasks share a loss of `task_id`: those still open under the name of a lost worker, those that were given on
+ * already, and every one in the records that has lost its process lately.
+ */
+async function sharers(mongo: Mongo, task_id: string, worker: string | null): Promise<number> {
   const runs = runsOf(mongo);
   const ids = { projection: { _id: 1 } };
-  const [open, given, earlier] = await Promise.all([
-    mongo.run(() => runs.find({ 'attempt.worker': worker, 'attempt.date_end': null }, ids).toArray()),
-    mongo.run(() => runs.find({ 'closed.worker': worker, 'closed.given_on': true }, ids).toArray()),
-    mongo.run(() =>
-      attemptsOf(mongo)
-        .find({ worker, given_on: true }, { projection: { task_id: 1 } })
-        .toArray(),
+  const lately = { $gt: lossesSince() };
+  const together =
+    worker === null
+      ? []
+      : [
+          { 'attempt.worker': worker, 'attempt.date_end': null },
+          { 'closed.worker': worker, 'closed.given_on': true },
+        ];
+  const inRuns = [
+    ...together,
+    { 'attempt.outcome': 'lost' as const, 'attempt.date_end': lately },
+    { 'closed.outcome': 'lost' as const, 'closed.date_end': lately },
+  ];
+  const inAttempts = [
+    ...(worker === null ? [] : [{ worker, given_on: true }]),
+    { outcome: 'lost' as const, date_end: lately },
+  ];
+  const [ofRuns, ofAttempts] = await Promise.all([
+    Promise.all(inRuns.map((filter) => mongo.run(() => runs.find(filter, ids).toArray()))),
+    Promise.all(
+      inAttempts.map((filter) =>
+        mongo.run(() =>
+          attemptsOf(mongo)
+            .find(filter, { projection: { task_id: 1 } })
+            .toArray(),
+        ),
+      ),
     ),
   ]);
-  const tasks = new Set([...open, ...given].map(({ _id }) => _id));
-  for (const { task_id } of earlier) tasks.add(task_id);
-  return Math.max(1, tasks.size);
+  const tasks = new Set([task_id, ...ofRuns.flat().map(({ _id }) => _id)]);
+  for (const attempt of ofAttempts.flat()) tasks.add(attempt.task_id);
+  return tasks.size;
 }
 
 async function finishAttempt(mongo: Mongo, key: AttemptKey, finish: Finish): Promise<Finished | null> {
+  const lost =
+    finish.outcome === 'lost' ? (finish.blame ?? 1) / (await sharers(mongo, key.task_id, null)) : 0;
   const run = await change<RunRecord, RunRecord | null>(mongo, runsOf(mongo), key.task_id, (found) => {
     const now = current(found, key.number);
     if (now === null) return { answer: null };
     return {
       answer: now,
-      set: { attempt: closeAttempt(now.attempt, finish), ...ended(now, finish) },
+      set: { attempt: closeAttempt(now.attempt, finish), ...ended(now, finish, lost) },
     };
   });
   if (run === null) return null;
@@ -240,7 +266,8 @@ function stepAfter(workflow: WorkflowRecord | null, { position }: RunRecord): Ne
   return { index: position + 1, task, queue, priority };
 }
 
-function ended(run: RunRecord, finish: Finish): Partial<RunRecord> {
+/** @param blame of a loss */
+function ended(run: RunRecord, finish: Finish, blame: number): Partial<RunRecord> {
   switch (finish.outcome) {
     case 'success': {
       const followers = run.is_last === true ? (finish.then ?? []) : [];
@@ -263,7 +290,7 @@ function ended(run: RunRecord, finish: Finish): Partial<RunRecord> {
       move('open', 'lost');
       return {
         losses: (run.losses ?? 0) + 1,
-        blame: (run.blame ?? 0) + (finish.blame ?? 1),
+        blame: (run.blame ?? 0) + blame,
         result: null,
       };
   }

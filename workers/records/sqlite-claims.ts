@@ -2,7 +2,7 @@
 import type { Database, Statements } from '../sqlite/database.ts';
 import { fromJson, now, toJson } from '../sqlite/values.ts';
 import type { AttemptKey, Claim, ClaimVerdict, Finish, Finished, NextStep, Records } from './contract.ts';
-import { failureOf, reportBy } from './failure.ts';
+import { failureOf, lossesSince, reportBy } from './failure.ts';
 import { type AttemptRow, attemptOf, type RunRow, runOf, type WorkflowRow } from './sqlite-rows.ts';
 import {
   closeAttempt,
@@ -110,11 +110,12 @@ function claimStep(sql: Statements, claim: Claim, max_losses: number): ClaimVerd
 /**
  * An attempt that is still open when its job is claimed again has lost its worker. A worker that dies takes all its
  * jobs along, and at most one of them is the reason: each gets its share of the blame, so that a host that is switched
- * off again and again sets nothing aside, while a job that brings its worker down whenever it runs alone soon is.
+ * off again and again sets nothing aside, while a job that brings its worker down whenever it runs alone soon is. Those
+ * that lost their processes lately count with them: where many do, the jobs are not the reason.
  */
 function closeOrphan(sql: Statements, { attempt, state }: Standing, claim: Claim): AttemptRow | null {
   if (attempt === null || state !== 'open') return null;
-  const blame = 1 / lostTogether(sql, attempt.worker);
+  const blame = 1 / sharers(sql, attempt.worker);
   closeAttempt(sql, attempt, { outcome: 'lost', reason: `${GIVEN_ON}${claim.worker}` });
   countLoss(sql, attempt.task_id, blame);
   return sql.get<AttemptRow>(
@@ -126,14 +127,20 @@ function closeOrphan(sql: Statements, { attempt, state }: Standing, claim: Claim
 
 const GIVEN_ON = 'its job was given to ';
 
-/** How many tasks that worker took along: those still open under its name, and those that were given on already. */
-function lostTogether(sql: Statements, worker: string): number {
+/**
+ * How many tasks share a loss: those still open under the name of a lost worker, those that were given on already, and
+ * every one in the records that has lost its process lately. At least 1.
+ */
+function sharers(sql: Statements, worker: string | null): number {
   const row = sql.get<{ tasks: number }>(
-    `select count(distinct task_id) as tasks from attempts
-     where worker = ? and (date_end is null or (outcome = 'lost' and substr(reason, 1, ?) = ?))`,
+    `select count(*) as tasks from (
+       select task_id from attempts
+       where worker = ? and (date_end is null or (outcome = 'lost' and substr(reason, 1, ?) = ?))
+       union select task_id from attempts where outcome = 'lost' and date_end > ?)`,
     worker,
     GIVEN_ON.length,
     GIVEN_ON,
+    lossesSince(),
   );
   return Math.max(1, row?.tasks ?? 1);
 }
@@ -213,7 +220,7 @@ function finishAttempt(sql: Statements, key: AttemptKey, finish: Finish): Finish
       break;
     case 'lost':
       move(state, 'lost');
-      countLoss(sql, key.task_id, finish.blame ?? 1);
+      countLoss(sql, key.task_id, (finish.blame ?? 1) / sharers(sql, null));
       break;
   }
   return { next };

@@ -233,6 +233,10 @@ const VERSIONS: readonly string[] = [
   -- The code that the attempt ran, as JSON.
   alter table attempts add column code text;
   `,
+  `
+  -- Who lost its process lately: a job is less to blame where others lose theirs, too.
+  create index attempts_lost on attempts (date_end) where outcome = 'lost';
+  `,
 ];
 
 /** Of the files that this release writes. */
