@@ -1,0 +1,36 @@
+/** Catalog and records in one database, by one client. */
+import type { Config } from '../config/index.ts';
+import { mongodbCatalog } from './catalog/mongodb.ts';
+import { mongodbMirror } from './catalog/mongodb-mirror.ts';
+import { mongodbSpool } from './catalog/mongodb-spool.ts';
+import { connectMongo, type Mongo } from './mongodb/connection.ts';
+import { makeIndexes } from './mongodb/indexes.ts';
+import { mongodbRecords } from './records/mongodb.ts';
+import type { RestCompany } from './store-rest.ts';
+
+export async function openMongodbStore(config: Config) {
+  const mongo = await openMongo(config);
+  return { catalog: mongodbCatalog(mongo), records: mongodbRecords(mongo), close: () => mongo.close() };
+}
+
+/** The records, a catalog for what the API cannot store, and what the API has yet to be told. */
+export async function openMongodbCompany(config: Config): Promise<RestCompany> {
+  const mongo = await openMongo(config);
+  return {
+    companion: { catalog: mongodbCatalog(mongo), mirror: mongodbMirror(mongo) },
+    records: mongodbRecords(mongo),
+    spool: mongodbSpool(mongo),
+    close: () => mongo.close(),
+  };
+}
+
+async function openMongo(config: Config): Promise<Mongo> {
+  const mongo = await connectMongo(config);
+  try {
+    await makeIndexes(mongo);
+    return mongo;
+  } catch (error) {
+    await mongo.close();
+    throw error;
+  }
+}
