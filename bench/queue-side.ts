@@ -9,7 +9,7 @@ import { createProcessor } from '../workers/fleet/processor.ts';
 import { openSlots } from '../workers/fleet/slots.ts';
 import type { TaskProcesses } from '../workers/fleet/task-processes.ts';
 import { createLogger } from '../workers/log.ts';
-import { type JobData, jobId } from '../workers/queue/flows.ts';
+import { type JobData, jobId } from '../workers/queue/jobs.ts';
 import type { WorkflowDocument } from '../workers/records/contract.ts';
 import { openQueueSide } from '../workers/queue/side.ts';
 import { openStore } from '../workers/store.ts';

@@ -233,6 +233,10 @@ export const config = {
   schedules: [
     { script: 'scrub', args: [] as string[], cron: '0 2 * * *' },
     { script: 'purge_staged_datasets', args: [] as string[], cron: '0 7 * * *' },
+    { script: 'purge_stale_workflows', args: [] as string[], cron: '0 7 * * *' },
+    { script: 'metrics', args: [] as string[], cron: '0 21 * * *' },
+    // Workers do it twice a minute; this is the run whose result stands in `longshore schedules`.
+    { script: 'reconcile', args: [] as string[], cron: '*/15 * * * *', missed: 'skip' },
     // A minute that was missed is made up for by the next one.
     {
       script: 'manage_upload_workflows',
@@ -247,9 +251,5 @@ export const config = {
       cron: '15 7 * * *',
       only: 'uploads',
     },
-    { script: 'purge_stale_workflows', args: [] as string[], cron: '0 7 * * *' },
-    { script: 'metrics', args: [] as string[], cron: '0 21 * * *' },
-    // Workers do it twice a minute; this is the run whose result stands in `longshore schedules`.
-    { script: 'reconcile', args: [] as string[], cron: '*/15 * * * *', missed: 'skip' },
   ],
 };

@@ -57,7 +57,7 @@ function importsOf(file: string): string[] {
   return [...found].map((match) => normalize(join(dirname(file), match[1] ?? '')));
 }
 
-/** `workers/queue/flows.ts` → `queue`, `workers/store.ts` → `store`. */
+/** `workers/queue/jobs.ts` → `queue`, `workers/store.ts` → `store`. */
 const partOf = (file: string): string => (file.split('/')[1] ?? '').replace(/\.ts$/, '');
 
 describe('imports', () => {

@@ -80,10 +80,10 @@ test('a configuration that would stop the start is told, and one that is changed
 test('where it may not restart itself, and where it is never idle, a worker says that it must be restarted', async () => {
   const calm = await watched({ watch: 'tasks' });
   const steerer = await makeSteerer(calm.fleet);
-  appendFileSync(calm.file('workers/queue/flows.ts'), '\n// changed\n');
+  appendFileSync(calm.file('workers/queue/jobs.ts'), '\n// changed\n');
   await says(calm.worker, 'must be restarted to use it');
   const due = await until(async () => (await steerer.workers())[0]?.restart_due, { what: 'the registry' });
-  expect(due).toMatchObject({ files: ['workers/queue/flows.ts'], by_itself: false });
+  expect(due).toMatchObject({ files: ['workers/queue/jobs.ts'], by_itself: false });
   const json = await runScript('longshore.ts', ['fleet', '--json'], calm.fleet.place.env);
   const report = JSON.parse(json.stdout) as { problems: string[]; workers: object[] };
   expect(report.workers).toEqual([expect.objectContaining({ restart_due: due })]);
@@ -96,7 +96,7 @@ test('where it may not restart itself, and where it is never idle, a worker says
   const go = busy.fleet.place.path('go');
   await busy.fleet.start({ one: { until_file: go } });
   await until(() => busy.fleet.events('start')[0]);
-  appendFileSync(busy.file('workers/queue/flows.ts'), '\n// changed\n');
+  appendFileSync(busy.file('workers/queue/jobs.ts'), '\n// changed\n');
   await says(busy.worker, 'was never idle and still runs old code');
   writeFileSync(go, '');
   await until(() => starts(busy.worker) === 2, { what: 'the worker to start again' });

@@ -2,7 +2,7 @@ import { type Job, Worker } from 'bullmq';
 import { expect, onTestFinished, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
 import { queuePriority } from '../../workers/queue/fair-share.ts';
-import { jobId } from '../../workers/queue/flows.ts';
+import { jobId } from '../../workers/queue/jobs.ts';
 import { openQueueSide } from '../../workers/queue/side.ts';
 import { buildWorkflow } from '../../workers/workflows/definition.ts';
 import { makePlace } from '../support/place.ts';

@@ -1,5 +1,5 @@
 import { type Job, Worker } from 'bullmq';
-import type { JobData } from '../queue/flows.ts';
+import type { JobData } from '../queue/jobs.ts';
 
 /**
  * BullMQ's worker, with the proof that it works: when it last got an answer to "is there a job?". No event tells that:

@@ -2,7 +2,7 @@ import type { Job } from 'bullmq';
 import type { Config } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import type { JobData } from '../queue/flows.ts';
+import type { JobData } from '../queue/jobs.ts';
 import { holdLock, type JobLock } from '../queue/job-lock.ts';
 import { createPermits } from '../queue/permits.ts';
 import type { RunningJob } from '../queue/registry.ts';

@@ -1,6 +1,6 @@
 /** What a step needs of the resources that the whole fleet shares (config.resources), taken before it is begun. */
 import type { Job } from 'bullmq';
-import type { JobData } from '../queue/flows.ts';
+import type { JobData } from '../queue/jobs.ts';
 import { createPermits } from '../queue/permits.ts';
 import { standInLine, wakeNext } from '../queue/waiting-line.ts';
 import type { WorkflowStep } from '../records/contract.ts';

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { DelayedError, type Job, UnrecoverableError, WaitingError } from 'bullmq';
 import { LongshoreError } from '../errors.ts';
 import type { CancelOrder } from '../queue/control.ts';
-import type { JobData } from '../queue/flows.ts';
+import type { JobData } from '../queue/jobs.ts';
 import { holdLock } from '../queue/job-lock.ts';
 import type { Logger } from '../log.ts';
 import type {

@@ -1,7 +1,7 @@
 import type { Job } from 'bullmq';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
-import type { JobData } from '../queue/flows.ts';
+import type { JobData } from '../queue/jobs.ts';
 import { reportErrors } from '../queue/queues.ts';
 import { startRecovery } from '../queue/recovery.ts';
 import type { QueueSide } from '../queue/side.ts';

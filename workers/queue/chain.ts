@@ -5,14 +5,14 @@ import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { NextStep, WorkflowDocument } from '../records/contract.ts';
 import { placeOf, type Shares } from './fair-share.ts';
-import { type JobData, jobId, jobOf, jobOptions } from './flows.ts';
+import { type JobData, jobId, jobOf, jobOptions } from './jobs.ts';
 import type { JobQueue, Queues } from './queues.ts';
 import { releaseLock, takeLock } from './token-lock.ts';
 
 /**
  * The queue entry of a workflow, made to agree with its records. Only the step that runs next is in the queue; whoever has
  * recorded that it succeeded puts in the one after it. A flow of all steps would let BullMQ hand over, and cost 9.2 KB of
- * Redis for each waiting workflow of six steps instead of 0.6. A crash in between costs nothing more than a flow did: the
+ * Redis for each waiting workflow of six steps instead of 1.5. A crash in between costs nothing more than a flow did: the
  * job that was not ended is given to another worker, to whom the records say that the step is done.
  *
  * What `ensure(workflow, P)` does, where P is the position that ought to run next:

@@ -2,7 +2,7 @@ import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
-import type { JobData } from './flows.ts';
+import type { JobData } from './jobs.ts';
 
 export type JobQueue = Queue<JobData>;
 

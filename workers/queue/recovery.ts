@@ -2,7 +2,7 @@ import type { Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
-import type { JobData } from './flows.ts';
+import type { JobData } from './jobs.ts';
 
 /** Gives the jobs of lost workers back to the queue. */
 export interface Recovery {

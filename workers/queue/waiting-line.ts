@@ -1,7 +1,7 @@
 /** Jobs that found a resource taken. They look again by themselves after a while; who gives a permit back wakes the first. */
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
-import type { JobData } from './flows.ts';
+import type { JobData } from './jobs.ts';
 import { holdersKey, type HolderFacts, permitIndex, permitKey } from './permits.ts';
 import type { Queues } from './queues.ts';
 
