@@ -1,8 +1,6 @@
 import { existsSync, writeFileSync } from 'node:fs';
-import { expect, onTestFinished, test } from 'vitest';
-import { createLogger } from '../../workers/log.ts';
+import { expect, test } from 'vitest';
 import type { WireWorkflow } from '../../workers/gateway/shapes.ts';
-import { openQueueSide } from '../../workers/queue/side.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
 import { until } from '../support/until.ts';
 import { bodyOf, makeGateway, type TestGateway, tokenOf } from './gateway.ts';
@@ -219,16 +217,10 @@ test('pausing what has not begun answers which step was stopped', async () => {
 test('a workflow that is stuck between two steps goes on with the plain resume that the UI sends', async () => {
   // Nobody repairs the queue meanwhile.
   const { fleet, gateway, ask } = await fleetWithGateway({ workflow: { reconcile_seconds: 3600 } });
-  await fleet.worker();
-  const go = fleet.place.path('go');
-  const id = await create(gateway, drills(fleet, { one: { until_file: go }, two: {}, three: {} }));
-  await until(() => fleet.events('start', 'one')[0]);
-  // As after a crash of the reference's worker: the first step is recorded, the second in no queue.
-  await loseQueueEntry(fleet, id, 'two');
-  await loseQueueEntry(fleet, id, 'three');
-  writeFileSync(go, '');
-  await until(async () => (await fleet.engine.show(id)).steps_done === 1, { what: 'the first step to end' });
-  await until(async () => (await fleet.engine.fleet()).jobs.active === 0, { what: 'its job to end' });
+  // The first step is recorded, the second is in no queue.
+  const worker = await fleet.worker({ LONGSHORE_CRASH_AT: 'after-finish' });
+  const id = await create(gateway, drills(fleet, { one: {}, two: {}, three: {} }));
+  await worker.exited;
   expect((await ask<WireWorkflow>(`/workflows/${id}`)).body).toMatchObject({
     status: 'STARTED',
     steps_done: 1,
@@ -237,21 +229,12 @@ test('a workflow that is stuck between two steps goes on with the plain resume t
     resumed: true,
     restarted_step: { name: 'two', task: 'drill' },
   });
+  await fleet.worker();
   await fleet.reaches(id, 'SUCCESS');
   expect(fleet.events('start').map(({ step }) => step)).toEqual(['one', 'two', 'three']);
   const [entry] = await fleet.store.records.auditLog({ subject: `workflow:${id}` });
   expect(entry).toMatchObject({ action: 'workflow.requeue', actor: 'api', details: { step: 'two' } });
 });
-
-async function loseQueueEntry({ place }: Fleet, id: string, step: 'two' | 'three'): Promise<void> {
-  const log = createLogger('test', {}, { level: 'silent' });
-  const side = await openQueueSide(place.config, { log, wait_seconds: 5, name: 'test-thief' });
-  onTestFinished(() => side.close());
-  const queue = side.queues.get(`${place.config.app_id}.q`);
-  const key = `${id}.${step === 'two' ? 1 : 2}`;
-  await side.redis.del(queue.toKey(key));
-  await side.redis.zrem(queue.toKey('waiting-children'), key);
-}
 
 test('a resume leaves alone what runs or waits its turn', async () => {
   const { fleet, gateway, ask } = await fleetWithGateway();
