@@ -61,7 +61,7 @@ describe.skipIf(!hasRclone())('rclone', () => {
   test('a server that stops answering in the middle is an outage, and nothing of the put is visible', async () => {
     const place = await makePlace();
     const remote = await sftpRemote(place);
-    const archive = openRemote(place, remote, { stall_seconds: 1 });
+    const archive = openRemote(place, remote, { stall_seconds: 3 });
     await archive.put('/archive/2026/first.tar', { stream: chunks(1), size: null }, put);
     const stream = async function* (): AsyncGenerator<Buffer> {
       for (let sent = 0; sent < 400; sent++) {
@@ -72,7 +72,7 @@ describe.skipIf(!hasRclone())('rclone', () => {
     const putting = archive.put(KEY, { stream: stream(), size: null }, put);
     await expect(putting).rejects.toMatchObject({
       code: 'E_ARCHIVE_UNAVAILABLE',
-      message: expect.stringContaining('moved nothing for 1 s'),
+      message: expect.stringContaining('moved nothing for 3 s'),
     });
     remote.server().kill('SIGCONT');
     expect(existsSync(join(remote.folder, 'bundles', KEY))).toBe(false);

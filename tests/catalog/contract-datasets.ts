@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import type { RegisterOutcome } from '../../workers/catalog/contract.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
-import { type OpenStore, openBench, startProcess } from '../records/fixture.ts';
+import { type OpenStore, openBench, startProcess, times } from '../records/fixture.ts';
 import { makeWorkflow } from '../records/workflow.ts';
 import { makeRegistration } from './registration.ts';
 
@@ -94,13 +94,14 @@ export function registrationBattery(open: OpenStore): void {
 
   test('four processes that register the same 50 names make 50 datasets with one workflow each', async () => {
     const { catalog, records, place } = await openBench(open);
-    const watchers = [1, 2, 3, 4].map((n) => startProcess(place, 'register', '50', `watch-${n}`));
+    const names = times(open, 50, 0.2);
+    const watchers = [1, 2, 3, 4].map((n) => startProcess(place, 'register', `${names}`, `watch-${n}`));
     expect(await Promise.all(watchers.map(({ ended }) => ended))).toEqual([0, 0, 0, 0]);
     const outcomes = watchers.flatMap(({ lines }) => lines);
-    expect(outcomes.filter((outcome) => outcome === 'created')).toHaveLength(50);
-    expect(outcomes.filter((outcome) => outcome === 'conflicted')).toHaveLength(150);
-    expect((await catalog.list({})).count).toBe(50);
-    expect((await records.listWorkflows({})).total).toBe(50);
+    expect(outcomes.filter((outcome) => outcome === 'created')).toHaveLength(names);
+    expect(outcomes.filter((outcome) => outcome === 'conflicted')).toHaveLength(3 * names);
+    expect((await catalog.list({})).count).toBe(names);
+    expect((await records.listWorkflows({})).total).toBe(names);
   });
 
   test('the name of a deleted dataset is free again, and its id is not used again', async () => {
