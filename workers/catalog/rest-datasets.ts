@@ -221,9 +221,9 @@ export async function carryOut(api: BioloopApi, entry: SpoolEntry, doubtful: boo
         options,
       );
     case 'link':
-      // `late`: the API may have started it itself.
-      return await api.linkWorkflow(id, String(entry.body.workflow_id), {
+      return await linkOnce(api, id, String(entry.body.workflow_id), {
         ...SHORT,
+        // `late`: the API may have started it itself.
         doubtful: doubtful || entry.body.late === true,
       });
     case 'report': {
@@ -238,6 +238,23 @@ export async function carryOut(api: BioloopApi, entry: SpoolEntry, doubtful: boo
     }
     default:
       throw new LongshoreError('E_VALUE', `the spool has an entry of the unknown kind "${entry.kind}"`);
+  }
+}
+
+/** Two that register the same folder both see that the link is missing: that it is there already is what both wanted. */
+async function linkOnce(
+  api: BioloopApi,
+  id: number,
+  workflow_id: string,
+  options: Parameters<BioloopApi['linkWorkflow']>[2],
+): Promise<unknown> {
+  try {
+    return await api.linkWorkflow(id, workflow_id, options);
+  } catch (error) {
+    if (!isLongshoreError(error) || error.code !== 'E_API_CONFLICT') throw error;
+    const { workflows } = await api.getDataset(id, {}, SHORT);
+    if (workflows?.some((one) => one.id === workflow_id) !== true) throw error;
+    return null;
   }
 }
 
