@@ -1,3 +1,5 @@
+import { isLongshoreError } from '../errors.ts';
+
 /** `S`: what a transaction is done with. */
 type Work<S> = (sql: S) => unknown;
 
@@ -16,7 +18,8 @@ const MOST = 32;
  * of each table and index that was touched) is paid once. With 64 steps at a time that is half the time of the records.
  *
  * None knows of the others: when one throws, all is rolled back, and each is done again in a transaction of its own, so
- * that the one that fails fails alone.
+ * that the one that fails fails alone. A file that does not answer is no fault of any of them: all are told at once, since
+ * each would wait for it as long again.
  */
 export class WriteBatch<S> {
   private waiting: Waiting<S>[] = [];
@@ -59,12 +62,14 @@ export class WriteBatch<S> {
       );
       for (const [at, { resolve }] of batch.entries()) resolve(results[at]);
     } catch (error) {
-      const [only] = batch;
-      if (batch.length === 1) only?.reject(error);
+      if (batch.length === 1 || isOfFile(error)) for (const { reject } of batch) reject(error);
       else for (const one of batch) await this.together([one]);
     }
   }
 }
+
+const isOfFile = (error: unknown): boolean =>
+  isLongshoreError(error) && error.code === 'E_CATALOG_UNAVAILABLE';
 
 /** After the input of this turn: all answers of Redis that arrived together have been dealt with. */
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
