@@ -86,33 +86,38 @@ export function startChild(options: ChildOptions, questions: Questions): Attempt
       NODE_COMPILE_CACHE: cache,
     },
   });
+  const loaded = Promise.withResolvers<Loaded | null>();
   const program: Program = {
     child,
-    exit: exitOf(child),
-    loaded: Promise.withResolvers(),
+    loaded: loaded.promise,
     here: false,
     hear: () => undefined,
-    oom_kills: oomKills(),
+    end: () => undefined,
   };
   child.on('message', (message: FromTask) => {
     if (message.kind === 'here') program.here = true;
-    else if (message.kind === 'loaded') program.loaded.resolve(message);
+    else if (message.kind === 'loaded') loaded.resolve(message);
     else program.hear(message);
   });
-  void program.exit.then(() => program.loaded.resolve(null));
+  void exitOf(child).then(async (exit) => {
+    if (child.pid !== undefined) await reapGroup(child.pid);
+    loaded.resolve(null);
+    program.end(exit);
+  });
   return serve(program, questions, 1);
 }
 
 interface Program {
   readonly child: ChildProcess;
-  readonly exit: Promise<Exit>;
-  readonly loaded: PromiseWithResolvers<Loaded | null>;
+  readonly loaded: Promise<Loaded | null>;
   /** The engine's part of its code is loaded. */
   here: boolean;
-  /** For what it says about the attempt that it runs. */
-  hear: (message: FromTask) => void;
-  readonly oom_kills: number;
+  /** Both are of the attempt that it runs now: what is said of it, and that the process group is gone. */
+  hear: (message: AboutAttempt) => void;
+  end: (exit: Exit) => void;
 }
+
+type AboutAttempt = Exclude<FromTask, { kind: 'here' | 'loaded' }>;
 
 /** @param number of this attempt in its process, from 1 */
 function serve(program: Program, questions: Questions, number: number): Attempting {
@@ -120,38 +125,39 @@ function serve(program: Program, questions: Questions, number: number): Attempti
   let report: TaskReport | null = null;
   let stopping: LongshoreError | null = null;
   let over = false;
-  const stays = Promise.withResolvers<TaskReport | null>();
+  const before = oomKills();
+  const end = Promise.withResolvers<{ ending: ChildEnding; stays: boolean }>();
+  const settle = (ending: ChildEnding, stays: boolean): void => {
+    over = true; // From here on its number may belong to somebody else, or to another attempt.
+    end.resolve({ ending, stays });
+  };
   program.hear = (message) => {
     if (message.kind === 'lease') void answerLease(child, message.question, questions);
     else if (message.kind === 'permit') void answerPermit(child, message, questions);
     else if (message.kind === 'overtaken') questions.overtaken();
-    // One that was told to stop meanwhile is on its way out.
-    else if (message.kind === 'again' && stopping === null) stays.resolve(report);
-    else if (message.kind !== 'here' && message.kind !== 'loaded' && message.kind !== 'again')
-      report = message;
+    else if (message.kind !== 'again') report = message;
+    else if (stopping === null && report !== null) settle(report, true);
+    // Told to stop when it had ended: it waits for work, and would do so for the whole time of grace.
+    else if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL');
   };
-  const gone = program.exit.then(async ({ reason, signal }): Promise<ChildEnding> => {
-    if (child.pid !== undefined) await reapGroup(child.pid);
-    over = true; // From here on its number may belong to somebody else.
-    stays.resolve(null);
+  program.end = ({ reason, signal }) => {
     // Finished work counts, even when the order to stop crossed it; the records decide whether they take it.
-    if (report !== null && (report.kind !== 'failed' || stopping === null)) return report;
-    if (stopping !== null) return { kind: 'stopped', error: stopping };
-    if (!program.here && signal === null) return notBegun(reason);
-    const blame = blameFor(signal, { before: program.oom_kills, after: oomKills() });
-    return { kind: 'lost', reason, signal, blame };
-  });
-  const ended = stays.promise.then((told) => {
-    over = true;
-    return told ?? gone;
-  });
+    if (report !== null && (report.kind !== 'failed' || stopping === null)) settle(report, false);
+    else if (stopping !== null) settle({ kind: 'stopped', error: stopping }, false);
+    else if (!program.here && signal === null) settle(notBegun(reason), false);
+    else {
+      const blame = blameFor(signal, { before, after: oomKills() });
+      settle({ kind: 'lost', reason, signal, blame }, false);
+    }
+  };
+  const ended = end.promise.then(({ ending }) => ending);
   return {
     pid: child.pid ?? 0,
-    loaded: program.loaded.promise,
+    loaded: program.loaded,
     ended,
-    stays: stays.promise.then(async (told) => {
-      const loaded = await program.loaded.promise;
-      return told === null || loaded === null ? null : warmProcess(program, loaded, number);
+    stays: end.promise.then(async ({ stays }) => {
+      const loaded = stays ? await program.loaded : null;
+      return loaded === null ? null : warmProcess(program, loaded, number);
     }),
     warn: (error) => tell(child, { kind: 'warn', error: reportOf(error) }),
     start: (assignment) => tell(child, { kind: 'start', ...assignment }),
@@ -159,7 +165,7 @@ function serve(program: Program, questions: Questions, number: number): Attempti
       if (stopping === null && !over) {
         stopping = error;
         tell(child, { kind: 'stop', error: reportOf(error) });
-        if (child.pid !== undefined) await endGroup(child.pid, gone, grace_seconds);
+        if (child.pid !== undefined) await endGroup(child.pid, ended, grace_seconds);
       }
       await ended;
     },

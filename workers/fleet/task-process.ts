@@ -111,7 +111,8 @@ async function perform({ work, config, keep }: Assignment): Promise<void> {
     send({ kind: 'again' });
     return;
   }
-  await open?.store.close();
+  // What is done is done, whatever its store says to the end.
+  await open?.store.close().catch((error: unknown) => log.warn({ err: error }, 'the store was not closed'));
   // Whatever the body left open (a timer, a socket) must not keep a finished task alive.
   process.send?.(report, () => process.exit(0));
 }
@@ -119,17 +120,16 @@ async function perform({ work, config, keep }: Assignment): Promise<void> {
 async function attempt(work: Work, given: Config | null, log: Logger): Promise<TaskReport> {
   const task = await loading;
   const { store, config } = await opened(given);
-  const { stop, lease } = word;
-  const told = word;
+  const mine = word;
   const { context, flush } = createTaskContext(work, {
     config,
     store,
     log,
-    signal: stop.signal,
-    assertLease: () => lease.assert(),
-    permit: (resource, limit) => lease.permit(resource, limit),
+    signal: mine.stop.signal,
+    assertLease: () => mine.lease.assert(),
+    permit: (resource, limit) => mine.lease.permit(resource, limit),
     overtaken: () => {
-      abort(told, new LongshoreError('E_LEASE_LOST', 'another attempt or a person has taken this step over'));
+      abort(mine, new LongshoreError('E_LEASE_LOST', 'another attempt or a person has taken this step over'));
       send({ kind: 'overtaken' });
     },
   });
