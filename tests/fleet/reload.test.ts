@@ -88,7 +88,7 @@ test('where it may not restart itself, and where it is never idle, a worker says
   const report = JSON.parse(json.stdout) as { problems: string[]; workers: object[] };
   expect(report.workers).toEqual([expect.objectContaining({ restart_due: due })]);
   expect(report.problems).toEqual([
-    expect.stringMatching(/must be restarted: workers\/queue\/flows\.ts changed/),
+    expect.stringMatching(/must be restarted: workers\/queue\/jobs\.ts changed/),
   ]);
   const shown = await runScript('longshore.ts', ['fleet'], calm.fleet.place.env);
   expect(shown.stdout).toContain('working, must be restarted');

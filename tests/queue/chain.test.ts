@@ -103,6 +103,32 @@ test('removing takes out every job and releases none of them to run', async () =
   expect(await chains.remove(workflow)).toBe(true);
 });
 
+test('what was resumed before its turn to be taken out came stays in the queue', async () => {
+  const { chains, workflow, states } = await makeChains();
+  await chains.begin(workflow);
+  expect(await chains.remove(workflow, async () => false)).toBe(true);
+  expect((await states())[0]).toBe('prioritized');
+  expect(await chains.remove(workflow, async () => true)).toBe(true);
+  expect((await states())[0]).toBe('unknown');
+});
+
+test('a job that leaves the hands of its worker while it is taken out is no error, and is gone in the end', async () => {
+  const { chains, workflow, queue, states } = await makeChains(1);
+  const worker = new Worker(queue.name, null, {
+    connection: queue.opts.connection,
+    prefix: queue.opts.prefix,
+  });
+  onTestFinished(() => worker.close());
+  for (let round = 0; round < 50; round += 1) {
+    await chains.begin(workflow);
+    const job: Job | undefined = await worker.getNextJob('token');
+    await Promise.all([chains.remove(workflow), job?.moveToFailed(new Error('revoked'), 'token')]);
+    // As its worker does when it has ended.
+    expect(await chains.remove(workflow)).toBe(true);
+    expect(await states()).toEqual(['unknown']);
+  }
+});
+
 test('the job of a workflow that nobody recorded is taken out', async () => {
   const { chains, workflow, queue } = await makeChains(4);
   await chains.ensure(workflow, 0);

@@ -40,8 +40,11 @@ export interface Chains {
   hurry(workflow: WorkflowDocument, position: number): Promise<void>;
   /** The job of P, if it waits, is queued by the priority that its step has now, and so will be those after it. */
   prioritize(workflow: WorkflowDocument, position: number): Promise<void>;
-  /** Takes every job of the workflow out; false when one of them is still held by a worker. */
-  remove(workflow: WorkflowDocument): Promise<boolean>;
+  /**
+   * Takes every job of the workflow out; false when one of them is still held by a worker. `wanted` says so anew when its
+   * turn has come: a resume may have put the workflow in again meanwhile.
+   */
+  remove(workflow: WorkflowDocument, wanted?: () => Promise<boolean>): Promise<boolean>;
   /** Takes out a job whose workflow is not recorded. Nobody may hold it. */
   removeUnrecorded(job: Job<JobData>): Promise<void>;
   /** Which of these look wrong in the queue; one round trip for all. */
@@ -68,7 +71,8 @@ export function createChains(config: Config, queues: Queues, redis: Redis, share
     },
     prioritize: (workflow, position) =>
       alone(redis, lockKey(config, workflow.id), () => prioritize({ queues, shares }, workflow, position)),
-    remove: (workflow) => alone(redis, lockKey(config, workflow.id), () => remove(queues, workflow)),
+    remove: (workflow, wanted = async () => true) =>
+      alone(redis, lockKey(config, workflow.id), async () => !(await wanted()) || remove(queues, workflow)),
     removeUnrecorded: async (job) => void (await removeUnlessHeld(job)),
     suspects: (candidates) => suspects(queues, redis, candidates),
   };
@@ -177,13 +181,16 @@ async function removeAt(queues: Queues, workflow: WorkflowDocument, index: numbe
 }
 
 async function removeUnlessHeld(job: Job<JobData>): Promise<boolean> {
-  try {
-    await job.remove();
-    return true;
-  } catch (error) {
-    // "could not be removed because it is locked": a worker has it in hand and settles it.
-    if (await job.isActive()) return false;
-    throw error;
+  for (let tries = 1; ; tries += 1) {
+    try {
+      await job.remove();
+      return true;
+    } catch (error) {
+      // "could not be removed because it is locked": a worker has it in hand and settles it.
+      if (await job.isActive()) return false;
+      // Or it had until just now, and its lock is gone.
+      if (tries === 3) throw error;
+    }
   }
 }
 

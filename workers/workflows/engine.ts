@@ -15,7 +15,7 @@ import type {
 import type { Store } from '../store.ts';
 import { type AdHocWorkflow, buildWorkflow, defaultQueue, type WorkflowStart } from './definition.ts';
 import { brings } from './joining.ts';
-import { enqueue, enqueueNow, type ReconcileReport, reconcile } from './reconcile.ts';
+import { enqueue, enqueueNow, type ReconcileReport, reconcile, takeOut } from './reconcile.ts';
 import { shareOf } from './share.ts';
 import { type ServedWorkflow, toServed } from './status.ts';
 
@@ -254,7 +254,7 @@ async function stop(
   const process = await stopProcess(parts, running, why, grace_seconds);
   const workflow = take_out ? await parts.store.records.workflow(id) : null;
   // A job that its worker still holds is taken out by that worker when it ends.
-  if (workflow !== null) await (await parts.side()).chains.remove(workflow);
+  if (workflow !== null) await takeOut(workflow, parts.store.records, (await parts.side()).chains);
   return { ...answer, process };
 }
 

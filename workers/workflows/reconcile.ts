@@ -1,7 +1,7 @@
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import type { Chains, Ensured, Look } from '../queue/chain.ts';
-import type { Records, WorkflowWithRuns } from '../records/contract.ts';
+import type { Records, WorkflowDocument, WorkflowWithRuns } from '../records/contract.ts';
 import { runnablePosition } from './status.ts';
 
 const PAGE = 500;
@@ -90,6 +90,12 @@ export async function settle(
   records: Records,
   chains: Chains,
 ): Promise<void> {
-  if (known !== null && known.workflow.revoked_at !== null) await chains.remove(known.workflow);
+  if (known !== null && known.workflow.revoked_at !== null) await takeOut(known.workflow, records, chains);
   else await enqueue(id, records, chains);
+}
+
+/** Out of the queue, unless something of it ought to run again when its turn comes: a person resumed it meanwhile. */
+export async function takeOut(workflow: WorkflowDocument, records: Records, chains: Chains): Promise<void> {
+  const look = lookAt(workflow.id, records);
+  await chains.remove(workflow, async () => (await look()) === null);
 }
