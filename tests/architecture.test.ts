@@ -151,6 +151,7 @@ const OF_THE_SYSTEM = new Set([
   'TZ',
   'PM2_HOME',
   'NODE_APP_INSTANCE',
+  'NODE_COMPILE_CACHE',
 ]);
 
 test('.env.example has every variable that is read, and no other', () => {

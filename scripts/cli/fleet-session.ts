@@ -1,8 +1,7 @@
 import { LongshoreError } from '../../workers/errors.ts';
 import type { Reply } from '../../workers/queue/control.ts';
 import type { SeenWorker } from '../../workers/queue/registry.ts';
-import { openQueueSide, type QueueSide } from '../../workers/queue/side.ts';
-import { createEngine } from '../../workers/workflows/engine.ts';
+import type { QueueSide } from '../../workers/queue/side.ts';
 import { EXIT } from './program.ts';
 import { currentUser, type EngineSession, printJson, withStore } from './session.ts';
 
@@ -13,6 +12,10 @@ export interface FleetSession extends EngineSession {
 /** Opens records, queue and control channel for one command. @throws E_REDIS_UNAVAILABLE */
 export async function withFleet<T>(run: (session: FleetSession) => Promise<T>): Promise<T> {
   return withStore(async (session) => {
+    const [{ openQueueSide }, { createEngine }] = await Promise.all([
+      import('../../workers/queue/side.ts'),
+      import('../../workers/workflows/engine.ts'),
+    ]);
     const side = await openQueueSide(session.config, {
       log: session.log,
       wait_seconds: 5,

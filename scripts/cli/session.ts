@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { type Config, configOrExit } from '../../config/index.ts';
 import { createLogger, type Logger } from '../../workers/log.ts';
-import { openQueueSide, type QueueSide } from '../../workers/queue/side.ts';
+import type { QueueSide } from '../../workers/queue/side.ts';
 import { openStore, type Store } from '../../workers/store.ts';
-import { createEngine, type Engine } from '../../workers/workflows/engine.ts';
+import type { Engine } from '../../workers/workflows/engine.ts';
 
 export interface Session {
   config: Config;
@@ -35,6 +35,8 @@ export async function withStore<T>(run: (session: Session) => Promise<T>): Promi
 /** As {@link withStore}, with the queue. @throws E_REDIS_UNAVAILABLE */
 export async function withEngine<T>(run: (session: EngineSession) => Promise<T>): Promise<T> {
   return withStore(async (session) => {
+    // Loaded here, not above: BullMQ takes 0.2 s, and most commands only look into the records.
+    const { createEngine } = await import('../../workers/workflows/engine.ts');
     const engine = await createEngine({ ...session, wait_seconds: 5 });
     try {
       return await run({ ...session, engine });
@@ -50,6 +52,7 @@ export async function withQueue<T>(
 ): Promise<T> {
   const config = await configOrExit();
   const log = commandLog();
+  const { openQueueSide } = await import('../../workers/queue/side.ts');
   const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'longshore-command' });
   try {
     return await run({ config, log, side });

@@ -27,7 +27,8 @@ const whileLoading = (limits: TaskLimits): TaskLimits => ({
 
 /** @param worker its name, which its tasks' processes carry */
 export function createTaskProcesses(config: Config, worker: string): TaskProcesses {
-  const cache = join(config.state_dir, 'cache', 'node');
+  // The one of this process, where it has been given one: what it has compiled its tasks need not compile again.
+  const cache = process.env.NODE_COMPILE_CACHE ?? join(config.state_dir, 'cache', 'node');
   /** As each task declared them when it was last loaded. */
   const declared = new Map<string, SomeTaskLimits>();
   const memory = createMemoryWatch();
