@@ -78,7 +78,8 @@ async function useEverything(double: BioloopApi, api: Endpoints): Promise<void> 
   const { created } = await api.createDatasets([
     { ...NEW, name: 'two', origin_path: '/o/2' },
     { ...NEW, name: 'one (1)', origin_path: '/o/1' },
-    { ...NEW, name: 'three', type: '', origin_path: '/o/3' },
+    // PostgreSQL has no such character: the only fault of its database that passes the validation.
+    { ...NEW, name: 'three', origin_path: '/o/\0' },
   ]);
   const two = created[0]?.id ?? 0;
   await api.patchDataset(one.id, {
@@ -147,7 +148,7 @@ async function useEverything(double: BioloopApi, api: Endpoints): Promise<void> 
   await api.addLogs(id, [{ timestamp: new Date().toISOString(), level: 'stderr', message: 'line\n' }]);
 
   await api.createMetrics([{ measurement: 'sda', subject: 'h', usage: 2n ** 50n, limit: null, tags: [] }]);
-  await api.createNotification({ label: 'x', role_ids: [1] });
+  await api.createNotification({ label: 'x', text: 'y', type: 'UPLOAD', role_ids: [1] });
   const project = crypto.randomUUID();
   double.store.projects.set(project, { id: project, name: 'P' });
   await api.listProjects();
@@ -167,6 +168,11 @@ test('refusals have the bodies of the contract', async () => {
   await api.createDataset({ ...NEW, name: 'x', origin_path: '/o' });
   const refused = [
     api.createDataset({ ...NEW, name: '', origin_path: '/o' }),
+    api.createDatasets([
+      { ...NEW, name: 'fine', origin_path: '/o/f' },
+      { ...NEW, name: 'z', type: 'OTHER', origin_path: '/o' },
+    ]),
+    api.createNotification({ label: 'x', text: 'y', role_ids: [1] } as never),
     api.createDataset({ ...NEW, name: 'x', origin_path: '/o' }),
     api.createDataset({ ...NEW, name: 'y', origin_path: '/o', create_method: 'IMPORT' }),
     api.getDataset(4711),
@@ -175,7 +181,7 @@ test('refusals have the bodies of the contract', async () => {
   const settled = await Promise.allSettled(refused);
   expect(settled.map(({ status }) => status)).toEqual(refused.map(() => 'rejected'));
   const statuses = double.exchanges.map(({ status }) => status).filter((status) => status !== 200);
-  expect(statuses.toSorted((a, b) => a - b)).toEqual([400, 403, 404, 409, 500]);
+  expect(statuses.toSorted((a, b) => a - b)).toEqual([400, 400, 403, 404, 409, 500, 500]);
   expect(problemsIn(double)).toEqual([]);
 });
 

@@ -53,6 +53,16 @@ async function expectOneWorkflowEach({ double, records }: Bench, names: readonly
 }
 
 describe('registration', () => {
+  test('one that the API finds invalid costs the others of its batch nothing, and is told as its own error', async () => {
+    const bench = await begin();
+    const names = Array.from({ length: 9 }, (_, n) => `set-${n}`);
+    const sets = names.map((name, at) => setOf(name, at === 5 ? { type: 'NOT_OF_THE_API' } : {}));
+    const outcomes = await bench.registrar.register(sets, scan);
+    expect(outcomesOf(outcomes)).toEqual(names.map((_, at) => (at === 5 ? 'failed' : 'created')));
+    expect(outcomes[5]).toMatchObject({ error: { code: 'E_API_REQUEST' } });
+    await expectOneWorkflowEach(bench, names.toSpliced(5, 1));
+  });
+
   test('250 folders are three posts, in the shape of the reference, and each has its workflow', async () => {
     const bench = await begin();
     const names = Array.from({ length: 250 }, (_, n) => `set-${n}`);

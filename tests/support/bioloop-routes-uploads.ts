@@ -24,8 +24,10 @@ export function uploadRoutes(store: BioloopStore): Route[] {
       dataset_name: store.dataset(upload.dataset_id).name,
       ...shape(upload),
     }));
-    return { metadata: { count: uploads.length }, uploads };
+    return { uploads };
   };
+  /** Only one of the lists counts them. */
+  const countedOf = (list: { uploads: unknown[] }) => ({ metadata: { count: list.uploads.length }, ...list });
   const age = (upload: StoredUpload): number => Date.now() - Date.parse(upload.updated_at);
   const setStatus = (upload: StoredUpload, status: string): void => {
     upload.status = status;
@@ -38,9 +40,11 @@ export function uploadRoutes(store: BioloopStore): Route[] {
       'GET',
       /^datasets\/uploads\/stalled$/,
       () =>
-        listOf(
-          (one) => ['UPLOADED', 'VERIFYING', 'VERIFIED'].includes(one.status) && age(one) > 30_000,
-          (one) => ({ uploaded_at: one.updated_at }),
+        countedOf(
+          listOf(
+            (one) => ['UPLOADED', 'VERIFYING', 'VERIFIED'].includes(one.status) && age(one) > 30_000,
+            (one) => ({ uploaded_at: one.updated_at }),
+          ),
         ),
     ],
     [
@@ -63,7 +67,7 @@ export function uploadRoutes(store: BioloopStore): Route[] {
           (one) =>
             one.status === (query.get('status') ?? 'UPLOADING') &&
             age(one) > Number(query.get('age_days') ?? 7) * DAY_MS,
-          (one) => ({ status: one.status, age_days: age(one) / DAY_MS }),
+          (one) => ({ status: one.status, age_days: Math.floor(age(one) / DAY_MS) }),
         ),
     ],
     [
@@ -89,16 +93,19 @@ export function uploadRoutes(store: BioloopStore): Route[] {
         if (metadata !== undefined) upload.metadata = { ...upload.metadata, ...metadata };
         if (retry_count !== undefined) Object.assign(upload, { retry_count, updated_at: store.now() });
         if (status !== undefined) setStatus(upload, status);
-        return { success: true, upload_log: view(upload) };
+        const { id: dataset_id, name } = store.dataset(upload.dataset_id);
+        return { success: true, upload_log: { ...upload, dataset: { id: dataset_id, name } } };
       },
     ],
     [
       'GET',
       /^datasets\/uploads$/,
       () =>
-        listOf(
-          () => true,
-          ({ status }) => ({ status }),
+        countedOf(
+          listOf(
+            () => true,
+            ({ status }) => ({ status }),
+          ),
         ),
     ],
     [
@@ -107,7 +114,17 @@ export function uploadRoutes(store: BioloopStore): Route[] {
       ({ body }, [id]) => {
         const upload = uploadOf(id);
         setStatus(upload, (body as { status: string }).status);
-        return view(upload);
+        const { create_method, metadata, created_at } = store.dataset(upload.dataset_id);
+        const { dataset, ...rest } = view(upload);
+        const more = {
+          create_method,
+          metadata,
+          created_at,
+          source_datasets: [],
+          projects: [],
+          audit_logs: [],
+        };
+        return { ...rest, dataset: { ...dataset, ...more } };
       },
     ],
   ];

@@ -174,14 +174,26 @@ export function routes(store: BioloopStore, behaviour: Behaviour): Route[] {
       'POST',
       /^notifications$/,
       ({ body }) => {
-        const given = body as { label?: string; role_ids?: number[]; user_ids?: number[] };
+        const given = body as Record<'label' | 'text' | 'type' | 'metadata', unknown> & {
+          role_ids?: number[];
+          user_ids?: number[];
+        };
         if (typeof given.label !== 'string') throw invalid('Invalid value', 'label');
         if ((given.role_ids ?? given.user_ids ?? []).length === 0) throw invalid('Invalid value', 'role_ids');
+        // Its validation calls them optional, its database layer refuses what is undefined.
+        for (const key of ['text', 'type', 'metadata'] as const) if (given[key] === undefined) throw broken();
         store.notifications.push(given);
         return { id: store.nextId(), ...given };
       },
     ],
-    ['GET', /^projects\/all$/, () => ({ projects: [...store.projects.values()].slice(0, 25) })],
+    [
+      'GET',
+      /^projects\/all$/,
+      () => ({
+        metadata: { count: store.projects.size },
+        projects: [...store.projects.values()].slice(0, 25),
+      }),
+    ],
     [
       'GET',
       /^projects\/([^/]+)$/,
@@ -230,10 +242,19 @@ function listOf(store: BioloopStore, query: URLSearchParams): unknown {
   };
 }
 
+const DATASET_TYPES = new Set(['RAW_DATA', 'DATA_PRODUCT']);
+
 function createAll(store: BioloopStore, body: unknown): unknown {
   const { datasets } = body as { datasets?: Record<string, unknown>[] };
   if (!Array.isArray(datasets) || datasets.length < 1 || datasets.length > 100)
     throw invalid('Invalid value', 'datasets');
+  // One that is invalid has all of them refused.
+  for (const [at, { name, type, origin_path, description }] of datasets.entries()) {
+    const values = { name, type, origin_path, ...(description === undefined ? {} : { description }) };
+    for (const [key, value] of Object.entries(values))
+      if (typeof value !== 'string' || value === '') throw invalid('Invalid value', `datasets[${at}].${key}`);
+    if (!DATASET_TYPES.has(String(type))) throw invalid('Invalid value', `datasets[${at}].type`);
+  }
   const answer = { created: [] as unknown[], conflicted: [] as unknown[], errored: [] as unknown[] };
   for (const given of datasets) {
     const named = { name: String(given.name).replace(/[^A-Za-z0-9_]+/g, '-'), type: given.type };

@@ -125,6 +125,8 @@ export class BioloopStore {
     const type = textOf(given, 'type');
     if (given.create_method === 'IMPORT') throw new Refusal(403, { message: 'Forbidden' });
     if (this.#taken(name, type, false)) throw conflict();
+    // PostgreSQL has no such character in its texts.
+    if (JSON.stringify(given.origin_path ?? '').includes('\\u0000')) throw broken();
     const at = this.now();
     const dataset: StoredDataset = {
       id: this.nextId(),

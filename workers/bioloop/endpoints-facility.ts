@@ -15,8 +15,9 @@ export interface ApiMetric {
 
 export interface ApiNotification {
   label: string;
-  text?: string;
-  type?: string;
+  text: string;
+  type: string;
+  metadata?: Readonly<Record<string, unknown>>;
   /** At least one recipient of either kind, or the server refuses it. */
   role_ids?: readonly number[];
   user_ids?: readonly number[];
@@ -41,7 +42,11 @@ export function facilityEndpoints(client: ApiClient) {
         ...options,
       }),
 
-    /** As metrics, sent once. @throws E_VALUE nobody would receive it */
+    /**
+     * As metrics, sent once. The API takes text, type and metadata for optional and answers 500 without one of them.
+     *
+     * @throws E_VALUE nobody would receive it
+     */
     createNotification: (notification: ApiNotification, options: CallOptions = {}): Promise<unknown> => {
       const recipients = [...(notification.role_ids ?? []), ...(notification.user_ids ?? [])];
       if (recipients.length === 0)
@@ -50,7 +55,7 @@ export function facilityEndpoints(client: ApiClient) {
         method: 'POST',
         endpoint: 'POST notifications',
         path: 'notifications',
-        json: notification,
+        json: { metadata: {}, ...notification },
         answer: null,
         once: true,
         ...options,

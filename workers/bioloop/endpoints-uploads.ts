@@ -46,8 +46,8 @@ export function uploadEndpoints(client: ApiClient) {
       dataset_id: number,
       patch: UploadLogPatch,
       options: CallOptions = {},
-    ): Promise<UploadLog> => {
-      const { upload_log } = await request<{ upload_log: UploadLog }>({
+    ): Promise<void> => {
+      await request<unknown>({
         method: 'PATCH',
         endpoint: 'PATCH datasets/uploads/:id/upload-log',
         path: `datasets/uploads/${dataset_id}/upload-log`,
@@ -61,12 +61,11 @@ export function uploadEndpoints(client: ApiClient) {
                 const log = await uploadLogOf(dataset_id, { retries: 0 });
                 const done = patch.status === undefined || log.status === patch.status;
                 const linked = done && (await isLinked(client, dataset_id, patch.workflow_id as string));
-                return linked ? { found: { upload_log: log } } : null;
+                return linked ? { found: log } : null;
               },
             }),
         ...options,
       });
-      return upload_log;
     },
 
     listUploads: (

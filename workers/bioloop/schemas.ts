@@ -117,7 +117,11 @@ export const uploadLog = z.looseObject({
     .transform(orNull),
 });
 export type UploadLog = z.infer<typeof uploadLog>;
-export const uploadLogPatched = z.looseObject({ success: z.boolean().optional(), upload_log: uploadLog });
+/** Of the dataset it says less than the log does when it is asked for: neither type nor path. */
+export const uploadLogPatched = z.looseObject({
+  success: z.boolean().optional(),
+  upload_log: z.looseObject({ status: z.string() }),
+});
 export const uploadList = z.looseObject({
   metadata: z.looseObject({ count: z.number() }).optional(),
   uploads: z.array(z.looseObject({ status: z.string().nullish() })),

@@ -11,7 +11,7 @@
  * Whether there is a workflow is decided in step 2, under the lock of one database, so that there are never two.
  */
 import type { BioloopApi } from '../bioloop/endpoints.ts';
-import type { ApiDataset } from '../bioloop/schemas.ts';
+import type { ApiDataset, BulkAnswer } from '../bioloop/schemas.ts';
 import { normaliseName } from '../dataset/name.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
@@ -91,10 +91,23 @@ export function registrationBehind(
   }
 
   async function createAll(items: readonly Item[], actor: string): Promise<[Item, RegisterOutcome][]> {
-    const answer = await api.createDatasets(
-      items.map(({ name, given }) => sentOf(name, given.dataset)),
-      SHORT,
-    );
+    let answer: BulkAnswer;
+    try {
+      answer = await api.createDatasets(
+        items.map(({ name, given }) => sentOf(name, given.dataset)),
+        SHORT,
+      );
+    } catch (error) {
+      if (!isLongshoreError(error) || error.code !== 'E_API_REQUEST') throw error;
+      const [first] = items;
+      if (items.length === 1 && first !== undefined) return [[first, errored(first, error)]];
+      // One that it finds invalid (a type that it does not know) has it refuse all of them.
+      const half = Math.ceil(items.length / 2);
+      return [
+        ...(await createAll(items.slice(0, half), actor)),
+        ...(await createAll(items.slice(half), actor)),
+      ];
+    }
     const created = new Map(answer.created.map((told) => [keyOf(told.name, told.type), told]));
     const broken = new Set(answer.errored.map(({ name, type }) => keyOf(name, type)));
     const settle = (item: Item): (() => Promise<RegisterOutcome> | RegisterOutcome) => {

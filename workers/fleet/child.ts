@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../../config/index.ts';
 import { type LongshoreError, reportOf } from '../errors.ts';
-import { blameFor, oomKills } from './losses.ts';
+import { blameFor, oomKills, oomKillsBefore } from './losses.ts';
 import type { Assignment, FromTask, Loaded, TaskReport, ToTask, Work } from './messages.ts';
 import { reapGroup, signalGroup, TASK_ID_VARIABLE, TASK_WORKER_VARIABLE } from './process-group.ts';
 
@@ -125,7 +125,7 @@ function serve(program: Program, questions: Questions, number: number): Attempti
   let report: TaskReport | null = null;
   let stopping: LongshoreError | null = null;
   let over = false;
-  const before = oomKills();
+  const before = oomKillsBefore();
   const end = Promise.withResolvers<{ ending: ChildEnding; stays: boolean }>();
   const settle = (ending: ChildEnding, stays: boolean): void => {
     over = true; // From here on its number may belong to somebody else, or to another attempt.

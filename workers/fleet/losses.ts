@@ -19,7 +19,22 @@ export function blameFor(
   return signal === 'SIGKILL' && oom_kills.before === oom_kills.after ? 0.5 : 1;
 }
 
-/** Processes that the kernel has killed for want of memory since the machine started, in any cgroup (proc(5), vmstat). */
+/** Between two looks. A kill that short before an attempt began counts as one during it. */
+const LOOK_MS = 100;
+let seen = { at: Number.NEGATIVE_INFINITY, kills: Number.NaN };
+
+/**
+ * Processes that the kernel has killed for want of memory since the machine started, in any cgroup (proc(5), vmstat).
+ * Asked before each attempt; the kernel adds up all of its counters for an answer, so that it is asked ten times a second
+ * at most.
+ */
+export function oomKillsBefore(): number {
+  const at = performance.now();
+  if (at - seen.at > LOOK_MS) seen = { at, kills: oomKills() };
+  return seen.kills;
+}
+
+/** The same at this moment. */
 export function oomKills(): number {
   try {
     return Number(/^oom_kill (\d+)$/m.exec(readFileSync('/proc/vmstat', 'latin1'))?.[1] ?? Number.NaN);

@@ -29,6 +29,8 @@ import { watchTraces } from './traces.ts';
 const WORD_AFTER_SIGNAL_MS = 200;
 
 const [name = ''] = process.argv.slice(2);
+/** Made once: what it hides is compiled, which takes longer than a short task. */
+const ownLog = createLogger(name);
 
 /** What is said to one attempt. */
 interface Word {
@@ -100,12 +102,11 @@ function send(message: FromTask): void {
 async function perform({ work, config, keep }: Assignment): Promise<void> {
   const { run, key, dataset_id } = work;
   const { workflow_id } = run;
-  const log = createLogger(run.name, { dataset_id, workflow_id, task_id: key.task_id, attempt: key.number });
-  const before = traces.look();
+  const log = ownLog.child({ dataset_id, workflow_id, task_id: key.task_id, attempt: key.number });
   const report = await attempt(work, config, log).catch(
     (error: unknown): TaskReport => ({ kind: 'failed', error: reportOf(error) }),
   );
-  if (keep && report.kind !== 'failed' && !word.stop.signal.aborted && traces.cleanSince(before)) {
+  if (keep && report.kind !== 'failed' && !word.stop.signal.aborted && traces.clean()) {
     word = newWord();
     send(report);
     send({ kind: 'again' });
@@ -120,6 +121,8 @@ async function perform({ work, config, keep }: Assignment): Promise<void> {
 async function attempt(work: Work, given: Config | null, log: Logger): Promise<TaskReport> {
   const task = await loading;
   const { store, config } = await opened(given);
+  // What the store needs to be open is no trace of the task.
+  traces.begin();
   const mine = word;
   const { context, flush } = createTaskContext(work, {
     config,

@@ -3,12 +3,16 @@ import { readFileSync } from 'node:fs';
 import { subscribe } from 'node:diagnostics_channel';
 
 export interface Traces {
-  look(): Look;
-  /** Whether nothing was started since, and nothing more is open. Careful: what it cannot know counts as a trace. */
-  cleanSince(before: Look): boolean;
+  /** What is here now is of the process itself. Asked for once, before its first attempt begins. */
+  begin(): void;
+  /**
+   * Whether nothing was started since the last attempt, and nothing more is open. Careful: what it cannot know counts as
+   * a trace.
+   */
+  clean(): boolean;
 }
 
-export interface Look {
+interface Look {
   /** Processes and threads that were started. */
   readonly started: number;
   /** Page faults of children that have ended, see {@link faultsOfChildren}. */
@@ -28,17 +32,23 @@ export function watchTraces(): Traces {
     resources: process.getActiveResourcesInfo().length,
     directory: process.cwd(),
   });
+  let before: Look | null = null;
   return {
-    look,
-    cleanSince: (before) => {
+    begin: () => {
+      before ??= look();
+    },
+    clean: () => {
       const now = look();
-      return (
+      const clean =
+        before !== null &&
         now.started === before.started &&
         now.faults !== null &&
         now.faults === before.faults &&
         now.resources <= before.resources &&
-        now.directory === before.directory
-      );
+        now.directory === before.directory;
+      // Between two attempts the process does nothing: one look is the end of one and the beginning of the next.
+      before = now;
+      return clean;
     },
   };
 }

@@ -56,6 +56,7 @@ export interface UploadedDataset {
 }
 
 export interface Notification {
+  readonly type: string;
   readonly label: string;
   readonly text: string;
   readonly role_ids: readonly number[];

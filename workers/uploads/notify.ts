@@ -16,7 +16,7 @@ export async function notifyOf(
     return false;
   }
   try {
-    await uploads.notify({ label, text, role_ids, user_ids });
+    await uploads.notify({ type: 'UPLOAD', label, text, role_ids, user_ids });
     return true;
   } catch (error) {
     const { code, message } = coerceError(error);
