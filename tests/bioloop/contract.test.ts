@@ -2,33 +2,11 @@
  * The contract of the API as JSON schemas (schemas/*.json): what is sent and what is answered. Both the client's requests
  * and the double's answers are held to them, so that neither drifts from the real server unnoticed.
  */
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { z } from 'zod';
 import { createApiClient } from '../../workers/bioloop/client.ts';
 import { type BioloopApi as Endpoints, bioloopApi } from '../../workers/bioloop/endpoints.ts';
 import { type BioloopApi, nameOf, startBioloopApi } from '../support/bioloop-api.ts';
-
-interface Recorded {
-  query?: z.core.JSONSchema.BaseSchema;
-  request?: z.core.JSONSchema.BaseSchema;
-  answer: z.core.JSONSchema.BaseSchema;
-}
-
-const folder = join(import.meta.dirname, 'schemas');
-const read = (file: string): unknown => JSON.parse(readFileSync(join(folder, file), 'utf8'));
-const contract = new Map(
-  readdirSync(folder)
-    .filter((file) => file !== 'errors.json')
-    .flatMap((file) => Object.entries(read(file) as Record<string, Recorded>)),
-);
-const refusals = read('errors.json') as Record<string, z.core.JSONSchema.BaseSchema>;
-
-const problemsOf = (what: string, schema: z.core.JSONSchema.BaseSchema, value: unknown): string[] => {
-  const checked = z.fromJSONSchema(schema).safeParse(value);
-  return checked.success ? [] : [`${what}: ${z.prettifyError(checked.error)}`];
-};
+import { contract, problemsOf, refusals } from './contract.ts';
 
 /** Everything that was asked and answered, against what is recorded of it. */
 function problemsIn({ exchanges }: BioloopApi): string[] {

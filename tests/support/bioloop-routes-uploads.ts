@@ -1,6 +1,6 @@
 /** The endpoints of uploads of the double. */
 import type { Route } from './bioloop-call.ts';
-import { absent, type BioloopStore, type StoredUpload } from './bioloop-store.ts';
+import { absent, type BioloopStore, orNull, type StoredUpload } from './bioloop-store.ts';
 
 const DAY_MS = 86_400_000;
 const FAILURES = ['UPLOAD_FAILED', 'VERIFICATION_FAILED', 'PERMANENTLY_FAILED'];
@@ -13,7 +13,7 @@ export function uploadRoutes(store: BioloopStore): Route[] {
   };
   const view = (upload: StoredUpload) => {
     const { id, name, type, origin_path } = store.dataset(upload.dataset_id);
-    return { ...upload, dataset: { id, name, type, origin_path } };
+    return { ...upload, metadata: orNull(upload.metadata), dataset: { id, name, type, origin_path } };
   };
   const listOf = (
     keep: (upload: StoredUpload) => boolean,

@@ -5,6 +5,7 @@ import {
   broken,
   conflict,
   invalid,
+  orNull,
   Refusal,
   type StoredDataset,
 } from './bioloop-store.ts';
@@ -24,6 +25,7 @@ export function datasetView(
   const columns = Object.fromEntries(Object.entries(rest).filter(([key]) => !APART.has(key)));
   return {
     ...columns,
+    metadata: orNull(dataset.metadata),
     du_size: big(dataset.du_size),
     size: big(dataset.size),
     bundle_size: big(dataset.bundle_size),

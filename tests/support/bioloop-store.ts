@@ -256,3 +256,7 @@ function mergeDeep(base: Record<string, unknown>, over: Record<string, unknown>)
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Its column is null until something is written to it. */
+export const orNull = (metadata: Record<string, unknown>): Record<string, unknown> | null =>
+  Object.keys(metadata).length === 0 ? null : metadata;
