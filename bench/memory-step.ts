@@ -17,6 +17,7 @@ const { config } = await loadConfig();
 const store = await openStore(config);
 const now = new Date().toISOString();
 const started = performance.now();
+const log = createLogger(name);
 const { context, flush } = createTaskContext(
   {
     key: { task_id: `bench-${name}`, number: 1 },
@@ -35,7 +36,7 @@ const { context, flush } = createTaskContext(
   {
     config,
     store,
-    log: createLogger(name),
+    log: () => log,
     signal: new AbortController().signal,
     assertLease: async () => undefined,
     permit: async () => true,

@@ -4,7 +4,7 @@ import type { Logger } from '../log.ts';
 import type { Progress, Records, TaskRun } from '../records/contract.ts';
 import type { Store } from '../store.ts';
 import type { TaskContext } from '../tasks/contract.ts';
-import { type LogSink, runTool } from '../tools/run.ts';
+import type { LogSink } from '../tools/run.ts';
 import { guardCatalog } from './guarded-catalog.ts';
 import type { Work } from './messages.ts';
 import { createMeter, createProgressWriter } from './progress.ts';
@@ -12,7 +12,8 @@ import { createMeter, createProgressWriter } from './progress.ts';
 interface Surroundings {
   config: Config;
   store: Store;
-  log: Logger;
+  /** Made when a line is to be written. */
+  log: () => Logger;
   signal: AbortSignal;
   assertLease: () => Promise<void>;
   permit: (resource: string, limit: number) => Promise<boolean>;
@@ -32,7 +33,7 @@ export function createTaskContext(
       if (!(await store.records.progress(key, value))) overtaken();
     } catch (error) {
       // Progress is a display: a task of many hours does not end because one of its lines could not be written.
-      log.warn({ err: error }, 'progress could not be recorded');
+      log().warn({ err: error }, 'progress could not be recorded');
     }
   };
   const newWriter = () => {
@@ -56,22 +57,27 @@ export function createTaskContext(
       retries_left: Math.max(0, max_retries - run.retries),
       date_start: run.date_start,
     },
-    log,
+    get log() {
+      return log();
+    },
     signal,
     lease: { assert: assertLease },
     permit,
     progress: (name, options) => createMeter(name, options, newWriter()),
     report: (progress) => reports.offer(() => progress),
-    tool: (command, args, options = {}) =>
-      runTool({
+    tool: async (command, args, options = {}) => {
+      // Loaded where it is wanted, as the log is: most attempts run no program.
+      const { runTool } = await import('../tools/run.ts');
+      return runTool({
         command,
         args,
         options,
         signal,
         sink: logSink(store.records, run),
-        onLoss: (lines, cause) => log.error({ command, lines, err: cause }, 'lines of a program were lost'),
+        onLoss: (lines, cause) => log().error({ command, lines, err: cause }, 'lines of a program were lost'),
         kill_grace_seconds: config.task.kill_grace_seconds,
-      }),
+      });
+    },
     facilityProcess: async (id) =>
       store.records.facilityProcess === undefined ? id : store.records.facilityProcess(id),
     audit: (action, details) =>

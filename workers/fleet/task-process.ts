@@ -3,11 +3,12 @@
  * worker, and runs the code that is on disk now. A fresh one for each, unless the task's limits let one process take
  * several attempts; then it ends after the first that has left a trace. The worker speaks over the IPC channel.
  */
+import { createRequire } from 'node:module';
 import type { Config } from '../../config/index.ts';
 import { deepFreeze } from '../../config/of.ts';
 import type { SomeRetryPolicy, SomeTaskLimits } from '../../config/task-limits.ts';
 import { errorFromReport, LongshoreError, reportOf } from '../errors.ts';
-import { createLogger, type Logger } from '../log.ts';
+import type { Logger } from '../log.ts';
 import type { CodeVersion } from '../records/contract.ts';
 import { openStore, type Store } from '../store.ts';
 import {
@@ -27,10 +28,15 @@ import { createTaskContext } from './task-context.ts';
 import { watchTraces } from './traces.ts';
 
 const WORD_AFTER_SIGNAL_MS = 200;
+/** What an attempt may need later is loaded when it has shown that it is no short one. */
+const LOAD_REST_MS = 1_000;
 
 const [name = ''] = process.argv.slice(2);
-/** Made once: what it hides is compiled, which takes longer than a short task. */
-const ownLog = createLogger(name);
+/** Made for the first line, and once: loading it takes a fifth of what a process costs before it works. */
+const ownLog = once((): Logger => {
+  const { createLogger } = createRequire(import.meta.url)('../log.ts') as typeof import('../log.ts');
+  return createLogger(name);
+});
 
 /** What is said to one attempt. */
 interface Word {
@@ -85,6 +91,11 @@ async function load(): Promise<Task> {
   }
 }
 
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | null = null;
+  return () => (made ??= { value: make() }).value;
+}
+
 function newWord(): Word {
   const taken = new AbortController();
   return { stop: new AbortController(), taken, lease: createLease(send, taken.signal) };
@@ -102,7 +113,9 @@ function send(message: FromTask): void {
 async function perform({ work, config, keep }: Assignment): Promise<void> {
   const { run, key, dataset_id } = work;
   const { workflow_id } = run;
-  const log = ownLog.child({ dataset_id, workflow_id, task_id: key.task_id, attempt: key.number });
+  const log = once(() =>
+    ownLog().child({ dataset_id, workflow_id, task_id: key.task_id, attempt: key.number }),
+  );
   const report = await attempt(work, config, log).catch(
     (error: unknown): TaskReport => ({ kind: 'failed', error: reportOf(error) }),
   );
@@ -113,17 +126,18 @@ async function perform({ work, config, keep }: Assignment): Promise<void> {
     return;
   }
   // What is done is done, whatever its store says to the end.
-  await open?.store.close().catch((error: unknown) => log.warn({ err: error }, 'the store was not closed'));
+  await open?.store.close().catch((error: unknown) => log().warn({ err: error }, 'the store was not closed'));
   // Whatever the body left open (a timer, a socket) must not keep a finished task alive.
   process.send?.(report, () => process.exit(0));
 }
 
-async function attempt(work: Work, given: Config | null, log: Logger): Promise<TaskReport> {
+async function attempt(work: Work, given: Config | null, log: () => Logger): Promise<TaskReport> {
   const task = await loading;
   const { store, config } = await opened(given);
   // What the store needs to be open is no trace of the task.
   traces.begin();
   const mine = word;
+  const rest = setTimeout(() => void loadRest(log), LOAD_REST_MS).unref();
   const { context, flush } = createTaskContext(work, {
     config,
     store,
@@ -140,8 +154,15 @@ async function attempt(work: Work, given: Config | null, log: Logger): Promise<T
     const full = await firstFull(task.needs ?? [], config.resources, context);
     return reportOfBody(full ?? (await task.run(context)), work);
   } finally {
+    clearTimeout(rest);
     await flush();
   }
+}
+
+/** Not a day later, when other code may be in its place. */
+async function loadRest(log: () => Logger): Promise<void> {
+  log();
+  await import('../tools/run.ts');
 }
 
 /** Once for all attempts: opening the store takes longer than a short task. */
