@@ -149,18 +149,26 @@ async function timed(body: () => Promise<void>): Promise<number> {
 
 /** Nothing to start and nothing to end: what is left is the cost of the engine itself. */
 const inProcess: TaskProcesses = {
-  start: () => {
-    const ended = Promise.withResolvers<Awaited<TaskChild['ended']>>();
-    return {
-      pid: process.pid,
-      loaded: Promise.resolve({ code: null, limits: {}, retry: {} }),
-      ended: ended.promise,
-      start: ({ dataset_id }) => ended.resolve({ kind: 'result', result: [dataset_id] }),
-      warn: () => undefined,
-      stop: async () => undefined,
-    };
-  },
+  waiting: () => ({
+    pid: process.pid,
+    code: null,
+    start: bodyHere,
+    putBack: () => undefined,
+  }),
+  start: bodyHere,
 };
+
+function bodyHere(): TaskChild {
+  const ended = Promise.withResolvers<Awaited<TaskChild['ended']>>();
+  return {
+    pid: process.pid,
+    loaded: Promise.resolve({ code: null, limits: {}, retry: {} }),
+    ended: ended.promise,
+    start: ({ dataset_id }) => ended.resolve({ kind: 'result', result: [dataset_id] }),
+    warn: () => undefined,
+    stop: async () => undefined,
+  };
+}
 
 async function configOf(folder: string, redis: string, prefix: string, at_a_time: number): Promise<Config> {
   const overrides = {

@@ -291,6 +291,36 @@ export function claimBattery(open: OpenStore): void {
     expect((await look(records, workflow.id)).runs[0]).toMatchObject({ status: 'STARTED', result: progress });
   });
 
+  test('a process that waits already is named by the claim, as running would name it', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    const code = { digest: '0123456789abcdef', package: '1.2.3', commit: null };
+    const first = { pid: 12, pgid: 13, hostname: 'node-9', code };
+    const claim = async (process: typeof first) => {
+      const verdict = await records.claim({ ...claimOf(workflow), process }, policy);
+      if (verdict.verdict !== 'run') throw new Error(`not claimed: ${verdict.verdict}`);
+      return verdict.key;
+    };
+    const key = await claim(first);
+    expect((await look(records, workflow.id)).runs[0]?.result).toEqual({ pid: 12, hostname: 'node-9' });
+    expect(await records.attempts(key.task_id)).toMatchObject([{ pgid: 13, code }]);
+    const progress = { name: 'seen' };
+    await records.progress(key, progress);
+    await records.finish(key, {
+      outcome: 'postponed',
+      reason: 'x',
+      next_attempt_at: new Date().toISOString(),
+    });
+    await claim({ ...first, pid: 14, pgid: 15 });
+    // What it says last stays in sight until the next look says something.
+    expect((await look(records, workflow.id)).runs[0]?.result).toEqual(progress);
+    expect((await records.attempts(key.task_id)).map(({ pgid }) => pgid)).toEqual([13, 15]);
+    expect((await records.pause(workflow.id, { actor: 'ana', take_out: true })).running).toMatchObject({
+      pgid: 15,
+    });
+  });
+
   test('an attempt keeps the code that it ran, and the next one has its own', async () => {
     const { records } = await openBench(open);
     const workflow = makeWorkflow();

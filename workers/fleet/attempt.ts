@@ -9,12 +9,12 @@ import type { RunningJob } from '../queue/registry.ts';
 import type { QueueSide } from '../queue/side.ts';
 import type { AttemptKey, ClaimVerdict, Finish } from '../records/contract.ts';
 import type { Store } from '../store.ts';
-import type { TaskChild } from './child.ts';
+import type { Questions, TaskChild } from './child.ts';
 import { crashPoint } from './crash-points.ts';
 import { finishOf } from './outcome.ts';
 import { endOrphan } from './process-group.ts';
 import { retryOf } from './retry-policy.ts';
-import type { TaskProcesses } from './task-processes.ts';
+import type { TaskProcesses, WaitingProcess } from './task-processes.ts';
 
 export interface WorkerParts {
   readonly config: Config;
@@ -53,6 +53,8 @@ type Granted = Extract<ClaimVerdict, { verdict: 'run' }>;
 /**
  * Runs one granted attempt in a process of its own, and says what the records are to be told; null when whoever
  * stopped it has changed them already.
+ *
+ * @param waiting a process that was named in the claim; null: it gets a new one
  */
 export async function runAttempt(
   parts: WorkerParts,
@@ -60,6 +62,7 @@ export async function runAttempt(
   job: Job<JobData>,
   token: string,
   { running, processes, onRunning }: Room,
+  waiting: WaitingProcess | null,
 ): Promise<Finish | null> {
   const { config, store, log } = parts;
   const { key, run, workflow, orphan } = granted;
@@ -75,14 +78,13 @@ export async function runAttempt(
     about: { workflow_id: workflow.id, step: run.step, worker: parts.name, since: new Date().toISOString() },
     onError: (error) => log.warn({ err: error, task_id: key.task_id }, 'a permit could not be renewed'),
   });
-  const child: TaskChild = processes.start(
-    { task: run.name, task_id: key.task_id },
-    {
-      lease: () => proveLease(parts, key, lock),
-      permit: (resource, limit) => permits.take(resource, limit),
-      overtaken: () => void child.stop(lost('the records give this step to somebody else'), 0),
-    },
-  );
+  const questions: Questions = {
+    lease: () => proveLease(parts, key, lock),
+    permit: (resource, limit) => permits.take(resource, limit),
+    overtaken: () => void child.stop(lost('the records give this step to somebody else'), 0),
+  };
+  const child: TaskChild =
+    waiting?.start(questions) ?? processes.start({ task: run.name, task_id: key.task_id }, questions);
   running.set(key.task_id, { key, lock, child, about: aboutRunning(granted, job.data.index) });
   onRunning();
   try {
@@ -90,7 +92,7 @@ export async function runAttempt(
     const policy = retryOf(config, run.name, loaded?.retry ?? {});
     const process = { pid: child.pid, pgid: child.pid, hostname: parts.host, code: loaded?.code ?? null };
     // One that has ended without loading is told about below.
-    if (loaded === null || (await store.records.running(key, process))) {
+    if (loaded === null || waiting !== null || (await store.records.running(key, process))) {
       const dataset_id = workflow.dataset_id ?? Number(run.args[0]);
       child.start({ key, run, dataset_id, max_retries: policy.max }, config);
       crashPoint('after-start');

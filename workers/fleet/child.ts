@@ -37,6 +37,7 @@ export interface Attempting extends Omit<TaskChild, 'start'> {
 
 /** A process that has run an attempt and waits for the next one. */
 export interface WarmProcess {
+  readonly pid: number;
   /** Attempts that it has run. */
   readonly served: number;
   readonly loaded: Loaded;
@@ -176,6 +177,7 @@ function warmProcess(program: Program, loaded: Loaded, served: number): WarmProc
   const { pid } = program.child;
   const alive = (): boolean => program.child.exitCode === null && program.child.signalCode === null;
   return {
+    pid: pid ?? 0,
     served,
     loaded,
     get alive() {

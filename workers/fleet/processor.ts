@@ -4,7 +4,6 @@ import { LongshoreError } from '../errors.ts';
 import type { CancelOrder } from '../queue/control.ts';
 import type { JobData } from '../queue/jobs.ts';
 import { holdLock } from '../queue/job-lock.ts';
-import type { Logger } from '../log.ts';
 import type {
   AttemptKey,
   ClaimVerdict,
@@ -20,7 +19,8 @@ import { crashPoint } from './crash-points.ts';
 import { lossDelayMs } from './losses.ts';
 import { takeNeeds } from './needs.ts';
 import { tellSetAside } from './set-aside.ts';
-import { createTaskProcesses, type TaskProcesses } from './task-processes.ts';
+import { aboutAttempt, tellEnd } from './step-log.ts';
+import { createTaskProcesses, type TaskProcesses, type WaitingProcess } from './task-processes.ts';
 
 /** A job that cannot be taken now (records away, or the queue ahead of them) is looked at again after this. */
 const LOOK_AGAIN_MS = 1_000;
@@ -127,15 +127,21 @@ async function takeInTurn(
 
 async function take(parts: WorkerParts, job: Job<JobData>, token: string, room: Room): Promise<unknown> {
   const { store, side, log } = parts;
-  const verdict = await claim(parts, job);
+  const waiting = room.processes.waiting(job.name);
+  const verdict = await claim(parts, job, waiting);
+  if (verdict?.verdict !== 'run') waiting?.putBack();
   switch (verdict?.verdict) {
     case 'run': {
       crashPoint('after-claim');
       const about = aboutAttempt(verdict);
       log.info(about, 'step begins');
-      const finish = withFollowers(parts, verdict, await runAttempt(parts, verdict, job, token, room));
+      const finish = withFollowers(
+        parts,
+        verdict,
+        await runAttempt(parts, verdict, job, token, room, waiting),
+      );
       crashPoint('before-finish');
-      tell(log, about, finish);
+      tellEnd(log, about, finish);
       const { key, workflow } = verdict;
       return conclude(parts, { job, token, key, workflow, losses: verdict.run.losses }, finish);
     }
@@ -162,40 +168,25 @@ async function take(parts: WorkerParts, job: Job<JobData>, token: string, room: 
 
 type Granted = Extract<ClaimVerdict, { verdict: 'run' }>;
 
-const aboutAttempt = ({ key, run, workflow }: Granted) => ({
-  workflow_id: workflow.id,
-  workflow: workflow.name,
-  dataset_id: workflow.dataset_id,
-  step: run.step,
-  task: run.name,
-  ...key,
-});
-
 function withFollowers({ config, log }: WorkerParts, granted: Granted, finish: Finish | null): Finish | null {
   if (finish?.outcome !== 'success') return finish;
   const then = followersOf(config, granted.workflow, log);
   return then.length === 0 ? finish : { ...finish, then };
 }
 
-/** One line about each end of an attempt, for people who read the log. */
-function tell(log: Logger, about: ReturnType<typeof aboutAttempt>, finish: Finish | null): void {
-  if (finish === null) log.info(about, 'step stopped by a person');
-  else if (finish.outcome === 'success') log.info(about, 'step succeeded');
-  else if (finish.outcome === 'postponed') log.info({ ...about, reason: finish.reason }, 'step postponed');
-  else if (finish.outcome === 'lost') log.warn({ ...about, reason: finish.reason }, 'step lost its process');
-  else {
-    const { code, message, hint } = finish.error;
-    const level = finish.outcome === 'retry' ? 'warn' : 'error';
-    const again = finish.outcome === 'retry' ? { next_attempt_at: finish.next_attempt_at } : {};
-    log[level]({ ...about, code, reason: message, hint, ...again }, `step failed (${finish.outcome})`);
-  }
-}
-
 /** Null when the records are away: the job is looked at again, and no attempt is spent. */
-async function claim({ store, config, name, host, log }: WorkerParts, job: Job<JobData>) {
+async function claim(
+  { store, config, name, host, log }: WorkerParts,
+  job: Job<JobData>,
+  waiting: WaitingProcess | null,
+) {
   try {
     const { max_losses } = config.workflow;
-    return await store.records.claim({ ...job.data, worker: name, host }, { max_losses });
+    const process =
+      waiting === null
+        ? undefined
+        : { pid: waiting.pid, pgid: waiting.pid, hostname: host, code: waiting.code };
+    return await store.records.claim({ ...job.data, worker: name, host, process }, { max_losses });
   } catch (error) {
     log.error({ err: error, ...job.data }, 'the records did not answer; the job is looked at again');
     return null;

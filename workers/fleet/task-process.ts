@@ -8,7 +8,7 @@ import type { Config } from '../../config/index.ts';
 import { deepFreeze } from '../../config/of.ts';
 import type { SomeRetryPolicy, SomeTaskLimits } from '../../config/task-limits.ts';
 import { errorFromReport, LongshoreError, reportOf } from '../errors.ts';
-import type { Logger } from '../log.ts';
+import type * as logging from '../log.ts';
 import type { CodeVersion } from '../records/contract.ts';
 import { openStore, type Store } from '../store.ts';
 import {
@@ -33,8 +33,8 @@ const LOAD_REST_MS = 1_000;
 
 const [name = ''] = process.argv.slice(2);
 /** Made for the first line, and once: loading it takes a fifth of what a process costs before it works. */
-const ownLog = once((): Logger => {
-  const { createLogger } = createRequire(import.meta.url)('../log.ts') as typeof import('../log.ts');
+const ownLog = once((): logging.Logger => {
+  const { createLogger } = createRequire(import.meta.url)('../log.ts') as typeof logging;
   return createLogger(name);
 });
 
@@ -131,7 +131,7 @@ async function perform({ work, config, keep }: Assignment): Promise<void> {
   process.send?.(report, () => process.exit(0));
 }
 
-async function attempt(work: Work, given: Config | null, log: () => Logger): Promise<TaskReport> {
+async function attempt(work: Work, given: Config | null, log: () => logging.Logger): Promise<TaskReport> {
   const task = await loading;
   const { store, config } = await opened(given);
   // What the store needs to be open is no trace of the task.
@@ -160,7 +160,7 @@ async function attempt(work: Work, given: Config | null, log: () => Logger): Pro
 }
 
 /** Not a day later, when other code may be in its place. */
-async function loadRest(log: () => Logger): Promise<void> {
+async function loadRest(log: () => logging.Logger): Promise<void> {
   log();
   await import('../tools/run.ts');
 }

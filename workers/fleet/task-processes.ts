@@ -2,15 +2,40 @@ import { join } from 'node:path';
 import type { Config } from '../../config/index.ts';
 import type { SomeTaskLimits, TaskLimits } from '../../config/task-limits.ts';
 import { LongshoreError } from '../errors.ts';
-import { type Attempting, type Questions, startChild, TASK_PROGRAM, type TaskChild } from './child.ts';
+import type { CodeVersion } from '../records/contract.ts';
+import {
+  type Attempting,
+  type Launch,
+  type Questions,
+  startChild,
+  TASK_PROGRAM,
+  type TaskChild,
+  type WarmProcess,
+} from './child.ts';
 import { createMemoryWatch } from './memory-watch.ts';
 import { hardTimeout, launchOf, limitsOf, orFullHeap, softTimeout, tooMuchMemory } from './task-limits.ts';
 import { createWarmProcesses } from './warm-processes.ts';
 
 /** Where the processes of a worker's tasks come from. */
 export interface TaskProcesses {
-  /** One for this attempt; its limits hold from now on. It loads at once and begins when it is told to. */
+  /** One that waits for its next attempt and has the code that is on disk now: to be started, or put back. */
+  waiting(task: string): WaitingProcess | null;
+  /** A new one for this attempt; its limits hold from now on. It loads at once and begins when it is told to. */
   start(of: { task: string; task_id: string }, questions: Questions): TaskChild;
+}
+
+export interface WaitingProcess {
+  readonly pid: number;
+  readonly code: CodeVersion | null;
+  start(questions: Questions): TaskChild;
+  putBack(): void;
+}
+
+interface Waiting {
+  readonly task: string;
+  readonly launch: Launch;
+  readonly limits: TaskLimits;
+  readonly process: WarmProcess;
 }
 
 /** The longest delay of a timer in Node; longer ones would fire at once. */
@@ -56,18 +81,52 @@ export function createTaskProcesses(config: Config, worker: string): TaskProcess
 
   const warm = createWarmProcesses();
 
+  /** Another attempt in a process that has run some. */
+  const serve = ({ task, launch, limits, process }: Waiting, questions: Questions): TaskChild => {
+    const child = process.serve(questions);
+    const release = enforce(child, task, limits);
+    const ended = child.ended.then(async (ending) => {
+      release();
+      const stays = await child.stays;
+      if (stays !== null) warm.put(task, launch, stays);
+      return orFullHeap(ending, task, limits);
+    });
+    return {
+      pid: child.pid,
+      loaded: child.loaded,
+      ended,
+      start: (work) =>
+        child.start({ work, config: null, keep: process.served + 1 < limits.attempts_per_process }),
+      warn: (error) => child.warn(error),
+      stop: (error, grace_seconds) => child.stop(error, grace_seconds),
+    };
+  };
+
   return {
+    waiting: (task) => {
+      const limits = limitsOf(config, task, declared.get(task) ?? {});
+      if (limits.attempts_per_process === 1) return null;
+      const launch = launchOf(limits, TASK_PROGRAM);
+      const process = warm.take(task, launch);
+      if (process === null) return null;
+      return {
+        pid: process.pid,
+        code: process.loaded.code,
+        start: (questions) => serve({ task, launch, limits, process }, questions),
+        putBack: () => warm.put(task, launch, process),
+      };
+    },
+
     start: ({ task, task_id }, questions) => {
       let limits = limitsOf(config, task, declared.get(task) ?? {});
       let launch = launchOf(limits, TASK_PROGRAM);
-      const waiting = limits.attempts_per_process > 1 ? warm.take(task, launch) : null;
       const begin = (): Attempting => startChild({ task, task_id, launch, cache, worker }, questions);
-      let child = waiting?.serve(questions) ?? begin();
+      let child = begin();
       let stopping: LongshoreError | null = null;
-      let release = enforce(child, task, waiting === null ? whileLoading(limits) : limits);
+      let release = enforce(child, task, whileLoading(limits));
       const settle = async () => {
         const loaded = await child.loaded;
-        if (loaded === null || stopping !== null || waiting !== null) return loaded;
+        if (loaded === null || stopping !== null) return loaded;
         declared.set(task, loaded.limits);
         limits = limitsOf(config, task, loaded.limits);
         const wanted = launchOf(limits, TASK_PROGRAM);
@@ -102,11 +161,7 @@ export function createTaskProcesses(config: Config, worker: string): TaskProcess
         loaded,
         ended,
         start: (work, config_of_worker) =>
-          child.start({
-            work,
-            config: waiting === null ? config_of_worker : null,
-            keep: (waiting?.served ?? 0) + 1 < limits.attempts_per_process,
-          }),
+          child.start({ work, config: config_of_worker, keep: limits.attempts_per_process > 1 }),
         warn: (error) => child.warn(error),
         stop: async (error, grace_seconds) => {
           stopping ??= error;

@@ -40,6 +40,16 @@ export interface Claim {
   index: number;
   worker: string;
   host: string;
+  /** The one that waits for this attempt already: the claim says of it what `running` would. */
+  process?: AttemptProcess | undefined;
+}
+
+/** What runs an attempt. */
+export interface AttemptProcess {
+  pid: number;
+  pgid: number;
+  hostname: string;
+  code?: CodeVersion | null;
 }
 
 /** The right to run one attempt. Every write about it names this. */
@@ -221,10 +231,7 @@ export interface Records {
 
   claim(claim: Claim, policy: { max_losses: number }): Promise<ClaimVerdict>;
   /** The child runs: its process group and code, and `{pid, hostname}` as the run's first result. False: not current any more. */
-  running(
-    key: AttemptKey,
-    process: { pid: number; pgid: number; hostname: string; code?: CodeVersion | null },
-  ): Promise<boolean>;
+  running(key: AttemptKey, process: AttemptProcess): Promise<boolean>;
   progress(key: AttemptKey, progress: Progress | Record<string, unknown>): Promise<boolean>;
   /** True while this attempt is the one that may publish. */
   isCurrent(key: AttemptKey): Promise<boolean>;

@@ -16,9 +16,8 @@ import type {
   NextStep,
   Records,
 } from './contract.ts';
-import { failureOf, lossesSince, reportBy } from './failure.ts';
+import { failureOf, reportBy } from './failure.ts';
 import {
-  ATTEMPTS,
   type AttemptPart,
   type AttemptRecord,
   attemptOf,
@@ -28,6 +27,7 @@ import {
   type WorkflowRecord,
   workflowOf,
 } from './mongodb-documents.ts';
+import { attemptsOf, lose, sharers } from './mongodb-losses.ts';
 import { revokeRun } from './mongodb-revoke.ts';
 import {
   argsOf,
@@ -39,6 +39,7 @@ import {
   moved,
   newRun,
   openAttempt,
+  resultWith,
   runsOf,
   stateOfRun,
 } from './mongodb-runs.ts';
@@ -47,8 +48,6 @@ import { newRecord } from './mongodb-new.ts';
 import { move } from './transition.ts';
 
 type ClaimRecords = Pick<Records, 'claim' | 'running' | 'progress' | 'isCurrent' | 'finish' | 'attempts'>;
-
-const attemptsOf = (mongo: Mongo) => mongo.collection<AttemptRecord>(ATTEMPTS);
 
 /** The run while this attempt may write. */
 const whileCurrent = ({ task_id, number }: AttemptKey) => ({
@@ -62,12 +61,12 @@ export function claimRecords(mongo: Mongo): ClaimRecords {
   const runs = runsOf(mongo);
   return {
     claim: (claim, policy) => claimStep(mongo, claim, policy.max_losses),
-    running: (key, { pid, pgid, hostname, code = null }) =>
+    running: (key, process) =>
       change<RunRecord, boolean>(mongo, runs, key.task_id, (run) => {
         const now = current(run, key.number);
         if (now === null) return { answer: false };
-        // A postponed run keeps its last progress: the next look replaces it.
-        const result = now.result ?? toJson({ pid, hostname });
+        const { pgid, code = null } = process;
+        const result = resultWith(now.result, process);
         return { answer: true, set: { attempt: { ...now.attempt, pgid, code }, result } };
       }),
     progress: async (key, progress) => {
@@ -136,7 +135,11 @@ async function decideClaim(
   if (run === null) {
     const args = argsOf(workflow, claim.index, previous);
     const fresh = newRun(workflow, claim.index, { args, worker: claim.worker, state: move(state, 'claim') });
-    const set = { ...fresh, attempt: openAttempt(1, claim) };
+    const set = {
+      ...fresh,
+      result: resultWith(fresh.result, claim.process),
+      attempt: openAttempt(1, claim),
+    };
     return { set, answer: claimed({ ...set, _id: workflow.steps[claim.index]?.next_task_id ?? '' }, null) };
   }
   if (state === 'success') return { answer: { verdict: 'done', result: resultOf(run) } as const };
@@ -165,7 +168,7 @@ async function decideClaim(
     worker: claim.worker,
     retries: run.retries + retried,
     traceback: null,
-    result: retried === 1 || orphan !== null ? null : run.result,
+    result: resultWith(retried === 1 || orphan !== null ? null : run.result, claim.process),
     losses,
     blame,
     attempt: openAttempt((closed?.number ?? 0) + 1, claim),
@@ -185,62 +188,6 @@ const archived = (task_id: string, attempt: AttemptPart): AttemptRecord => ({
   task_id,
   ...attempt,
 });
-
-/**
- * An attempt that is still open when its job is claimed again has lost its worker. A worker that dies takes all its
- * jobs along, and at most one of them is the reason: each gets its share of the blame, with those that lost their
- * processes lately.
- */
-async function lose(mongo: Mongo, run: RunRecord, attempt: AttemptPart, claim: Claim) {
-  const share = 1 / (await sharers(mongo, run._id, attempt.worker));
-  const reason = `its job was given to ${claim.worker}`;
-  return {
-    attempt: { ...closeAttempt(attempt, { outcome: 'lost', reason }), given_on: true },
-    losses: (run.losses ?? 0) + 1,
-    blame: (run.blame ?? 0) + share,
-  };
-}
-
-/**
- * How many tasks share a loss of `task_id`: those still open under the name of a lost worker, those that were given on
- * already, and every one in the records that has lost its process lately.
- */
-async function sharers(mongo: Mongo, task_id: string, worker: string | null): Promise<number> {
-  const runs = runsOf(mongo);
-  const ids = { projection: { _id: 1 } };
-  const lately = { $gt: lossesSince() };
-  const together =
-    worker === null
-      ? []
-      : [
-          { 'attempt.worker': worker, 'attempt.date_end': null },
-          { 'closed.worker': worker, 'closed.given_on': true },
-        ];
-  const inRuns = [
-    ...together,
-    { 'attempt.outcome': 'lost' as const, 'attempt.date_end': lately },
-    { 'closed.outcome': 'lost' as const, 'closed.date_end': lately },
-  ];
-  const inAttempts = [
-    ...(worker === null ? [] : [{ worker, given_on: true }]),
-    { outcome: 'lost' as const, date_end: lately },
-  ];
-  const [ofRuns, ofAttempts] = await Promise.all([
-    Promise.all(inRuns.map((filter) => mongo.run(() => runs.find(filter, ids).toArray()))),
-    Promise.all(
-      inAttempts.map((filter) =>
-        mongo.run(() =>
-          attemptsOf(mongo)
-            .find(filter, { projection: { task_id: 1 } })
-            .toArray(),
-        ),
-      ),
-    ),
-  ]);
-  const tasks = new Set([task_id, ...ofRuns.flat().map(({ _id }) => _id)]);
-  for (const attempt of ofAttempts.flat()) tasks.add(attempt.task_id);
-  return tasks.size;
-}
 
 async function finishAttempt(mongo: Mongo, key: AttemptKey, finish: Finish): Promise<Finished | null> {
   const lost =

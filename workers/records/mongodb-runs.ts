@@ -3,7 +3,7 @@ import { ObjectId } from 'mongodb';
 import type { ErrorReport } from '../errors.ts';
 import type { Mongo } from '../mongodb/connection.ts';
 import { now, toJson } from '../sqlite/values.ts';
-import type { AttemptOutcome, WorkflowStatus } from './contract.ts';
+import type { AttemptOutcome, AttemptProcess, Claim, WorkflowStatus } from './contract.ts';
 import {
   type AttemptPart,
   naiveNow,
@@ -125,13 +125,13 @@ export function newRun(
 
 export const openAttempt = (
   number: number,
-  { worker, host }: { worker: string; host: string },
+  { worker, host, process }: Pick<Claim, 'worker' | 'host' | 'process'>,
 ): AttemptPart => ({
   number,
   worker,
   host,
-  pgid: null,
-  code: null,
+  pgid: process?.pgid ?? null,
+  code: process?.code ?? null,
   date_start: now(),
   date_end: null,
   outcome: null,
@@ -139,6 +139,12 @@ export const openAttempt = (
   reason: null,
   next_attempt_at: null,
 });
+
+/** Where the run has no result yet it is the process. A postponed run keeps its last progress: the next look replaces it. */
+export const resultWith = (result: string | null, process: AttemptProcess | undefined): string | null =>
+  result === null && process !== undefined
+    ? toJson({ pid: process.pid, hostname: process.hostname })
+    : result;
 
 export const closeAttempt = (
   attempt: AttemptPart,

@@ -1,7 +1,16 @@
 /** What workers do: take a step, report on it, end it. Every function is one transaction. */
 import type { Database, Statements } from '../sqlite/database.ts';
 import { fromJson, now, toJson } from '../sqlite/values.ts';
-import type { AttemptKey, Claim, ClaimVerdict, Finish, Finished, NextStep, Records } from './contract.ts';
+import type {
+  AttemptKey,
+  AttemptProcess,
+  Claim,
+  ClaimVerdict,
+  Finish,
+  Finished,
+  NextStep,
+  Records,
+} from './contract.ts';
 import { failureOf, lossesSince, reportBy } from './failure.ts';
 import { type AttemptRow, attemptOf, type RunRow, runOf, type WorkflowRow } from './sqlite-rows.ts';
 import {
@@ -22,24 +31,7 @@ type ClaimRecords = Pick<Records, 'claim' | 'running' | 'progress' | 'isCurrent'
 export function claimRecords(database: Database): ClaimRecords {
   return {
     claim: (claim, policy) => database.write((sql) => claimStep(sql, claim, policy.max_losses)),
-    running: (key, { pid, pgid, hostname, code = null }) =>
-      database.write((sql) => {
-        const { changes } = sql.run(
-          'update attempts set pgid = ?, code = ? where task_id = ? and number = ? and date_end is null',
-          pgid,
-          code === null ? null : toJson(code),
-          key.task_id,
-          key.number,
-        );
-        if (changes === 0) return false;
-        // A postponed run keeps its last progress: the next look replaces it.
-        sql.run(
-          'update runs set result = ? where task_id = ? and result is null',
-          toJson({ pid, hostname }),
-          key.task_id,
-        );
-        return true;
-      }),
+    running: (key, process) => database.write((sql) => noteProcess(sql, key, process)),
     progress: (key, progress) =>
       database.write((sql) => {
         if (!isOpen(sql, key)) return false;
@@ -89,6 +81,7 @@ function claimStep(sql: Statements, claim: Claim, max_losses: number): ClaimVerd
     begun = sql.get<RunRow>('select * from runs where task_id = ?', run.task_id) as RunRow;
   }
   const key = openAttempt(sql, step.next_task_id, claim, run === null ? 1 : null);
+  if (claim.process !== undefined) noteProcess(sql, key, claim.process);
   // Within a workflow that runs only its ends are news.
   if (workflow.status !== 'STARTED' || workflow.resume_lock !== null) {
     sql.run(
@@ -188,6 +181,28 @@ function openAttempt(sql: Statements, task_id: string, claim: Claim, given: numb
     now(),
   );
   return { task_id, number };
+}
+
+function noteProcess(
+  sql: Statements,
+  key: AttemptKey,
+  { pid, pgid, hostname, code = null }: AttemptProcess,
+): boolean {
+  const { changes } = sql.run(
+    'update attempts set pgid = ?, code = ? where task_id = ? and number = ? and date_end is null',
+    pgid,
+    code === null ? null : toJson(code),
+    key.task_id,
+    key.number,
+  );
+  if (changes === 0) return false;
+  // A postponed run keeps its last progress: the next look replaces it.
+  sql.run(
+    'update runs set result = ? where task_id = ? and result is null',
+    toJson({ pid, hostname }),
+    key.task_id,
+  );
+  return true;
 }
 
 function finishAttempt(sql: Statements, key: AttemptKey, finish: Finish): Finished | null {
