@@ -23,5 +23,12 @@ if (bench === undefined) {
   process.stderr.write(`usage: npm run bench -- <${Object.keys(BENCHES).join('|')}> [options]\n`);
   process.exitCode = 64;
 } else {
-  await bench.run(args);
+  try {
+    await bench.run(args);
+  } catch (error) {
+    const { code = '', message } = error as NodeJS.ErrnoException;
+    if (!code.startsWith('ERR_PARSE_ARGS_')) throw error;
+    process.stderr.write(`${message}; the options stand at the top of bench/${name}.ts\n`);
+    process.exitCode = 64;
+  }
 }
