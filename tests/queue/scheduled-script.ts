@@ -9,7 +9,7 @@ const root = join(import.meta.dirname, '../..');
  * A scheduled script that takes its lock as the real ones do, then runs `body`, or `busy` when another holds the lock. Both
  * may `note(text)`, and wait until a file has `arrived(name)`.
  */
-export function writeScript(place: Place, name: string, body: string, busy = ''): string {
+export function writeScript(place: Place, name: string, body: string, busy = '', times = ''): string {
   const folder = place.dir('scripts');
   writeFileSync(
     join(folder, `${name}.ts`),
@@ -21,7 +21,7 @@ export function writeScript(place: Place, name: string, body: string, busy = '')
      const { config } = await loadConfig();
      const note = (text) => appendFileSync('${place.path('journal')}', text + '\\n');
      const arrived = async (file) => { while (!existsSync('${place.folder}/' + file)) await sleep(10); };
-     const outcome = await withScriptLock(config, '${name}', createLogger('${name}'), async () => { ${body} });
+     const outcome = await withScriptLock(config, '${name}', createLogger('${name}'), async (signal) => { ${body} }${times === '' ? '' : `, ${times}`});
      if (!outcome.ran) { ${busy} }
      process.exit(outcome.ran ? process.exitCode ?? 0 : EXIT_BUSY);`,
   );

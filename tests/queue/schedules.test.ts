@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Queue } from 'bullmq';
@@ -5,6 +7,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { config } from '../../config/common.ts';
 import { createLogger } from '../../workers/log.ts';
 import { connectRedis } from '../../workers/queue/connection.ts';
+import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { openSchedules } from '../../workers/queue/schedules.ts';
 import { withScriptLock } from '../../workers/queue/script-lock.ts';
 import { makePlace, type Place } from '../support/place.ts';
@@ -103,6 +106,29 @@ test('a script lock is held by one at a time, names its holder, and is free agai
   });
   await expect(failing).rejects.toThrow('failed');
   expect((await withScriptLock(config, 'purge', log, async () => 'third')).ran).toBe(true);
+});
+
+test('a script whose Redis goes away is told that its lock is lost, and ended when it waits for that Redis all the same', async () => {
+  const place = await makePlace();
+  const redis = await startEmbeddedRedis(place.path('own'));
+  onTestFinished(() => redis.stop());
+  const folder = writeScript(
+    place,
+    'waits',
+    `signal.addEventListener('abort', () => note('lost')); note('begun'); await arrived('never');`,
+    '',
+    '{ lease_ms: 600, leave_ms: 300 }',
+  );
+  const child = spawn(process.execPath, [join(folder, 'waits.ts')], {
+    env: { ...process.env, ...place.env, REDIS_URL: redis.url },
+    stdio: 'ignore',
+  });
+  const ended = once(child, 'exit');
+  onTestFinished(() => void child.kill('SIGKILL'));
+  await until(() => journal(place).includes('begun'), { what: 'the script to begin' });
+  await redis.stop();
+  expect(await ended).toEqual([1, null]);
+  expect(journal(place)).toEqual(['begun', 'lost']);
 });
 
 test('purging staged copies is scheduled daily at 07:00, and each scheduled script exists and takes a lock', () => {

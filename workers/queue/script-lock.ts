@@ -1,12 +1,22 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import { connectRedis } from './connection.ts';
 import { releaseLock, takeLock } from './token-lock.ts';
 
-const LEASE_MS = 30_000;
+export interface LockTimes {
+  /** The lock ends by itself so long after it was renewed last. */
+  readonly lease_ms: number;
+  /** So long a script that has lost its lock may take to come to its end. */
+  readonly leave_ms: number;
+}
+
+const TIMES: LockTimes = { lease_ms: 30_000, leave_ms: 60_000 };
+/** The lock of who does not give it back in time ends by itself. */
+const GIVE_BACK_MS = 5_000;
 /** EX_TEMPFAIL of sysexits.h: the same script runs already; nothing was done. */
 export const EXIT_BUSY = 75;
 
@@ -25,38 +35,62 @@ export type LockedOutcome<T> = { ran: true; result: T } | { ran: false; holder: 
 
 /**
  * Runs a script's work once at a time over the whole fleet, whether a schedule or a person started it. The lock is
- * renewed while the work goes on and ends by itself soon after its holder has died. The signal is aborted when
- * the lock is lost all the same (a Redis that was away for long): the work should stop then.
+ * renewed while the work goes on and ends by itself soon after its holder has died. The signal is aborted when the lock
+ * is lost all the same, also when Redis has been away for so long that it must have ended: the work should stop then.
+ * What does not stop (it waits for that Redis itself, which may never come back) is ended with its process, or a
+ * crontab would add another one to it every day.
  */
 export async function withScriptLock<T>(
   config: Config,
   script: string,
   log: Logger,
   body: (signal: AbortSignal) => Promise<T>,
+  { lease_ms, leave_ms }: LockTimes = TIMES,
 ): Promise<LockedOutcome<T>> {
   const redis = await connectRedis(config, { log, wait_seconds: 30, name: `longshore-script-${script}` });
   const key = keyOf(config, script);
   const holder = `${hostname()}:${process.pid}:${randomUUID()}`;
   const lost = new AbortController();
+  const lose = (): void => {
+    if (lost.signal.aborted) return;
+    lost.abort(new Error(`the lock of script ${script} was lost`));
+    leaving = setTimeout(() => {
+      log.error({ script }, 'the lock of this script was lost, and it does not end by itself');
+      process.exit(1);
+    }, leave_ms).unref();
+  };
+  let leaving: NodeJS.Timeout | undefined;
   let timer: NodeJS.Timeout | undefined;
+  let renewed_at = Date.now();
   try {
-    if (!(await takeLock(redis, key, holder, LEASE_MS))) {
+    if (!(await takeLock(redis, key, holder, lease_ms))) {
       const other = (await holderOf(config, redis, script)) ?? 'unknown';
       log.warn({ script, holder: other }, 'skipped: the previous run is still active');
       return { ran: false, holder: other };
     }
     timer = setInterval(() => {
-      redis.eval(RENEW, 1, key, holder, LEASE_MS).then(
+      if (Date.now() - renewed_at > lease_ms) lose();
+      const asked_at = Date.now();
+      redis.eval(RENEW, 1, key, holder, lease_ms).then(
         (renewed) => {
-          if (renewed === 0) lost.abort(new Error(`the lock of script ${script} was lost`));
+          if (renewed === 0) lose();
+          else renewed_at = asked_at;
         },
         (error: unknown) => log.warn({ err: error, script }, 'the lock of a script could not be renewed'),
       );
-    }, LEASE_MS / 3);
+    }, lease_ms / 3);
     return { ran: true, result: await body(lost.signal) };
   } finally {
     clearInterval(timer);
-    if (redis.status === 'ready') await releaseLock(redis, key, holder);
+    clearTimeout(leaving);
+    if (redis.status === 'ready') await within(GIVE_BACK_MS, releaseLock(redis, key, holder));
     redis.disconnect();
   }
+}
+
+/** A command waits for a Redis that goes away just now, however long. */
+async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  const waiting = new AbortController();
+  await Promise.race([work, sleep(ms, undefined, { signal: waiting.signal }).catch(() => undefined)]);
+  waiting.abort();
 }
