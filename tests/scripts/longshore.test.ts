@@ -108,7 +108,9 @@ describe('the operator’s command line', () => {
   test('show finds a dataset by id and by name, and a workflow with its tries, reasons and hints', async () => {
     const { run, json, failing, ids } = await setUp();
     expect(await json('show', String(ids[0]))).toMatchObject({ dataset: { name: 'failed' } });
-    expect((await run('show', 'failed')).stdout).toContain(failing);
+    const dataset = (await run('show', 'failed')).stdout;
+    expect(dataset).toContain(failing);
+    expect(dataset).toContain('integrated, await stability: E_NO_SPACE: need 3 TiB, have 1 TiB');
     const shown = (await run('show', failing)).stdout;
     expect(shown).toMatch(/await stability\s+await_stability\s+FAILURE\s+1\s+1/);
     expect(shown).toContain('E_NO_SPACE: need 3 TiB, have 1 TiB\nFree the missing space.');

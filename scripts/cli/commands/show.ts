@@ -6,7 +6,7 @@ import type { Attempt } from '../../../workers/records/contract.ts';
 import { type ServedWorkflow, toServed } from '../../../workers/workflows/status.ts';
 import { datasetFacts, facts, showSteps, workflowColumns } from '../dataset-view.ts';
 import { find, namesOf } from '../find.ts';
-import { ago, oneLine } from '../format.ts';
+import { ago, duration, oneLine } from '../format.ts';
 import { helpTail, jsonOption } from '../program.ts';
 import { isDone } from '../progress.ts';
 import { printJson, type Session, withStore } from '../session.ts';
@@ -62,6 +62,21 @@ async function showDataset({ config, store }: Session, dataset: Dataset, json: b
   ]);
   if (workflows.length > 0) out.write('\n');
   printTable(out, workflows, workflowColumns(await namesOf(store, [dataset.id])));
+  const held = (await Promise.all(workflows.map((one) => holdUpOf(store, one)))).flatMap((line) => line ?? []);
+  if (held.length > 0) out.write(`\n${held.join('\n')}\n`);
+}
+
+/** Why a workflow that is not done does not go on right now; null: it runs, or nothing has been tried yet. */
+async function holdUpOf(store: Session['store'], workflow: ServedWorkflow): Promise<string | null> {
+  const step = workflow.steps[workflow.steps_done];
+  const task_id = step?.last_task_run?._id;
+  if (step === undefined || task_id === undefined) return null;
+  const last = (await store.records.attempts(task_id)).at(-1);
+  if (last === undefined || last.date_end === null) return null;
+  const why = last.error === null ? last.reason : `${last.error.code}: ${last.error.message}`;
+  const wait = last.next_attempt_at === null ? 0 : (Date.parse(last.next_attempt_at) - Date.now()) / 1000;
+  const next = wait > 0 ? `; looked at again in ${duration(wait)}` : '';
+  return why === null ? null : oneLine(`${workflow.name}, ${step.name}: ${why}${next}`);
 }
 
 async function showWorkflow({ store }: Session, id: string, json: boolean): Promise<void> {
