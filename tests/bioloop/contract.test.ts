@@ -6,7 +6,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { createApiClient } from '../../workers/bioloop/client.ts';
 import { type BioloopApi as Endpoints, bioloopApi } from '../../workers/bioloop/endpoints.ts';
 import { type BioloopApi, nameOf, startBioloopApi } from '../support/bioloop-api.ts';
-import { contract, problemsOf, refusals } from './contract.ts';
+import { CHANGES, contract, problemsOf, refusals } from './contract.ts';
 
 /** Everything that was asked and answered, against what is recorded of it. */
 function problemsIn({ exchanges }: BioloopApi): string[] {
@@ -60,14 +60,7 @@ async function useEverything(double: BioloopApi, api: Endpoints): Promise<void> 
     { ...NEW, name: 'three', origin_path: '/o/\0' },
   ]);
   const two = created[0]?.id ?? 0;
-  await api.patchDataset(one.id, {
-    size: 7n,
-    num_files: 1,
-    archive_path: '/a',
-    staged_path: null,
-    metadata: { report_id: 'r' },
-    bundle: { name: 'one.tar', size: 7n, md5: 'ab'.repeat(16) },
-  });
+  await api.patchDataset(one.id, CHANGES);
   await api.addFiles(one.id, [{ path: 'd/a', md5: null, size: 7, type: 'file' }]);
   await api.addState(one.id, 'READY', { by: 'test' });
   await api.linkWorkflow(one.id, crypto.randomUUID());

@@ -22,3 +22,13 @@ export const problemsOf = (what: string, schema: z.core.JSONSchema.BaseSchema, v
   const checked = z.fromJSONSchema(schema).safeParse(value);
   return checked.success ? [] : [`${what}: ${z.prettifyError(checked.error)}`];
 };
+
+/** Everything that a landing changes of a dataset. */
+export const CHANGES = {
+  size: 7n,
+  num_files: 1,
+  archive_path: '/a',
+  staged_path: null,
+  metadata: { report_id: 'r' },
+  bundle: { name: 'one.tar', size: 7n, md5: 'ab'.repeat(16) },
+};

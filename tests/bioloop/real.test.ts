@@ -12,7 +12,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { createApiClient } from '../../workers/bioloop/client.ts';
 import { type BioloopApi, bioloopApi } from '../../workers/bioloop/endpoints.ts';
 import { nameOf } from '../support/bioloop-api.ts';
-import { contract, problemsOf } from './contract.ts';
+import { CHANGES, contract, problemsOf } from './contract.ts';
 
 const url = process.env.BIOLOOP_TEST_URL;
 const auth_token = process.env.BIOLOOP_TEST_TOKEN ?? '';
@@ -103,14 +103,7 @@ async function useEverything(api: BioloopApi, target: string): Promise<void> {
   ]);
   expect([bulk.created.length, bulk.conflicted.length, bulk.errored.length]).toEqual([1, 1, 1]);
   const two = bulk.created[0]?.id ?? 0;
-  await api.patchDataset(one.id, {
-    size: 7n,
-    num_files: 1,
-    archive_path: '/a',
-    staged_path: null,
-    metadata: { report_id: 'r' },
-    bundle: { name: 'one.tar', size: 7n, md5: 'ab'.repeat(16) },
-  });
+  await api.patchDataset(one.id, CHANGES);
   await api.addFiles(one.id, [{ path: 'd/a', md5: null, size: 7, type: 'file' }]);
   await api.addState(one.id, 'READY', { by: 'test' });
   await api.linkWorkflow(one.id, crypto.randomUUID());

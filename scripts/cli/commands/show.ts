@@ -62,7 +62,9 @@ async function showDataset({ config, store }: Session, dataset: Dataset, json: b
   ]);
   if (workflows.length > 0) out.write('\n');
   printTable(out, workflows, workflowColumns(await namesOf(store, [dataset.id])));
-  const held = (await Promise.all(workflows.map((one) => holdUpOf(store, one)))).flatMap((line) => line ?? []);
+  const held = (await Promise.all(workflows.map((one) => holdUpOf(store, one)))).flatMap(
+    (line) => line ?? [],
+  );
   if (held.length > 0) out.write(`\n${held.join('\n')}\n`);
 }
 
