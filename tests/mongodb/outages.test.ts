@@ -153,6 +153,29 @@ describeMongodb('a MongoDB server that is away', () => {
     expect(await claimed).toMatchObject({ verdict: 'run', key: { number: 1 }, run: { losses: 0 } });
   });
 
+  test('a primary that steps down refuses writes: they are done by the one that follows, once', async () => {
+    const proxy = await startWireProxy(inject('mongodb'));
+    const { records, catalog } = await openThrough(proxy.url);
+    const refused: string[] = [];
+    proxy.decide = (command, nth) => {
+      if (nth % 2 === 0) return 'pass';
+      refused.push(command);
+      return 'refuse as a secondary';
+    };
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    for (const index of [0, 1, 2]) {
+      const { key, run } = await begin(records, workflow, index);
+      expect([key.number, run.losses]).toEqual([1, 0]);
+      expect(await records.finish(key, { outcome: 'success', result: [index] })).not.toBeNull();
+    }
+    expect((await records.workflow(workflow.id))?._status).toBe('SUCCESS');
+    const dataset = { name: 'a', type: 'RAW_DATA', origin_path: '/o/a', create_method: 'TEST' as const };
+    const [outcome] = await catalog.register([{ dataset }], 'x');
+    expect(outcome?.outcome).toBe('created');
+    expect(new Set(refused)).toEqual(new Set(['insert', 'update', 'findAndModify']));
+  });
+
   test('another primary takes over, and what was asked of the old one is done by it', async ({ skip }) => {
     if (isFerretdb()) skip('FerretDB has no replica sets; set MONGODB_URL to one');
     const { place, records } = await openThrough(inject('mongodb'));

@@ -1,11 +1,15 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { BSON } from 'mongodb';
 import { onTestFinished } from 'vitest';
 
 /** What a request asks for, as its first field says: `find`, `update`, … */
 export type Command = string;
 
-/** What happens to a request: passed on, or passed on while its answer is lost, and the connection with it. */
-export type Fate = 'pass' | 'lose the answer';
+/**
+ * What happens to a request: passed on, passed on while its answer is lost, and the connection with it, or refused as by
+ * a server that is no primary any more.
+ */
+export type Fate = 'pass' | 'lose the answer' | 'refuse as a secondary';
 
 /** Stands between a client and a MongoDB server. Gone when the test ends. */
 export interface WireProxy {
@@ -37,7 +41,12 @@ export async function startWireProxy(target: string): Promise<WireProxy> {
         const command = commandOf(message);
         const isWrite = WRITES.has(command);
         if (isWrite) asked += 1;
-        waiting.push({ command, nth: asked, fate: isWrite ? proxy.decide(command, asked) : 'pass' });
+        const fate = isWrite ? proxy.decide(command, asked) : 'pass';
+        if (fate === 'refuse as a secondary') {
+          client.write(refusalOf(message));
+          return;
+        }
+        waiting.push({ command, nth: asked, fate });
         upstream.write(message);
       });
     });
@@ -91,6 +100,22 @@ function eachMessage(bytes: Buffer<ArrayBuffer>, call: (message: Buffer) => void
 }
 
 const OP_MSG = 2013;
+
+/** As a primary that has stepped down answers: error code 10107 of the server. */
+function refusalOf(request: Buffer): Buffer {
+  const body = BSON.serialize({
+    ok: 0,
+    errmsg: 'not primary',
+    code: 10107,
+    codeName: 'NotWritablePrimary',
+    topologyVersion: { processId: new BSON.ObjectId(), counter: BSON.Long.fromNumber(1) },
+  });
+  const head = Buffer.alloc(21);
+  head.writeUInt32LE(head.length + body.length, 0);
+  request.copy(head, 8, 4, 8); // Answers that request.
+  head.writeUInt32LE(OP_MSG, 12);
+  return Buffer.concat([head, body]);
+}
 
 /** Name of the first field of the body, which a driver sends as the first section. */
 function commandOf(message: Buffer): Command {
