@@ -1,5 +1,6 @@
 /** Sends a mail by the site's own `sendmail` (config.email.sendmail_path), which queues it and tries again by itself. */
 import { spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LongshoreError } from '../errors.ts';
 import { environmentFor } from './environment.ts';
 
@@ -18,6 +19,8 @@ export interface Mail {
 /** A sendmail that hangs must not hold up who tells. */
 const PATIENCE_MS = 60_000;
 const MAX_SAID = 2000;
+/** Its last words may still be in the pipe when it has ended. */
+const HEARD_WITHIN_MS = 1_000;
 
 /**
  * Resolves when sendmail has taken it over.
@@ -90,6 +93,7 @@ function handOver(
 ): Promise<void> {
   const child = spawn(program, [...args], { stdio: ['pipe', 'ignore', 'pipe'], env: environmentFor() });
   let said = '';
+  const heard = new Promise((resolve) => child.stderr.once('close', resolve));
   child.stderr.on('data', (chunk: Buffer) => {
     if (said.length < MAX_SAID) said += chunk.toString();
   });
@@ -110,12 +114,14 @@ function handOver(
             }),
       ),
     );
-    // Not `close`: a daemon that it left behind may hold its stderr open for ever.
+    // Not `close` alone: a daemon that it left behind may hold its stderr open for ever.
     child.once('exit', (code, signal) => {
+      if (code === 0) return resolve();
       const how = signal === null ? `ended with code ${code}` : `was ended by ${signal}`;
-      const more = said.trim() === '' ? '' : `: ${said.trim()}`;
-      if (code === 0) resolve();
-      else reject(new LongshoreError('E_SUBPROCESS', `${program} ${how}${more}; the mail was not sent`));
+      void Promise.race([heard, sleep(HEARD_WITHIN_MS, undefined, { ref: false })]).then(() => {
+        const more = said.trim() === '' ? '' : `: ${said.trim()}`;
+        reject(new LongshoreError('E_SUBPROCESS', `${program} ${how}${more}; the mail was not sent`));
+      });
     });
   }).finally(() => {
     clearTimeout(late);
