@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 /** The operator's command line. */
 import { enableCompileCache } from 'node:module';
+import { join } from 'node:path';
 import { addCommands } from './cli/commands.ts';
 import { createProgram, runProgram } from './cli/program.ts';
 
-enableCompileCache();
+// In the checkout, which is trusted as the code itself is: what lies in a folder of /tmp may be somebody else's.
+enableCompileCache(join(import.meta.dirname, '../var/cache/node'));
 const program = createProgram('longshore', 'See and steer what Longshore does.', [
   'longshore status',
   'longshore workflows --status FAILURE',
