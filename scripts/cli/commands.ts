@@ -1,6 +1,6 @@
 /**
  * Every command of `longshore`, and the file that has it. Only the one that was asked for is loaded: all of them with
- * what they need (AWS, BullMQ, fastify) take a second of the processor, one takes a quarter of that.
+ * what they need (AWS, BullMQ, fastify) take a second of the processor, one takes a third of that.
  */
 import type { Command } from 'commander';
 import type { Tool } from './tool.ts';

@@ -6,7 +6,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { createApiClient } from '../../workers/bioloop/client.ts';
 import { type BioloopApi as Endpoints, bioloopApi } from '../../workers/bioloop/endpoints.ts';
 import { type BioloopApi, nameOf, startBioloopApi } from '../support/bioloop-api.ts';
-import { CHANGES, contract, problemsOf, refusals } from './contract.ts';
+import { changeEverything, contract, problemsOf, refusals } from './contract.ts';
 
 /** Everything that was asked and answered, against what is recorded of it. */
 function problemsIn({ exchanges }: BioloopApi): string[] {
@@ -60,13 +60,7 @@ async function useEverything(double: BioloopApi, api: Endpoints): Promise<void> 
     { ...NEW, name: 'three', origin_path: '/o/\0' },
   ]);
   const two = created[0]?.id ?? 0;
-  await api.patchDataset(one.id, CHANGES);
-  await api.addFiles(one.id, [{ path: 'd/a', md5: null, size: 7, type: 'file' }]);
-  await api.addState(one.id, 'READY', { by: 'test' });
-  await api.linkWorkflow(one.id, crypto.randomUUID());
-  const { workflow_id } = await api.startWorkflow(one.id, 'integrated');
-  await api.putReport(one.id, 'multiqc_report.html', new Blob(['<h1>QC</h1>']));
-  await api.associate([{ source_id: one.id, derived_id: two }]);
+  const workflow_id = await changeEverything(api, one.id, two);
   await api.listDatasets({
     type: 'RAW_DATA',
     name: 'one',

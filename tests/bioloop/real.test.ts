@@ -12,7 +12,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { createApiClient } from '../../workers/bioloop/client.ts';
 import { type BioloopApi, bioloopApi } from '../../workers/bioloop/endpoints.ts';
 import { nameOf } from '../support/bioloop-api.ts';
-import { CHANGES, contract, problemsOf } from './contract.ts';
+import { changeEverything, contract, problemsOf } from './contract.ts';
 
 const url = process.env.BIOLOOP_TEST_URL;
 const auth_token = process.env.BIOLOOP_TEST_TOKEN ?? '';
@@ -103,13 +103,7 @@ async function useEverything(api: BioloopApi, target: string): Promise<void> {
   ]);
   expect([bulk.created.length, bulk.conflicted.length, bulk.errored.length]).toEqual([1, 1, 1]);
   const two = bulk.created[0]?.id ?? 0;
-  await api.patchDataset(one.id, CHANGES);
-  await api.addFiles(one.id, [{ path: 'd/a', md5: null, size: 7, type: 'file' }]);
-  await api.addState(one.id, 'READY', { by: 'test' });
-  await api.linkWorkflow(one.id, crypto.randomUUID());
-  const { workflow_id } = await api.startWorkflow(one.id, 'integrated');
-  await api.putReport(one.id, 'multiqc_report.html', new Blob(['<h1>QC</h1>']));
-  await api.associate([{ source_id: one.id, derived_id: two }]);
+  const workflow_id = await changeEverything(api, one.id, two);
   await api.listDatasets({ type: 'RAW_DATA', name: 'one', bundle: true, include_audit_logs: true, limit: 5 });
   await api.listDatasets({ days_since_last_staged: 20, archived: true });
   await api.getDataset(one.id, { files: true, workflows: true, bundle: true });

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import { membersOf } from '../../workers/fleet/process-group.ts';
+import type { Records } from '../../workers/records/contract.ts';
 import { openStore } from '../../workers/store.ts';
 import { begin, claimOf, makeWorkflow, policy } from '../records/fixture.ts';
 import { findFerretdb, startFerretdb } from '../services/mongodb.ts';
@@ -38,6 +39,18 @@ async function openThrough(
   const store = await openStore(place.config);
   onTestFinished(() => store.close());
   return { place, ...store };
+}
+
+/** A workflow of three steps comes to its end, each step in one attempt that nobody lost. */
+async function runsOnce(records: Records): Promise<void> {
+  const workflow = makeWorkflow();
+  await records.createWorkflow(workflow);
+  for (const index of [0, 1, 2]) {
+    const { key, run } = await begin(records, workflow, index);
+    expect([key.number, run.losses]).toEqual([1, 0]);
+    expect(await records.finish(key, { outcome: 'success', result: [index] })).not.toBeNull();
+  }
+  expect((await records.workflow(workflow.id))?._status).toBe('SUCCESS');
 }
 
 describeMongodb('a MongoDB server that is away', () => {
@@ -118,14 +131,7 @@ describeMongodb('a MongoDB server that is away', () => {
     const proxy = await startWireProxy(inject('mongodb'));
     const { records, catalog } = await openThrough(proxy.url);
     proxy.decide = (_, nth) => (nth % 2 === 1 ? 'lose the answer' : 'pass');
-    const workflow = makeWorkflow();
-    await records.createWorkflow(workflow);
-    for (const index of [0, 1, 2]) {
-      const { key, run } = await begin(records, workflow, index);
-      expect([key.number, run.losses]).toEqual([1, 0]);
-      expect(await records.finish(key, { outcome: 'success', result: [index] })).not.toBeNull();
-    }
-    expect((await records.workflow(workflow.id))?._status).toBe('SUCCESS');
+    await runsOnce(records);
     const items = ['a', 'b', 'c'].map((name) => ({
       dataset: { name, type: 'RAW_DATA', origin_path: `/o/${name}`, create_method: 'TEST' as const },
       workflow: (dataset_id: number) => makeWorkflow({ dataset_id }),
@@ -162,14 +168,7 @@ describeMongodb('a MongoDB server that is away', () => {
       refused.push(command);
       return 'refuse as a secondary';
     };
-    const workflow = makeWorkflow();
-    await records.createWorkflow(workflow);
-    for (const index of [0, 1, 2]) {
-      const { key, run } = await begin(records, workflow, index);
-      expect([key.number, run.losses]).toEqual([1, 0]);
-      expect(await records.finish(key, { outcome: 'success', result: [index] })).not.toBeNull();
-    }
-    expect((await records.workflow(workflow.id))?._status).toBe('SUCCESS');
+    await runsOnce(records);
     const dataset = { name: 'a', type: 'RAW_DATA', origin_path: '/o/a', create_method: 'TEST' as const };
     const [outcome] = await catalog.register([{ dataset }], 'x');
     expect(outcome?.outcome).toBe('created');

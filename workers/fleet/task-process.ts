@@ -137,7 +137,8 @@ async function attempt(work: Work, given: Config | null, log: () => logging.Logg
   // What the store needs to be open is no trace of the task.
   traces.begin();
   const mine = word;
-  const rest = setTimeout(() => void loadRest(log), LOAD_REST_MS).unref();
+  // What cannot be loaded is told to who uses it, and is no end of an attempt that does not.
+  const rest = setTimeout(() => void loadRest(log).catch(() => undefined), LOAD_REST_MS).unref();
   const { context, flush } = createTaskContext(work, {
     config,
     store,

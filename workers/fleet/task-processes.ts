@@ -80,6 +80,10 @@ export function createTaskProcesses(config: Config, worker: string): TaskProcess
   };
 
   const warm = createWarmProcesses();
+  const keep = async (task: string, launch: Launch, child: Attempting): Promise<void> => {
+    const stays = await child.stays;
+    if (stays !== null) warm.put(task, launch, stays);
+  };
 
   /** Another attempt in a process that has run some. */
   const serve = ({ task, launch, limits, process }: Waiting, questions: Questions): TaskChild => {
@@ -87,8 +91,7 @@ export function createTaskProcesses(config: Config, worker: string): TaskProcess
     const release = enforce(child, task, limits);
     const ended = child.ended.then(async (ending) => {
       release();
-      const stays = await child.stays;
-      if (stays !== null) warm.put(task, launch, stays);
+      await keep(task, launch, child);
       return orFullHeap(ending, task, limits);
     });
     return {
@@ -148,8 +151,7 @@ export function createTaskProcesses(config: Config, worker: string): TaskProcess
       const ended = loaded.then(async () => {
         const ending = await child.ended;
         release();
-        const stays = await child.stays;
-        if (stays !== null) warm.put(task, launch, stays);
+        await keep(task, launch, child);
         // Stopped while it was started again: for the reason that was given, not for that one.
         if (ending.kind === 'stopped' && stopping !== null) return { ...ending, error: stopping };
         return orFullHeap(ending, task, limits);
