@@ -10,7 +10,7 @@ import { openSlots } from '../workers/fleet/slots.ts';
 import type { TaskProcesses } from '../workers/fleet/task-processes.ts';
 import { createLogger } from '../workers/log.ts';
 import { type JobData, jobId } from '../workers/queue/jobs.ts';
-import type { WorkflowDocument } from '../workers/records/contract.ts';
+import type { WorkflowDocument, WorkflowQuery } from '../workers/records/contract.ts';
 import { openQueueSide } from '../workers/queue/side.ts';
 import { openStore } from '../workers/store.ts';
 import { buildWorkflow, defaultQueue } from '../workers/workflows/definition.ts';
@@ -25,6 +25,8 @@ export interface QueueBench {
   start(workflows: number): Promise<number>;
   /** Until the records say that all have succeeded. */
   run(how: 'in-process' | 'warm' | 'fresh', workflows: number): Promise<number>;
+  list(query: WorkflowQuery): Promise<unknown>;
+  counts(): Promise<unknown>;
   /** Bytes that Redis uses. */
   memory(): Promise<number>;
   close(): Promise<void>;
@@ -102,12 +104,14 @@ export async function openBench({ folder, redis, prefix, steps, at_a_time }: Opt
       const seconds = timed(async () => {
         const slots = openSlots({ config, side, processor, log, name, queue });
         slots.begin();
-        while ((await engine.counts()).SUCCESS < workflows) await sleep(20);
+        while ((await engine.counts()).SUCCESS < workflows) await sleep(100);
         await slots.stopTaking();
         await slots.close();
       });
       return seconds;
     },
+    list: (query) => engine.list(query, { last_task_run: true }),
+    counts: () => engine.counts(),
     memory: async () => Number(/used_memory:(\d+)/.exec(await side.redis.info('memory'))?.[1]),
     close: async () => {
       for (let keys = await keysOf(); keys.length > 0; keys = await keysOf())

@@ -1,3 +1,4 @@
+import * as backlog from './backlog.ts';
 import * as fleet from './fleet.ts';
 import * as ingest from './ingest.ts';
 import * as memory from './memory.ts';
@@ -9,6 +10,7 @@ import * as watch from './watch.ts';
  * between hours on a shared machine.
  */
 const BENCHES: Readonly<Record<string, { run(args: string[]): Promise<void> }>> = {
+  backlog,
   fleet,
   ingest,
   memory,
