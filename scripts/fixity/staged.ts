@@ -22,7 +22,7 @@ export async function proveStaged(
   { config, store: { catalog } }: Session,
   dataset: Dataset,
   proofs: readonly Proof[],
-  reading: { signal: AbortSignal; onProgress: (files: number) => void },
+  reading: { signal: AbortSignal; onProgress: (bytes: number) => void },
 ): Promise<StagedProof | null> {
   const { id, is_staged, staged_path } = dataset;
   if (!is_staged || staged_path === null) return null;
@@ -36,9 +36,9 @@ export async function proveStaged(
           signal,
         });
   let files = 0;
-  const count = (done: number): void => {
-    files = done;
-    onProgress(done);
+  const count = (done: { files: number; bytes: number }): void => {
+    files = done.files;
+    onProgress(done.bytes);
   };
   try {
     const { problems, num_problems } =
@@ -54,7 +54,7 @@ export async function proveStaged(
             manifest: manifest.path,
             level: 'readback',
             signal,
-            onProgress: (done) => count(done.files),
+            onProgress: count,
           });
     return {
       path: staged_path,

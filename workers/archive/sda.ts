@@ -217,4 +217,4 @@ function lazyMd5(source: { file: string; digests?: Readonly<Record<string, strin
 }
 
 const md5Of = async (path: string, signal: AbortSignal | undefined): Promise<string> =>
-  (await digestFile(path, ['md5'], signal)).md5 as string;
+  (await digestFile(path, ['md5'], { signal })).md5 as string;

@@ -1,8 +1,9 @@
 /** Compares a tree with the catalog's file rows: for bundles from before there were manifests. */
-import { closeSync, lstatSync, openSync, readSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
 import { type FileRow, SIZE_UNKNOWN } from '../dataset/types.ts';
-import { createHasher, type Digests } from './digest.ts';
+import type { Digests } from './digest.ts';
+import { digestFile } from './digest-file.ts';
 import { fsPath, shownPath } from './path.ts';
 import { absolutePath, leadsToDirectory, walkTree } from './walk.ts';
 
@@ -11,11 +12,10 @@ export interface RowComparison {
   /** Rows after this path, null for the first; an empty page is the end. */
   page(after: string | null): Promise<FileRow[]>;
   readonly signal?: AbortSignal;
-  onProgress?(files: number): void;
+  onProgress?(progress: { files: number; bytes: number }): void;
 }
 
 type Problem = [path: string, reason: string];
-const CHUNK = 1024 * 1024;
 const MAX_PROBLEMS = 1000;
 
 /** Reads every file again: nothing else proves a tree that no manifest describes. */
@@ -30,6 +30,15 @@ export async function compareRows(
     if (problems.length < MAX_PROBLEMS) problems.push([path, reason]);
   };
   let num_files = 0;
+  let bytes = 0;
+  const tell = (): void => options.onProgress?.({ files: num_files, bytes });
+  const reading = {
+    signal: options.signal,
+    onRead: (length: number): void => {
+      bytes += length;
+      tell();
+    },
+  };
   let after: string | null = null;
   for (;;) {
     const rows = await options.page(after);
@@ -37,11 +46,11 @@ export async function compareRows(
       options.signal?.throwIfAborted();
       const path = names.get(row.path);
       names.delete(row.path);
-      const reason = path === undefined ? 'file does not exist' : await differenceOf(path, row);
+      const reason = path === undefined ? 'file does not exist' : await differenceOf(path, row, reading);
       if (reason !== null) add(row.path, reason);
       num_files += 1;
     }
-    options.onProgress?.(num_files);
+    tell();
     const last = rows.at(-1);
     if (last === undefined) break;
     after = last.path;
@@ -61,7 +70,11 @@ function namesBelow(options: RowComparison): Map<string, string> {
   return names;
 }
 
-async function differenceOf(path: string, row: FileRow): Promise<string | null> {
+async function differenceOf(
+  path: string,
+  row: FileRow,
+  reading: Parameters<typeof digestFile>[2],
+): Promise<string | null> {
   const stats = lstatSync(fsPath(path));
   if (stats.isSymbolicLink() !== (row.type === 'symbolic link')) return 'type differs';
   if (row.type === 'symbolic link') return null;
@@ -69,20 +82,6 @@ async function differenceOf(path: string, row: FileRow): Promise<string | null> 
   const expected: Digests = row.md5 === null ? row.digests : { ...row.digests, md5: row.md5 };
   const [name] = Object.keys(expected) as DigestName[];
   if (name === undefined) return null;
-  return (await digestFile(path, name)) === expected[name] ? null : 'checksum mismatch';
-}
-
-async function digestFile(path: string, name: DigestName): Promise<string | undefined> {
-  const hasher = createHasher([name]);
-  const buffer = Buffer.allocUnsafe(CHUNK);
-  const fd = openSync(fsPath(path), 'r');
-  try {
-    for (let length = readSync(fd, buffer); length > 0; length = readSync(fd, buffer)) {
-      hasher.update(buffer.subarray(0, length));
-      if (length === CHUNK) await new Promise(setImmediate);
-    }
-  } finally {
-    closeSync(fd);
-  }
-  return hasher.digests()[name];
+  const found = await digestFile(path, [name], reading);
+  return found[name] === expected[name] ? null : 'checksum mismatch';
 }

@@ -16,6 +16,7 @@ export interface CompareOptions {
    */
   readonly times?: 'ignore' | 'report' | 'prove';
   readonly signal?: AbortSignal;
+  /** `bytes` of a file that is read count as they are read. */
   onProgress?(progress: { files: number; bytes: number }): void;
 }
 
@@ -29,8 +30,6 @@ export interface Comparison {
 
 const MAX_PROBLEMS = 1000;
 const ENTRIES_PER_TURN = 1000;
-/** Where files are read, few entries may take long. */
-const PROGRESS_MS = 250;
 
 /**
  * Compares a tree with its manifest. Both come in the same order, so they are merged like two sorted lists, and
@@ -41,32 +40,32 @@ export async function compareTree(options: CompareOptions): Promise<Comparison> 
   const manifest = new ManifestReader(options.manifest);
   const names = manifest.header.member_digests.slice(0, 1);
   const times = options.times ?? 'ignore';
-  let pool = options.level === 'readback' ? new DigestPool(base, names, options.signal) : null;
+  const reader = (): DigestPool =>
+    new DigestPool(base, names, { signal: options.signal, onRead: () => tell() });
+  let pool = options.level === 'readback' ? reader() : null;
   const findings = new Findings();
   let files = 0;
   let bytes = 0;
   let entries = 0;
-  let told = performance.now();
+  const tell = (): void => options.onProgress?.({ files, bytes: bytes + (pool?.read ?? 0) });
   try {
     for (const [known, found] of pairUp(manifest, base, findings, options.signal)) {
       findings.compare(known, found);
       if (known !== null && known.type !== 'directory') files += 1;
       if (known?.type === 'file' && found?.type === 'file') {
-        bytes += found.size;
         const moved = times !== 'ignore' && known.size === found.size && timeDiffers(known, found);
         if (moved && times === 'report') findings.add(known.path, 'has another modification time');
-        if (moved && times === 'prove') pool ??= new DigestPool(base, names, options.signal);
+        if (moved && times === 'prove') pool ??= reader();
         if (pool !== null && (moved || options.level === 'readback')) await readBack(pool, known, findings);
+        else bytes += found.size;
       }
-      if (++entries % ENTRIES_PER_TURN !== 0 && (pool === null || performance.now() - told < PROGRESS_MS))
-        continue;
-      told = performance.now();
-      options.onProgress?.({ files, bytes });
+      if (++entries % ENTRIES_PER_TURN !== 0) continue;
+      tell();
       await new Promise(setImmediate);
     }
     await pool?.settle();
     for (const [path, reason] of pool?.problems ?? []) findings.add(path, reason);
-    options.onProgress?.({ files, bytes });
+    tell();
     return { listed: manifest.trailer.counts, problems: findings.problems, num_problems: findings.total };
   } finally {
     manifest.close();

@@ -10,7 +10,7 @@ const CHUNK_BYTES = 1024 * 1024;
 export async function digestFile(
   path: string,
   names: readonly DigestName[],
-  signal?: AbortSignal,
+  { signal, onRead }: { signal?: AbortSignal | undefined; onRead?: (length: number) => void } = {},
 ): Promise<Digests> {
   const hasher = createHasher(names);
   const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
@@ -19,6 +19,7 @@ export async function digestFile(
   try {
     for (let length = next(); length > 0; length = next()) {
       hasher.update(buffer.subarray(0, length));
+      onRead?.(length);
       await new Promise(setImmediate);
       signal?.throwIfAborted();
     }

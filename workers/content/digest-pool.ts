@@ -5,6 +5,7 @@ import type { Digests } from './digest.ts';
 
 /** Two threads: on the two cores of the measurement a third gained nothing. */
 const THREADS = 2;
+const TELL_MS = 500;
 /** A message of fewer files costs more than their digests. */
 const BATCH_FILES = 256;
 const BATCH_BYTES = 16 * 1024 * 1024;
@@ -14,6 +15,20 @@ export type DigestAnswer = { results: (Digests | { problem: string })[] } | { fa
 
 export interface DigestBatch {
   readonly paths: readonly string[];
+}
+
+export interface DigestThreadData {
+  readonly base: string;
+  readonly digests: readonly DigestName[];
+  /** Bytes read so far by all threads, in its only element. */
+  readonly read: BigInt64Array;
+}
+
+export interface DigestPoolOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Told of the bytes read so far every `tell_ms` (default 500), in the middle of a large file too. */
+  onRead?(bytes: number): void;
+  readonly tell_ms?: number;
 }
 
 interface Job {
@@ -27,15 +42,19 @@ export class DigestPool {
   readonly #idle: Worker[] = [];
   readonly #workers: Worker[] = [];
   readonly #running = new Set<Promise<void>>();
-  readonly #signal: AbortSignal | undefined;
+  readonly #options: DigestPoolOptions;
+  readonly #read = new BigInt64Array(new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT));
+  readonly #telling: NodeJS.Timeout;
   #next: Job = { paths: [], done: [] };
   #bytes = 0;
 
-  constructor(base: string, digests: readonly DigestName[], signal?: AbortSignal) {
-    this.#signal = signal;
+  constructor(base: string, digests: readonly DigestName[], options: DigestPoolOptions = {}) {
+    this.#options = options;
+    this.#telling = setInterval(() => options.onRead?.(this.read), options.tell_ms ?? TELL_MS).unref();
+    const workerData: DigestThreadData = { base, digests, read: this.#read };
     for (let index = 0; index < THREADS; index++) {
       const worker = new Worker(new URL('./digest-thread.ts', import.meta.url), {
-        workerData: { base, digests },
+        workerData,
         execArgv: [],
       });
       // Failures reach the batch that runs; without a listener an early one would end the process.
@@ -43,6 +62,11 @@ export class DigestPool {
       this.#workers.push(worker);
       this.#idle.push(worker);
     }
+  }
+
+  /** Bytes. */
+  get read(): number {
+    return Number(Atomics.load(this.#read, 0));
   }
 
   async add(path: string, size: number, done: (digests: Digests) => void): Promise<void> {
@@ -56,9 +80,11 @@ export class DigestPool {
   async settle(): Promise<void> {
     if (this.#next.paths.length > 0) await this.#send();
     await Promise.all(this.#running);
+    this.#options.onRead?.(this.read);
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#telling);
     await Promise.all(this.#workers.map((worker) => worker.terminate()));
     await Promise.allSettled(this.#running);
   }
@@ -89,11 +115,12 @@ export class DigestPool {
 
   #ask(worker: Worker, batch: DigestBatch): Promise<DigestAnswer> {
     const ended = new AbortController();
+    const stopped = this.#options.signal;
     return new Promise<DigestAnswer>((resolve, reject) => {
       const { signal } = ended;
-      const stop = (): void => reject(this.#signal?.reason as Error);
-      if (this.#signal?.aborted === true) stop();
-      this.#signal?.addEventListener('abort', stop, { signal });
+      const stop = (): void => reject(stopped?.reason as Error);
+      if (stopped?.aborted === true) stop();
+      stopped?.addEventListener('abort', stop, { signal });
       const failed = (cause: unknown): void => reject(new Error('a digesting thread ended early', { cause }));
       worker.once('message', resolve).once('error', failed).once('exit', failed);
       signal.addEventListener('abort', () => {

@@ -1,14 +1,13 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
-import type { DigestName } from '../../config/index.ts';
 import { reportOf } from '../errors.ts';
 import { createHasher, type Digests, digestOf } from './digest.ts';
-import type { DigestAnswer, DigestBatch } from './digest-pool.ts';
+import type { DigestAnswer, DigestBatch, DigestThreadData } from './digest-pool.ts';
 import { reading, readUpTo } from './files.ts';
 import { fsPath } from './path.ts';
 import { absolutePath, isVanished, vanished } from './walk.ts';
 
-const { base, digests } = workerData as { base: string; digests: DigestName[] };
+const { base, digests, read } = workerData as DigestThreadData;
 const buffer = Buffer.allocUnsafe(256 * 1024);
 
 function digestFile(path: string): Digests | { problem: string } {
@@ -30,11 +29,15 @@ function digestFile(path: string): Digests | { problem: string } {
 }
 
 function digestOpen(fd: number): Digests {
-  const first = readUpTo(fd, buffer);
+  const next = (): number => {
+    const length = readUpTo(fd, buffer);
+    Atomics.add(read, 0, BigInt(length));
+    return length;
+  };
+  const first = next();
   if (first < buffer.length) return digestOf(digests, buffer.subarray(0, first));
   const hasher = createHasher(digests);
-  for (let length = first; length > 0; length = readUpTo(fd, buffer))
-    hasher.update(buffer.subarray(0, length));
+  for (let length = first; length > 0; length = next()) hasher.update(buffer.subarray(0, length));
   return hasher.digests();
 }
 

@@ -21,6 +21,7 @@ export interface InspectOptions {
   known?(paths: string[]): Promise<FileRow[]>;
   readonly batch_size?: number;
   readonly signal?: AbortSignal;
+  /** `bytes`: of all items; with digests those that were read or needed no reading. */
   onProgress?(progress: { items: number; bytes: number }): void;
 }
 
@@ -55,7 +56,14 @@ export async function inspectTree(options: InspectOptions): Promise<Inspection> 
   const base = resolveRoot(options.root);
   const tally = new Tally(base, options.genome_file_types);
   const rows = new RowBatches(options);
-  const pool = options.digests === undefined ? null : new DigestPool(base, options.digests, options.signal);
+  const tell = (): void => {
+    const bytes = pool === null ? tally.size : rows.kept_bytes + pool.read;
+    options.onProgress?.({ items: tally.items, bytes });
+  };
+  const pool =
+    options.digests === undefined
+      ? null
+      : new DigestPool(base, options.digests, { signal: options.signal, onRead: tell });
   try {
     let entries = 0;
     const walk = walkTree(base, {
@@ -66,12 +74,12 @@ export async function inspectTree(options: InspectOptions): Promise<Inspection> 
       const row = tally.add(member);
       if (row !== null) await rows.add(row, member, pool);
       if (++entries % ENTRIES_PER_TURN !== 0) continue;
-      options.onProgress?.({ items: tally.items, bytes: tally.size });
+      tell();
       await new Promise(setImmediate);
     }
     await rows.flush(pool);
     for (const [path, reason] of pool?.problems ?? []) tally.problem(path, reason);
-    options.onProgress?.({ items: tally.items, bytes: tally.size });
+    tell();
     return tally.result(rows.num_kept);
   } finally {
     await pool?.close();
@@ -176,6 +184,7 @@ const LOOKUP = 1000;
 /** Rows wait here to be looked up, then for their digests, then for a full batch. */
 class RowBatches {
   num_kept = 0;
+  kept_bytes = 0;
   readonly #options: InspectOptions;
   readonly #batch_size: number;
   #asked: { row: FileRow; member: Member }[] = [];
@@ -219,6 +228,7 @@ class RowBatches {
       if (same && names.every((name) => before.digests[name] !== undefined)) {
         setDigests(row, Object.fromEntries(names.map((name) => [name, before.digests[name] ?? ''])));
         this.num_kept += 1;
+        this.kept_bytes += row.size;
       } else await pool.add(member.path, member.size, (digests) => setDigests(row, digests));
     }
   }

@@ -72,14 +72,12 @@ async function* computed(
   const { manifest, root, names, place, signal, onProgress } = options;
   const reader = new ManifestReader(manifest);
   const proof = reader.header.member_digests[0];
-  const pool = new DigestPool(
-    root,
-    [...new Set([...names, ...(proof === undefined ? [] : [proof])])],
+  const pool = new DigestPool(root, [...new Set([...names, ...(proof === undefined ? [] : [proof])])], {
     signal,
-  );
+    onRead: (bytes) => onProgress?.(bytes),
+  });
   const problems: [string, string][] = [];
   let waiting: Waiting[] = [];
-  let bytes = 0;
   const ready = (): DigestedMember[] => {
     const count = waiting.findIndex(({ digests }) => digests === null);
     const done = count === -1 ? waiting : waiting.slice(0, count);
@@ -99,7 +97,6 @@ async function* computed(
         const wrong = member.type === 'file' && proof !== undefined && digests[proof] !== wanted;
         if (wrong || names.some((name) => digests[name] === undefined))
           problems.push([shownPath(member.path), wrong ? 'checksum mismatch' : 'cannot be read']);
-        onProgress?.((bytes += member.size));
       });
       // What cannot be read is never ready: said here, or all others would wait behind it.
       refuse(root, [...problems, ...unreadable(pool)]);

@@ -13,13 +13,16 @@ export const task = defineTask({
     const digests = wantsDigests(ctx.kwargs, ctx.config.inspect.digests)
       ? memberDigestsOf(ctx.config, ctx.catalog)
       : undefined;
-    const meter = ctx.progress('inspect', { total: dataset.num_files, units: 'items' });
+    const meter =
+      digests === undefined
+        ? ctx.progress('inspect', { total: dataset.num_files, units: 'items' })
+        : ctx.progress('inspect', { total: dataset.size, units: 'bytes' });
     const found = await inspectTree({
       root: dataset.origin_path,
       genome_file_types: ctx.config.genome_file_types,
       batch_size: ctx.config.inspect.file_metadata_batch_size,
       signal: ctx.signal,
-      onProgress: ({ items }) => meter.set(items),
+      onProgress: ({ items, bytes }) => meter.set(digests === undefined ? items : bytes),
       ...(digests === undefined
         ? {}
         : {

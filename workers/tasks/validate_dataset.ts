@@ -8,6 +8,7 @@ import type { Dataset } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 
+type OnProgress = (progress: { files: number; bytes: number }) => void;
 type Problem = readonly [path: string, reason: string];
 
 /** File rows read from the catalog at once. */
@@ -19,9 +20,12 @@ export const task = defineTask({
     const dataset = await liveDataset(ctx.catalog, ctx.dataset_id);
     const staged_path = stagedPath(dataset);
     const manifest = await manifestOf(ctx, dataset);
-    const meter = ctx.progress('validate', { total: dataset.num_files, units: 'files' });
-    const onFiles = (files: number): void => meter.set(files);
-    const found = await compareWith(ctx, dataset, { staged_path, manifest, onFiles });
+    const reads = manifest === null || ctx.config.validate.level === 'readback';
+    const meter = reads
+      ? ctx.progress('validate', { total: dataset.size, units: 'bytes' })
+      : ctx.progress('validate', { total: dataset.num_files, units: 'files' });
+    const onProgress: OnProgress = ({ files, bytes }) => meter.set(reads ? bytes : files);
+    const found = await compareWith(ctx, dataset, { staged_path, manifest, onProgress });
     const problems = await countProblems(ctx, dataset, found.listed?.num_files ?? null);
     meter.end();
     refuse(dataset, [...problems, ...found.problems], problems.length + found.num_problems);
@@ -58,10 +62,10 @@ async function manifestOf(ctx: TaskContext, dataset: Dataset): Promise<OpenManif
 async function compareWith(
   ctx: TaskContext,
   dataset: Dataset,
-  given: { staged_path: string; manifest: OpenManifest | null; onFiles: (files: number) => void },
+  given: { staged_path: string; manifest: OpenManifest | null; onProgress: OnProgress },
 ) {
-  const { staged_path, manifest, onFiles } = given;
-  if (manifest === null) return compareWithRows(ctx, dataset, { staged_path, onProgress: onFiles });
+  const { staged_path, manifest, onProgress } = given;
+  if (manifest === null) return compareWithRows(ctx, dataset, { staged_path, onProgress });
   try {
     return await compareTree({
       root: staged_path,
@@ -69,7 +73,7 @@ async function compareWith(
       level: ctx.config.validate.level,
       times: 'prove',
       signal: ctx.signal,
-      onProgress: ({ files }) => onFiles(files),
+      onProgress,
     });
   } finally {
     manifest.close();
@@ -79,7 +83,7 @@ async function compareWith(
 async function compareWithRows(
   ctx: TaskContext,
   dataset: Dataset,
-  { staged_path, onProgress }: { staged_path: string; onProgress: (files: number) => void },
+  { staged_path, onProgress }: { staged_path: string; onProgress: OnProgress },
 ) {
   const found = await compareRows({
     root: staged_path,

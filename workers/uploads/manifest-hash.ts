@@ -13,7 +13,7 @@ export interface Counted {
 
 export interface HashOptions {
   readonly signal?: AbortSignal;
-  /** Told after each file what has been digested so far. */
+  /** Told twice a second what has been read so far; `files` are those that have their digest. */
   onProgress?(done: Readonly<Counted>): void;
 }
 
@@ -36,7 +36,10 @@ export async function payloadHash(root: string, options: HashOptions = {}): Prom
   const text = createHasher(['blake3']);
   text.update(Buffer.from(HEADER));
   const done: Counted = { files: 0, bytes: 0 };
-  const pool = new DigestPool(base, ['blake3'], options.signal);
+  const pool = new DigestPool(base, ['blake3'], {
+    signal: options.signal,
+    onRead: (bytes) => options.onProgress?.({ ...done, bytes }),
+  });
   let held: { file: PayloadFile; digest: string | undefined }[] = [];
   const flush = async (): Promise<void> => {
     await pool.settle();
@@ -56,7 +59,6 @@ export async function payloadHash(root: string, options: HashOptions = {}): Prom
         line.digest = blake3;
         done.files += 1;
         done.bytes += file.size;
-        options.onProgress?.(done);
       });
       if (held.length >= HELD) await flush();
     }

@@ -120,8 +120,8 @@ async function verifyStaged(
   signal: AbortSignal,
 ): Promise<StagedProof | null> {
   const label = 'reading the staged files';
-  const meter = createMeter(process.stderr, { label, total: dataset.num_files, units: 'files' });
-  const onProgress = (files: number): void => meter.set(files);
+  const meter = createMeter(process.stderr, { label, total: dataset.size });
+  const onProgress = (bytes: number): void => meter.set(bytes);
   return proveStaged(session, dataset, proofs, { signal, onProgress }).finally(() => meter.end());
 }
 
