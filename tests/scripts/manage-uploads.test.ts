@@ -221,6 +221,19 @@ describe('VERIFIED', () => {
     expect(await workflows(theirs.id, 'integrated')).toEqual([]);
   });
 
+  test('whose linked workflow was deleted everywhere is landed by a new one', async () => {
+    const { upload, manage, engine, status, api, workflows } = await makeManager();
+    const { id } = upload('up', FILES, { status: 'VERIFIED' });
+    const deleted = await engine.start('integrated', { dataset_id: id, initiator: 'ann' });
+    api.store.link(deleted.id, id);
+    await engine.delete(deleted.id, { actor: 'ann' });
+    expect((await manage()).counts).toEqual({ ...NONE, verified_triggered: 1 });
+    expect(status(id)).toBe('COMPLETE');
+    const [landing, ...others] = await workflows(id, 'integrated');
+    expect(others).toEqual([]);
+    expect(api.store.linked(id)).toEqual([deleted.id, landing?.id]);
+  });
+
   test('starts nothing while the workflow server cannot say what is linked', async () => {
     const { upload, manage, status, api, workflows } = await makeManager();
     const { id } = upload('up', FILES, { status: 'VERIFIED' });

@@ -13,6 +13,14 @@ export function workflowRoutes(store: BioloopStore, behaviour: Behaviour): Route
       'GET',
       /^workflows$/,
       ({ query }) => {
+        const id = query.get('workflow_id');
+        // Asked for by its id, it is looked for at the workflow server only, and a filter by dataset is ignored.
+        if (id !== null) {
+          if (!behaviour.workflowServer) throw broken();
+          const found = behaviour.served.get(id);
+          const results = found === undefined ? [] : [{ ...found, initiator: null }];
+          return { metadata: { total: results.length, limit: 10, skip: 0 }, results };
+        }
         const of = query.get('dataset_id');
         const rows = [...store.workflows.values()].filter(
           (row) => of === null || row.dataset_id === Number(of),

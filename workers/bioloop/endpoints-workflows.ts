@@ -26,9 +26,17 @@ export interface ApiLogLine {
 export function workflowEndpoints(client: ApiClient) {
   const { request } = client;
   return {
-    /** Of a dataset, or all. Fails when the workflow server does. */
+    /**
+     * Of a dataset, or all, or the one of an id: then without what does not exist, which getWorkflow answers like a
+     * server that is away. Fails when the workflow server does.
+     */
     listWorkflows: (
-      query: { dataset_id?: number; last_task_run?: boolean; prev_task_runs?: boolean } = {},
+      query: {
+        dataset_id?: number;
+        workflow_id?: string;
+        last_task_run?: boolean;
+        prev_task_runs?: boolean;
+      } = {},
       options: CallOptions = {},
     ) =>
       request({

@@ -78,7 +78,7 @@ export interface Uploads {
   givenUp(): Promise<(ListedUpload & { readonly origin_path: string | null })[]>;
   /** Of the upload's dataset. @throws E_DATASET_NOT_FOUND */
   dataset(dataset_id: number): Promise<UploadedDataset>;
-  /** Of a workflow that other software has started; null: a very old one, which has none. */
+  /** Of a workflow that other software has started; null: it was deleted, or is a very old one, which has none. */
   workflowName(workflow_id: string): Promise<string | null>;
   notify(notification: Notification): Promise<void>;
   close(): void;

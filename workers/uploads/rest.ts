@@ -50,7 +50,10 @@ export function restUploads(api: BioloopApi): Uploads {
         .catch(orElse('E_DATASET_NOT_FOUND', `the API has no dataset ${dataset_id}`));
       return { is_deleted, workflow_ids: (workflows ?? []).map(({ id }) => id) };
     },
-    workflowName: async (workflow_id) => (await api.getWorkflow(workflow_id)).name ?? null,
+    workflowName: async (workflow_id) => {
+      const { results } = await api.listWorkflows({ workflow_id });
+      return results.find(({ id }) => id === workflow_id)?.name ?? null;
+    },
     notify: async (notification) => {
       await api.createNotification(notification);
     },
