@@ -1,7 +1,7 @@
 /** The copies of a dataset that can be proven. */
 import type { Config } from '../../config/index.ts';
 import { archiveNamesOf } from '../../workers/archive/index.ts';
-import type { BundleCopy, Dataset } from '../../workers/dataset/types.ts';
+import type { BundleCopy, Dataset, StoredCopy } from '../../workers/dataset/types.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import type { Store } from '../../workers/store.ts';
 
@@ -45,7 +45,7 @@ export async function adoptCopies(
 function copyFromBefore(
   config: Config,
   { type, archive_path, bundle, states = [], updated_at }: Dataset,
-): Omit<BundleCopy, 'verified_at' | 'verified_how'> | null {
+): StoredCopy | null {
   const [archive] = archiveNamesOf(config, type);
   if (archive === undefined || archive_path === null || !bundle) return null;
   const { size, md5 } = bundle;

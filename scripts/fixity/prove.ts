@@ -11,7 +11,7 @@ import { withTransfer } from './transfer.ts';
 
 export interface ProofRequest
   extends Pick<ProveCopyOptions, 'dataset_id' | 'actor' | 'pace' | 'signal' | 'onProgress'> {
-  readonly copy: BundleCopy;
+  readonly copy: Omit<BundleCopy, 'finding'>;
   readonly level: ProofLevel;
 }
 

@@ -2,12 +2,8 @@
 import { dirname } from 'node:path';
 import type { Config } from '../../config/index.ts';
 import type { Archive } from '../../workers/archive/index.ts';
+import type { CopyToProve as Candidate } from '../../workers/catalog/contract.ts';
 import type { BundleCopy, Proof } from '../../workers/dataset/types.ts';
-
-export interface Candidate extends BundleCopy {
-  readonly dataset_id: number;
-  readonly looked_at: string | null;
-}
 
 export type ScrubLevel = 'digest' | 'stream';
 const DAY_MS = 86_400_000;

@@ -1,5 +1,6 @@
 /** One run of the scrub: copy after copy, until the budget is used up or nothing is due. */
 import { openArchive } from '../../workers/archive/index.ts';
+import type { CopyToProve as Candidate } from '../../workers/catalog/contract.ts';
 import { createPace } from '../../workers/content/pace.ts';
 import type { Proof } from '../../workers/dataset/types.ts';
 import { namesOf } from '../cli/find.ts';
@@ -8,7 +9,7 @@ import type { Session } from '../cli/session.ts';
 import { raiseAlarm } from './alarm.ts';
 import { adoptCopies } from './copies.ts';
 import { isFinding, proveAndRecord } from './prove.ts';
-import { Budget, type Candidate, costOf, dueOf, levelOf, Outages, type ScrubLevel } from './rotation.ts';
+import { Budget, costOf, dueOf, levelOf, Outages, type ScrubLevel } from './rotation.ts';
 
 export interface ScrubRow {
   readonly dataset_id: number;

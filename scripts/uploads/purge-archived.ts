@@ -1,6 +1,7 @@
 /** The fourth rule: folders of uploads whose datasets are archived. */
 import { dirname } from 'node:path';
 import { copiesOf } from '../../workers/archive/copies.ts';
+import { archiveNamesOf } from '../../workers/archive/index.ts';
 import { whyNotHeld } from '../../workers/archive/presence.ts';
 import { removeTree } from '../../workers/content/coreutils.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
@@ -64,7 +65,7 @@ function uploadedTo({ config, roots }: Purge, { origin_path }: Dataset): Payload
 }
 
 /**
- * The reference takes the catalog's word for it. Here the archive must have the bundle, whole; where this installation
+ * The reference takes the catalog's word for it. Here every archive of the type must have the bundle, whole; where this installation
  * has written it, it was read back and proven too; and no workflow may be at work, which might still read the origin.
  * @throws E_ARCHIVE_UNAVAILABLE: an archive that is away says nothing
  */
@@ -77,14 +78,17 @@ async function whyKept(
   if (total > 0) return new LongshoreError('E_WORKFLOW_STATE', `a workflow works on dataset ${dataset_id}`);
   const recorded = await catalog.copies(dataset_id);
   const foreign = recorded.length === 0 && !(await isOurs(records, dataset_id));
-  const reasons: LongshoreError[] = [];
-  for (const copy of copiesOf(config, dataset, recorded)) {
+  const copies = copiesOf(config, dataset, recorded);
+  // It is the origin that goes: every archive of the policy must have what it ought to have.
+  for (const name of archiveNamesOf(config, dataset.type)) {
+    const copy = copies.find(({ archive }) => archive.name === name);
+    if (copy === undefined)
+      return new LongshoreError('E_NOT_ARCHIVED', `dataset ${dataset_id} has no copy in the archive ${name}`);
     const reason = await whyNotHeld(foreign ? asProven(dataset) : dataset, copy);
-    if (reason === null) return null;
-    if (reason.code === 'E_ARCHIVE_UNAVAILABLE') throw reason;
-    reasons.push(reason);
+    if (reason?.code === 'E_ARCHIVE_UNAVAILABLE') throw reason;
+    if (reason !== null) return reason;
   }
-  return reasons[0] ?? new LongshoreError('E_NOT_ARCHIVED', `no archive holds dataset ${dataset_id}`);
+  return null;
 }
 
 /** Its bundle was written by a task of this installation, which records when it was proven. */

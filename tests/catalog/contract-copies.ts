@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Catalog } from '../../workers/catalog/contract.ts';
-import type { BundleCopy, Proof } from '../../workers/dataset/types.ts';
+import { type BundleCopy, openFinding, type Proof } from '../../workers/dataset/types.ts';
 import { type OpenStore, openBench, startProcess, times } from '../records/fixture.ts';
 import { until } from '../support/until.ts';
 import { created } from './contract-datasets.ts';
@@ -17,7 +17,12 @@ const copyIn = (archive: string, given: Partial<StoredCopy> = {}): StoredCopy =>
   ...given,
 });
 
-const unproven = (copy: StoredCopy): BundleCopy => ({ ...copy, verified_at: null, verified_how: null });
+const unproven = (copy: StoredCopy, finding: Proof | null = null): BundleCopy => ({
+  ...copy,
+  verified_at: null,
+  verified_how: null,
+  finding,
+});
 
 const proofOf = (dataset_id: number, archive: string, given: Partial<Proof> = {}): Proof => ({
   dataset_id,
@@ -81,21 +86,33 @@ export function copyBattery(open: OpenStore): void {
       { key: 'where it was before' },
     ] as const)
       await catalog.addProof(proofOf(id, 'disk', given));
-    expect(await catalog.copies(id)).toEqual([unproven(copyIn('disk')), unproven(copyIn('tape'))]);
-    await catalog.addProof(proofOf(id, 'disk', { level: 'digest', at: '2026-03-01T00:00:00.000Z' }));
+    const missing = proofOf(id, 'disk', { result: 'missing' });
+    expect(await catalog.copies(id)).toEqual([unproven(copyIn('disk'), missing), unproven(copyIn('tape'))]);
+    const held = proofOf(id, 'disk', { level: 'digest', at: '2026-03-01T00:00:00.000Z' });
+    await catalog.addProof(held);
     expect(await catalog.copies(id)).toEqual([
-      { ...copyIn('disk'), verified_at: '2026-03-01T00:00:00.000Z', verified_how: 'digest' },
+      { ...copyIn('disk'), verified_at: held.at, verified_how: 'digest', finding: held },
       unproven(copyIn('tape')),
     ]);
-    await catalog.addProof(proofOf(id, 'disk', { result: 'mismatch', at: '2026-04-01T00:00:00.000Z' }));
-    expect((await catalog.copies(id))[0]?.verified_at).toBe('2026-03-01T00:00:00.000Z');
+    const found = proofOf(id, 'disk', { result: 'mismatch', at: '2026-04-01T00:00:00.000Z' });
+    await catalog.addProof(found);
+    await catalog.addProof(proofOf(id, 'disk', { level: 'size', at: '2026-05-01T00:00:00.000Z' }));
+    const [copy] = await catalog.copies(id);
+    expect(copy).toMatchObject({ verified_at: held.at, finding: found });
+    expect(copy === undefined ? null : openFinding(copy)).toEqual(found);
+    expect(copy === undefined ? null : openFinding({ finding: held })).toBeNull();
   });
 
-  test('the same copy put again keeps its proof; one with another key or digest has to be proven anew', async () => {
+  test('the same copy put again keeps its proof; one with another key, digest or time of storing has to be proven anew', async () => {
     const { catalog, id } = await begin();
     const proven = async () => (await catalog.copies(id))[0]?.verified_at;
     await catalog.putCopy(id, copyIn('disk'));
-    for (const change of [{ key: 'elsewhere' }, { key: 'elsewhere', digests: { blake3: 'cd'.repeat(32) } }]) {
+    const stored_at = '2026-02-02T00:00:00.000Z';
+    for (const change of [
+      { stored_at },
+      { key: 'elsewhere' },
+      { key: 'elsewhere', digests: { blake3: 'cd'.repeat(32) } },
+    ]) {
       const { key } = (await catalog.copies(id))[0] as BundleCopy;
       await catalog.addProof(proofOf(id, 'disk', { key }));
       expect(await proven()).toBe('2026-02-01T00:00:00.000Z');

@@ -1,6 +1,6 @@
 /** Which archives hold, or ought to hold, the bundle of a dataset, in the order in which they are read. */
 import type { Config } from '../../config/index.ts';
-import type { BundleCopy, Dataset } from '../dataset/types.ts';
+import { type BundleCopy, type Dataset, openFinding } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { openManifest, type OpenManifest } from './bundles.ts';
 import type { Archive, CallOptions } from './contract.ts';
@@ -19,15 +19,19 @@ export interface CopyPlace extends Pick<Copy, 'key' | 'recorded'> {
 }
 
 /**
- * What is recorded, in the order of the policy; then copies in archives that the policy no longer names. A dataset from
+ * What is recorded, in the order of the policy; then copies in archives that the policy no longer names, and those that
+ * were found damaged or missing at the very end. A dataset from
  * before copies were recorded has one, in the first archive of its type.
  * @param recorded of the catalog: `catalog.copies(dataset.id)`
  */
 export function placesOf(config: Config, dataset: Dataset, recorded: readonly BundleCopy[]): CopyPlace[] {
   const names = archiveNamesOf(config, dataset.type);
-  const place = (name: string): number => (names.includes(name) ? names.indexOf(name) : names.length);
+  const place = (copy: BundleCopy): number => {
+    if (openFinding(copy) !== null) return names.length + 1;
+    return names.includes(copy.archive) ? names.indexOf(copy.archive) : names.length;
+  };
   const known = recorded
-    .toSorted((a, b) => place(a.archive) - place(b.archive))
+    .toSorted((a, b) => place(a) - place(b))
     .map((copy) => ({ archive: copy.archive, key: copy.key, recorded: copy }));
   const [first] = names;
   if (known.length > 0 || dataset.archive_path === null || first === undefined) return known;

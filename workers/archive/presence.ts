@@ -1,14 +1,14 @@
 /** Whether an archive holds the bundle of a dataset, so that what was made from it may go. */
-import type { Dataset } from '../dataset/types.ts';
+import { type Dataset, openFinding, type Proof } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import type { CallOptions } from './contract.ts';
 import type { Copy } from './copies.ts';
 
 /**
- * The first copy that its archive has with the recorded size, and that was proven at least once since it was stored. One
- * is enough: whatever is staged again needs one.
- * @throws E_ARCHIVE_UNAVAILABLE when an archive that may have it cannot be asked, else E_NOT_ARCHIVED, E_BUNDLE_MISSING or
- * E_BUNDLE_CORRUPT of the first copy
+ * The first copy that its archive has with the recorded size, that was proven at least once since it was stored, and of
+ * which nothing else was found since. One is enough: whatever is staged again needs one.
+ * @throws E_ARCHIVE_UNAVAILABLE when an archive that may have it cannot be asked, else E_NOT_ARCHIVED, E_FIXITY,
+ * E_BUNDLE_MISSING or E_BUNDLE_CORRUPT of the first copy
  */
 export async function heldCopy(
   dataset: Dataset,
@@ -28,7 +28,7 @@ export async function heldCopy(
   );
 }
 
-/** Null: it is there, whole and proven. */
+/** Null: it is there, whole, proven, and nothing speaks against it. */
 export async function whyNotHeld(
   dataset: Dataset,
   { archive, key, recorded }: Copy,
@@ -39,6 +39,8 @@ export async function whyNotHeld(
   const where = archive.locate(key);
   const fields = { dataset_id: dataset.id, archive: archive.name, path: where };
   if (size === undefined) return notArchived(dataset, `no size of ${where} is recorded`);
+  const finding = recorded === null ? null : openFinding(recorded);
+  if (finding !== null) return damaged(where, finding);
   if (verified_at == null) return notArchived(dataset, `${where} was never read back and proven`);
   try {
     const there = await archive.stat(key, options);
@@ -52,6 +54,14 @@ export async function whyNotHeld(
     if (isLongshoreError(error)) return error;
     throw error;
   }
+}
+
+/** What was found about a copy that was proven before: it decides until the bytes are proven again. */
+export function damaged(where: string, { dataset_id, archive, at, result, actor }: Proof): LongshoreError {
+  const what = result === 'missing' ? 'missing' : 'not what was archived';
+  return new LongshoreError('E_FIXITY', `${where} was found ${what} at ${at} (by ${actor})`, {
+    fields: { dataset_id, archive, path: where, result, at },
+  });
 }
 
 const notArchived = ({ id, name }: Dataset, why: string): LongshoreError =>

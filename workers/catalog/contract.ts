@@ -7,6 +7,7 @@ import type {
   DatasetStateName,
   FileRow,
   Proof,
+  StoredCopy,
 } from '../dataset/types.ts';
 import type { WorkflowDocument } from '../records/contract.ts';
 
@@ -70,16 +71,17 @@ export interface DatasetQuery {
   offset?: number;
 }
 
+export interface CopyToProve extends Omit<BundleCopy, 'finding'> {
+  dataset_id: number;
+  /** ISO 8601; null for never. */
+  looked_at: string | null;
+}
+
 /** A copy with what the ledger says of it. */
 export interface CopyFixity extends BundleCopy {
   dataset_id: number;
   name: string;
   type: string;
-  /**
-   * What was found last about its bytes. A mismatch or a missing object stays open until a proof of level `digest` or
-   * `stream` holds: neither an outage nor an object of the right size takes it back.
-   */
-  finding: Proof | null;
   /** The newest line, whatever it says. */
   last: Proof | null;
 }
@@ -128,8 +130,8 @@ export interface Catalog {
   filesAt(id: number, paths: readonly string[]): Promise<FileRow[]>;
   countFiles(id: number): Promise<number>;
 
-  /** Upserts by archive. A copy with other digests or another key than before has not been proven. */
-  putCopy(id: number, copy: Omit<BundleCopy, 'verified_at' | 'verified_how'>): Promise<void>;
+  /** Upserts by archive. A copy with other digests, another key or a later `stored_at` than before has not been proven. */
+  putCopy(id: number, copy: StoredCopy): Promise<void>;
   /** By the name of the archive. */
   copies(id: number): Promise<BundleCopy[]>;
   removeCopy(id: number, archive: string): Promise<boolean>;
@@ -137,7 +139,7 @@ export interface Catalog {
    * Copies of datasets that are not deleted, the longest unproven first, those never proven before all. One that was
    * read and did not hold counts as looked at, or a few damaged ones would keep their place before all others.
    */
-  leastProven(limit: number): Promise<(BundleCopy & { dataset_id: number; looked_at: string | null })[]>;
+  leastProven(limit: number): Promise<CopyToProve[]>;
   /** Datasets with an archived bundle and no recorded copy: from before copies were recorded. */
   withoutCopies(limit: number): Promise<number[]>;
   /** Copies of datasets that are not deleted, in the order of their last proof that held; `failed`: with an open finding. */

@@ -3,7 +3,7 @@
  * copy is written into that next, and by the next one who reads copies if the process was killed in between.
  */
 import { ObjectId } from 'mongodb';
-import type { BundleCopy, Proof } from '../dataset/types.ts';
+import type { BundleCopy, Proof, StoredCopy } from '../dataset/types.ts';
 import { change, insertOnce, type Versioned } from '../mongodb/change.ts';
 import type { Mongo } from '../mongodb/connection.ts';
 import { longOf } from '../mongodb/values.ts';
@@ -20,7 +20,6 @@ interface CopyRecord extends Versioned, BundleCopy {
   /** `<dataset>/<archive>` */
   _id: string;
   dataset_id: number;
-  finding: Proof | null;
   last: Proof | null;
   /** When a look at it last failed; empty for never since it was stored. */
   failed_at: string;
@@ -108,6 +107,7 @@ const copyOf = (record: CopyRecord): BundleCopy => ({
   stored_at: record.stored_at,
   verified_at: record.verified_at,
   verified_how: record.verified_how,
+  finding: record.finding,
 });
 
 const isHeld = ({ result, level }: Proof): boolean => result === 'ok' && level !== 'size';
@@ -153,13 +153,16 @@ async function bringIn(mongo: Mongo): Promise<void> {
   for (const line of lines) await bringInto(mongo, line);
 }
 
-async function putCopy(mongo: Mongo, id: number, copy: Parameters<Catalog['putCopy']>[1]): Promise<void> {
+async function putCopy(mongo: Mongo, id: number, copy: StoredCopy): Promise<void> {
   const lines = await mongo.run(() =>
     proofsOf(mongo).find({ dataset_id: id, archive: copy.archive, key: copy.key }).sort({ _id: 1 }).toArray(),
   );
   await change<CopyRecord, void>(mongo, copiesOf(mongo), idOf(id, copy.archive), (before) => {
     const same =
-      before !== null && before.key === copy.key && toJson(before.digests) === toJson(copy.digests);
+      before !== null &&
+      before.key === copy.key &&
+      before.stored_at >= copy.stored_at &&
+      toJson(before.digests) === toJson(copy.digests);
     const fresh: CopyRecord = {
       _id: idOf(id, copy.archive),
       dataset_id: id,
@@ -234,7 +237,6 @@ async function fixityOf(mongo: Mongo, { dataset_id, failed = false }: Parameters
       dataset_id: record.dataset_id,
       name,
       type,
-      finding: record.finding,
       last: record.last,
     }),
   );

@@ -1,11 +1,13 @@
 /** The copies of bundles, and the ledger of what was proven about them. */
-import type { BundleCopy, Proof } from '../dataset/types.ts';
+import { type BundleCopy, openFinding, type Proof, type StoredCopy } from '../dataset/types.ts';
 import type { Database, Statements } from '../sqlite/database.ts';
 import { fromJson, toJson } from '../sqlite/values.ts';
 import type { Catalog, CopyFixity } from './contract.ts';
 
 type Row<T> = Omit<T, 'digests' | 'details'>;
-type CopyRow = Row<BundleCopy> & { dataset_id: number; digests: string };
+type CopyRow = Omit<Row<BundleCopy>, 'finding'> & { dataset_id: number; digests: string };
+/** `finding`: number of the line. */
+type FoundRow = CopyRow & { finding: number | null };
 type ProofRow = Row<Proof> & { details: string };
 
 type CopyCatalog = Pick<
@@ -26,10 +28,12 @@ const LEAST_PROVEN = `select copies.*, max(coalesce(verified_at, ''), coalesce((
   from copies join datasets on datasets.id = copies.dataset_id
   where datasets.is_deleted = 0 order by looked_at, stored_at, dataset_id, copies.archive limit ?`;
 
-/** Numbers of the lines of the ledger: the newest about the bytes of the copy, and the newest of all. */
-const FIXITY = `select copies.*, datasets.name, datasets.type,
-    (select max(id) from proofs where ${OF_THIS_COPY} and (result in ('mismatch', 'missing')
-      or (result = 'ok' and level <> 'size'))) as finding,
+/** The number of the newest line of the ledger about the bytes of the copy. */
+const FINDING = `(select max(id) from proofs where ${OF_THIS_COPY} and (result in ('mismatch', 'missing')
+  or (result = 'ok' and level <> 'size'))) as finding`;
+
+/** With the number of the newest line of all, too. */
+const FIXITY = `select copies.*, datasets.name, datasets.type, ${FINDING},
     (select max(id) from proofs where ${OF_THIS_COPY}) as last
   from copies join datasets on datasets.id = copies.dataset_id
   where datasets.is_deleted = 0 and (?1 is null or copies.dataset_id = ?1) and (?2 = 0 or
@@ -45,7 +49,9 @@ export function copyCatalog(database: Database): CopyCatalog {
       database.write((sql) => putCopy(sql, id, copy), { durable: true }).then(() => undefined),
     copies: (id) =>
       database.read((sql) =>
-        sql.all<CopyRow>('select * from copies where dataset_id = ? order by archive', id).map(copyOf),
+        sql
+          .all<FoundRow>(`select *, ${FINDING} from copies where dataset_id = ? order by archive`, id)
+          .map((row) => ({ ...copyOf(row), finding: lineAt(sql, row.finding) })),
       ),
     removeCopy: (id, archive) =>
       database.write(
@@ -88,25 +94,26 @@ export function copyCatalog(database: Database): CopyCatalog {
 
 const lineOf = (row: ProofRow): Proof => ({ ...row, details: fromJson(row.details) });
 
-type FixityRow = CopyRow & { name: string; type: string; finding: number | null; last: number | null };
+function lineAt(sql: Statements, id: number | null): Proof | null {
+  const row =
+    id === null ? undefined : sql.get<ProofRow>(`select ${PROOF_COLUMNS} from proofs where id = ?`, id);
+  return row === undefined ? null : lineOf(row);
+}
+
+type FixityRow = FoundRow & { name: string; type: string; last: number | null };
 
 function fixityOf(sql: Statements, { dataset_id, failed = false }: Parameters<Catalog['fixity']>[0]) {
-  const line = (id: number | null): Proof | null => {
-    const row =
-      id === null ? undefined : sql.get<ProofRow>(`select ${PROOF_COLUMNS} from proofs where id = ?`, id);
-    return row === undefined ? null : lineOf(row);
-  };
   const rows = sql.all<FixityRow>(FIXITY, dataset_id ?? null, failed ? 1 : 0).map(
     (row): CopyFixity => ({
       ...copyOf(row),
       dataset_id: row.dataset_id,
       name: row.name,
       type: row.type,
-      finding: line(row.finding),
-      last: line(row.last),
+      finding: lineAt(sql, row.finding),
+      last: lineAt(sql, row.last),
     }),
   );
-  return failed ? rows.filter(({ finding }) => finding !== null && finding.result !== 'ok') : rows;
+  return failed ? rows.filter((row) => openFinding(row) !== null) : rows;
 }
 
 const copyOf = ({
@@ -117,7 +124,7 @@ const copyOf = ({
   stored_at,
   verified_at,
   verified_how,
-}: Omit<CopyRow, 'dataset_id'>): BundleCopy => ({
+}: Omit<CopyRow, 'dataset_id'>): Omit<BundleCopy, 'finding'> => ({
   archive,
   key,
   size,
@@ -127,12 +134,13 @@ const copyOf = ({
   verified_how,
 });
 
-function putCopy(sql: Statements, id: number, copy: Parameters<Catalog['putCopy']>[1]): void {
+function putCopy(sql: Statements, id: number, copy: StoredCopy): void {
+  const same = 'key is excluded.key and digests is excluded.digests and stored_at >= excluded.stored_at';
   sql.run(
     `insert into copies (dataset_id, archive, key, size, digests, stored_at) values (?, ?, ?, ?, ?, ?)
      on conflict (dataset_id, archive) do update set
-       verified_at = case when key is excluded.key and digests is excluded.digests then verified_at end,
-       verified_how = case when key is excluded.key and digests is excluded.digests then verified_how end,
+       verified_at = case when ${same} then verified_at end,
+       verified_how = case when ${same} then verified_how end,
        key = excluded.key, size = excluded.size, digests = excluded.digests, stored_at = excluded.stored_at`,
     id,
     copy.archive,

@@ -75,7 +75,20 @@ export interface BundleCopy {
   /** Of the last proof that held; null: never proven since it was stored. */
   verified_at: string | null;
   verified_how: ProofLevel | null;
+  /**
+   * The newest line of the ledger that says something about its bytes, whoever looked: while that is a mismatch or a
+   * missing object, the copy holds nothing that may be relied on, whenever it was proven before. It stays open until a
+   * proof of level `digest` or `stream` holds: neither an outage nor an object of the right size takes it back.
+   */
+  finding: Proof | null;
 }
+
+/** What is recorded when a copy is stored; the rest comes from the ledger. */
+export type StoredCopy = Omit<BundleCopy, 'verified_at' | 'verified_how' | 'finding'>;
+
+/** The finding that nobody has put right yet: the bytes were not proven since. */
+export const openFinding = ({ finding }: Pick<BundleCopy, 'finding'>): Proof | null =>
+  finding === null || finding.result === 'ok' ? null : finding;
 
 /** One line of the fixity ledger. */
 export interface Proof {

@@ -1,4 +1,8 @@
-/** Packs a dataset into one bundle, reading every byte once, and brings it into each archive of its type. */
+/**
+ * Packs a dataset into one bundle, reading every byte once, and brings it into each archive of its type. What an archive
+ * holds already stays, unless the origin has changed or the copy was found damaged: then it is written anew, said loudly.
+ */
+import { existsSync } from 'node:fs';
 import { openManifest } from '../archive/bundles.ts';
 import type { Archive } from '../archive/contract.ts';
 import { archivesOf } from '../archive/index.ts';
@@ -9,10 +13,10 @@ import { manifestFileRows } from '../content/file-rows.ts';
 import { checkManifest } from '../content/manifest.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
 import { archivePathOf, bundleName } from '../dataset/paths.ts';
-import type { Dataset } from '../dataset/types.ts';
+import { type BundleCopy, type Dataset, openFinding } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
-import { type BundleFacts, recordCopy } from './bundle-copies.ts';
-import { type Archived, bundleDigestsOf, fill, packInto } from './bundle-packing.ts';
+import { complete, provenAt, recordCopies, sameDigests, tellReplaced } from './archived-copies.ts';
+import { type Archived, bundleDigestsOf, packInto } from './bundle-packing.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 import { transfersTaken } from './transfer-permit.ts';
 
@@ -24,16 +28,17 @@ export const task = defineTask({
     const waiting = await transfersTaken(ctx, archives);
     if (waiting !== null) return waiting;
     const key = await targetOf(ctx, dataset);
-    const there = await findArchived(ctx, archives, dataset, key);
-    const archived =
-      there.archived === null
-        ? await packInto(ctx, archives, dataset, key)
-        : await complete(ctx, { archives, there: there.holders, key, archived: there.archived });
+    const known = await ctx.catalog.copies(ctx.dataset_id);
+    const damaged = known.filter((copy) => copy.key === key && openFinding(copy) !== null);
+    const there = await findArchived(ctx, { archives, dataset, key, damaged });
+    const { archived, written } = (await complete(ctx, { archives, key, ...there })) ?? {
+      archived: await packInto(ctx, archives, dataset, key),
+      written: archives,
+    };
+    await tellReplaced(ctx, damaged, written);
     await assertInspected(ctx, dataset, archived.counts);
     await recordFiles(ctx, archives, key);
-    await recordCopies(ctx, archives, key, archived.bundle);
-    const unchanged = dataset.bundle?.size === archived.bundle.size;
-    const proven = unchanged && sameDigests(dataset.bundle?.digests ?? {}, archived.bundle.digests);
+    await recordCopies(ctx, { archives, key, known, bundle: archived.bundle, written });
     await ctx.catalog.patch(dataset.id, {
       archive_path: key,
       bundle: {
@@ -41,7 +46,7 @@ export const task = defineTask({
         size: archived.bundle.size,
         md5: archived.bundle.digests.md5 ?? null,
         digests: archived.bundle.digests,
-        verified_at: proven ? (dataset.bundle?.verified_at ?? null) : null,
+        verified_at: await provenAt(ctx, dataset, archived.bundle, written),
       },
     });
     await reachState(ctx.catalog, dataset.id, 'ARCHIVED', ctx.run.workflow_id);
@@ -68,17 +73,26 @@ async function targetOf(ctx: TaskContext, dataset: Dataset): Promise<string> {
  */
 async function findArchived(
   ctx: TaskContext,
-  archives: readonly Archive[],
-  dataset: Dataset,
-  key: string,
+  parts: {
+    archives: readonly Archive[];
+    dataset: Dataset;
+    key: string;
+    damaged: readonly BundleCopy[];
+  },
 ): Promise<{ holders: Archive[]; archived: Archived | null }> {
+  const { dataset, key } = parts;
   const holders: Archive[] = [];
   let archived: Archived | null = null;
-  for (const archive of archives) {
-    const found = await bundleIn(ctx, archive, key, archived === null ? dataset.origin_path : null);
+  // An origin that was deleted since it was archived has nothing to say: what is recorded decides, and nothing is packed.
+  const origin = existsSync(dataset.origin_path) ? dataset.origin_path : null;
+  const recorded = origin === null ? (dataset.bundle?.digests ?? {}) : null;
+  for (const archive of parts.archives) {
+    if (parts.damaged.some((copy) => copy.archive === archive.name)) continue;
+    const found = await bundleIn(ctx, archive, key, archived === null ? origin : null);
     if (found === null) continue;
     // The first one was compared with the origin; another one holds the same when its bundle has the same digests.
-    if (archived !== null && !sameDigests(archived.bundle.digests, found.bundle.digests)) continue;
+    const expected = archived?.bundle.digests ?? recorded;
+    if (expected !== null && !sameDigests(expected, found.bundle.digests)) continue;
     archived ??= found;
     holders.push(archive);
   }
@@ -136,30 +150,6 @@ function readTrailer(ctx: TaskContext, path: string): ReturnType<typeof checkMan
 const coversDigests = (ctx: TaskContext, archive: Archive, digests: Digests): boolean =>
   bundleDigestsOf(ctx, [archive]).every((name) => digests[name] !== undefined);
 
-/** Nothing is packed again: the rest of a dead attempt goes, and archives that lack the bundle get it. */
-async function complete(ctx: TaskContext, parts: Parameters<typeof fill>[1]): Promise<Archived> {
-  for (const { local } of parts.there)
-    await (await local?.beginPut(parts.key, { task_id: ctx.run.task_id }))?.abort();
-  return fill(ctx, parts);
-}
-
-/** With more than one, each is proven before the dataset counts as archived; a single one when it is staged. */
-async function recordCopies(
-  ctx: TaskContext,
-  archives: readonly Archive[],
-  key: string,
-  bundle: BundleFacts,
-): Promise<void> {
-  const known = await ctx.catalog.copies(ctx.dataset_id);
-  const readBack = archives.length > 1;
-  for (const archive of archives) {
-    const copy = known.find((one) => one.archive === archive.name && one.key === key);
-    const same = copy?.size === bundle.size && sameDigests(copy.digests, bundle.digests);
-    if (same && (copy.verified_at !== null || !readBack)) continue;
-    await recordCopy(ctx, archive, { key, bundle, readBack });
-  }
-}
-
 /**
  * The bundle must hold what the inspection counted. A difference means that the origin changed in between: either it
  * is at rest again and equals the bundle, then the new counts are recorded, or it is still being written.
@@ -212,8 +202,3 @@ async function recordFiles(ctx: TaskContext, archives: readonly Archive[], key: 
     manifest.close();
   }
 }
-
-const sameDigests = (a: Readonly<Digests>, b: Readonly<Digests>): boolean => {
-  const common = Object.keys(a).filter((name) => b[name] !== undefined);
-  return common.length > 0 && common.every((name) => a[name] === b[name]);
-};

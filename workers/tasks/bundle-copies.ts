@@ -88,11 +88,11 @@ export async function recordCopy(
 }
 
 /** An archive that cannot be asked is said with its own code; what it has otherwise than sent is a failed transfer. */
-function unproven(archive: Archive, { key, result, details }: Proof): LongshoreError {
+export function unproven(archive: Archive, { key, result, details }: Proof): LongshoreError {
   const where = archive.locate(key);
   const code = result === 'unavailable' ? (details.code as ErrorCode) : 'E_TRANSFER';
   const why = result === 'unavailable' ? String(details.reason) : `it is ${result}`;
-  return new LongshoreError(code, `${where} could not be proven after it was put: ${why}`, {
+  return new LongshoreError(code, `${where} could not be proven: ${why}`, {
     fields: { archive: archive.name, path: where, ...details },
   });
 }

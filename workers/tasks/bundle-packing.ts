@@ -47,7 +47,8 @@ export async function packInto(
     const target = await local.local.beginPut(key, { task_id: ctx.run.task_id });
     return packToFile(ctx, { archives, dataset, target }, async (archived) => {
       await target.commit();
-      await fill(ctx, { archives, there: [local], key, archived });
+      const others = archives.filter((archive) => archive !== local);
+      if (others.length > 0) await fill(ctx, { archives: others, from: local, key, archived });
     });
   }
   if (archives.length === 1 && only?.capabilities.stream === true)
@@ -178,21 +179,17 @@ async function packToStream(
   }
 }
 
-/** Brings the bundle that one archive holds into those that lack it. */
+/** Brings the bundle that one archive holds into others. */
 export async function fill(
   ctx: TaskContext,
-  parts: { archives: readonly Archive[]; there: readonly Archive[]; key: string; archived: Archived },
-): Promise<Archived> {
-  const { archives, there, key, archived } = parts;
-  const lacking = archives.filter((archive) => !there.includes(archive));
-  const [from] = there;
-  if (lacking.length === 0 || from === undefined) return archived;
+  parts: { archives: readonly Archive[]; from: Archive; key: string; archived: Archived },
+): Promise<void> {
+  const { archives, from, key, archived } = parts;
   const folder = ctx.config.paths.scratch;
   const bundle = await fetchBundle(ctx, { archive: from, key, facts: archived.bundle, folder });
   try {
-    for (const archive of lacking) await putCopy(ctx, archive, key, bundle);
+    for (const archive of archives) await putCopy(ctx, archive, key, bundle);
   } finally {
     bundle.close();
   }
-  return archived;
 }

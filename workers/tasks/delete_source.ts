@@ -5,10 +5,11 @@
 import { openManifest, type OpenManifest } from '../archive/bundles.ts';
 import { type Copy, copiesOf } from '../archive/copies.ts';
 import { archiveNamesOf } from '../archive/index.ts';
+import { damaged } from '../archive/presence.ts';
 import { compareTree } from '../content/compare.ts';
 import { checkManifest } from '../content/manifest.ts';
 import { liveDataset } from '../dataset/lifecycle.ts';
-import type { Dataset } from '../dataset/types.ts';
+import { type Dataset, openFinding } from '../dataset/types.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 import { originKept, removeOrigin } from './origin-removal.ts';
 
@@ -77,6 +78,8 @@ async function assertCopy(
   const about = { archive: archive.name, archive_path: archive.locate(key) };
   if (recorded !== null && recorded.verified_at === null)
     throw originKept(dataset, `the copy in ${archive.name} has never been verified`, about);
+  const finding = recorded === null ? null : openFinding(recorded);
+  if (finding !== null) throw originKept(dataset, damaged(archive.locate(key), finding).message, about);
   await archive.ensureReachable(key, { signal: ctx.signal });
   const there = await archive.stat(key, { signal: ctx.signal });
   if (there === null) throw originKept(dataset, `the archive has no bundle at ${archive.locate(key)}`, about);
