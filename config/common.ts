@@ -135,6 +135,11 @@ export const config = {
         { name: 'archive', task: 'archive_dataset' },
       ],
     },
+    copies: {
+      description:
+        'Make the copies that an archive of the type lacks, or holds damaged, from one that proves good; the origin may be gone.',
+      steps: [{ name: 'archive', task: 'archive_dataset' }],
+    },
     stage: {
       description: 'Bring an archived dataset back to disk and publish it.',
       steps: [
@@ -232,6 +237,8 @@ export const config = {
   },
   schedules: [
     { script: 'scrub', args: [] as string[], cron: '0 2 * * *' },
+    // Of what stagings and recalls have found.
+    { script: 'raise_alarms', args: [] as string[], cron: '*/5 * * * *', missed: 'skip' },
     { script: 'purge_staged_datasets', args: [] as string[], cron: '0 7 * * *' },
     { script: 'purge_stale_workflows', args: [] as string[], cron: '0 7 * * *' },
     { script: 'metrics', args: [] as string[], cron: '0 21 * * *' },

@@ -137,7 +137,7 @@ export const ERRORS = {
     'What arrived is not what was sent; it was not published. If it repeats, check the network and the archive.',
   ),
   E_FIXITY: operator(
-    'An archived copy no longer equals what was archived. Keep it; compare the copies with `longshore fixity`, then archive or restore by hand.',
+    'An archived copy no longer equals what was archived. See `longshore fixity <dataset>` and `longshore verify <dataset>`; `longshore start copies <dataset>` writes it anew from a sound copy, else from the origin.',
   ),
   E_RECALL: operator(
     'The named member cannot be recalled; see which members the dataset has with `longshore manifest <dataset>`.',

@@ -58,6 +58,10 @@ export const COMMAND_FILES: readonly CommandFile[] = [
     names: ['populate-bundles'],
     load: async () => tool((await import('./commands/populate-bundles.ts')).populateBundlesTool),
   },
+  {
+    names: ['raise-alarms'],
+    load: async () => tool((await import('./commands/raise-alarms.ts')).raiseAlarmsTool),
+  },
   { names: ['reconcile'], load: async () => tool((await import('./commands/reconcile.ts')).reconcileTool) },
   {
     names: ['purge-stale-workflows'],

@@ -1,5 +1,5 @@
 import { pinOf, pinText } from '../../workers/dataset/pin.ts';
-import type { Dataset } from '../../workers/dataset/types.ts';
+import { type BundleCopy, type Dataset, openFinding } from '../../workers/dataset/types.ts';
 import type { Attempt } from '../../workers/records/contract.ts';
 import type { ServedStep, ServedWorkflow } from '../../workers/workflows/status.ts';
 import { ago, bytes, count, duration, oneLine } from './format.ts';
@@ -56,7 +56,11 @@ export function facts(
     out.write(`${paint(name.padEnd(width), 'bold', colour)}  ${oneLine(String(value ?? '-'))}\n`);
 }
 
-export function datasetFacts(dataset: Dataset): [string, string | number | null][] {
+/** @param copies as the catalog has them: what was found about them stands beside the last proof */
+export function datasetFacts(
+  dataset: Dataset,
+  copies: readonly BundleCopy[],
+): [string, string | number | null][] {
   const { bundle, states = [] } = dataset;
   const pin = pinOf(dataset);
   const digests = Object.entries(bundle?.digests ?? {}).map(([name, digest]) => `${name} ${digest}`);
@@ -83,12 +87,22 @@ export function datasetFacts(dataset: Dataset): [string, string | number | null]
     ['archive', dataset.archive_path],
     ['bundle', bundle ? `${bundle.name}, ${bytes(bundle.size)}${verified}` : null],
     ...digests.map((digest): [string, string] => ['', digest]),
+    ...copies.flatMap(damageOf),
     ['staged', dataset.staged_path],
     ...(pin === null ? [] : [['pinned', pinText(pin)] as [string, string]]),
     ...(dataset.description === null ? [] : [['description', dataset.description] as [string, string]]),
     ...(Object.keys(dataset.metadata).length === 0
       ? []
       : [['metadata', JSON.stringify(dataset.metadata)] as [string, string]]),
+  ];
+}
+
+function damageOf(copy: BundleCopy): [string, string][] {
+  const finding = openFinding(copy);
+  if (finding === null) return [];
+  const { archive, result, at, actor, dataset_id } = finding;
+  return [
+    ['DAMAGED', `in ${archive}: ${result}, found ${ago(at)} by ${actor}; longshore fixity ${dataset_id}`],
   ];
 }
 

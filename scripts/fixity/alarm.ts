@@ -12,36 +12,56 @@ const PATIENCE_MS = 60_000;
 const LINGER_MS = 500;
 const MAX_SAID = 2000;
 
+/** The action of its entry in the audit trail. */
+export const ALARM = 'fixity.alarm';
+
 export interface Finding extends Proof {
   readonly name: string;
   readonly type: string;
 }
 
-/** An entry in the audit trail, a mail, and the facility's own command. A failure of either is logged and stops nothing. */
+/**
+ * A mail, the facility's own command, and then an entry in the audit trail, which says `told: false` when neither reached
+ * anybody. A failure of either is logged and stops nothing.
+ */
 export async function raiseAlarm({ config, store, log }: Session, finding: Finding): Promise<void> {
-  const { dataset_id, actor, at: _, details, ...about } = finding;
+  const { dataset_id, actor, at: found_at, details, ...about } = finding;
+  const ways = [await mailFinding({ config, log }, finding), await callFor({ config, log }, finding)].filter(
+    (reached) => reached !== null,
+  );
+  const told = ways.length === 0 || ways.includes(true);
   await store.records.audit({
     actor,
-    action: 'fixity.alarm',
+    action: ALARM,
     subject: `dataset:${dataset_id}`,
-    details: { ...details, ...about, code: 'E_FIXITY' },
+    details: { ...details, ...about, found_at, told, code: 'E_FIXITY' },
   });
-  await mailFinding({ config, log }, finding);
+}
+
+/** Null: none is configured. */
+async function callFor(
+  { config, log }: Pick<Session, 'config' | 'log'>,
+  finding: Finding,
+): Promise<boolean | null> {
   const command = config.fixity.alarm;
-  if (command === null) return;
+  if (command === null) return null;
   try {
     await callAlarm(command, { code: 'E_FIXITY', hint: ERRORS.E_FIXITY.hint, ...finding });
+    return true;
   } catch (error) {
-    log.error({ err: error, command, dataset_id, archive: finding.archive }, 'the alarm command failed');
+    const { dataset_id, archive } = finding;
+    log.error({ err: error, command, dataset_id, archive }, 'the alarm command failed');
+    return false;
   }
 }
 
+/** Null: nobody is named. */
 async function mailFinding(
   { config, log }: Pick<Session, 'config' | 'log'>,
   finding: Finding,
-): Promise<void> {
+): Promise<boolean | null> {
   const { alarm_to } = config.email;
-  if (alarm_to.length === 0) return;
+  if (alarm_to.length === 0) return null;
   const { name, dataset_id, archive, result } = finding;
   try {
     await sendMail(config.email, {
@@ -49,8 +69,10 @@ async function mailFinding(
       subject: oneLine(`[${config.app_id}] archived copy of ${name} in ${archive}: ${result}`),
       text: `${ERRORS.E_FIXITY.hint}\n\n${JSON.stringify(finding, null, 2)}\n\nlongshore fixity ${dataset_id}\n`,
     });
+    return true;
   } catch (error) {
     log.error({ err: error, to: alarm_to, dataset_id, archive }, 'the mail about a finding was not sent');
+    return false;
   }
 }
 

@@ -7,6 +7,7 @@ import { namesOf } from '../cli/find.ts';
 import { createMeter } from '../cli/meter.ts';
 import type { Session } from '../cli/session.ts';
 import { raiseAlarm } from './alarm.ts';
+import { raiseAlarms } from './alarms.ts';
 import { adoptCopies } from './copies.ts';
 import { isFinding, proveAndRecord } from './prove.ts';
 import { Budget, costOf, dueOf, levelOf, Outages, type ScrubLevel } from './rotation.ts';
@@ -50,6 +51,8 @@ const ACTOR = 'scrub';
 export async function scrub(session: Session, options: ScrubOptions): Promise<ScrubReport> {
   const { config, store, log } = session;
   const { prove_every_days, max_bytes_per_second } = config.fixity;
+  // Also of a run that was killed before it could tell.
+  if (!options.dry_run) await raiseAlarms(session);
   const adopted = await adoptCopies(session, options.dry_run);
   const due = dueOf(await store.catalog.leastProven(CANDIDATES), prove_every_days);
   const budget = new Budget(options.max_bytes);

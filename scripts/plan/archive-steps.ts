@@ -4,10 +4,11 @@ import { pathsOf } from '../../config/index.ts';
 import { archivesOf } from '../../workers/archive/index.ts';
 import { type Archive, manifestKey } from '../../workers/archive/contract.ts';
 import { compareTree } from '../../workers/content/compare.ts';
+import { checkManifest } from '../../workers/content/manifest.ts';
 import { isThere } from '../../workers/content/staged-copy.ts';
 import { bundleEstimate } from '../../workers/dataset/estimates.ts';
 import { archivePathOf } from '../../workers/dataset/paths.ts';
-import type { Dataset } from '../../workers/dataset/types.ts';
+import { type Dataset, openFinding } from '../../workers/dataset/types.ts';
 import { coerceError, LongshoreError } from '../../workers/errors.ts';
 import type { Ground } from './ground.ts';
 import type { Item, Need } from './model.ts';
@@ -50,32 +51,52 @@ export const planArchive: Planner = async (ground) => {
   const archives = archivesOf(config, dataset.type);
   const key = keyOf(ground);
   const size = counts === null ? null : bundleEstimate(counts, config.bundle);
-  const stops: LongshoreError[] = originStops(dataset);
+  const stops: LongshoreError[] = [];
   const lacking: Archive[] = [];
   const notes: string[] = [];
   for (const archive of archives) {
     const answer = await ground.ask(archive, key);
     if ('error' in answer) stops.push(answer.error);
-    const current = stops.length === 0 && (await isCurrent(archive, key, dataset));
-    if (current) notes.push(`${archive.locate(key)} is there and equals the origin; it is not written again`);
-    else if ('found' in answer && answer.found !== null)
-      notes.push(`${archive.locate(key)} is there and is replaced if the origin has changed since`);
+    const there = 'found' in answer ? answer.found : null;
+    const copy = ground.copies.find((one) => one.archive.name === archive.name && one.key === key);
+    const finding = copy?.recorded == null ? null : openFinding(copy.recorded);
+    const where = archive.locate(key);
+    const current =
+      stops.length === 0 &&
+      there !== null &&
+      finding === null &&
+      (await isCurrent(archive, key, { dataset, size: there.size }));
+    const same = isThere(dataset.origin_path) ? 'the origin' : 'what is recorded';
+    if (current) notes.push(`${where} is there and equals ${same}; it is not written again`);
+    else if (finding !== null)
+      notes.push(`${where} was found ${finding.result} at ${finding.at}; it is written anew and read back`);
+    else if (there !== null) notes.push(`${where} is there and is replaced if it differs from the origin`);
     if (!current) lacking.push(archive);
   }
-  ground.coming.bundle = size ?? dataset.bundle?.size ?? null;
   const packed = lacking.length === archives.length;
+  // A copy that an archive lacks comes from one that has it, also when the origin is gone.
+  if (packed) stops.push(...originStops(dataset));
+  ground.coming.bundle = size ?? dataset.bundle?.size ?? null;
   const writes = lacking.flatMap((archive) => bundleItems(archive, key, size));
   return {
     stops,
     notes,
-    reads: packed
-      ? [item('every file, once', dataset.origin_path, counts?.size ?? null, counts?.num_files ?? null)]
-      : [item('names, sizes and times', dataset.origin_path, 0, counts?.num_files ?? null)],
+    reads: readsOf(dataset, counts, packed),
     writes,
     needs: size === null ? [] : needsOf(ground, { archives, lacking, key, size }),
     amount: { unit: 'bytes', amount: packed ? (counts?.size ?? null) : null },
   };
 };
+
+function readsOf(
+  { origin_path }: Dataset,
+  counts: Awaited<ReturnType<Ground['counts']>>,
+  packed: boolean,
+): Item[] {
+  const files = counts?.num_files ?? null;
+  if (packed) return [item('every file, once', origin_path, counts?.size ?? null, files)];
+  return isThere(origin_path) ? [item('names, sizes and times', origin_path, 0, files)] : [];
+}
 
 function keyOf({ config, dataset }: Ground): string {
   const noted = dataset.metadata.archive_target;
@@ -109,11 +130,17 @@ function needsOf(
   return [...needs, { folder: pathsOf(config, dataset.type).bundle.generate, bytes: size }];
 }
 
-/** Only where it costs no transfer: the manifest lies in place. */
-async function isCurrent(archive: Archive, key: string, dataset: Dataset): Promise<boolean> {
+/** As bundleIn of archive_dataset; only where it costs no transfer: the manifest lies in place. */
+async function isCurrent(
+  archive: Archive,
+  key: string,
+  { dataset, size }: { dataset: Dataset; size: number | null },
+): Promise<boolean> {
   const manifest = archive.local?.path(manifestKey(key));
-  if (manifest === undefined || !isThere(manifest) || !isThere(archive.local?.path(key) ?? '')) return false;
+  if (manifest === undefined || !isThere(manifest)) return false;
   try {
+    if (checkManifest(manifest).bundle.size !== size) return false;
+    if (!isThere(dataset.origin_path)) return dataset.bundle?.size === size;
     const { origin_path: root } = dataset;
     return (await compareTree({ root, manifest, level: 'stream', times: 'report' })).num_problems === 0;
   } catch (error) {

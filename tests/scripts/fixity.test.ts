@@ -103,7 +103,7 @@ describe('longshore verify', () => {
     const done = await vault.longshore('verify', 'run_A');
     expect(done.code).toBe(5);
     expect(done.stdout).toMatch(/^filesystem: unavailable, .*is not there.*\nvault: ok/);
-    expect(done.stderr).toMatch(/^E_ARCHIVE_UNAVAILABLE: .*filesystem: unavailable\n/);
+    expect(done.stderr).toMatch(/^E_ARCHIVE_UNAVAILABLE: .*filesystem: unavailable\n/m);
     vault.mount();
   });
 

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Redis } from 'ioredis';
@@ -220,6 +220,36 @@ test('a copy that is staged and intact need not be staged; whatever is amiss wit
   writeFileSync(file, 'ALPHA');
   expect(statSync(file).mtime).not.toEqual(mtime);
   expect(await would()).toBe('start');
+});
+
+test('a copy that is cut short, or was found damaged, is not called up to date; a plan needs no origin that it does not read', async () => {
+  const landing = await landed();
+  const { archive_path, id, origin_path } = await landing.dataset();
+  const key = archive_path as string;
+  const notes = async (workflow: string): Promise<string> =>
+    (await plan(landing, workflow)).steps.flatMap((step) => step.notes).join('; ');
+  expect(await notes('archive')).toContain('equals the origin; it is not written again');
+  const whole = readFileSync(key);
+  truncateSync(key, 1000);
+  expect(await notes('archive')).toContain('is replaced if it differs');
+  writeFileSync(key, whole);
+  renameSync(origin_path, `${origin_path}.gone`);
+  const without = await plan(landing, 'copies');
+  expect(stopsOf(without)).toEqual([]);
+  expect(without.steps[0]?.notes.join()).toContain('equals what is recorded');
+  renameSync(`${origin_path}.gone`, origin_path);
+  const at = new Date().toISOString();
+  const proof = {
+    dataset_id: id,
+    archive: 'filesystem',
+    key,
+    at,
+    level: 'stream',
+    result: 'mismatch',
+  } as const;
+  await landing.store.catalog.addProof({ ...proof, bytes: 0, seconds: 0, actor: 'scrub', details: {} });
+  expect(await notes('archive')).toContain('was found mismatch');
+  expect(stopsOf(await plan(landing, 'purge'))).toEqual(['E_FIXITY']);
 });
 
 test('several are planned together: one sum, and the room for all of them', async () => {

@@ -7,7 +7,7 @@ import {
   symlinkSync,
   utimesSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { purgeUploads } from '../../scripts/uploads/purge.ts';
 import type { PurgeOptions } from '../../scripts/uploads/purge-rule.ts';
@@ -246,6 +246,38 @@ describe('folders of uploads that are archived', () => {
     const { origin_path } = await archived('up', 'raw_data/1', { bundle: 'missing' });
     expect((await purge()).archived).toEqual({ ...NONE, errors: 1 });
     expect(existsSync(origin_path)).toBe(true);
+  });
+
+  test('stay while any archive of the policy lacks its copy, or a copy was found damaged', async () => {
+    const { archived, purge, store, place } = await makeGround({
+      archive: {
+        copies: ['filesystem', 'mirror'],
+        backends: { mirror: { kind: 'filesystem', root: '{home}/mirror' } },
+      },
+    });
+    const { id, origin_path } = await archived('up', 'raw_data/1');
+    const { archive_path } = await store.catalog.get(id);
+    const key = archive_path as string;
+    const at = new Date().toISOString();
+    const proof = { dataset_id: id, key, at, level: 'stream', bytes: 4, seconds: 0, actor: 'scrub' } as const;
+    const prove = (archive: string, result: 'ok' | 'mismatch') =>
+      store.catalog.addProof({ ...proof, archive, result, details: {} });
+    const put = (archive: string) =>
+      store.catalog.putCopy(id, { archive, key, size: 4, digests: { md5: 'f'.repeat(32) }, stored_at: at });
+    await put('filesystem');
+    await prove('filesystem', 'ok');
+    const kept = { ...NONE, skipped: 1 };
+    expect((await purge()).archived).toEqual(kept); // The mirror has none yet.
+    writeTree(join(place.path('mirror'), dirname(key)), { [basename(key)]: 'tar!' });
+    writeTree(place.path('mirror'), { '.longshore-archive': '' });
+    await put('mirror');
+    expect((await purge()).archived).toEqual(kept); // Never proven.
+    await prove('mirror', 'ok');
+    await prove('filesystem', 'mismatch');
+    expect((await purge()).archived).toEqual(kept);
+    expect(existsSync(origin_path)).toBe(true);
+    await prove('filesystem', 'ok');
+    expect((await purge()).archived).toEqual({ ...NONE, deleted: 1 });
   });
 
   test('stay while a workflow works on the dataset, and until what this installation archived was read back', async () => {

@@ -51,10 +51,11 @@ async function showDataset({ config, store }: Session, dataset: Dataset, json: b
   const report = await store.catalog.report(dataset.id);
   const links = dataset.is_staged ? downloadLinksOf(config, dataset) : null;
   const audit = await store.records.auditLog({ subject: `dataset:${dataset.id}`, limit: 20 });
-  if (json) return printJson({ dataset, report, links, workflows, audit });
+  const copies = await store.catalog.copies(dataset.id);
+  if (json) return printJson({ dataset, copies, report, links, workflows, audit });
   const out = process.stdout;
   facts(out, [
-    ...datasetFacts(dataset),
+    ...datasetFacts(dataset, copies),
     ...(links === null
       ? []
       : [['download', links.tree] as [string, string], ['', links.bundle] as [string, string]]),

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { BundleCopy, Dataset, Proof } from '../../../workers/dataset/types.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
+import { raiseAlarms } from '../../fixity/alarms.ts';
 import { recordedCopies } from '../../fixity/copies.ts';
 import { isFinding, proveAndRecord } from '../../fixity/prove.ts';
 import { proveStaged, type StagedProof } from '../../fixity/staged.ts';
@@ -79,6 +80,7 @@ async function run(session: Session, text: string, options: Options): Promise<nu
     const { id, name } = dataset;
     const verified = { dataset_id: id, name, level: options.level, copies: proofs, staged };
     await recordAudit(session, verified);
+    if (proofs.some(isFinding)) await raiseAlarms(session, { dataset_id: id });
     return conclude(verified, options.json);
   } finally {
     stopping.end();
