@@ -301,6 +301,24 @@ describe('longshore fixity', () => {
     expect((await vault.store.catalog.copies(damaged.id))[0]?.verified_how).toBe('stream');
   });
 
+  test('datasets in fewer archives than the policy asks for are told', async () => {
+    const vault = await makeVault();
+    const old = await vault.add('old');
+    const mirror = { kind: 'filesystem', root: vault.place.path('mirror') };
+    vault.reconfigure({ archive: { copies: ['filesystem', 'mirror'], backends: { mirror } } });
+    const all = await vault.longshore('fixity');
+    expect(all.stdout).toContain('1 in too few archives: longshore fixity --lacking');
+    const asked = await vault.longshore('fixity', '--lacking', '--json');
+    expect(JSON.parse(asked.stdout)).toEqual({
+      count: 1,
+      datasets: [
+        { dataset_id: old.id, name: 'old', type: 'RAW_DATA', has: ['filesystem'], lacks: ['mirror'] },
+      ],
+    });
+    vault.reconfigure({});
+    expect((await vault.longshore('fixity', '--lacking')).stdout).toContain('lies in all archives');
+  });
+
   test('without anything archived it says so', async () => {
     const vault = await makeVault();
     expect((await vault.longshore('fixity')).stdout).toBe('no archived copies\n');

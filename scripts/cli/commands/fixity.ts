@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { CopyFixity } from '../../../workers/catalog/contract.ts';
 import type { Dataset } from '../../../workers/dataset/types.ts';
+import { type Lacking, lackingCopies } from '../../fixity/lacking.ts';
 import { isFinding } from '../../fixity/prove.ts';
 import { findingText, readText, resultStyle } from '../../fixity/view.ts';
 import { findDataset } from '../find.ts';
@@ -12,6 +13,7 @@ import { limitOption } from './lists.ts';
 
 interface Options {
   failed?: boolean;
+  lacking?: boolean;
   limit: number;
   json?: boolean;
 }
@@ -25,6 +27,8 @@ export interface Totals {
   proven_within: number;
   prove_every_days: number;
   failed: number;
+  /** Datasets that lie in fewer archives than the policy asks for. */
+  lacking: number;
 }
 
 export function addFixity(program: Command): void {
@@ -33,6 +37,7 @@ export function addFixity(program: Command): void {
     .argument('[dataset]', 'id or name: its copies and the ledger of all that was found about them')
     .description('when each archived copy was proven last, how and by whom; those never proven first')
     .option('--failed', 'only copies that are damaged or missing, as far as anybody has found out')
+    .option('--lacking', 'datasets that lie in fewer archives than the policy asks for')
     .addOption(limitOption(50))
     .addOption(jsonOption())
     .addHelpText(
@@ -41,7 +46,8 @@ export function addFixity(program: Command): void {
     )
     .action((text: string | undefined, options: Options) =>
       withStore(async (session) => {
-        if (text === undefined) return overview(session, options);
+        if (text === undefined)
+          return options.lacking ? lacking(session, options) : overview(session, options);
         return ledger(session, await findDataset(session.store, text), options);
       }),
     );
@@ -49,7 +55,10 @@ export function addFixity(program: Command): void {
 
 async function overview({ config, store }: Session, { failed = false, limit, json }: Options): Promise<void> {
   const all = await store.catalog.fixity({});
-  const totals = totalsOf(all, config.fixity.prove_every_days);
+  const totals = {
+    ...totalsOf(all, config.fixity.prove_every_days),
+    lacking: lackingCopies(config, all).length,
+  };
   const rows = failed ? all.filter(isOpen) : all;
   const shown = rows.slice(0, limit);
   if (json) return printJson({ totals, count: rows.length, copies: shown.map(jsonOf) });
@@ -66,6 +75,29 @@ async function overview({ config, store }: Session, { failed = false, limit, jso
     const text = `${count(totals.failed)} damaged or missing${failed ? '' : ': longshore fixity --failed'}`;
     out.write(`${paint(text, 'red', takesColour(out))}\n`);
   }
+  if (totals.lacking > 0)
+    out.write(`${count(totals.lacking)} in too few archives: longshore fixity --lacking\n`);
+}
+
+async function lacking({ config, store }: Session, { limit, json }: Options): Promise<void> {
+  const rows = lackingCopies(config, await store.catalog.fixity({}));
+  const shown = rows.slice(0, limit);
+  if (json) return printJson({ count: rows.length, datasets: shown });
+  const out = process.stdout;
+  const columns: Column<Lacking>[] = [
+    { title: 'ID', value: (row) => row.dataset_id, align: 'right' },
+    { title: 'DATASET', value: (row) => row.name, shrink: true },
+    { title: 'TYPE', value: (row) => row.type },
+    { title: 'HAS', value: (row) => row.has.join(', ') },
+    { title: 'LACKS', value: (row) => row.lacks.join(', ') },
+  ];
+  printTable(out, shown, columns);
+  if (shown.length < rows.length) out.write(`${shown.length} of ${count(rows.length)} (--limit)\n`);
+  out.write(
+    rows.length === 0
+      ? 'every dataset lies in all archives of its type\n'
+      : 'longshore start copies <dataset…> makes what they lack\n',
+  );
 }
 
 const isOpen = ({ finding }: CopyFixity): boolean => finding !== null && isFinding(finding);
@@ -102,7 +134,7 @@ const jsonOf = (row: CopyFixity) => ({
   open: isOpen(row),
 });
 
-export function totalsOf(rows: readonly CopyFixity[], prove_every_days: number): Totals {
+export function totalsOf(rows: readonly CopyFixity[], prove_every_days: number): Omit<Totals, 'lacking'> {
   const since = new Date(Date.now() - prove_every_days * 86_400_000).toISOString();
   const dates = rows.flatMap(({ verified_at }) => (verified_at === null ? [] : [verified_at]));
   return {
