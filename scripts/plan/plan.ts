@@ -12,7 +12,7 @@ import { type Ground, groundFor } from './ground.ts';
 import { differencesOf } from './intact.ts';
 import type { Need, Plan, PlannedStep, Stop, Totals } from './model.ts';
 import { expectation } from './rates.ts';
-import { planDelete, planPurge } from './removal-steps.ts';
+import { planDelete, planDeleteSource, planPurge } from './removal-steps.ts';
 import { isShort, roomsFor } from './space.ts';
 import { planQc, planSetupDownload, planStage, planValidate } from './stage-steps.ts';
 import type { Planner } from './step.ts';
@@ -26,6 +26,7 @@ const PLANNERS: Readonly<Record<string, Planner>> = {
   setup_dataset_download: planSetupDownload,
   generate_qc: planQc,
   purge_dataset: planPurge,
+  delete_source: planDeleteSource,
   delete_dataset: planDelete,
 };
 

@@ -72,6 +72,31 @@ async function archiveStops({ dataset, copies }: Ground, known: number): Promise
   );
 }
 
+/** As delete_source: every archive of the policy must hold its copy, whole, proven, and with nothing found against it. */
+export const planDeleteSource: Planner = async ({ config, dataset, copies }) => {
+  const { id, name, type, origin_path } = dataset;
+  const stops: LongshoreError[] = [];
+  for (const archive of archiveNamesOf(config, type)) {
+    const copy = copies.find((one) => one.archive.name === archive);
+    const reason =
+      copy === undefined
+        ? new Coded('E_NOT_ARCHIVED', `dataset ${id} (${name}) has no copy in the archive ${archive}`)
+        : await whyNotHeld(dataset, copy);
+    if (reason !== null) stops.push(reason);
+  }
+  const there = isThere(origin_path);
+  const reads = [
+    item('every file, compared with the manifest', origin_path, dataset.size, dataset.num_files),
+  ];
+  return {
+    stops,
+    reads: there ? reads : [],
+    removes: there ? [item('origin', origin_path, dataset.size, dataset.num_files)] : [],
+    notes: there ? [] : ['the origin is gone already'],
+    amount: { unit: 'bytes', amount: there ? dataset.size : 0 },
+  };
+};
+
 function stagedItems(dataset: Dataset, copy: StagedCopy | null): Item[] {
   if (copy === null) return [];
   const { trees, bundle, links, aliasFolder } = copy;

@@ -114,6 +114,31 @@ test('what purge and delete say they remove is what they remove', async () => {
   expect(told.toSorted()).toEqual(deleted.toSorted());
 });
 
+test('the plan of a removal of the origin names it, and refuses as the task does', async () => {
+  const landing = await landed({
+    workflow_registry: { clear: { steps: [{ name: 'clear', task: 'delete_source' }] } },
+  });
+  const { id, origin_path, archive_path } = await landing.dataset();
+  const good = await plan(landing, 'clear');
+  expect(good.steps[0]?.removes).toMatchObject([{ path: origin_path, bytes: SIZE }]);
+  expect(stopsOf(good)).toEqual([]);
+  const at = new Date().toISOString();
+  const line = { dataset_id: id, archive: 'filesystem', key: archive_path as string, at, seconds: 0 };
+  const found = {
+    ...line,
+    level: 'stream',
+    result: 'missing',
+    bytes: 0,
+    actor: 'scrub',
+    details: {},
+  } as const;
+  await landing.store.catalog.addProof(found);
+  expect(stopsOf(await plan(landing, 'clear'))).toEqual(['E_FIXITY']);
+  await landing.store.catalog.addProof({ ...found, result: 'ok' });
+  await landing.run('delete_source');
+  expect((await plan(landing, 'clear')).steps[0]).toMatchObject({ removes: [], reads: [] });
+});
+
 test('a new archive is not marked by a plan, and is not called away; the origin is counted', async () => {
   const landing = await registered();
   const before = await traces(landing);
