@@ -194,7 +194,7 @@ export function lifecycleBattery(open: OpenStore): void {
     expect(await records.resume(workflow.id, resume)).toMatchObject({ resumed: true });
   });
 
-  test('only force resumes what has neither failed nor been paused; args go to a never-run step', async () => {
+  test('only force resumes what has neither failed nor been paused; args are for a step that has never begun', async () => {
     const { records } = await openBench(open);
     const workflow = makeWorkflow();
     await records.createWorkflow(workflow);
@@ -211,7 +211,22 @@ export function lifecycleBattery(open: OpenStore): void {
     expect((await begin(records, workflow, 1)).run.args).toEqual([99]);
     await records.pause(workflow.id, pause);
     await records.resume(workflow.id, { ...resume, args: [100, 'x'] });
-    expect((await begin(records, workflow, 1)).run.args).toEqual([100, 'x']);
+    expect((await begin(records, workflow, 1)).run.args).toEqual([99]);
+    const [entry] = await records.auditLog({ subject: `workflow:${workflow.id}` });
+    expect(entry?.details).not.toHaveProperty('args');
+  });
+
+  test('args of a resume go to a step that was paused before it began, also when it is paused once more', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    await records.pause(workflow.id, pause);
+    await records.resume(workflow.id, { ...resume, args: [98] });
+    await records.pause(workflow.id, pause);
+    await records.resume(workflow.id, { ...resume, args: [99] });
+    await records.pause(workflow.id, pause);
+    await records.resume(workflow.id, resume);
+    expect((await begin(records, workflow)).run.args).toEqual([99]);
   });
 
   test('force on a running step ends its attempt and answers it', async () => {

@@ -180,5 +180,7 @@ export const createBody = z.object({
 export type CreateBody = z.output<typeof createBody>;
 
 export const resumeBody = z.object({
-  args: args.nullish().describe('instead of those of its last run'),
+  args: args
+    .nullish()
+    .describe('for a step that has never begun; one that has is run again with those of its last run'),
 });

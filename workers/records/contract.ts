@@ -250,6 +250,7 @@ export interface Records {
   ): Promise<PauseAnswer>;
   /**
    * Gives the pending step a new task id and takes the resume lock. `force`: also when it is not FAILURE or REVOKED.
+   * `args`: for a step that has never begun; one that has is run again with what it was given.
    * @throws E_WORKFLOW_NOT_FOUND
    */
   resume(

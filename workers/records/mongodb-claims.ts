@@ -40,6 +40,7 @@ import {
   newRun,
   openAttempt,
   resultWith,
+  type Runs,
   runsOf,
   stateOfRun,
 } from './mongodb-runs.ts';
@@ -92,7 +93,7 @@ async function claimStep(mongo: Mongo, claim: Claim, max_losses: number): Promis
   if (before !== undefined && previous?.status !== 'SUCCESS') return { verdict: 'early' };
 
   const decided = await change<RunRecord, Decided>(mongo, runsOf(mongo), task_id, (run) =>
-    decideClaim(mongo, { claim, workflow, previous, max_losses }, run),
+    decideClaim(mongo, { claim, workflow, runs, max_losses }, run),
   );
   const after = await settle(mongo, workflow._id);
   if (decided.verdict !== 'claimed') return decided;
@@ -122,18 +123,18 @@ async function takeBack(mongo: Mongo, task_id: string): Promise<ClaimVerdict> {
 interface Situation {
   claim: Claim;
   workflow: WorkflowRecord;
-  previous: RunRecord | undefined;
+  runs: Runs;
   max_losses: number;
 }
 
 async function decideClaim(
   mongo: Mongo,
-  { claim, workflow, previous, max_losses }: Situation,
+  { claim, workflow, runs, max_losses }: Situation,
   run: RunRecord | null,
 ) {
   const state = stateOfRun(run);
   if (run === null) {
-    const args = argsOf(workflow, claim.index, previous);
+    const args = argsOf(workflow, claim.index, runs);
     const fresh = newRun(workflow, claim.index, { args, worker: claim.worker, state: move(state, 'claim') });
     const set = {
       ...fresh,

@@ -13,6 +13,7 @@ import type { RunRecord, StepDocument, WorkflowRecord } from './mongodb-document
 import { revoked, revokeRun, runningIn } from './mongodb-revoke.ts';
 import {
   argsOf,
+  lastBegunRunOf,
   lastRunOf,
   loadRuns,
   newRun,
@@ -92,8 +93,7 @@ function pauseRun(mongo: Mongo, pending: Pending, { actor, take_out, reason }: P
   return change<RunRecord, Paused>(mongo, runsOf(mongo), task_id, (run) => {
     const state = stateOfRun(run);
     if (!accepts(state, 'pause')) return { answer: { paused: false, status: run?.status ?? 'PENDING' } };
-    const before = workflow.steps[position - 1];
-    const args = argsOf(workflow, position, before === undefined ? undefined : lastRunOf(before, runs));
+    const args = argsOf(workflow, position, runs);
     const base = run ?? newRun(workflow, position, { args, worker: '', state: 'absent' });
     return {
       answer: { paused: true, running: runningIn(task_id, base.attempt) },
@@ -173,9 +173,12 @@ function resumed(
   workflow: WorkflowRecord,
   runs: Runs,
   position: number,
-  { actor, force, args }: Resume,
+  options: Resume,
 ): Partial<WorkflowRecord> {
+  const { actor, force } = options;
   const now = new Date();
+  const begun = lastBegunRunOf(workflow.steps[position] as StepDocument, runs);
+  const args = begun === undefined ? options.args : undefined;
   const next_task_id = randomUUID();
   const steps = withRuns(workflow.steps, runs).map((step, index) =>
     index === position ? { ...step, next_task_id, ...(args === undefined ? {} : { args }) } : step,

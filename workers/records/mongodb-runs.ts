@@ -72,14 +72,21 @@ export const current = (
     ? { ...run, attempt: run.attempt }
     : null;
 
-/** Given by a resume, else what the previous step handed on, else what the workflow was started with. */
-export function argsOf(
-  workflow: WorkflowRecord,
-  position: number,
-  previous: RunRecord | undefined,
-): unknown[] {
-  const given = workflow.steps[position]?.args;
-  if (given !== undefined) return given;
+/** One that was paused before it began has no attempt; one that the reference ran does not say. */
+export const lastBegunRunOf = (step: StepDocument, runs: Runs): RunRecord | undefined =>
+  runsOfStep(step, runs).findLast(({ attempt }) => attempt !== null);
+
+/**
+ * What a new run of the step is given: what its last run was that began. For a step that has never begun what a resume
+ * gave, else what the previous step handed on, else what the workflow was started with.
+ */
+export function argsOf(workflow: WorkflowRecord, position: number, runs: Runs): unknown[] {
+  const step = workflow.steps[position];
+  const begun = step === undefined ? undefined : lastBegunRunOf(step, runs);
+  if (begun !== undefined) return begun.args;
+  if (step?.args !== undefined) return step.args;
+  const before = workflow.steps[position - 1];
+  const previous = before === undefined ? undefined : lastRunOf(before, runs);
   if (previous === undefined) return workflow.args ?? [];
   const handed = JSON.parse(previous.result ?? '[]') as unknown;
   return Array.isArray(handed) ? handed.slice(0, 1) : [];

@@ -69,7 +69,7 @@ function claimStep(sql: Statements, claim: Claim, max_losses: number): ClaimVerd
   move(state, 'claim');
   let begun: RunRow;
   if (run === null) {
-    const args = argsOf(workflow, step, previous);
+    const args = argsOf(sql, workflow, step, previous);
     begun = insertRun(sql, step, {
       args,
       kwargs: kwargsOf(workflow, step),

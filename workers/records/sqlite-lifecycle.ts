@@ -9,7 +9,7 @@ import { insertAudit } from './sqlite-audit.ts';
 import { setWorkflowStatus } from './sqlite-claims.ts';
 import type { WorkflowRow } from './sqlite-rows.ts';
 import { closeAttempt, insertRun, lastRunOf, moveRun, type Standing, standingOf } from './sqlite-runs.ts';
-import { argsOf, kwargsOf, pendingStep, previousRun } from './sqlite-steps.ts';
+import { argsOf, kwargsOf, lastBegunRun, pendingStep, previousRun } from './sqlite-steps.ts';
 import { accepts, move, stateOf } from './transition.ts';
 
 type Resume = Parameters<Records['resume']>[1];
@@ -42,7 +42,7 @@ function pause(sql: Statements, id: string, { actor, take_out, reason, task_id }
     return { paused: false, running: null, index: step.position };
   }
   if (standing.run === null) {
-    const args = argsOf(workflow, step, previousRun(sql, step));
+    const args = argsOf(sql, workflow, step, previousRun(sql, step));
     insertRun(sql, step, { args, kwargs: kwargsOf(workflow, step), worker: '', state: 'absent' });
   }
   const because = reason === undefined ? '' : `: ${reason}`;
@@ -67,7 +67,8 @@ function pause(sql: Statements, id: string, { actor, take_out, reason, task_id }
   };
 }
 
-function resume(sql: Statements, id: string, { actor, force, args, lock_seconds }: Resume): ResumeAnswer {
+function resume(sql: Statements, id: string, options: Resume): ResumeAnswer {
+  const { actor, force, lock_seconds } = options;
   const workflow = workflowRow(sql, id);
   const step = pendingStep(sql, id);
   if (step === undefined) return { resumed: false, running: null, index: -1 };
@@ -87,6 +88,7 @@ function resume(sql: Statements, id: string, { actor, force, args, lock_seconds 
     running = revokeRun(sql, step.next_task_id, `resumed by force by ${actor}`);
   }
   const task_id = randomUUID();
+  const args = lastBegunRun(sql, step) === undefined ? options.args : undefined;
   sql.run(
     'update steps set next_task_id = ?, args = ifnull(?, args) where workflow_id = ? and position = ?',
     task_id,

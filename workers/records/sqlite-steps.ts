@@ -17,13 +17,32 @@ export const pendingStep = (sql: Statements, workflow_id: string): StepRow | und
 export const previousRun = (sql: Statements, step: StepRow): RunRow | undefined =>
   step.position === 0 ? undefined : lastRunOf(sql, step.workflow_id, step.position - 1);
 
-/** Arguments given by a resume, else what the previous step handed on, else those of the workflow. */
-export function argsOf(workflow: WorkflowRow, step: StepRow, previous: RunRow | undefined): unknown[] {
+/**
+ * What a new run of the step is given: what its last run was that began. For a step that has never begun what a resume
+ * gave, else what the previous step handed on, else what the workflow was started with.
+ */
+export function argsOf(
+  sql: Statements,
+  workflow: WorkflowRow,
+  step: StepRow,
+  previous: RunRow | undefined,
+): unknown[] {
+  const begun = lastBegunRun(sql, step);
+  if (begun !== undefined) return fromJson(begun.args);
   const given = fromJsonOrNull<unknown[]>(step.args);
   if (given !== null) return given;
   if (previous === undefined) return fromJson(workflow.args);
   return fromJson<unknown[]>(previous.result ?? '[]').slice(0, 1);
 }
+
+/** One that was paused before it began has no attempt. */
+export const lastBegunRun = (sql: Statements, step: StepRow): RunRow | undefined =>
+  sql.get<RunRow>(
+    `select * from runs where workflow_id = ? and position = ?
+       and exists (select 1 from attempts where task_id = runs.task_id) order by number desc limit 1`,
+    step.workflow_id,
+    step.position,
+  );
 
 /** Reserved over start over step. */
 export function kwargsOf(workflow: WorkflowRow, step: StepRow): Record<string, unknown> {

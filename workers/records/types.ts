@@ -19,7 +19,7 @@ export interface WorkflowStep {
   task_runs: { task_id: string; date_start: string }[];
   /** The only task id that a claim of this step may run under; replaced by each resume. */
   next_task_id: string;
-  /** Given by a resume; they take the place of what the previous step handed on. */
+  /** Given by a resume before the step had ever begun; they take the place of what the previous step handed on. */
   args?: unknown[];
 }
 
