@@ -21,7 +21,7 @@ export interface RestParts {
 export const laneOf = (id: number): string => `dataset:${id}`;
 
 /** One try, and one more at once: a connection that was kept too long, a server that restarts. Then the spool has it. */
-const SHORT: CallOptions = { retries: 1 };
+export const SHORT: CallOptions = { retries: 1 };
 /** Half a minute: somebody may be looking at a terminal. */
 const PATIENT: CallOptions = { retries: 3 };
 const ALL = { bundle: true, states: true, workflows: true };
@@ -203,7 +203,7 @@ export function datasetsBehind(
   }
 }
 
-/** How each kind of entry of the spool is told to the API. */
+/** How what is told of a dataset itself reaches the API. */
 export async function carryOut(api: BioloopApi, entry: SpoolEntry, doubtful: boolean): Promise<unknown> {
   const { id } = entry.body as { id: number };
   const options = { ...SHORT, doubtful };
@@ -220,12 +220,6 @@ export async function carryOut(api: BioloopApi, entry: SpoolEntry, doubtful: boo
         entry.body.metadata as Record<string, unknown>,
         options,
       );
-    case 'link':
-      return await linkOnce(api, id, String(entry.body.workflow_id), {
-        ...SHORT,
-        // `late`: the API may have started it itself.
-        doubtful: doubtful || entry.body.late === true,
-      });
     case 'report': {
       const path = String(entry.body.path);
       const content = await readFile(path).catch((error: unknown) => {
@@ -238,23 +232,6 @@ export async function carryOut(api: BioloopApi, entry: SpoolEntry, doubtful: boo
     }
     default:
       throw new LongshoreError('E_VALUE', `the spool has an entry of the unknown kind "${entry.kind}"`);
-  }
-}
-
-/** Two that register the same folder both see that the link is missing: that it is there already is what both wanted. */
-async function linkOnce(
-  api: BioloopApi,
-  id: number,
-  workflow_id: string,
-  options: Parameters<BioloopApi['linkWorkflow']>[2],
-): Promise<unknown> {
-  try {
-    return await api.linkWorkflow(id, workflow_id, options);
-  } catch (error) {
-    if (!isLongshoreError(error) || error.code !== 'E_API_CONFLICT') throw error;
-    const { workflows } = await api.getDataset(id, {}, SHORT);
-    if (workflows?.some((one) => one.id === workflow_id) !== true) throw error;
-    return null;
   }
 }
 

@@ -10,13 +10,14 @@ import type { Companion } from './mirror.ts';
 import { carryOut, datasetsBehind, knownDatasets } from './rest-datasets.ts';
 import { createDelivery } from './rest-delivery.ts';
 import { BATCH_BYTES, filesBehind } from './rest-files.ts';
+import { type LinkTelling, linkTelling, tellLink } from './rest-links.ts';
 import { registrationBehind } from './rest-registration.ts';
 import { type LogTelling, logTelling, tellLines, tellProcess } from './rest-logs.ts';
 import type { Spool } from './rest-spool.ts';
 
 export interface RestCatalog extends Catalog {
-  /** Has the API told of a workflow that was not registered with its dataset; `due_at` in ms of the epoch. */
-  linkWorkflow(dataset_id: number, workflow_id: string, due_at: number): Promise<void>;
+  /** Has the API told of workflows that were not registered with their dataset. */
+  readonly links: LinkTelling;
   readonly spool: Spool;
   /** Has the API told what programs print. */
   readonly logs: LogTelling;
@@ -28,15 +29,18 @@ export function restCatalog(parts: {
   companion: Companion;
   /** Closed with the catalog. */
   spool: Spool;
+  /** The records have a workflow of this id. */
+  isRecorded: (workflow_id: string) => Promise<boolean>;
   log: Logger;
 }): RestCatalog {
-  const { config, api, companion, spool, log } = parts;
+  const { config, api, companion, spool, isRecorded, log } = parts;
   const scale = config.api.delay_scale;
   const delivery = createDelivery({
     spool,
     carryOut: (entry, doubtful) => {
       if (entry.kind === 'process') return tellProcess({ api, spool, scale }, entry);
       if (entry.kind === 'lines') return tellLines({ api, spool, log }, entry);
+      if (entry.kind === 'link') return tellLink({ api, isRecorded, scale }, entry, doubtful);
       return carryOut(api, entry, doubtful);
     },
     log,
@@ -77,14 +81,7 @@ export function restCatalog(parts: {
     putMetrics: async (metrics) => void (await api.createMetrics(metrics)),
     spool,
     logs: logTelling(spool),
-    linkWorkflow: async (dataset_id, workflow_id, due_at) => {
-      await spool.add({
-        lane: `workflow:${workflow_id}`,
-        kind: 'link',
-        body: { id: dataset_id, workflow_id, late: true },
-        due_at,
-      });
-    },
+    links: linkTelling(spool),
     close: async () => {
       await delivery.stop();
       await spool.close();
