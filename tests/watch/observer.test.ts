@@ -1,5 +1,6 @@
 import { mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
 import { observe } from '../../workers/watch/observer.ts';
@@ -75,6 +76,45 @@ test('errors never end the observation: after seven in a row the folder is still
   await until(() => seen.includes('a'));
   expect(errors).toBeGreaterThan(7);
   expect(path).toContain('source');
+});
+
+test('a hint is followed while the full scan has not ended, and that goes on afterwards', async () => {
+  const place = await makePlace();
+  const path = place.dir('source');
+  place.dir('source', 'old');
+  const names = new Set(['old']);
+  let checked = 0;
+  let checkedBefore = -1;
+  const goesOn = () => checkedBefore < 0 || checked < checkedBefore + 10;
+  const handle: Handle = async function* ({ event, names: found }) {
+    if (event === 'add') {
+      checkedBefore = checked;
+      yield found;
+    } else {
+      for (; goesOn(); checked += 1) {
+        await turn();
+        yield [];
+      }
+      yield found;
+    }
+  };
+  let notes = 0;
+  const memory = {
+    known: async () => names,
+    apply: async () => undefined,
+    note: async () => null,
+    setNote: async ({ scans }: { scans: number }) => {
+      if (scans === 0) notes += 1;
+    },
+  };
+  const scanner = createScanner({ path, memory, full_every: 1, handle, log });
+  const observer = observe({ scanner, poll_ms: 3_600_000, log });
+  onTestFinished(() => observer.stop());
+  await until(() => checked > 0);
+  mkdirSync(join(path, 'new'));
+  await until(() => checkedBefore > 0, { what: 'the new folder in the middle of the full scan' });
+  await until(() => notes > 0, { what: 'the end of the full scan' });
+  expect(checked).toBe(checkedBefore + 10);
 });
 
 test('stopping waits for the scan under way and leaves no timer or watcher', async () => {

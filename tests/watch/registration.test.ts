@@ -181,6 +181,66 @@ describe('registering what a scan finds', () => {
   });
 });
 
+describe('what came last is registered first', () => {
+  const numbered = Array.from({ length: 100 }, (_, at) => `run-${at}`);
+
+  async function underWay(full: boolean) {
+    const { make, parts, datasets } = await setUp({
+      registration: { batch_size: 10, full_scan_every_n_scans: full ? 2 : 90 },
+    });
+    make(...numbered);
+    const scanner = createScanners(parts)[0]?.scanner;
+    if (scanner === undefined) throw new Error('no source');
+    if (full) await scanner.scan(signal);
+    const rest = async () => {
+      let batches = 0;
+      while (await scanner.goOn()) batches += 1;
+      return batches;
+    };
+    return { make, scanner, rest, names: async () => (await datasets()).map(({ name }) => name) };
+  }
+
+  test('a new folder does not wait for the full scan that is under way', async () => {
+    const { make, scanner, rest, names } = await underWay(true);
+    make('with it');
+    expect(await scanner.look(signal)).toMatchObject({ full: true, added: 1 });
+    await scanner.goOn();
+    expect(await names()).toContain('with-it');
+    make('after it');
+    expect(await scanner.look(signal)).toMatchObject({ full: false, added: 1 });
+    await scanner.goOn();
+    expect(await names()).toContain('after-it');
+    expect(await rest()).toBeGreaterThanOrEqual(10);
+    expect(await names()).toHaveLength(102);
+  });
+
+  test('nor for the many that were new before it', async () => {
+    const { make, scanner, rest, names } = await underWay(false);
+    expect(await scanner.look(signal)).toMatchObject({ added: 100 });
+    await scanner.goOn();
+    make('late');
+    expect(await scanner.look(signal)).toMatchObject({ added: 1 });
+    await scanner.goOn();
+    expect(await names()).toHaveLength(11);
+    expect(await names()).toContain('late');
+    await rest();
+    expect((await names()).toSorted()).toEqual(['late', ...numbered].toSorted());
+    expect(await scanner.scan(signal)).toMatchObject({ added: 0, left: 0 });
+  });
+
+  test('a full scan that was cut off by a restart begins again', async () => {
+    const { make, parts } = await setUp({ registration: { batch_size: 1, full_scan_every_n_scans: 2 } });
+    make('a', 'b');
+    const start = () => createScanners(parts)[0]?.scanner;
+    await start()?.scan(signal);
+    const cut = start();
+    expect(await cut?.look(signal)).toMatchObject({ full: true });
+    await cut?.goOn();
+    expect(await start()?.scan(signal)).toMatchObject({ full: true });
+    expect(await start()?.scan(signal)).toMatchObject({ full: false });
+  });
+});
+
 describe('recovering', () => {
   test('a catalog that is away loses nothing: the folders are registered when it is back, without a restart', async () => {
     const { make, parts, setDown, datasets } = await setUp();

@@ -108,16 +108,38 @@ export function registerFolders(parts: {
       yield names;
       return;
     }
-    const deleted = await deletedOrigins(catalog, type);
+    const deleted = deletedOrigins(catalog, type);
     for (let at = 0; at < names.length; at += batch_size) {
       signal.throwIfAborted();
-      yield await handleBatch(names.slice(at, at + batch_size), deleted, signal);
+      yield await handleBatch(names.slice(at, at + batch_size), await deleted(), signal);
     }
   };
 }
 
-/** Origin of each deleted dataset, and when it was deleted: a folder that is still there may not come back by itself. */
-async function deletedOrigins(catalog: Pick<Catalog, 'list'>, type: string): Promise<Map<string, string>> {
+/** A full scan goes on for long, and what is deleted meanwhile may not come back by it. */
+const REREAD_MS = 1000;
+
+/**
+ * Origin of each deleted dataset, and when it was deleted: a folder that is still there may not come back by itself.
+ * Read again when it has grown old, and seldom enough to be a small part of the work.
+ */
+function deletedOrigins(
+  catalog: Pick<Catalog, 'list'>,
+  type: string,
+): () => Promise<ReadonlyMap<string, string>> {
+  let last = new Map<string, string>();
+  let againAt = 0;
+  return async () => {
+    const started = performance.now();
+    if (started < againAt) return last;
+    last = await readDeleted(catalog, type);
+    const ended = performance.now();
+    againAt = ended + Math.max(REREAD_MS, 10 * (ended - started));
+    return last;
+  };
+}
+
+async function readDeleted(catalog: Pick<Catalog, 'list'>, type: string): Promise<Map<string, string>> {
   const found = new Map<string, string>();
   for (let offset = 0, limit = 1000; ; offset += limit) {
     const { datasets } = await catalog.list({ type, deleted: true, limit, offset });

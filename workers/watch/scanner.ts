@@ -2,15 +2,18 @@ import type { Logger } from '../log.ts';
 import { createSourceReader, looksUnmounted, type ReadSource } from './source.ts';
 
 /**
- * What happened in a source. `add` and `delete` are differences to what is known; every Nth scan is a `full_scan`
- * with everything that is there, in place of them.
+ * What happened in a source. `add` and `delete` are differences to what is known; every Nth scan is followed by a
+ * `full_scan` with everything that was known and is there.
  */
 export interface ScanEvent {
   readonly event: 'add' | 'delete' | 'full_scan';
   readonly names: readonly string[];
 }
 
-/** Yields the names it is done with, batch by batch. A name that is not yielded comes again with the next scan. */
+/**
+ * Yields the names it is done with, batch by batch. A name that is not yielded comes again with the next scan. Batches
+ * are asked for one by one: what has come meanwhile is handled between two of them.
+ */
 export type Handle = (event: ScanEvent, signal: AbortSignal) => AsyncIterable<readonly string[]>;
 
 /** What a scanner remembers of its source across restarts. */
@@ -41,8 +44,17 @@ export type ScanResult =
 
 export interface Scanner {
   readonly path: string;
-  /** One scan. Throws what the handler throws; what it had finished stays remembered. */
+  /** One scan with all that it finds to do. Throws what the handler throws; what it had finished stays remembered. */
   scan(signal: AbortSignal): Promise<ScanResult>;
+  /** Reads the source, and leaves what it finds to do to `goOn`. */
+  look(signal: AbortSignal): Promise<ScanResult>;
+  /** Has one batch handled, of the newest names first; false: nothing is left. */
+  goOn(): Promise<boolean>;
+}
+
+/** An event whose batches are being handled. */
+interface Work extends ScanEvent {
+  readonly batches: AsyncIterator<readonly string[]>;
 }
 
 export interface ScannerOptions {
@@ -56,12 +68,19 @@ export interface ScannerOptions {
   read?: ReadSource;
 }
 
+/**
+ * New folders never wait for the ones before them: neither for a full scan of 100,000 known ones (15 s with SQLite) nor
+ * for the rest of as many new ones (minutes). Each look puts what it found in front.
+ */
 export function createScanner(options: ScannerOptions): Scanner {
   const { path, memory, handle, log } = options;
   const read = options.read ?? createSourceReader(path);
   let known: Set<string> | null = null;
   let note: ScanNote = { scans: 0, device: null };
   let outage: string | null = null;
+  /** Names of comers and goers in work that is open; the next look takes them for seen. */
+  const waiting = new Set<string>();
+  let open: Work[] = [];
 
   async function remember(): Promise<Set<string>> {
     const names = new Set(await memory.known());
@@ -69,19 +88,52 @@ export function createScanner(options: ScannerOptions): Scanner {
     return names;
   }
 
-  async function run(event: ScanEvent, signal: AbortSignal): Promise<void> {
-    if (event.names.length === 0) return;
+  function begin({ event, names }: ScanEvent, signal: AbortSignal): void {
+    if (names.length === 0) return;
+    const work = { event, names, batches: handle({ event, names }, signal)[Symbol.asyncIterator]() };
+    if (event === 'full_scan') open.push(work);
+    else open.unshift(work);
+    if (event !== 'full_scan') for (const name of names) waiting.add(name);
+  }
+
+  /** Also of work that was broken off: what of it is not done is found anew. */
+  function end(work: Work): void {
+    open = open.filter((one) => one !== work);
+    if (work.event !== 'full_scan') for (const name of work.names) waiting.delete(name);
+  }
+
+  async function settle({ event }: Work, done: readonly string[]): Promise<void> {
     const names = known as Set<string>;
-    const gone = event.event === 'delete';
-    for await (const done of handle(event, signal)) {
-      const changed = done.filter((name) => names.has(name) === gone);
-      if (changed.length === 0) continue;
-      await memory.apply(gone ? { add: [], remove: changed } : { add: changed, remove: [] });
-      for (const name of changed) {
-        if (gone) names.delete(name);
-        else names.add(name);
-      }
+    const gone = event === 'delete';
+    const changed = done.filter((name) => names.has(name) === gone);
+    if (changed.length === 0) return;
+    await memory.apply(gone ? { add: [], remove: changed } : { add: changed, remove: [] });
+    for (const name of changed) {
+      if (gone) names.delete(name);
+      else names.add(name);
     }
+  }
+
+  async function goOn(): Promise<boolean> {
+    const [work] = open;
+    if (work === undefined) return false;
+    try {
+      const { done, value } = await work.batches.next();
+      if (done !== true) {
+        await settle(work, value);
+        return true;
+      }
+    } catch (error) {
+      end(work);
+      throw error;
+    }
+    end(work);
+    if (work.event === 'full_scan') {
+      // Not before: a restart in the middle of a full scan begins it again.
+      note = { ...note, scans: 0 };
+      await memory.setNote(note);
+    }
+    return open.length > 0;
   }
 
   /** Logs the change from one condition to the other, not every scan that meets it. */
@@ -92,29 +144,44 @@ export function createScanner(options: ScannerOptions): Scanner {
     return { outcome: 'outage', reason };
   }
 
+  async function look(signal: AbortSignal): Promise<ScanResult> {
+    const names = (known ??= await remember());
+    const reading = await read((name) => names.has(name) || waiting.has(name));
+    if (reading.outage !== null) return outageIs(reading.outage);
+    if (looksUnmounted(reading, { known: names.size, device: note.device }))
+      return outageIs(`it is empty and lies on another device than its ${names.size} known folders did`);
+    if (outage !== null) log.info({ source: path, folders: reading.names.length }, 'the source is back');
+    outage = null;
+
+    const unknown = reading.names.filter((name) => !names.has(name));
+    const added = unknown.filter((name) => !waiting.has(name));
+    const deleted = goneFrom(names, reading.names, unknown.length).filter((name) => !waiting.has(name));
+    const full = note.scans + 1 >= options.full_every && !open.some(({ event }) => event === 'full_scan');
+    // The device is remembered before the folders are: known folders without their device could not be missed.
+    note = { scans: note.scans + 1, device: reading.device };
+    await memory.setNote(note);
+    if (full) {
+      const there = reading.names.filter((name) => names.has(name));
+      if (there.length > 0) begin({ event: 'full_scan', names: there }, signal);
+      else note = { ...note, scans: 0 };
+    }
+    begin({ event: 'delete', names: deleted }, signal);
+    begin({ event: 'add', names: added }, signal);
+    return { outcome: 'scanned', full, added: added.length, deleted: deleted.length, left: unknown.length };
+  }
+
   return {
     path,
+    look,
+    goOn,
     async scan(signal) {
-      const names = (known ??= await remember());
-      const reading = await read((name) => names.has(name));
-      if (reading.outage !== null) return outageIs(reading.outage);
-      if (looksUnmounted(reading, { known: names.size, device: note.device }))
-        return outageIs(`it is empty and lies on another device than its ${names.size} known folders did`);
-      if (outage !== null) log.info({ source: path, folders: reading.names.length }, 'the source is back');
-      outage = null;
-
-      const added = reading.names.filter((name) => !names.has(name));
-      const deleted = goneFrom(names, reading.names, added.length);
-      const full = note.scans + 1 >= options.full_every;
-      // The device is remembered before the folders are: known folders without their device could not be missed.
-      if (note.device !== reading.device) await memory.setNote({ ...note, device: reading.device });
-      note = { scans: full ? 0 : note.scans + 1, device: reading.device };
-      if (full) await run({ event: 'full_scan', names: reading.names }, signal);
-      else await run({ event: 'add', names: added }, signal);
-      await run({ event: 'delete', names: deleted }, signal);
-      await memory.setNote(note);
-      const left = added.reduce((sum, name) => sum + (names.has(name) ? 0 : 1), 0);
-      return { outcome: 'scanned', full, added: added.length, deleted: deleted.length, left };
+      const result = await look(signal);
+      if (result.outcome === 'outage') return result;
+      const found = open.filter(({ event }) => event === 'add').flatMap(({ names }) => names);
+      while (await goOn());
+      const names = known as Set<string>;
+      const left = found.reduce((sum, name) => sum + (names.has(name) ? 0 : 1), 0);
+      return { ...result, left };
     },
   };
 }
