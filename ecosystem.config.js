@@ -67,8 +67,8 @@ function workerApps() {
   return names.map((name) => {
     const own = leaves.find(([other, part]) => other === name && part === 'instances')?.[2];
     if (name !== 'worker') return [name, own ?? 1];
-    // The variable beats the configuration for the usual app: how many there are is a matter of the host.
-    return [name, Number(process.env.LONGSHORE_WORKERS || (own ?? configured('instances.min')))];
+    // Of the usual app as many as the host says (LONGSHORE_WORKERS), if it does.
+    return [name, configured('instances.start') ?? own ?? configured('instances.min')];
   });
 }
 

@@ -189,7 +189,13 @@ export const config = {
     shrink: { memory_stall_percent: 30, memory_used_percent: 93 },
   },
   // Off: how many processes a node bears is known to those who run it.
-  instances: { min: 1, max: 1, age_seconds: 60, idle_seconds: 600 },
+  instances: {
+    start: fromEnv('LONGSHORE_WORKERS', null),
+    min: 1,
+    max: 1,
+    age_seconds: 60,
+    idle_seconds: 600,
+  },
   resources: {} as Record<string, number>,
   task: {
     kill_grace_seconds: 5,

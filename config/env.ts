@@ -31,6 +31,12 @@ export function readEnvironment(options: { folder?: string; base?: NodeJS.Proces
   return { values, file, fromFile: new Set(Object.keys(parsed)) };
 }
 
+/**
+ * One variable, by the same precedence, for what is wanted beside or before the configuration. Nothing of `.env` is put
+ * into process.env, where a process's children, and the programs that tasks call, would inherit it.
+ */
+export const variable = (name: string): string | undefined => readEnvironment().values[name];
+
 /** LONGSHORE_DOTENV names another file, or `none`: a run that brings its own settings (demo, tests) must not be bent. */
 function dotenvFile(named: string | undefined, folder: string): string | null {
   if (named === undefined || named === '') return findUpward(folder, '.env');

@@ -1,7 +1,8 @@
 import { isLongshoreError } from '../workers/errors.ts';
-import { loadConfig } from './load.ts';
+import { type LoadOptions, loadConfig } from './load.ts';
 import type { Config } from './schema.ts';
 
+export { variable } from './env.ts';
 export { loadConfig } from './load.ts';
 export { mergeLayers, resolveAppEnv } from './layers.ts';
 export { daysToLive, hasUploads, pathsOf, registrationOf, usesSqlite } from './of.ts';
@@ -11,9 +12,9 @@ export type { Config, DigestName, TypePaths, TypeRegistration, WorkflowDefinitio
  * The configuration of this process, for entry points (scripts, apps). Prints every problem and exits 78 (EX_CONFIG,
  * sysexits.h) when it cannot be used, so that nothing runs on half a configuration.
  */
-export async function configOrExit(): Promise<Config> {
+export async function configOrExit(options: Pick<LoadOptions, 'environment'> = {}): Promise<Config> {
   try {
-    return (await loadConfig({ places: true })).config;
+    return (await loadConfig({ ...options, places: true })).config;
   } catch (error) {
     if (!isLongshoreError(error)) throw error;
     process.stderr.write(`${error.code}: ${error.message}\n${error.hint}\n`);

@@ -294,6 +294,19 @@ export const schema = z.strictObject({
   /** Worker processes of a host under pm2, see docs/scaling.md. Scaled by themselves where max is above min. */
   instances: z
     .strictObject({
+      /** How many of the usual app pm2 starts here; beats its own `instances`. A variable knows only texts. */
+      start: z.union(
+        [
+          count.nullable(),
+          z
+            .string()
+            .regex(/^\d{1,4}$/)
+            .transform(Number),
+        ],
+        {
+          error: 'expected a whole number',
+        },
+      ),
       min: z.int().min(1),
       max: z.int().min(1),
       /** One more when a job has waited for so long. */

@@ -1,7 +1,7 @@
 /** What a container of the reference's workers starts with: it becomes what WORKER_TYPE says. */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { loadConfig } from '../config/index.ts';
+import { loadConfig, variable } from '../config/index.ts';
 import { isLongshoreError } from '../workers/errors.ts';
 import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { printJson } from './cli/session.ts';
@@ -32,7 +32,7 @@ const program = createProgram(
     `\nWORKER_TYPE is one of ${Object.keys(FILES).join(', ')}; anything else: ${EXIT.failed}`,
   )
   .action(async ({ dryRun = false, json }: { dryRun?: boolean; json?: boolean }) => {
-    const type = process.env.WORKER_TYPE ?? '';
+    const type = variable('WORKER_TYPE') ?? '';
     const file = Object.hasOwn(FILES, type) ? FILES[type] : undefined;
     if (file === undefined) {
       const known = Object.keys(FILES).join(', ');

@@ -1,7 +1,7 @@
 /** Registers one folder under a name of its own. */
 import { realpath, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { type Config, configOrExit } from '../config/index.ts';
+import { type Config, configOrExit, variable } from '../config/index.ts';
 import { coerceError, LongshoreError } from '../workers/errors.ts';
 import { createLogger } from '../workers/log.ts';
 import { openStore } from '../workers/store.ts';
@@ -117,7 +117,7 @@ const foresee = (config: Config, candidate: Candidate): Promise<Row> =>
   });
 
 async function add(config: Config, candidate: Candidate, workflow: string): Promise<Row> {
-  const log = createLogger('register_dataset', {}, { to: 2, level: process.env.LOG_LEVEL ?? 'error' });
+  const log = createLogger('register_dataset', {}, { to: 2, level: variable('LOG_LEVEL') || 'error' });
   const store = await openStore(config);
   const engine = await createEngine({ config, store, log, wait_seconds: 5 });
   try {

@@ -1,9 +1,10 @@
 /** Starts a worker in the foreground, without pm2: this process becomes it. */
 import { join } from 'node:path';
 import { InvalidArgumentError } from 'commander';
+import { readEnvironment } from '../config/env.ts';
 import { configOrExit } from '../config/index.ts';
 import { mergeLayers } from '../config/layers.ts';
-import { roleOf } from '../workers/fleet/routing.ts';
+import { askedRole, roleOf } from '../workers/fleet/routing.ts';
 import { createProgram, dryRunOption, jsonOption, runProgram } from './cli/program.ts';
 import { printJson } from './cli/session.ts';
 import { become } from './workers/become.ts';
@@ -29,16 +30,10 @@ const program = createProgram(
   .action((options: Options) => start(options));
 
 async function start({ autoscale, app, queue, dryRun: dry_run = false, json }: Options): Promise<void> {
-  const env = { ...process.env };
-  if (app !== undefined) env.LONGSHORE_WORKER = app;
-  if (queue !== undefined) env.LONGSHORE_QUEUE = queue;
-  if (autoscale !== undefined) {
-    const given = JSON.parse(env.LONGSHORE_OVERRIDES || '{}') as object;
-    env.LONGSHORE_OVERRIDES = JSON.stringify(mergeLayers(given, { autoscale }));
-    process.env.LONGSHORE_OVERRIDES = env.LONGSHORE_OVERRIDES;
-  }
-  const config = await configOrExit();
-  const role = roleOf(config, { app: env.LONGSHORE_WORKER, queue: env.LONGSHORE_QUEUE });
+  const env = environmentOf({ autoscale, app, queue });
+  const config = await configOrExit({ environment: readEnvironment({ base: env }) });
+  const asked = askedRole();
+  const role = roleOf(config, { app: app ?? asked.app, queue: queue ?? asked.queue });
   if (dry_run) {
     if (json) printJson({ dry_run, ...role });
     for (const one of json ? [] : role.queues)
@@ -48,6 +43,19 @@ async function start({ autoscale, app, queue, dryRun: dry_run = false, json }: O
     return;
   }
   become(join(import.meta.dirname, '../workers/worker.ts'), [], env);
+}
+
+/** What stands on the command line beats `.env`: the worker is given all variables as they are now, and no file. */
+function environmentOf({ autoscale, app, queue }: Options): NodeJS.ProcessEnv {
+  if (autoscale === undefined && app === undefined && queue === undefined) return process.env;
+  const env: NodeJS.ProcessEnv = { ...readEnvironment().values, LONGSHORE_DOTENV: 'none' };
+  if (app !== undefined) env.LONGSHORE_WORKER = app;
+  if (queue !== undefined) env.LONGSHORE_QUEUE = queue;
+  if (autoscale !== undefined) {
+    const given = JSON.parse(env.LONGSHORE_OVERRIDES || '{}') as object;
+    env.LONGSHORE_OVERRIDES = JSON.stringify(mergeLayers(given, { autoscale }));
+  }
+  return env;
 }
 
 function slots(text: string): { max: number; min: number } {

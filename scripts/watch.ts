@@ -28,9 +28,8 @@ const program = createProgram('watch', 'Watch the configured source folders and 
   });
 
 async function watch({ once = false, json = false }: { once?: boolean; json?: boolean }): Promise<number> {
-  if (json) process.env.LOG_FORMAT = 'json';
   const config = await configOrExit();
-  const log = createLogger('watch', {}, { to: once ? 2 : 1 });
+  const log = createLogger('watch', {}, { to: once ? 2 : 1, json });
   const stopping = stopSignal();
   const store = await openStore(config);
   const wait_seconds = once ? DRAIN_MS / 1000 : Infinity;

@@ -44,11 +44,12 @@ const ONLY_CONTRACTS: ReadonlySet<string> = new Set([
   'uploads>records',
 ]);
 
-const sources = ['config', 'workers', 'scripts'].flatMap((folder) =>
+const filesOf = (folder: string): string[] =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.ts'))
-    .map((file) => join(folder, file)),
-);
+    .map((file) => join(folder, file));
+
+const sources = ['config', 'workers', 'scripts'].flatMap(filesOf);
 
 const textOf = (file: string): string => readFileSync(join(root, file), 'utf8');
 
@@ -154,10 +155,16 @@ const OF_THE_SYSTEM = new Set([
   'NODE_COMPILE_CACHE',
 ]);
 
+/** Said by a test to a process that it starts. */
+const WITHIN_A_TEST = new Set(['TEST_HANG_FILE', 'EXTRA']);
+
 test('.env.example has every variable that is read, and no other', () => {
-  const readers = [...sources, 'ecosystem.config.js', 'tests/support/services.ts'];
+  const readers = [...sources, ...filesOf('bench'), ...filesOf('tests'), 'ecosystem.config.js'];
   const used = new Set(
-    readers.flatMap((file) => variablesOf(textOf(file))).filter((name) => !OF_THE_SYSTEM.has(name)),
+    readers
+      .filter((file) => file !== 'tests/architecture.test.ts')
+      .flatMap((file) => variablesOf(textOf(file)))
+      .filter((name) => !OF_THE_SYSTEM.has(name) && !WITHIN_A_TEST.has(name)),
   );
   const documented = [...textOf('.env.example').matchAll(/^#? ?([A-Z][A-Z0-9_]+)=/gm)].map(
     (match) => match[1] ?? '',
@@ -165,11 +172,28 @@ test('.env.example has every variable that is read, and no other', () => {
   expect(documented.toSorted()).toEqual([...used].toSorted());
 });
 
+test('of what .env may say nothing is read past it', () => {
+  const past = sources
+    .filter((file) => file !== 'config/env.ts')
+    .flatMap((file) =>
+      [...textOf(file).matchAll(/process\.env\.([A-Z][A-Z0-9_]+)\b/g)].map((match) => `${file} ${match[1]}`),
+    )
+    .filter((use) => !OF_THE_SYSTEM.has(use.split(' ')[1] ?? ''));
+  expect(past.toSorted()).toEqual([
+    // Of the demo, which has an .env of its own.
+    'scripts/demo/run.ts LOG_LEVEL',
+    // Where .env itself is.
+    'workers/fleet/reload.ts LONGSHORE_DOTENV',
+    // Under pm2.
+    'workers/fleet/routing.ts LONGSHORE_WORKER',
+  ]);
+});
+
 function variablesOf(text: string): string[] {
   const direct = text.matchAll(/(?:process\.env|\bvalues|\bbase|\benv)\.([A-Z][A-Z0-9_]+)\b/g);
-  const configured = text.matchAll(/[fF]romEnv\(\s*'([A-Z][A-Z0-9_]+)'/g);
+  const configured = text.matchAll(/(?:[fF]romEnv|variable)\(\s*'([A-Z][A-Z0-9_]+)'/g);
   const destructured = [...text.matchAll(/\{([^{}]*)\} = process\.env/g)].flatMap((match) =>
-    [...(match[1] ?? '').matchAll(/\b([A-Z][A-Z0-9_]+)\b/g)].map((name) => name[1] ?? ''),
+    [...(match[1] ?? '').matchAll(/(?:^|,)\s*([A-Z][A-Z0-9_]+)\b/g)].map((name) => name[1] ?? ''),
   );
   return [...[...direct, ...configured].map((match) => match[1] ?? ''), ...destructured];
 }

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import pino, { type Logger } from 'pino';
 import type prettyStream from 'pino-pretty';
+import { variable } from '../config/env.ts';
 
 export type { Logger } from 'pino';
 
@@ -9,22 +10,22 @@ const SECRET_KEYS = ['password', 'token', 'auth_token', 'alias_salt', 'authoriza
 
 /**
  * Structured lines on stdout; pm2 or the terminal keeps them. Commands whose stdout is their result log to stderr (2)
- * or to a file, which is always JSON. LOG_LEVEL and LOG_FORMAT (`json`, `pretty`) come
- * from the environment, because a logger is needed before the configuration can be read.
+ * or to a file, which is always JSON. LOG_LEVEL and LOG_FORMAT (`json`, `pretty`) are no part of the configuration,
+ * because a logger is needed before that can be read.
  */
 export function createLogger(
   name: string,
   fields: Record<string, unknown> = {},
-  { to = 1, level }: { to?: 1 | 2 | string; level?: string } = {},
+  { to = 1, level, json = false }: { to?: 1 | 2 | string; level?: string; json?: boolean } = {},
 ): Logger {
   const options: pino.LoggerOptions = {
     name,
-    level: level ?? process.env.LOG_LEVEL ?? 'info',
+    level: level ?? (variable('LOG_LEVEL') || 'info'),
     base: { pid: process.pid, ...fields },
     timestamp: pino.stdTimeFunctions.isoTime,
     redact: { paths: SECRET_KEYS.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]), censor: '[hidden]' },
   };
-  if (typeof to === 'string' || !wantsPretty(to))
+  if (typeof to === 'string' || json || !wantsPretty(to))
     return pino(options, pino.destination({ dest: to, sync: true, mkdir: true }));
   // In this thread and synchronous: a transport thread loses the last lines of a process that is killed.
   // Loaded where it is wanted: it costs every process of a task 15 ms.
@@ -36,7 +37,6 @@ export function createLogger(
 }
 
 function wantsPretty(to: 1 | 2): boolean {
-  return process.env.LOG_FORMAT === undefined
-    ? (to === 1 ? process.stdout : process.stderr).isTTY === true
-    : process.env.LOG_FORMAT === 'pretty';
+  const format = variable('LOG_FORMAT') || null;
+  return format === null ? (to === 1 ? process.stdout : process.stderr).isTTY === true : format === 'pretty';
 }

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { type Config, configOrExit } from '../../config/index.ts';
+import { type Config, configOrExit, variable } from '../../config/index.ts';
 import { createLogger, type Logger } from '../../workers/log.ts';
 import type { QueueSide } from '../../workers/queue/side.ts';
 import { openStore, type Store } from '../../workers/store.ts';
@@ -18,7 +18,7 @@ export interface EngineSession extends Session {
 }
 
 const commandLog = (): Logger =>
-  createLogger('longshore', {}, { to: 2, level: process.env.LOG_LEVEL ?? 'warn' });
+  createLogger('longshore', {}, { to: 2, level: variable('LOG_LEVEL') || 'warn' });
 
 /** Opens the records for one command and closes them whatever happens. No Redis is needed. */
 export async function withStore<T>(run: (session: Session) => Promise<T>): Promise<T> {

@@ -143,7 +143,12 @@ async function settingsOf(
   data: string,
   types: readonly string[],
 ): Promise<{ env: NodeJS.ProcessEnv; config: Config }> {
-  const { LONGSHORE_QUEUE: _queue, LONGSHORE_CRASH_AT: _at, ...values } = readEnvironment().values;
+  const {
+    LONGSHORE_QUEUE: _queue,
+    LONGSHORE_WORKER: _app,
+    LONGSHORE_CRASH_AT: _at,
+    ...values
+  } = readEnvironment().values;
   const site = JSON.parse(values.LONGSHORE_OVERRIDES || '{}') as object;
   const ofEach = <T>(value: T): Record<string, T> => Object.fromEntries(types.map((type) => [type, value]));
   const own = {

@@ -1,9 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { delimiter, join, relative } from 'node:path';
+import { join, relative } from 'node:path';
 import { watch } from 'chokidar';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import type { RestartDue } from '../queue/registry.ts';
+import { moreTaskFolders } from '../tasks/registry.ts';
 import { CodeReader } from './code-graph.ts';
 import { lookNowAndThen } from './reload-look.ts';
 import { tryCode } from './reload-trial.ts';
@@ -166,8 +167,7 @@ function dotenvFiles(): string[] {
 const isDotenv = (path: string): boolean => dotenvFiles().includes(path);
 
 function watchedPaths(): string[] {
-  const tasks = (process.env.LONGSHORE_TASKS_PATH ?? '').split(delimiter).filter((folder) => folder !== '');
-  return [join(ROOT, 'workers'), join(ROOT, 'config'), ...dotenvFiles(), ...tasks];
+  return [join(ROOT, 'workers'), join(ROOT, 'config'), ...dotenvFiles(), ...moreTaskFolders()];
 }
 
 function textOf(path: string): string {

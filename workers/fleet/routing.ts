@@ -1,4 +1,4 @@
-import type { Config } from '../../config/index.ts';
+import { type Config, variable } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import { queueName } from '../workflows/definition.ts';
 
@@ -19,19 +19,28 @@ export interface WorkerRole {
   queues: readonly ServedQueue[];
 }
 
+export interface AskedRole {
+  /** LONGSHORE_WORKER */
+  app?: string | undefined;
+  /** LONGSHORE_QUEUE */
+  queue?: string | undefined;
+}
+
+/** What this process was told to be. Under pm2 its app is what pm2 says: an .env would make all apps of a host one. */
+export const askedRole = (): AskedRole => ({
+  app: process.env.pm_id === undefined ? variable('LONGSHORE_WORKER') : process.env.LONGSHORE_WORKER,
+  queue: variable('LONGSHORE_QUEUE'),
+});
+
 /**
  * What a worker takes jobs from: the queues of its app in config.workers, or the one queue that somebody asks for by hand.
  *
- * @param env LONGSHORE_WORKER names the app, LONGSHORE_QUEUE a queue that is served instead
  * @throws E_CONFIG when there is no such app
  */
-export function roleOf(
-  config: Config,
-  env: { app?: string | undefined; queue?: string | undefined },
-): WorkerRole {
-  const app = env.app || USUAL_APP;
+export function roleOf(config: Config, asked: AskedRole): WorkerRole {
+  const app = asked.app || USUAL_APP;
   const { min, max } = config.autoscale;
-  if (env.queue) return { app, queues: [{ queue: queueName(config, env.queue), min, max }] };
+  if (asked.queue) return { app, queues: [{ queue: queueName(config, asked.queue), min, max }] };
   const configured = Object.hasOwn(config.workers, app) ? config.workers[app] : undefined;
   if (configured === undefined) {
     const known = Object.keys(config.workers).join(', ');

@@ -19,7 +19,7 @@ import { watchNeighbours } from './neighbours.ts';
 import { createProcessor, type Processor } from './processor.ts';
 import { engineFiles, type Reload, startReload } from './reload.ts';
 import { repeat } from './repeat.ts';
-import { roleOf, USUAL_APP } from './routing.ts';
+import { askedRole, roleOf, USUAL_APP } from './routing.ts';
 import { openSlots } from './slots.ts';
 import { openSteering, type Steering } from './steering.ts';
 
@@ -44,10 +44,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
   watchForHangs(config);
   const loaded = engineFiles();
   const host = hostname();
-  const { app, queues } = roleOf(config, {
-    app: process.env.LONGSHORE_WORKER,
-    queue: process.env.LONGSHORE_QUEUE,
-  });
+  const { app, queues } = roleOf(config, askedRole());
   const name = `${config.app_id}-${app}@${host}:${process.pid}`;
   const store = await openStorePatiently(config, log);
   const side = await openQueueSide(config, {

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { variable } from '../../config/env.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Task } from './contract.ts';
 
@@ -7,11 +8,12 @@ import type { Task } from './contract.ts';
 const NAME = /^[a-z][a-z0-9_]*$/;
 const NOT_TASKS = new Set(['contract', 'registry']);
 
-/** This folder, and those of LONGSHORE_TASKS_PATH (`:` between them), searched in that order. */
-function taskFolders(): string[] {
-  const extra = (process.env.LONGSHORE_TASKS_PATH ?? '').split(delimiter).filter((folder) => folder !== '');
-  return [import.meta.dirname, ...extra];
-}
+/** Those of LONGSHORE_TASKS_PATH, `:` between them. */
+export const moreTaskFolders = (): string[] =>
+  (variable('LONGSHORE_TASKS_PATH') ?? '').split(delimiter).filter((folder) => folder !== '');
+
+/** In the order in which they are searched. */
+const taskFolders = (): string[] => [import.meta.dirname, ...moreTaskFolders()];
 
 export function listTasks(): string[] {
   const names = taskFolders()
