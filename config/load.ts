@@ -1,3 +1,4 @@
+import { isAbsolute } from 'node:path';
 import { LongshoreError } from '../workers/errors.ts';
 import { type Environment, readEnvironment } from './env.ts';
 import { fillFromEnvironment, type Origin } from './fill.ts';
@@ -31,19 +32,29 @@ export interface LoadOptions {
 export async function loadConfig(options: LoadOptions = {}): Promise<LoadedConfig> {
   const environment = options.environment ?? readEnvironment();
   const app_env = resolveAppEnv(environment.values.APP_ENV);
+  const home = homeProblems(environment);
+  if (home.length > 0) throw refusal(app_env, home);
   const layers = await readLayers(app_env, environment);
   const { config, origins, problems } = check(layers, environment, app_env);
   const unusable = config === null || options.places !== true ? [] : findUnusablePlaces(config);
   const all = [...problems, ...unusable];
   if (config !== null && all.length === 0) return { config, origins, environment };
-  const count = `${all.length} problem${all.length === 1 ? '' : 's'}`;
-  throw new LongshoreError(
+  throw refusal(app_env, all);
+}
+
+function refusal(app_env: string, problems: readonly string[]): LongshoreError {
+  const count = `${problems.length} problem${problems.length === 1 ? '' : 's'}`;
+  return new LongshoreError(
     'E_CONFIG',
-    `the configuration for APP_ENV=${app_env} has ${count}:\n  ${all.join('\n  ')}`,
-    {
-      fields: { problems: all, app_env },
-    },
+    `the configuration for APP_ENV=${app_env} has ${count}:\n  ${problems.join('\n  ')}`,
+    { fields: { problems, app_env } },
   );
+}
+
+/** Told alone and first: each path below it would be told as a problem of its own, and none would name the cause. */
+function homeProblems({ values }: Environment): string[] {
+  const home = values.LONGSHORE_HOME || '/';
+  return isAbsolute(home) ? [] : [`LONGSHORE_HOME: expected an absolute path, got ${JSON.stringify(home)}`];
 }
 
 function check(layers: readonly Layer[], environment: Environment, app_env: string) {

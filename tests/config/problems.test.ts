@@ -37,6 +37,14 @@ test('each missing variable of a fleet is named, all of them together', async ()
   expect(config.queue.url).toBe('redis://h');
 });
 
+test('a relative LONGSHORE_HOME is one problem, and the variable is named', async () => {
+  const expected = ['LONGSHORE_HOME: expected an absolute path, got "rel"'];
+  expect(await problemsOf({ LONGSHORE_HOME: 'rel' }, { places: true })).toEqual(expected);
+  expect(await problemsOf({ LONGSHORE_HOME: 'rel', ...overrides({ app_id: 'has space' }) })).toEqual(
+    expected,
+  );
+});
+
 test('a type without folders, an unknown workflow and a relative archive are contradictions', async () => {
   const problems = await problemsOf(
     overrides({
