@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { type Archive, manifestKey } from '../../workers/archive/contract.ts';
 import { deleteBundle, openManifest } from '../../workers/archive/bundles.ts';
+import type { ErrorCode } from '../../workers/errors.ts';
 import { makePlace, type Place } from '../support/place.ts';
 
 export interface Bench {
@@ -16,6 +17,10 @@ export interface Bench {
   /** Makes the archive unreachable, and reachable again. */
   readonly takeAway: () => Promise<void>;
   readonly bringBack: () => Promise<void>;
+  /** What else keeps its answers away, each told by a code; `bringBack` ends it. */
+  readonly outages?: Readonly<Record<string, { begin: () => Promise<void>; code: ErrorCode }>>;
+  /** What breaks a put on its way; `bringBack` ends it. */
+  readonly brokenPuts?: Readonly<Record<string, () => Promise<void>>>;
 }
 
 const MB = 1024 * 1024;
@@ -34,6 +39,12 @@ async function collect(bytes: AsyncIterable<Buffer>): Promise<Buffer> {
   const parts: Buffer[] = [];
   for await (const part of bytes) parts.push(Buffer.from(part));
   return Buffer.concat(parts);
+}
+
+async function collectKeys(archive: Archive, folder: string): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of archive.list(folder)) keys.push(key);
+  return keys;
 }
 
 async function* chunks(bytes: Buffer, size: number): AsyncGenerator<Buffer> {
@@ -101,22 +112,48 @@ export function archiveBattery(kind: string, make: (place: Place) => Promise<Ben
     });
 
     test('an archive that is away is an outage, never an absence, and nothing changes', async () => {
-      const { archive, key, place, takeAway, bringBack } = await begin();
+      const { archive, key, place, takeAway, bringBack, outages = {} } = await begin();
       const at = key('run1.tar');
       const bytes = randomBytes(1000);
       const file = fileOf(place, bytes);
       await archive.put(at, { file }, put);
-      await takeAway();
-      const outage = { code: 'E_ARCHIVE_UNAVAILABLE', class: 'retryable' };
-      await expect(archive.ensureReachable(at)).rejects.toMatchObject(outage);
-      await expect(archive.stat(at)).rejects.toMatchObject(outage);
-      await expect(archive.stat(key('absent.tar'))).rejects.toMatchObject(outage);
-      await expect(archive.delete(at)).rejects.toMatchObject(outage);
-      await expect(collect(archive.read(at, {}))).rejects.toMatchObject(outage);
-      await expect(archive.get(at, place.path('back.bin'), {})).rejects.toMatchObject(outage);
-      await expect(archive.put(at, { file }, put)).rejects.toMatchObject(outage);
-      await bringBack();
-      expect((await collect(archive.read(at, {}))).equals(bytes)).toBe(true);
+      const away = { begin: takeAway, code: 'E_ARCHIVE_UNAVAILABLE' };
+      for (const [how, outage] of Object.entries({ away, ...outages })) {
+        await outage.begin();
+        const asked = {
+          reach: () => archive.ensureReachable(at),
+          stat: () => archive.stat(at),
+          'stat of nothing': () => archive.stat(key('absent.tar')),
+          delete: () => archive.delete(at),
+          list: () => collectKeys(archive, at.slice(0, at.lastIndexOf('/') + 1)),
+          read: () => collect(archive.read(at, {})),
+          get: () => archive.get(at, place.path('back.bin'), {}),
+          put: () => archive.put(at, { file }, put),
+        };
+        for (const [what, ask] of Object.entries(asked))
+          await expect(ask(), `${how}: ${what}`).rejects.toMatchObject({ code: outage.code });
+        await bringBack();
+        expect((await collect(archive.read(at, {}))).equals(bytes), how).toBe(true);
+      }
+    });
+
+    test('a second put that breaks on its way leaves the first whole, and the next one replaces it', async () => {
+      const { archive, key, place, bringBack, brokenPuts = {} } = await begin();
+      const at = key('run1.tar');
+      const first = randomBytes(5000);
+      await archive.put(at, { file: fileOf(place, first, 'a') }, put);
+      const second = fileOf(place, randomBytes(4000), 'b');
+      for (const [how, breaks] of Object.entries(brokenPuts)) {
+        await breaks();
+        await expect(archive.put(at, { file: second }, put), how).rejects.toThrow();
+        await bringBack();
+        expect((await archive.stat(at))?.size, how).toBe(5000);
+        expect((await collect(archive.read(at, {}))).equals(first), how).toBe(true);
+        expect(await collectKeys(archive, at.slice(0, at.lastIndexOf('/') + 1)), how).toEqual([at]);
+      }
+      await archive.put(at, { file: second }, put);
+      expect((await collect(archive.read(at, {}))).equals(readFileSync(second))).toBe(true);
+      expect(await collectKeys(archive, at.slice(0, at.lastIndexOf('/') + 1))).toEqual([at]);
     });
 
     test('any part can be read by its place', async () => {

@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { Archive } from '../../workers/archive/contract.ts';
-import { parseHash, parseListing, parseSize, quoted } from '../../workers/archive/hsi.ts';
+import { parseHash, parseListing, parseSize, quoted, saysAbsent } from '../../workers/archive/hsi.ts';
 import { createSdaArchive, type SdaOptions } from '../../workers/archive/sda.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { until } from '../support/until.ts';
@@ -57,6 +57,27 @@ archiveBattery('sda', async (place) => ({
   key: (name) => `/hpss/2026/raw_data/${name}`,
   takeAway: async () => control(place, { away: true }),
   bringBack: async () => control(place, {}),
+  outages: {
+    'login refused': { begin: async () => control(place, { denied: true }), code: 'E_ARCHIVE_DENIED' },
+    'keytab missing': { begin: async () => control(place, { keytab: true }), code: 'E_ARCHIVE_DENIED' },
+    'unknown host': {
+      begin: async () => control(place, { unknown_host: true }),
+      code: 'E_ARCHIVE_UNAVAILABLE',
+    },
+    'wrapper missing': {
+      begin: async () => control(place, { wrapper_missing: true }),
+      code: 'E_ARCHIVE_UNAVAILABLE',
+    },
+    'root missing': {
+      begin: async () => control(place, { root_missing: true }),
+      code: 'E_ARCHIVE_UNAVAILABLE',
+    },
+  },
+  brokenPuts: {
+    'ends in the middle': async () => control(place, { fail: 'put' }),
+    'arrives corrupt': async () => control(place, { corrupt: 'put' }),
+    'arrives short': async () => control(place, { truncate: 'put' }),
+  },
 }));
 
 test('the commands are those that the facility knows, one argument after -P', async () => {
@@ -68,9 +89,11 @@ test('the commands are those that the facility knows, one argument after -P', as
   const said = calls(place).filter((one) => !/^(ls|hashlist) /.test(one));
   expect(said).toEqual([
     'mkdir -p development/2026/raw_data',
-    `put -c on ${file} : ${KEY}`,
+    `put -c on ${file} : ${KEY}.new`,
+    `mv ${KEY}.new ${KEY}`,
     `get -c on ${target} : ${KEY}`,
     `rm ${KEY}`,
+    `rm ${KEY}.new`,
   ]);
   expect(calls(place)).toContain(`ls -s1 ${KEY}`);
   expect(calls(place)).toContain(`hashlist ${KEY}`);
@@ -80,7 +103,7 @@ test('without checksums the commands are shorter, and sizes alone are compared',
   const { place, file, archive } = await tape({ checksum: false, preflight: false });
   await archive.put(KEY, { file }, put);
   await archive.get(KEY, place.path('back.tar'), {});
-  expect(calls(place)).toContain(`put ${file} : ${KEY}`);
+  expect(calls(place)).toContain(`put ${file} : ${KEY}.new`);
   expect(calls(place)).toContain(`get ${place.path('back.tar')} : ${KEY}`);
 });
 
@@ -153,7 +176,7 @@ test('a refused login is told from an outage, a failed transfer from both, a mis
   control(place, { fail: 'put' });
   await expect(archive.put(KEY, { file }, put)).rejects.toMatchObject({
     code: 'E_ARCHIVE_UNAVAILABLE',
-    fields: { exit_code: 72, command: `put -c on ${file} : ${KEY}` },
+    fields: { exit_code: 72, command: `put -c on ${file} : ${KEY}.new` },
   });
   const none = standIn(place, { hsi: '/nonexistent/hsi' });
   await expect(none.stat(KEY)).rejects.toMatchObject({ code: 'E_TOOL_MISSING' });
@@ -166,7 +189,7 @@ test('an abort ends hsi; what it had written does not count', async () => {
   const stop = new AbortController();
   const putting = archive.put(KEY, { file }, { ...put, signal: stop.signal });
   putting.catch(() => undefined);
-  await until(() => existsSync(place.path('hpss/files', KEY)), { what: 'the first half' });
+  await until(() => existsSync(place.path('hpss/files', `${KEY}.new`)), { what: 'the first half' });
   stop.abort(new Error('stopped by a person'));
   await expect(putting).rejects.toThrow('stopped by a person');
 });
@@ -202,13 +225,67 @@ test('after a process was killed during a put the next one brings the whole file
     file,
   ];
   const child = spawn(process.execPath, args, { stdio: 'inherit', detached: true });
-  await until(() => existsSync(place.path('hpss/files', KEY)), { what: 'the first half' });
+  await until(() => existsSync(place.path('hpss/files', `${KEY}.new`)), { what: 'the first half' });
   process.kill(-(child.pid as number), 'SIGKILL'); // As a worker's recovery ends the group of a dead task.
   await once(child, 'close');
-  expect(await archive.stat(KEY)).toMatchObject({ size: 50_000 });
+  expect(await archive.stat(KEY)).toBeNull();
   control(place, {});
   await archive.put(KEY, { file }, put);
   expect(readFileSync(place.path('hpss/files', KEY)).equals(bytes)).toBe(true);
+});
+
+test('a process that was killed between removing the old and renaming the proven one costs no second transfer', async () => {
+  const { place, file, bytes, archive } = await tape();
+  await archive.put(KEY, { file }, put);
+  const hash = (key: string) => place.path('hpss/hashes', encodeURIComponent(`/${key}`));
+  renameSync(place.path('hpss/files', KEY), place.path('hpss/files', `${KEY}.new`));
+  renameSync(hash(KEY), hash(`${KEY}.new`));
+  expect(await archive.stat(KEY)).toBeNull();
+  await archive.put(KEY, { file }, put);
+  expect(calls(place).filter((one) => one.startsWith('put '))).toHaveLength(1);
+  expect(await archive.stat(KEY)).toMatchObject({ digests: { md5: md5(bytes) } });
+  expect(readdirSync(place.path('hpss/files/development/2026/raw_data'))).toEqual(['run1.tar']);
+});
+
+test('what a dead attempt left goes with the object', async () => {
+  const { place, file, archive } = await tape();
+  await archive.put(KEY, { file }, put);
+  writeFileSync(place.path('hpss/files', `${KEY}.new`), 'half');
+  expect(await archive.delete(KEY)).toBe(true);
+  expect(readdirSync(place.path('hpss/files/development/2026/raw_data'))).toEqual([]);
+});
+
+test('a root of its own is made for the first put, and missed when it is gone', async () => {
+  const { place, file, archive } = await tape({ root: '/hpss/longshore' });
+  const unreachable = { code: 'E_ARCHIVE_UNAVAILABLE' };
+  await expect(archive.ensureReachable(KEY)).rejects.toMatchObject(unreachable);
+  await archive.prepare(KEY);
+  await archive.ensureReachable(KEY);
+  expect(await archive.stat(KEY)).toBeNull();
+  await archive.put(KEY, { file }, put);
+  rmSync(place.path('hpss/files/hpss/longshore'), { recursive: true });
+  await expect(archive.stat(KEY)).rejects.toMatchObject(unreachable);
+  await expect(archive.delete(KEY)).rejects.toMatchObject(unreachable);
+});
+
+test.each([
+  ['*** hpss_Lstat: No such file or directory [-2: HPSS_ENOENT]\n    /a/run1.tar', true],
+  ['hsi: ls: /a/run1.tar: No such file or directory', true],
+  ['Authenticated with a keytab\n*** ls: /a/run1.tar: [-2: HPSS_ENOENT]', true],
+  ['*** hsi: unable to open keytab /etc/hpss.keytab: No such file or directory', false],
+  ['*** HPSS authentication failed: [-2: HPSS_ENOENT]', false],
+  ['hostname hpss.example.org does not exist', false],
+  ['*** could not resolve hpss.example.org\n*** /a/run1.tar: No such file or directory', false],
+  ['hsi: /opt/hpss/etc/HPSS.conf: No such file or directory', false],
+  ['*** hsi: Error connecting to HPSS gateway: Connection refused', false],
+])('%j says that /a/run1.tar is absent: %s', (said, absent) => {
+  expect(saysAbsent(said, '/a/run1.tar')).toBe(absent);
+});
+
+test('the words of an outage in the name of a dataset are no outage', () => {
+  const path = '/a/keytab host does not exist.tar';
+  expect(saysAbsent(`*** ls: ${path}: No such file or directory`, path)).toBe(true);
+  expect(saysAbsent('*** hsi: /etc/other: No such file or directory', path)).toBe(false);
 });
 
 test('a part is read from a fetched file that does not stay', async () => {

@@ -24,8 +24,9 @@ export interface Archive {
   /** Null only when the archive is there and the object is not. */
   stat(key: string, options?: CallOptions): Promise<ArchivedObject | null>;
   /**
-   * Stores an object whole or not at all; one that is there is replaced in one step. Resolves when the back end itself
-   * has confirmed the size, and the digest where it states one.
+   * Stores an object whole or not at all; one that is there stays whole until the new one is, and is replaced in one
+   * step, or where the back end has none for it (sda) removed right before the new one takes its name. Resolves when the
+   * back end itself has confirmed the size, and the digest where it states one.
    * @throws E_TRANSFER what arrived differs from what was sent; nothing of it is visible
    */
   put(key: string, source: PutSource, options: PutOptions): Promise<ArchivedObject>;

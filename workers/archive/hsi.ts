@@ -21,17 +21,33 @@ export function quoted(path: string): string {
   return PLAIN.test(path) ? path : `"${path.replace(/["\\$`]/g, '\\$&')}"`;
 }
 
+export interface HsiCommand {
+  readonly line: string;
+  /** What it asks the archive for: only what is said of this path says that it is absent. */
+  readonly path: string;
+}
+
+const asking = (verb: string, path: string): HsiCommand => ({ line: `${verb} ${quoted(path)}`, path });
+
 export const COMMANDS = {
-  put: (local: string, remote: string, checksum: boolean) =>
-    `put ${checksum ? '-c on ' : ''}${quoted(local)} : ${quoted(remote)}`,
-  get: (local: string, remote: string, checksum: boolean) =>
-    `get ${checksum ? '-c on ' : ''}${quoted(local)} : ${quoted(remote)}`,
-  size: (path: string) => `ls -s1 ${quoted(path)}`,
-  hash: (path: string) => `hashlist ${quoted(path)}`,
-  exists: (path: string) => `ls ${quoted(path)}`,
-  remove: (path: string) => `rm ${quoted(path)}`,
-  makeFolder: (path: string) => `mkdir -p ${quoted(path)}`,
-  listBelow: (folder: string) => `ls -R -s1 ${quoted(folder)}`,
+  put: (local: string, remote: string, checksum: boolean): HsiCommand => ({
+    line: `put ${checksum ? '-c on ' : ''}${quoted(local)} : ${quoted(remote)}`,
+    path: remote,
+  }),
+  get: (local: string, remote: string, checksum: boolean): HsiCommand => ({
+    line: `get ${checksum ? '-c on ' : ''}${quoted(local)} : ${quoted(remote)}`,
+    path: remote,
+  }),
+  rename: (from: string, to: string): HsiCommand => ({
+    line: `mv ${quoted(from)} ${quoted(to)}`,
+    path: from,
+  }),
+  size: (path: string) => asking('ls -s1', path),
+  hash: (path: string) => asking('hashlist', path),
+  exists: (path: string) => asking('ls', path),
+  remove: (path: string) => asking('rm', path),
+  makeFolder: (path: string) => asking('mkdir -p', path),
+  listBelow: (folder: string) => asking('ls -R -s1', folder),
 } as const;
 
 export interface HsiOptions {
@@ -41,44 +57,70 @@ export interface HsiOptions {
   readonly stall_seconds: number;
 }
 
-/** hsi's words for something that is not there. Everything else that fails is not an absence. */
-const ABSENT = /HPSS_ENOENT|\[-2\b|No such file or directory|does not exist/i;
+/** HPSS's own code for what is not there. What fails on the way to HPSS (a shell, a keytab) has not got it. */
+const ABSENT_CODE = /HPSS_ENOENT|\[-2\b/;
+/** The words alone may be about anything: they count only where the asked path is named with them. */
+const ABSENT_WORDS = /no such file or directory|does not exist/i;
 const DENIED =
   /HPSS_EACCES|HPSS_EPERM|\[-1[:\]]|\[-13\b|Permission denied|authenticat|not authorized|credential|keytab|login (failed|incorrect)/i;
+/** What lies between this host and the archive, and says nothing of what is in it. */
+const ON_THE_WAY = /\bhost(name)?\b|connect|resolv|network|gateway|socket|timed? ?out/i;
+/** Of the lines of hsi, those that tell an error; the others are notices. */
+const ERROR_LINE =
+  /\*\*\*|HPSS_E|\[-\d+|error|fail|unable|cannot|could not|not found|no such|does not exist|denied|refused/i;
+/** A shell's: what it was to run is not there, or may not be run. */
+const NOT_RUN: ReadonlySet<number | null> = new Set([126, 127, null]);
 
 /**
- * Runs one command: `hsi -P "<command>"`. Null: it says that the named thing is not there.
+ * Runs one command: `hsi -P "<command>"`. Null: it says that the named thing is not there. Whoever acts on that asks for
+ * a positive answer first.
  * @throws E_ARCHIVE_UNAVAILABLE, E_ARCHIVE_DENIED, E_TOOL_MISSING
  */
 export async function runHsi(
   options: HsiOptions,
-  command: string,
+  command: HsiCommand,
   call: Pick<ProgramCall, 'signal' | 'watch'> = {},
 ): Promise<Buffer | null> {
   const end = await runProgram({
     ...call,
     command: options.hsi,
-    args: [...options.hsi_args, '-P', command],
+    args: [...options.hsi_args, '-P', command.line],
     stall_seconds: options.stall_seconds,
   });
   if (end.code === 0) return end.stdout;
   // hsi writes its errors to either stream, among lines that mean nothing.
   const said = `${end.stderr}\n${end.stdout.toString('utf8')}`;
-  if (!end.stalled && end.code !== null && ABSENT.test(said)) return null;
+  if (!end.stalled && !NOT_RUN.has(end.code) && saysAbsent(said, command.path)) return null;
   throw failure(options, command, end, said);
 }
 
-function failure(options: HsiOptions, command: string, end: ProgramEnd, said: string): LongshoreError {
+/** Whether a failed command says that the archive was asked and has nothing at this path. */
+export function saysAbsent(said: string, path: string): boolean {
+  const lines = linesOf(said);
+  const errors = lines.filter((line) => ERROR_LINE.test(line)).map((line) => without(line, path));
+  if (errors.some((line) => DENIED.test(line) || ON_THE_WAY.test(line))) return false;
+  if (errors.some((line) => ABSENT_CODE.test(line))) return true;
+  return lines.some((line) => ABSENT_WORDS.test(without(line, path)) && line.includes(path));
+}
+
+const linesOf = (said: string): string[] => said.split('\n').filter((line) => line.trim() !== '');
+
+/** A dataset may be called "keytab" or "no such file". */
+const without = (line: string, path: string): string => line.replaceAll(path, '');
+
+function failure(options: HsiOptions, command: HsiCommand, end: ProgramEnd, said: string): LongshoreError {
   const how = end.stalled
     ? `nothing moved for ${options.stall_seconds} s`
     : end.code === null
       ? 'was killed'
       : `ended with code ${end.code}`;
-  const lines = said.split('\n').filter((line) => line.trim() !== '');
+  const lines = linesOf(said);
+  const errors = lines.filter((line) => ERROR_LINE.test(line));
   const last = lines.findLast((line) => /\*\*\*|error|hsi:/i.test(line)) ?? lines.at(-1) ?? '';
-  const code = !end.stalled && DENIED.test(said) ? 'E_ARCHIVE_DENIED' : 'E_ARCHIVE_UNAVAILABLE';
-  return new LongshoreError(code, `hsi ${how} at "${command}"${last === '' ? '' : `: ${last.trim()}`}`, {
-    fields: { archive: options.name, command, exit_code: end.code, said: lines.slice(-20) },
+  const denied = errors.some((line) => DENIED.test(without(line, command.path)));
+  const code = !end.stalled && denied ? 'E_ARCHIVE_DENIED' : 'E_ARCHIVE_UNAVAILABLE';
+  return new LongshoreError(code, `hsi ${how} at "${command.line}"${last === '' ? '' : `: ${last.trim()}`}`, {
+    fields: { archive: options.name, command: command.line, exit_code: end.code, said: lines.slice(-20) },
   });
 }
 

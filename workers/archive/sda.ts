@@ -16,7 +16,15 @@ import {
   type PutSource,
 } from './contract.ts';
 import { fetchWhole } from './fetch.ts';
-import { COMMANDS, type HsiOptions, parseHash, parseListing, parseSize, runHsi } from './hsi.ts';
+import {
+  COMMANDS,
+  type HsiCommand,
+  type HsiOptions,
+  parseHash,
+  parseListing,
+  parseSize,
+  runHsi,
+} from './hsi.ts';
 
 export interface SdaOptions extends HsiOptions {
   /** Put before every key. */
@@ -31,20 +39,42 @@ export interface SdaOptions extends HsiOptions {
   readonly onSkip?: (path: string) => void;
 }
 
+/** A put that is not proven yet: beside its final name, the same for all attempts, so that the next one replaces it. */
+const unproven = (path: string): string => `${path}.new`;
+
+interface LocalFile {
+  readonly file: string;
+  readonly size: number;
+  readonly md5: () => Promise<string>;
+}
+
 /**
  * The tape archive behind `hsi` (HPSS). It takes and gives whole files only.
  *
- * A put goes to the final name at once, as hsi's users expect it: a rename on tape is one more answer that can be lost, and
- * nobody takes an object for a bundle whose size and digest are not those of its manifest. After the put hsi is asked
- * for size and digest; an object that differs is removed.
+ * A put goes to a name beside the final one, is asked for size and digest there, and is renamed when both are those of
+ * the local file; what differs is removed. Whether hsi's `mv` replaces a file depends on the site, so one that is there
+ * is removed right before: a crash in between leaves the proven file under the other name, and the next put renames it.
+ *
+ * That something is absent is believed only when the archive has answered another question well: what keeps hsi from the
+ * archive (a keytab, a name server, its own program) says "no such file" as well.
  */
 export function createSdaArchive(options: SdaOptions): Archive {
-  const { checksum, poll_seconds } = options;
-  const pathOf = (key: string): string => (options.root === '' ? key : posix.join(options.root, key));
-  const run = (command: string, call: Parameters<typeof runHsi>[2] = {}) => runHsi(options, command, call);
+  const { checksum, poll_seconds, root } = options;
+  const pathOf = (key: string): string => (root === '' ? key : posix.join(root, key));
+  const run = (command: HsiCommand, call: Parameters<typeof runHsi>[2] = {}) =>
+    runHsi(options, command, call);
 
+  const requireAnswer = async (path: string, call: CallOptions = {}): Promise<void> => {
+    let folder = root === '' ? posix.dirname(path) : root;
+    while ((await run(COMMANDS.exists(folder), call)) === null) {
+      const above = posix.dirname(folder);
+      if (root === '' && above !== folder) folder = above;
+      else throw noRoot(options.name, folder, path);
+    }
+  };
+  /** Null is hsi's word alone: enough where a wrong one costs no more than a question. */
   const sizeOf = async (path: string, call: CallOptions = {}): Promise<number | null> => {
-    const said = await run(COMMANDS.size(path), { signal: call.signal });
+    const said = await run(COMMANDS.size(path), call);
     if (said === null) return null;
     const size = parseSize(said);
     if (size !== null) return size;
@@ -52,12 +82,17 @@ export function createSdaArchive(options: SdaOptions): Archive {
       fields: { archive: options.name, path, said: said.toString('utf8').slice(0, 1000) },
     });
   };
-  const lookAt = async (path: string, call: CallOptions = {}): Promise<ArchivedObject | null> => {
+  const peek = async (path: string, call: CallOptions = {}): Promise<ArchivedObject | null> => {
     const size = await sizeOf(path, call);
-    if (size === null) return null;
-    const said = await run(COMMANDS.hash(path), { signal: call.signal });
-    const hash = said === null ? null : parseHash(said);
+    const said = size === null ? null : await run(COMMANDS.hash(path), call);
+    if (size === null || said === null) return null;
+    const hash = parseHash(said);
     return { size, modified: null, digests: hash === null ? {} : { [hash.algorithm]: hash.hex } };
+  };
+  const lookAt = async (path: string, call: CallOptions = {}): Promise<ArchivedObject | null> => {
+    const found = await peek(path, call);
+    if (found === null) await requireAnswer(path, call);
+    return found;
   };
   const required = async (key: string, call: CallOptions): Promise<ArchivedObject> => {
     const found = await lookAt(pathOf(key), call);
@@ -65,41 +100,47 @@ export function createSdaArchive(options: SdaOptions): Archive {
     throw missingObject(options.name, pathOf(key));
   };
 
-  const put = async (
-    key: string,
-    source: PutSource,
-    { signal, onProgress }: PutOptions,
-  ): Promise<ArchivedObject> => {
-    if (!('file' in source)) throw new Error('the tape archive takes files, not a stream');
-    const path = pathOf(key);
-    const { size } = await stat(source.file);
-    const local = lazyMd5(source, signal);
-    signal?.throwIfAborted();
-    if (options.preflight) {
-      const there = await lookAt(path, { signal });
-      // Only where the archive states a digest is the local one worth its reading.
-      if (there?.digests.md5 !== undefined && there.size === size && there.digests.md5 === (await local())) {
-        options.onSkip?.(path);
-        onProgress?.(size);
-        return there;
-      }
-    }
+  /** Under the name beside `path`, with the size and digest of the local file; what a dead attempt brought may serve. */
+  const bring = async (path: string, { file, size, md5 }: LocalFile, call: PutOptions): Promise<void> => {
+    const { signal, onProgress } = call;
+    const beside = unproven(path);
+    if (options.preflight && (await isSame(await peek(beside, { signal }), size, md5))) return;
     const folder = posix.dirname(path);
     if (folder !== '.' && folder !== '/') await run(COMMANDS.makeFolder(folder), { signal });
-    const said = await run(COMMANDS.put(source.file, path, checksum), {
+    await run(COMMANDS.put(file, beside, checksum), {
       signal,
-      watch: polling(poll_seconds, () => sizeOf(path, { signal }), onProgress),
+      watch: polling(poll_seconds, () => sizeOf(beside, { signal }), onProgress),
     });
-    const stored = said === null ? null : await lookAt(path, { signal });
-    const wrong = await differs(stored, size, checksum ? local : null);
-    if (wrong === null && stored !== null) {
+    const arrived = await lookAt(beside, { signal });
+    const wrong = await differs(arrived, size, checksum ? md5 : null);
+    if (wrong === null) return;
+    if (arrived !== null) await run(COMMANDS.remove(beside), { signal });
+    throw notStored(options.name, path, wrong, { size, stored: arrived });
+  };
+  const put = async (key: string, source: PutSource, call: PutOptions): Promise<ArchivedObject> => {
+    if (!('file' in source)) throw new Error('the tape archive takes files, not a stream');
+    const { signal, onProgress } = call;
+    const path = pathOf(key);
+    const { size } = await stat(source.file);
+    const md5 = lazyMd5(source, signal);
+    signal?.throwIfAborted();
+    const before = await peek(path, { signal });
+    if (options.preflight && before !== null && (await isSame(before, size, md5))) {
+      options.onSkip?.(path);
       onProgress?.(size);
-      return stored;
+      return before;
     }
-    if (stored !== null) await run(COMMANDS.remove(path), { signal });
-    throw new LongshoreError('E_TRANSFER', `${path} ${wrong ?? 'is not there'} after it was put`, {
-      fields: { archive: options.name, path, size, stored },
-    });
+    await bring(path, { file: source.file, size, md5 }, call);
+    signal?.throwIfAborted();
+    // Not to be stopped between the two: for so long the object has no name that a reader knows.
+    if (before !== null) await run(COMMANDS.remove(path));
+    await run(COMMANDS.rename(unproven(path), path));
+    const stored = await lookAt(path, { signal });
+    const wrong = await differs(stored, size, checksum ? md5 : null);
+    if (wrong !== null || stored === null)
+      throw notStored(options.name, path, wrong ?? 'is not there', { size, stored });
+    onProgress?.(size);
+    return stored;
   };
 
   const get = async (
@@ -139,10 +180,11 @@ export function createSdaArchive(options: SdaOptions): Archive {
     },
     local: null,
     locate: (key) => `hsi:${pathOf(key)}`,
-    prepare: async () => undefined,
-    ensureReachable: async (key, { signal } = {}) => {
-      await run(COMMANDS.exists(posix.dirname(pathOf(key))), { signal });
+    prepare: async (_, call = {}) => {
+      if (root !== '' && (await run(COMMANDS.exists(root), call)) === null)
+        await run(COMMANDS.makeFolder(root), call);
     },
+    ensureReachable: (key, call) => requireAnswer(pathOf(key), call),
     stat: (key, call) => lookAt(pathOf(key), call),
     put,
     get,
@@ -159,20 +201,49 @@ export function createSdaArchive(options: SdaOptions): Archive {
         removeFile(fetched);
       }
     },
-    delete: async (key, { signal } = {}) => {
-      if ((await sizeOf(pathOf(key), { signal })) === null) return false;
-      await run(COMMANDS.remove(pathOf(key)), { signal });
-      return true;
+    delete: async (key, call = {}) => {
+      const path = pathOf(key);
+      const found = (await sizeOf(path, call)) !== null;
+      if (found) await run(COMMANDS.remove(path), call);
+      else await requireAnswer(path, call);
+      await run(COMMANDS.remove(unproven(path)), call); // Of a dead attempt; mostly there is none.
+      return found;
     },
-    list: async function* (prefix, { signal } = {}) {
+    list: async function* (prefix, call = {}) {
       const folder = pathOf(prefix).replace(/\/+$/, '');
-      const said = await run(COMMANDS.listBelow(folder), { signal });
-      const cut = options.root === '' ? 0 : pathOf('x').length - 1;
+      const said = await run(COMMANDS.listBelow(folder), call);
+      if (said === null) await requireAnswer(folder, call);
+      const cut = root === '' ? 0 : pathOf('x').length - 1;
       for (const { path, size } of said === null ? [] : parseListing(said))
-        yield { key: path.slice(cut), size };
+        if (!path.endsWith(unproven(''))) yield { key: path.slice(cut), size };
     },
   };
 }
+
+const notStored = (
+  archive: string,
+  path: string,
+  wrong: string,
+  fields: Record<string, unknown>,
+): LongshoreError =>
+  new LongshoreError('E_TRANSFER', `${path} ${wrong} after it was put`, {
+    fields: { archive, path, ...fields },
+  });
+
+/** Only where the archive states a digest is the local one worth its reading. */
+const isSame = async (
+  there: ArchivedObject | null,
+  size: number,
+  md5: () => Promise<string>,
+): Promise<boolean> =>
+  there?.digests.md5 !== undefined && there.size === size && there.digests.md5 === (await md5());
+
+const noRoot = (archive: string, root: string, path: string): LongshoreError =>
+  new LongshoreError(
+    'E_ARCHIVE_UNAVAILABLE',
+    `hsi finds no folder ${root}, so nothing that it says of ${path} is believed`,
+    { fields: { archive, root, path } },
+  );
 
 /** @param local null: the digest is not compared */
 async function differs(
