@@ -4,8 +4,14 @@ import { expect, onTestFinished, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
 import { connectRedis } from '../../workers/queue/connection.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
-import { listSchedules, type ScheduleState } from '../../workers/queue/schedule-list.ts';
-import { openSchedules, openTickQueue, type Schedules } from '../../workers/queue/schedules.ts';
+import {
+  askForRun,
+  listSchedules,
+  lookAtRun,
+  type ScheduleState,
+} from '../../workers/queue/schedule-list.ts';
+import { openSchedules, type Schedules } from '../../workers/queue/schedules.ts';
+import { openTickQueue } from '../../workers/queue/tick-queue.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { runScript, startScript } from '../support/script.ts';
 import { until } from '../support/until.ts';
@@ -19,6 +25,8 @@ interface Fleet {
   redis: Redis;
   start(missed_after_ms?: number): Promise<Schedules>;
   list(): Promise<ScheduleState>;
+  /** Has the schedule run now; what the queue says of that. */
+  ask(): Promise<() => Promise<string>>;
 }
 
 async function fleetOf(place: Place, folder: string): Promise<Fleet> {
@@ -42,6 +50,12 @@ async function fleetOf(place: Place, folder: string): Promise<Fleet> {
       const [row] = await listSchedules(place.config, queue, redis);
       if (row === undefined) throw new Error('no schedule is configured');
       return row;
+    },
+    ask: async () => {
+      const [schedule] = place.config.schedules;
+      if (schedule === undefined) throw new Error('no schedule is configured');
+      const { id = '' } = await askForRun(queue, schedule);
+      return async () => (await lookAtRun(queue, id)).state;
     },
   };
 }
@@ -105,6 +119,65 @@ test('what is known of a run: due, begun, ended, result, worker; a skipped turn 
   expect(failed.worker).toContain(`:${process.pid}`);
 });
 
+test('a script goes on when its worker is restarted meanwhile; the next worker waits for its end instead of running it again', async () => {
+  const place = await makePlace({ schedules: [{ script: 'purge', args: [], cron: daily }] });
+  const folder = writeScript(place, 'purge', `note('begin'); await arrived('go'); note('end');`);
+  const fleet = await fleetOf(place, folder);
+  const first = await fleet.start();
+  const state = await fleet.ask();
+  await until(() => journal(place).includes('begin'), { what: 'the script to begin' });
+  await first.close();
+  expect(await state()).toBe('waiting');
+  await fleet.start();
+  await until(async () => (await state()) === 'running', { what: 'the next worker to take the turn' });
+  writeFileSync(place.path('go'), '');
+  await until(async () => (await state()) !== 'running', { what: 'the turn to end' });
+  expect(await state()).toBe('done');
+  expect(journal(place)).toEqual(['begin', 'end']);
+  const { last_run, last_skip, lost } = await fleet.list();
+  expect(last_run).toMatchObject({ outcome: 'done', reason: null, due: null });
+  expect([last_skip, lost]).toEqual([null, false]);
+});
+
+test('a script that ends while no worker is there is shown with its result at once, and is not run again', async () => {
+  const place = await makePlace({ schedules: [{ script: 'purge', args: [], cron: daily }] });
+  const folder = writeScript(
+    place,
+    'purge',
+    `note('begin'); await arrived('go'); process.exitCode = 7; note('end');`,
+  );
+  const fleet = await fleetOf(place, folder);
+  const first = await fleet.start();
+  const state = await fleet.ask();
+  await until(() => journal(place).includes('begin'), { what: 'the script to begin' });
+  await first.close();
+  writeFileSync(place.path('go'), '');
+  const ended = await until(async () => {
+    const { last_run, running_at } = await fleet.list();
+    return last_run?.outcome !== 'running' && running_at === null ? last_run : null;
+  });
+  expect(ended).toMatchObject({ outcome: 'failed', reason: 'scripts/purge.ts ended with exit code 7' });
+  await fleet.start();
+  await until(async () => (await state()) === 'failed', { what: 'the turn to end' });
+  expect(journal(place)).toEqual(['begin', 'end']);
+  expect((await fleet.list()).last_run).toEqual(ended);
+});
+
+test('a turn whose worker leaves before its script has the lock is run once, whoever gets the lock first', async () => {
+  const place = await makePlace({ schedules: [{ script: 'purge', args: [], cron: daily }] });
+  const folder = writeScript(place, 'purge', `note('begin'); await arrived('go'); note('end');`);
+  const fleet = await fleetOf(place, folder);
+  const first = await fleet.start();
+  const state = await fleet.ask();
+  // It is remembered right after its process was started, which needs a while until it runs.
+  await until(async () => (await fleet.list()).last_run !== null, { what: 'the script to be started' });
+  await first.close();
+  await fleet.start();
+  writeFileSync(place.path('go'), '');
+  await until(async () => (await state()) === 'done', { what: 'the turn to end' });
+  expect(journal(place)).toEqual(['begin', 'end']);
+});
+
 test('a Redis that has lost everything gets the schedules again', async () => {
   const place = await makePlace({
     queue: { url: null },
@@ -137,6 +210,9 @@ test('longshore schedules run hands it to a worker, waits and tells; without one
     code: 5,
     stderr: expect.stringContaining('E_NO_WORKER'),
   });
+  expect((await longshore('run', 'purge_staged_datasets --max-purges 1')).stderr).toContain(
+    'node scripts/purge_staged_datasets.ts --max-purges 1',
+  );
   expect(await longshore('run', 'moon')).toMatchObject({
     code: 2,
     stderr: expect.stringContaining('no schedule'),

@@ -111,8 +111,8 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
       log.info({ reason, running: processor.running.size }, 'worker takes no more jobs');
       await reload.close();
       await reconciling.stop();
-      await schedules.close();
-      await drain(processor, config, log);
+      // Side by side: neither waits for what keeps the other.
+      await Promise.all([schedules.close(), drain(processor, config, log)]);
       await Promise.all(slots.map((one) => one.close()));
       locks.stop();
       await neighbours.stop();

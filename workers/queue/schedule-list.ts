@@ -1,10 +1,9 @@
 /** Looking at the schedules of the fleet, and asking for a run by hand. */
-import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
-import { openScheduleRuns, type ScheduleRun, type ScheduleSkip } from './schedule-runs.ts';
-import { type Schedule, scheduleId, TICK_OPTIONS, type Tick, type TickQueue } from './schedules.ts';
+import { openScheduleRuns, type ScheduleRun, type ScheduleSkip, STARTS_WITHIN_MS } from './schedule-runs.ts';
 import { holderOf } from './script-lock.ts';
+import { type Schedule, scheduleId, TICK_OPTIONS, type TickJob, type TickQueue } from './tick-queue.ts';
 
 export interface ScheduleState extends Schedule {
   readonly id: string;
@@ -17,9 +16,6 @@ export interface ScheduleState extends Schedule {
   /** The last run says that it runs, and nobody holds its lock: its script or worker died. */
   readonly lost: boolean;
 }
-
-/** A script that was started takes its lock within this time. */
-const STARTS_WITHIN_MS = 60_000;
 
 export async function listSchedules(
   config: Config,
@@ -51,7 +47,7 @@ const isLost = ({ outcome, started_at }: ScheduleRun): boolean =>
   outcome === 'running' && Date.now() - Date.parse(started_at) > STARTS_WITHIN_MS;
 
 /** Given to the fleet as a turn of its own: the lock of the script keeps it from overlapping with another. */
-export function askForRun(queue: TickQueue, { script, args, missed }: Schedule): Promise<Job<Tick, string>> {
+export function askForRun(queue: TickQueue, { script, args, missed }: Schedule): Promise<TickJob> {
   return queue.add(script, { script, args: [...args], missed, by_hand: true }, TICK_OPTIONS);
 }
 

@@ -1,6 +1,10 @@
 /** What became of the turns of each schedule: two entries in Redis for each, whichever worker had the turn. */
 import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
+import { turnEnd } from './turn-end.ts';
+
+/** A script that was started takes its lock within this time. */
+export const STARTS_WITHIN_MS = 60_000;
 
 export interface ScheduleRun {
   /** Of its BullMQ job. */
@@ -27,6 +31,7 @@ export interface ScheduleSkip {
 export interface ScheduleRuns {
   putRun(id: string, run: ScheduleRun): Promise<void>;
   putSkip(id: string, skip: ScheduleSkip): Promise<void>;
+  /** Of a run whose worker has left, its end is what its script told. */
   last(id: string): Promise<{ run: ScheduleRun | null; skip: ScheduleSkip | null }>;
   /** Drops what is known of schedules that are no more. */
   keepOnly(ids: readonly string[]): Promise<void>;
@@ -44,7 +49,7 @@ export function openScheduleRuns(config: Config, redis: Redis): ScheduleRuns {
     last: async (id) => {
       const [run, skip] = await redis.hmget(key, `run ${id}`, `skip ${id}`);
       return {
-        run: run == null ? null : (JSON.parse(run) as ScheduleRun),
+        run: run == null ? null : await withEnd(config, redis, JSON.parse(run) as ScheduleRun),
         skip: skip == null ? null : (JSON.parse(skip) as ScheduleSkip),
       };
     },
@@ -54,4 +59,9 @@ export function openScheduleRuns(config: Config, redis: Redis): ScheduleRuns {
       if (gone.length > 0) await redis.hdel(key, ...gone);
     },
   };
+}
+
+async function withEnd(config: Config, redis: Redis, run: ScheduleRun): Promise<ScheduleRun> {
+  if (run.outcome !== 'running') return run;
+  return { ...run, ...(await turnEnd(config, redis, run.job_id)) };
 }

@@ -6,6 +6,7 @@ import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import { connectRedis } from './connection.ts';
 import { releaseLock, takeLock } from './token-lock.ts';
+import { endNow, failureOf, ownTurn, putTurnEnd, turnEnd } from './turn-end.ts';
 
 export interface LockTimes {
   /** The lock ends by itself so long after it was renewed last. */
@@ -31,6 +32,12 @@ export async function holderOf(config: Config, redis: Redis, script: string): Pr
   return holder === null ? null : holder.split(':').slice(0, 2).join(':');
 }
 
+/** The turn of a schedule that holds the lock of a script; null: none, though a person's run may. */
+export async function turnAtWork(config: Config, redis: Redis, script: string): Promise<string | null> {
+  const holder = await redis.get(keyOf(config, script));
+  return holder?.split(':').slice(3).join(':') || null;
+}
+
 export type LockedOutcome<T> = { ran: true; result: T } | { ran: false; holder: string };
 
 /**
@@ -38,7 +45,8 @@ export type LockedOutcome<T> = { ran: true; result: T } | { ran: false; holder: 
  * renewed while the work goes on and ends by itself soon after its holder has died. The signal is aborted when the lock
  * is lost all the same, also when Redis has been away for so long that it must have ended: the work should stop then.
  * What does not stop (it waits for that Redis itself, which may never come back) is ended with its process, or a
- * crontab would add another one to it every day.
+ * crontab would add another one to it every day. As the turn of a schedule it tells its end, and does nothing when the
+ * turn has ended: another worker has started it as well, before this process had the lock.
  */
 export async function withScriptLock<T>(
   config: Config,
@@ -49,7 +57,8 @@ export async function withScriptLock<T>(
 ): Promise<LockedOutcome<T>> {
   const redis = await connectRedis(config, { log, wait_seconds: 30, name: `longshore-script-${script}` });
   const key = keyOf(config, script);
-  const holder = `${hostname()}:${process.pid}:${randomUUID()}`;
+  const turn = ownTurn();
+  const holder = [hostname(), process.pid, randomUUID(), ...(turn === null ? [] : [turn])].join(':');
   const lost = new AbortController();
   const lose = (): void => {
     if (lost.signal.aborted) return;
@@ -68,6 +77,7 @@ export async function withScriptLock<T>(
       log.warn({ script, holder: other }, 'skipped: the previous run is still active');
       return { ran: false, holder: other };
     }
+    if (turn !== null && (await turnEnd(config, redis, turn)) !== null) return { ran: false, holder };
     timer = setInterval(() => {
       if (Date.now() - renewed_at > lease_ms) lose();
       const asked_at = Date.now();
@@ -79,12 +89,43 @@ export async function withScriptLock<T>(
         (error: unknown) => log.warn({ err: error, script }, 'the lock of a script could not be renewed'),
       );
     }, lease_ms / 3);
-    return { ran: true, result: await body(lost.signal) };
+    const work = body(lost.signal);
+    return {
+      ran: true,
+      result: turn === null ? await work : await telling(work, { config, redis, turn, script, log }),
+    };
   } finally {
     clearInterval(timer);
     clearTimeout(leaving);
     if (redis.status === 'ready') await within(GIVE_BACK_MS, releaseLock(redis, key, holder));
     redis.disconnect();
+  }
+}
+
+interface Telling {
+  config: Config;
+  redis: Redis;
+  turn: string;
+  script: string;
+  log: Logger;
+}
+
+/** What the work ends with, told before the lock is free. A body answers its exit code, or leaves it to the process. */
+async function telling<T>(work: Promise<T>, { config, redis, turn, script, log }: Telling): Promise<T> {
+  const started_at = new Date().toISOString();
+  const tell = async (reason: string | null): Promise<void> => {
+    if (redis.status !== 'ready') return;
+    await within(GIVE_BACK_MS, putTurnEnd(config, redis, turn, endNow(started_at, reason))).catch(
+      (error: unknown) => log.warn({ err: error, script }, 'the end of a scheduled run could not be told'),
+    );
+  };
+  try {
+    const result = await work;
+    await tell(failureOf(script, typeof result === 'number' ? result : Number(process.exitCode ?? 0)));
+    return result;
+  } catch (error) {
+    await tell((error as Error).message);
+    throw error;
   }
 }
 

@@ -10,13 +10,13 @@ import {
   lookAtRun,
   type ScheduleState,
 } from '../../../workers/queue/schedule-list.ts';
+import { EXIT_BUSY } from '../../../workers/queue/script-lock.ts';
 import {
   openTickQueue,
   type Schedule,
   scheduleId,
   type TickQueue,
-} from '../../../workers/queue/schedules.ts';
-import { EXIT_BUSY } from '../../../workers/queue/script-lock.ts';
+} from '../../../workers/queue/tick-queue.ts';
 import { ago, duration } from '../format.ts';
 import { dryRunOption, EXIT, helpTail, jsonOption } from '../program.ts';
 import { printJson, withQueue } from '../session.ts';
@@ -132,7 +132,7 @@ async function run({ config, queue }: Ground, name: string, options: RunOptions)
   const id = scheduleId(schedule);
   if ((await queue.getWorkersCount()) === 0)
     throw new LongshoreError('E_NO_WORKER', `no worker is there to run ${id}; nothing was queued`, {
-      hint: `Start one with \`npm start\`, or run it on this host: node scripts/${id}.ts`,
+      hint: `Start one with \`npm start\`, or run it on this host: ${commandOf(schedule)}`,
     });
   if (dryRun) {
     if (json) printJson({ dry_run: true, schedule: id });
@@ -154,6 +154,8 @@ async function endOf(queue: TickQueue, job_id: string): Promise<AskedRun> {
     await sleep(250);
   }
 }
+
+const commandOf = ({ script, args }: Schedule): string => [`node scripts/${script}.ts`, ...args].join(' ');
 
 /** By its whole name, or by its script where only one schedule runs that. @throws E_USAGE */
 function findSchedule({ schedules }: Config, name: string): Schedule {
