@@ -14,6 +14,7 @@ import { bytes, duration, parseBytes } from './cli/format.ts';
 import { createProgram, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { currentStep, elapsedOf, type Followed, failureOf, failureText, isDone } from './cli/progress.ts';
 import { currentUser, type EngineSession, printJson, withEngine } from './cli/session.ts';
+import { stopOnSignal } from './cli/stop.ts';
 import { makeSample, type Sample } from './enqueue-test/sample.ts';
 
 interface Options extends Sample {
@@ -59,7 +60,11 @@ async function run(session: EngineSession, options: Options): Promise<number> {
     .slice(0, 19)
     .replaceAll(/[^0-9]/g, '')}_${randomBytes(3).toString('hex')}`;
   const folder = join(config.paths.scratch, 'enqueue-test', name);
-  await makeSample(folder, options);
+  const stop = stopOnSignal('the test', 'nothing of its sample is left');
+  const { state_dir, stage } = config;
+  await makeSample(folder, options, { state_dir, keep: stage.reserve_bytes, signal: stop.signal }).finally(
+    () => stop.end(),
+  );
   const dataset = await registerSample(session, name, folder, options.type);
   // A sample does not change any more; asked for by name, the configured hour of waiting would help nobody.
   const start_kwargs = { recency_threshold: 0.5, wait_seconds: 0.5, ...options.kwargs };

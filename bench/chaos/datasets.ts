@@ -1,7 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { makeSample } from '../../scripts/enqueue-test/sample.ts';
+import { writeSample } from '../../scripts/enqueue-test/sample.ts';
 import type { Random } from './random.ts';
 
 /** Names that programs stumble over which put them into a command, a pattern, a path or a line. */
@@ -43,7 +43,7 @@ export async function makeDataset(
   random: Random,
   reads: boolean,
 ): Promise<void> {
-  if (reads) await makeSample(folder, { size: 20_000, files: 2, fastq: true });
+  if (reads) await writeSample(folder, { size: 20_000, files: 2, fastq: true });
   const file = (path: string, size: number): void => {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     const start = random.below(pool.length - size);

@@ -92,7 +92,7 @@ async function prepare(
   opened.defer(() => processes.stop());
   const origin = join(folder, 'origin/drill');
   const journal = join(folder, 'journal');
-  await makeSample(origin, { size, files: 6, fastq: false });
+  await makeSample(origin, { size, files: 6, fastq: false }, { keep: 0, state_dir: config.state_dir });
   const dataset_id = await register(store, origin, types[0] ?? 'RAW_DATA');
   const step = (name: string, task: string, kwargs = {}) => ({ name, task, kwargs });
   const steps = [

@@ -1,7 +1,8 @@
 import { randomBytes, randomInt } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { reserveSpace, type SpaceRequest } from '../../workers/content/space.ts';
 
 export interface Sample {
   /** Together, in bytes; FASTQ files come out a little smaller or larger. */
@@ -10,11 +11,42 @@ export interface Sample {
   fastq: boolean;
 }
 
+export interface SampleRoom extends Pick<SpaceRequest, 'keep' | 'state_dir'> {
+  readonly signal?: AbortSignal;
+}
+
 /** Writes in pieces: a sample of many GB does not have to fit into memory. */
 const PIECE = 8 * 1024 ** 2;
 
-/** A dataset to try things on, made anew each time so that nothing can be taken from an earlier one. */
-export async function makeSample(folder: string, { size, files, fastq }: Sample): Promise<void> {
+/**
+ * A dataset to try things on, made anew each time so that nothing can be taken from an earlier one. Nothing stays of
+ * one that could not be finished.
+ *
+ * @throws E_NO_SPACE before anything is written
+ */
+export async function makeSample(
+  folder: string,
+  sample: Sample,
+  { keep, state_dir, signal }: SampleRoom,
+): Promise<void> {
+  const space = reserveSpace({ folder, bytes: sample.size, keep, state_dir, holder: 'a sample' });
+  try {
+    await writeSample(folder, sample, signal, (bytes) => space.spent(bytes));
+  } catch (error) {
+    await rm(folder, { recursive: true, force: true });
+    throw signal?.aborted === true ? signal.reason : error;
+  } finally {
+    space.release();
+  }
+}
+
+/** Without a look at the room: for a few kilobytes. */
+export async function writeSample(
+  folder: string,
+  { size, files, fastq }: Sample,
+  signal?: AbortSignal,
+  spent?: (bytes: number) => void,
+): Promise<void> {
   await mkdir(folder, { recursive: true });
   const share = Math.floor(size / Math.max(1, files));
   for (let number = 1; number <= files; number += 1) {
@@ -23,7 +55,8 @@ export async function makeSample(folder: string, { size, files, fastq }: Sample)
     const bytes = number === files ? size - share * (files - 1) : share;
     const path = join(folder, place, fastq ? `sample_${number}_R1.fastq.gz` : `part_${number}.bin`);
     await mkdir(dirname(path), { recursive: true });
-    await writeFile(path, fastq ? reads(bytes, number) : noise(bytes));
+    await writeFile(path, fastq ? reads(bytes, number) : noise(bytes), { signal });
+    spent?.(share * number);
   }
 }
 

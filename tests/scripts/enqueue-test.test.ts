@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
+import { makeSample } from '../../scripts/enqueue-test/sample.ts';
 import { openStore } from '../../workers/store.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { runScript } from '../support/script.ts';
@@ -66,6 +67,28 @@ test('runs one task, follows it, prints its result and leaves nothing; a failing
   expect(bad.code).toBe(1);
   expect(JSON.parse(bad.stdout)).toMatchObject({ failure: { code: 'E_NOT_ARCHIVED' }, cleaned: false });
   expect(readdirSync(join(place.config.paths.scratch, 'enqueue-test'))).toHaveLength(1);
+});
+
+test('a sample without room for it is refused before it is written', async () => {
+  const place = await makePlace();
+  await startWorker(place);
+  const refused = await runScript('enqueue-test.ts', ['--size', '99999TB'], place.env);
+  expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(/^E_NO_SPACE: .* are needed/m) });
+  expect(existsSync(place.config.paths.scratch)).toBe(false);
+});
+
+test('nothing stays of a sample that could not be finished', async () => {
+  const place = await makePlace();
+  const folder = join(place.dir('samples'), 'one');
+  const room = { keep: 0, state_dir: place.config.state_dir };
+  mkdirSync(join(folder, 'part_2.bin'), { recursive: true });
+  await expect(makeSample(folder, { size: 4096, files: 4, fastq: false }, room)).rejects.toThrow('EISDIR');
+  expect(existsSync(folder)).toBe(false);
+
+  const stopped = AbortSignal.abort(new Error('by Ctrl-C'));
+  const big = { size: 64 * 1024 ** 2, files: 4, fastq: false };
+  await expect(makeSample(folder, big, { ...room, signal: stopped })).rejects.toThrow('by Ctrl-C');
+  expect(existsSync(folder)).toBe(false);
 });
 
 test('lands a whole sample and keeps it when asked', async () => {
