@@ -196,11 +196,11 @@ describe('following workflows', () => {
         if (looks === 2) await store.records.pause(workflow.id, { actor: 'test', take_out: false });
         return [workflow.id];
       },
-      out: { write: (part: string) => (text += part), isTTY: true, columns: 60 },
+      out: { write: (part: string) => (text += part), isTTY: true, columns: 70 },
       signal: leaving.signal,
       interval_ms: 1,
     });
     expect(text).toContain('\u001b[1A\u001b[J');
-    expect(text).toContain('stopped; `longshore resume` continues it');
+    expect(text).toContain('stopped; `npx longshore resume` continues it');
   });
 });
