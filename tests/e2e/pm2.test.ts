@@ -105,6 +105,23 @@ test('npm start runs in the foreground, and an interrupt ends all of it in order
   await until(() => processesWith(place.folder).length === 0, { what: 'all processes gone' });
 });
 
+test('npm start ends with 78 and says once what is wrong with the configuration or with a folder', async () => {
+  const place = await makePlace();
+  const start = (env: NodeJS.ProcessEnv) =>
+    spawnSync('npm', ['start'], { cwd: root, env: { ...environmentOf(place), ...env }, encoding: 'utf8' });
+  const wrong = start({ REDIS_URL: 'nonsense' });
+  expect(wrong.status, wrong.stderr).toBe(78);
+  expect(wrong.stderr.match(/E_CONFIG/g)).toHaveLength(1);
+
+  // A folder that looks as if it could be written, also to root.
+  const probe = join(root, 'scripts/setup/startable.ts');
+  const closed = spawnSync(process.execPath, [probe, '/proc/pm2'], {
+    env: environmentOf(place),
+    encoding: 'utf8',
+  });
+  expect(closed).toMatchObject({ status: 78, stderr: expect.stringContaining("mkdir '/proc/pm2'") });
+});
+
 test('with REDIS_URL there is no Redis of its own, and a wrong configuration stops pm2 with all problems', async () => {
   const place = await makePlace();
   const ask = (more: NodeJS.ProcessEnv) =>

@@ -1,0 +1,28 @@
+/**
+ * Before pm2 starts anything: the configuration is usable, and the folders given as arguments (pm2's own) can be written.
+ * pm2 itself says a problem of the configuration twice and ends with 0, and stays where it cannot write.
+ */
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { configOrExit } from '../../config/index.ts';
+import { coerceError } from '../../workers/errors.ts';
+
+/** EX_CONFIG, as for every other problem that the next start would meet again. */
+const EXIT_CONFIG = 78;
+
+/** By writing: for root, and over NFS, what the permissions say is not what happens. */
+function mustBeWritable(folder: string): void {
+  const probe = join(folder, `.written-${process.pid}`);
+  try {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(probe, '');
+    rmSync(probe);
+  } catch (error) {
+    const { code, message } = coerceError(error);
+    process.stderr.write(`${code}: ${message}\nMake ${folder} a folder that this user may write.\n`);
+    process.exit(EXIT_CONFIG);
+  }
+}
+
+const { state_dir } = await configOrExit();
+for (const folder of [state_dir, ...process.argv.slice(2)]) mustBeWritable(folder);
