@@ -15,6 +15,7 @@ import { createProgram, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { currentStep, elapsedOf, type Followed, failureOf, failureText, isDone } from './cli/progress.ts';
 import { currentUser, type EngineSession, printJson, withEngine } from './cli/session.ts';
 import { stopOnSignal } from './cli/stop.ts';
+import { asTyped } from './cli/typed.ts';
 import { makeSample, type Sample } from './enqueue-test/sample.ts';
 
 interface Options extends Sample {
@@ -33,7 +34,7 @@ const program = createProgram('enqueue-test', 'Make a small dataset and run one 
   'npm run enqueue-test -- --task stage_dataset --prepare  with the steps that it builds on',
   'npm run enqueue-test -- --workflow integrated --fastq --size 50MB --files 8',
 ])
-  .option('--task <name>', 'run this task; see `longshore tasks`')
+  .option('--task <name>', 'run this task; see `npx longshore tasks`')
   .option('--workflow <name>', 'run this workflow of config.workflow_registry')
   .option('--prepare', 'with --task: first the steps that come before it in the landing workflow')
   .option('--kwargs <json>', 'arguments by name, as {"wait_seconds": 1}', jsonObject, {})
@@ -173,7 +174,7 @@ async function report(
   const out = process.stdout;
   const kept = cleaned
     ? 'the dataset was deleted again'
-    : `kept: \`longshore delete ${dataset.id}\` removes it`;
+    : `kept: \`npx longshore delete ${dataset.id}\` removes it`;
   const result = workflow.steps.at(-1)?.last_task_run?.result;
   if (workflow.status === 'SUCCESS')
     out.write(
@@ -181,7 +182,7 @@ async function report(
     );
   else if (failure !== null)
     out.write(
-      `${failureText(failure)}\n${failure.hint}\nMore: longshore show ${workflow.id}, longshore logs ${workflow.id}; ${kept}\n`,
+      `${failureText(failure)}\n${asTyped(failure.hint)}\nMore: npx longshore show ${workflow.id}, npx longshore logs ${workflow.id}; ${kept}\n`,
     );
   else out.write(`${workflow.status}; ${kept}\n`);
 }

@@ -7,7 +7,7 @@ import { createProgram, runProgram } from './cli/program.ts';
 
 // In the checkout, which is trusted as the code itself is: what lies in a folder of /tmp may be somebody else's.
 enableCompileCache(join(import.meta.dirname, '../var/cache/node'));
-const program = createProgram('longshore', 'See and steer what Longshore does.', [
+const program = createProgram('npx longshore', 'See and steer what Longshore does.', [
   'longshore status',
   'longshore workflows --status FAILURE',
   'longshore show run_17',

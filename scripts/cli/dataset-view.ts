@@ -5,6 +5,7 @@ import type { ServedStep, ServedWorkflow } from '../../workers/workflows/status.
 import { ago, bytes, count, duration, oneLine } from './format.ts';
 import { elapsedOf, failureOf, failureText, meterText, styleOf } from './progress.ts';
 import { type Column, type Out, paint, printTable, takesColour } from './table.ts';
+import { asTyped } from './typed.ts';
 
 /** What the operator's commands show of datasets and workflows. */
 export const workflowColumns = (names: ReadonlyMap<number, string>): Column<ServedWorkflow>[] => [
@@ -102,7 +103,7 @@ function damageOf(copy: BundleCopy): [string, string][] {
   if (finding === null) return [];
   const { archive, result, at, actor, dataset_id } = finding;
   return [
-    ['DAMAGED', `in ${archive}: ${result}, found ${ago(at)} by ${actor}; longshore fixity ${dataset_id}`],
+    ['DAMAGED', `in ${archive}: ${result}, found ${ago(at)} by ${actor}; npx longshore fixity ${dataset_id}`],
   ];
 }
 
@@ -153,7 +154,7 @@ export function showSteps(
     { title: 'NEXT TRY', value: ({ attempt }) => attempt.next_attempt_at },
   ]);
   const failure = failureOf(workflow.steps[workflow.steps_done]?.last_task_run);
-  if (failure !== null) out.write(`\n${oneLine(failureText(failure))}\n${failure.hint}\n`);
+  if (failure !== null) out.write(`\n${oneLine(failureText(failure))}\n${asTyped(failure.hint)}\n`);
 }
 
 /** The digest says whether two tries ran the same code; the commit where to look. `--json` has both whole. */

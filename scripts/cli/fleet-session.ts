@@ -4,6 +4,7 @@ import type { SeenWorker } from '../../workers/queue/registry.ts';
 import type { QueueSide } from '../../workers/queue/side.ts';
 import { EXIT } from './program.ts';
 import { currentUser, type EngineSession, printJson, withStore } from './session.ts';
+import { asTyped } from './typed.ts';
 
 export interface FleetSession extends EngineSession {
   side: QueueSide;
@@ -96,7 +97,8 @@ function textOf(
   tell: (reply: Reply) => string,
 ): string {
   if (reply.outcome === 'done') return tell(reply);
-  if (reply.outcome === 'failed') return `${reply.error?.code}: ${reply.error?.message} ${reply.error?.hint}`;
+  if (reply.outcome === 'failed')
+    return `${reply.error?.code}: ${reply.error?.message} ${asTyped(reply.error?.hint ?? '')}`;
   const release = to.find(({ name }) => name === reply.worker)?.release;
   return `does not know the order "${order}"; it runs ${release?.version ?? '?'} (${release?.code ?? '?'})`;
 }

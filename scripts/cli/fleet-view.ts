@@ -106,13 +106,13 @@ export function showFleet(out: Out, report: FleetReport, datasets: ReadonlyMap<n
     { title: 'LATER', value: ({ jobs }) => jobs.delayed, align: 'right' },
   ]);
   for (const host of drained_hosts)
-    out.write(`\nhost ${host} is drained: its workers take no jobs (longshore undrain ${host})\n`);
+    out.write(`\nhost ${host} is drained: its workers take no jobs (npx longshore undrain ${host})\n`);
   for (const seat of drained_workers) {
     const now = workers.find((worker) => worker.seat === seat);
     const where = now === undefined ? 'not there now' : `now ${shortName(now.name)}`;
     const undo = now === undefined ? hostOfSeat(seat) : shortName(now.name);
     out.write(
-      `\nworker ${seat} (${where}) is drained, also when it is started again (longshore undrain ${undo})\n`,
+      `\nworker ${seat} (${where}) is drained, also when it is started again (npx longshore undrain ${undo})\n`,
     );
   }
   for (const problem of problems) out.write(`\n${paint(problem, 'red', takesColour(out))}\n`);

@@ -3,6 +3,7 @@ import type { Expectation, Item, Plan, PlannedStep, Room, Stop, Totals } from '.
 import { isShort } from '../plan/space.ts';
 import { bytes, count, duration, oneLine, rate } from './format.ts';
 import { type Out, paint, takesColour } from './table.ts';
+import { asTyped } from './typed.ts';
 
 export function showPlan(out: Out, plan: Plan): void {
   const colour = takesColour(out);
@@ -38,7 +39,9 @@ export function showSum(out: Out, plans: readonly Plan[], space: readonly Room[]
 
 function showStop(out: Out, { step, code, message, hint }: Stop, colour: boolean): void {
   const where = step === null ? '' : `${step}: `;
-  out.write(`  ${paint(oneLine(`stopped by  ${where}${code}: ${message}`), 'red', colour)}\n  ${hint}\n`);
+  out.write(
+    `  ${paint(oneLine(`stopped by  ${where}${code}: ${message}`), 'red', colour)}\n  ${asTyped(hint)}\n`,
+  );
 }
 
 function showStep(

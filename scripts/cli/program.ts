@@ -1,5 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
 import { coerceError, type ErrorCode, reportOf } from '../../workers/errors.ts';
+import { asTyped } from './typed.ts';
 
 /** What every command's exit code means; stands in each --help. */
 export const EXIT = {
@@ -51,7 +52,7 @@ export function createProgram(name: string, description: string, examples: reado
 }
 
 export function helpTail(examples: readonly string[]): string {
-  return `\nExamples:\n${examples.map((example) => `  ${example}`).join('\n')}\n\n${EXIT_TEXT}`;
+  return `\nExamples:\n${examples.map((example) => `  ${asTyped(example)}`).join('\n')}\n\n${EXIT_TEXT}`;
 }
 
 export const jsonOption = (): Option => new Option('--json', 'print JSON for programs');
@@ -78,7 +79,8 @@ export async function runProgram(program: Command, argv: readonly string[] = pro
 function report(error: unknown, json: boolean): number {
   // Commander has printed its message, or the help that was asked for.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-  const { code, message, hint, fields, traceback } = reportOf(error);
+  const { code, message, fields, traceback, ...said } = reportOf(error);
+  const hint = asTyped(said.hint);
   if (json) process.stdout.write(`${JSON.stringify({ error: { code, message, hint, fields } })}\n`);
   else process.stderr.write(`${code}: ${message}\n${hint}\n`);
   // Without a code of its own it is a fault of ours: whoever reports it needs the place.

@@ -2,6 +2,7 @@ import type { TaskFailure, TaskRun, WorkflowStatus } from '../../workers/records
 import type { ServedStep, ServedWorkflow } from '../../workers/workflows/status.ts';
 import { bytes, count, duration, oneLine, rate } from './format.ts';
 import type { Style } from './table.ts';
+import { asTyped } from './typed.ts';
 
 /** What is known of a workflow at one moment. All functions here are pure: they turn it into text. */
 export interface Followed {
@@ -116,7 +117,7 @@ export function statusLine({ dataset, workflow }: Followed, now = Date.now()): S
     STARTED: meterText(run),
     RETRY: `to be tried again: ${failure === null ? 'after an error' : failureText(failure)}`,
     FAILURE: failure === null ? 'failed' : failureText(failure),
-    REVOKED: 'stopped; `longshore resume` continues it',
+    REVOKED: 'stopped; `npx longshore resume` continues it',
     SUCCESS: '',
   }[step.status];
   return { ...head, step: `${position} ${step.name}`, detail: oneLine(detail) };
@@ -151,6 +152,7 @@ function stepChange(step: ServedStep): string {
     return `done in ${duration(took)}`;
   }
   if (step.status === 'RETRY') return `will be tried again${because}`;
-  if (step.status === 'FAILURE') return `FAILED${because}${failure?.hint ? ` (${failure.hint})` : ''}`;
+  if (step.status === 'FAILURE')
+    return `FAILED${because}${failure?.hint ? ` (${asTyped(failure.hint)})` : ''}`;
   return step.status === 'REVOKED' ? 'stopped' : '';
 }

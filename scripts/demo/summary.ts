@@ -5,6 +5,7 @@ import type { Store } from '../../workers/store.ts';
 import { bytes, count, duration, oneLine } from '../cli/format.ts';
 import { elapsedOf } from '../cli/progress.ts';
 import { type Out, paint, printTable, takesColour } from '../cli/table.ts';
+import { asTyped } from '../cli/typed.ts';
 import { failureOfLanding, type Landing } from './landing.ts';
 import { proveBundle, proveTree, treeDifferences } from './verify.ts';
 
@@ -107,7 +108,7 @@ export function printSummary(outcomes: readonly Outcome[], out: Out): void {
       `\n${paint(oneLine(one.name ?? one.folder), 'bold', takesColour(out))}  from ${oneLine(one.places.origin)}\n`,
     );
     for (const problem of one.problems) out.write(`  PROBLEM      ${oneLine(problem)}\n`);
-    if (one.hint !== '') out.write(`  what to do   ${one.hint}\n`);
+    if (one.hint !== '') out.write(`  what to do   ${asTyped(one.hint)}\n`);
     const places: [string, string | null][] = [
       ['staged copy', one.places.staged],
       ['bundle', one.places.bundle],

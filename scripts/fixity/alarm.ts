@@ -67,7 +67,7 @@ async function mailFinding(
     await sendMail(config.email, {
       to: alarm_to,
       subject: oneLine(`[${config.app_id}] archived copy of ${name} in ${archive}: ${result}`),
-      text: `${ERRORS.E_FIXITY.hint}\n\n${JSON.stringify(finding, null, 2)}\n\nlongshore fixity ${dataset_id}\n`,
+      text: `${ERRORS.E_FIXITY.hint}\n\n${JSON.stringify(finding, null, 2)}\n\nnpx longshore fixity ${dataset_id}\n`,
     });
     return true;
   } catch (error) {

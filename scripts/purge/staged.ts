@@ -90,7 +90,7 @@ async function runPurge(
     ...(signal === undefined ? {} : { signal }),
   });
   const workflow = end?.workflow;
-  if (workflow === undefined || !isDone(workflow.status)) return `it goes on: longshore show ${id}`;
+  if (workflow === undefined || !isDone(workflow.status)) return `it goes on: npx longshore show ${id}`;
   const run = (currentStep(workflow) ?? workflow.steps.at(-1))?.last_task_run;
   const failure = failureOf(run);
   if (failure !== null) throw new LongshoreError(failure.code as ErrorCode, failure.exc_message.join(' '));

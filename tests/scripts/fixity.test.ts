@@ -307,7 +307,7 @@ describe('longshore fixity', () => {
     const mirror = { kind: 'filesystem', root: vault.place.path('mirror') };
     vault.reconfigure({ archive: { copies: ['filesystem', 'mirror'], backends: { mirror } } });
     const all = await vault.longshore('fixity');
-    expect(all.stdout).toContain('1 in too few archives: longshore fixity --lacking');
+    expect(all.stdout).toContain('1 in too few archives: npx longshore fixity --lacking');
     const asked = await vault.longshore('fixity', '--lacking', '--json');
     expect(JSON.parse(asked.stdout)).toEqual({
       count: 1,

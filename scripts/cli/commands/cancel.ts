@@ -21,7 +21,7 @@ interface Options {
 export function addCancel(program: Command): void {
   program
     .command('cancel')
-    .argument('<id>', 'task id or job id of what runs; see longshore active')
+    .argument('<id>', 'task id or job id of what runs; see npx longshore active')
     .description('stop a running job, on whatever host it runs')
     .option('--reason <text>', 'kept with the attempt and in the history')
     .option('--revoke', 'take the rest of its workflow out of the queue too')
@@ -69,7 +69,7 @@ async function cancel(session: FleetSession, id: string, options: Options): Prom
   const silent =
     answer.process === 'silent' ? '. Its worker did not answer; the task may publish nothing any more' : '';
   process.stdout.write(
-    `cancelled ${task_id} (step "${step}") on ${worker}; longshore resume ${workflow_id} runs it again${silent}\n`,
+    `cancelled ${task_id} (step "${step}") on ${worker}; npx longshore resume ${workflow_id} runs it again${silent}\n`,
   );
 }
 

@@ -82,7 +82,7 @@ function tell(name: string, jobs: number, { dry_run, seconds }: { dry_run: boole
     ? [`would delete ${name} with ${jobs} jobs (dry run: nothing was changed)`]
     : [
         `deleted ${name} with ${jobs} jobs`,
-        `the records stay: workflows that wait or run are put back by the workers within ${seconds} s, or by longshore reconcile`,
+        `the records stay: workflows that wait or run are put back by the workers within ${seconds} s, or by npx longshore reconcile`,
       ];
   process.stdout.write(`${lines.join('\n')}\n`);
 }

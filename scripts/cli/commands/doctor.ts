@@ -7,6 +7,7 @@ import { oneLine } from '../format.ts';
 import { EXIT, helpTail, jsonOption } from '../program.ts';
 import { printJson } from '../session.ts';
 import { type Out, paint, printTable, type Style, takesColour } from '../table.ts';
+import { asTyped } from '../typed.ts';
 
 interface Options {
   only?: Area['name'][];
@@ -79,7 +80,7 @@ export function show(out: Out, findings: readonly Finding[]): void {
       out.write(
         `\n${paint(`${level} ${idOf(id, subject)}`, STYLES[level], takesColour(out))}: ${oneLine(seen)}\n`,
       );
-      out.write(`  expected: ${oneLine(expected)}\n  remedy:   ${oneLine(remedy ?? '-')}\n`);
+      out.write(`  expected: ${oneLine(expected)}\n  remedy:   ${asTyped(oneLine(remedy ?? '-'))}\n`);
     }
     out.write('\n');
   } else for (const finding of findings) out.write(`${lineOf(finding)}\n`);
@@ -92,7 +93,9 @@ const idOf = (id: string, subject: string | null): string =>
 
 function lineOf({ level, id, subject, seen, expected, remedy }: Finding): string {
   const what = `${level} ${idOf(id, subject)}: ${oneLine(seen)}`;
-  return level === 'ok' ? what : `${what}; expected ${oneLine(expected)}; remedy: ${oneLine(remedy ?? '-')}`;
+  return level === 'ok'
+    ? what
+    : `${what}; expected ${oneLine(expected)}; remedy: ${asTyped(oneLine(remedy ?? '-'))}`;
 }
 
 function areaNames(text: string): Area['name'][] {

@@ -72,11 +72,11 @@ async function overview({ config, store }: Session, { failed = false, limit, jso
   if (failed && rows.length === 0) out.write('no copy is known to be damaged or missing\n');
   else out.write(`${totalsText(totals)}\n`);
   if (totals.failed > 0) {
-    const text = `${count(totals.failed)} damaged or missing${failed ? '' : ': longshore fixity --failed'}`;
+    const text = `${count(totals.failed)} damaged or missing${failed ? '' : ': npx longshore fixity --failed'}`;
     out.write(`${paint(text, 'red', takesColour(out))}\n`);
   }
   if (totals.lacking > 0)
-    out.write(`${count(totals.lacking)} in too few archives: longshore fixity --lacking\n`);
+    out.write(`${count(totals.lacking)} in too few archives: npx longshore fixity --lacking\n`);
 }
 
 async function lacking({ config, store }: Session, { limit, json }: Options): Promise<void> {
@@ -96,7 +96,7 @@ async function lacking({ config, store }: Session, { limit, json }: Options): Pr
   out.write(
     rows.length === 0
       ? 'every dataset lies in all archives of its type\n'
-      : 'longshore start copies <dataset…> makes what they lack\n',
+      : 'npx longshore start copies <dataset…> makes what they lack\n',
   );
 }
 

@@ -116,7 +116,7 @@ function problemsOf(workers: readonly SeenWorker[], queues: FleetReport['queues'
     const [first, ...more] = restart_due.files;
     const files = more.length === 0 ? first : `${first} and ${more.length} more files`;
     problems.push(
-      `Worker ${shortName(name)} must be restarted: ${files} changed ${ago(restart_due.since)} (longshore shutdown ${shortName(name)} --restart).`,
+      `Worker ${shortName(name)} must be restarted: ${files} changed ${ago(restart_due.since)} (npx longshore shutdown ${shortName(name)} --restart).`,
     );
   }
   for (const { name, served_by, jobs } of queues) {

@@ -185,6 +185,6 @@ function showOutcome(plan: RecallPlan, { from, damaged }: RecallOutcome, json = 
   );
   if (damaged.length > 0)
     process.stderr.write(
-      `DAMAGE: ${count(damaged.length)} of them came from another copy, because one does not hold them as they were archived; see \`longshore fixity\`\n`,
+      `DAMAGE: ${count(damaged.length)} of them came from another copy, because one does not hold them as they were archived; see \`npx longshore fixity\`\n`,
     );
 }

@@ -63,7 +63,7 @@ export function addSchedules(program: Command): void {
     )
     .addHelpText(
       'after',
-      `It runs already: ${EXIT_BUSY}. On this host, without a worker: node scripts/NAME.ts`,
+      `It runs already: ${EXIT_BUSY}. On this host, without a worker: npx node scripts/NAME.ts`,
     )
     .action((name: string, _: RunOptions, command: Command) =>
       withTicks(async (ground) => {

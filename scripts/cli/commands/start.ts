@@ -9,6 +9,7 @@ import { follow } from '../follow.ts';
 import { dryRunOption, EXIT, helpTail, jsonOption } from '../program.ts';
 import { currentStep, failureOf } from '../progress.ts';
 import { currentUser, type EngineSession, printJson, withEngine } from '../session.ts';
+import { asTyped } from '../typed.ts';
 import {
   type Check,
   mustBeArchived,
@@ -172,10 +173,10 @@ async function followThem({ store }: EngineSession, ids: readonly string[], json
   if (first === undefined) throw new LongshoreError('E_WORKFLOW_NOT_FOUND', `workflow ${ids[0]} is gone`);
   if (json)
     printJson(second === undefined ? first.workflow : { workflows: ends.map(({ workflow }) => workflow) });
-  if (leaving.signal.aborted && !json) out.write(`it goes on; see \`longshore show ${first.id}\`\n`);
+  if (leaving.signal.aborted && !json) out.write(`it goes on; see \`npx longshore show ${first.id}\`\n`);
   for (const { workflow } of ends) {
     const failure = failureOf(currentStep(workflow)?.last_task_run);
-    if (failure !== null && !json) process.stderr.write(`${failure.hint}\n`);
+    if (failure !== null && !json) process.stderr.write(`${asTyped(failure.hint)}\n`);
   }
   const all = ends.length === ids.length && ends.every(({ workflow }) => workflow.status === 'SUCCESS');
   return all || leaving.signal.aborted ? EXIT.ok : EXIT.failed;

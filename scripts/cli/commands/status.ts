@@ -10,6 +10,7 @@ import { EXIT, helpTail, jsonOption } from '../program.ts';
 import { failureOf, failureText } from '../progress.ts';
 import { type EngineSession, printJson, withEngine } from '../session.ts';
 import { paint, printTable, takesColour } from '../table.ts';
+import { asTyped } from '../typed.ts';
 
 const SHOWN = 10;
 
@@ -61,7 +62,7 @@ async function statusOf({ config, engine, store: { catalog } }: EngineSession): 
   // The records tell most of it: a Redis that is away is a line of the answer, not its end.
   const fleet = await engine.fleet().catch((error: unknown) => {
     const { code, message, hint } = coerceError(error);
-    problems.push(`${code}: ${message}. ${hint}`);
+    problems.push(`${code}: ${message}. ${asTyped(hint)}`);
     return null;
   });
   const queue = fleet === null ? null : queueOf(fleet.jobs);
@@ -82,7 +83,7 @@ function fixityProblem(damaged: readonly CopyFixity[]): string {
   const [first] = damaged;
   const one = first === undefined ? '' : `${first.name} in ${first.archive}: ${first.finding?.result}`;
   const more = damaged.length > 1 ? `, and ${damaged.length - 1} more` : '';
-  return `E_FIXITY: archived copies are damaged or missing (${oneLine(one)}${more}). See longshore fixity --failed.`;
+  return `E_FIXITY: archived copies are damaged or missing (${oneLine(one)}${more}). See npx longshore fixity --failed.`;
 }
 
 /** BullMQ's states in our words: a step is ready, or comes later (waits, is tried again). */
@@ -128,7 +129,7 @@ async function show({ config, store }: EngineSession, status: Status): Promise<v
   );
   const more = workflows.FAILURE - needs_a_person.length;
   out.write(
-    `\n${paint('Waiting for a person', 'bold', takesColour(out))}${more > 0 ? ` (and ${more} more: longshore workflows --status FAILURE)` : ''}\n`,
+    `\n${paint('Waiting for a person', 'bold', takesColour(out))}${more > 0 ? ` (and ${more} more: npx longshore workflows --status FAILURE)` : ''}\n`,
   );
   printTable(out, needs_a_person, [
     { title: 'WORKFLOW', value: ({ id }) => id },
@@ -137,7 +138,7 @@ async function show({ config, store }: EngineSession, status: Status): Promise<v
     { title: 'SINCE', value: (one) => ago(one.updated_at) },
     { title: 'ERROR', value: errorText, shrink: true, style: () => 'red' },
   ]);
-  out.write('Details and what to do: longshore show <workflow>; then: longshore resume <workflow>\n');
+  out.write('Details and what to do: npx longshore show <workflow>; then: npx longshore resume <workflow>\n');
 }
 
 function errorText(workflow: ServedWorkflow): string {

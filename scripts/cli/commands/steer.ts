@@ -146,7 +146,7 @@ async function setQueue(
   const told = dryRun
     ? `would ${action} ${name} (dry run: nothing was changed)`
     : action === 'pause'
-      ? `${name} is paused: nothing of it is begun until longshore resume-queue ${name}`
+      ? `${name} is paused: nothing of it is begun until npx longshore resume-queue ${name}`
       : `${name} is open`;
   process.stdout.write(`${told}\n`);
 }

@@ -13,6 +13,7 @@ import { EXIT, exitCodeOf, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson, type Session, withStore } from '../session.ts';
 import { stopOnSignal } from '../stop.ts';
 import { type Out, paint, takesColour } from '../table.ts';
+import { asTyped } from '../typed.ts';
 
 const LEVELS = ['size', 'digest', 'stream', 'readback'] as const;
 /** Differences shown of one copy; the ledger keeps more. */
@@ -173,7 +174,7 @@ function conclude(verified: Verified, json = false): number {
       ...verified,
       ...(error === null ? {} : { error: { code: error.code, message: error.message, hint: error.hint } }),
     });
-  else if (error !== null) process.stderr.write(`${error.code}: ${error.message}\n${error.hint}\n`);
+  else if (error !== null) process.stderr.write(`${error.code}: ${error.message}\n${asTyped(error.hint)}\n`);
   return error === null ? EXIT.ok : exitCodeOf(error);
 }
 
