@@ -1,4 +1,14 @@
-import { mkdirSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Catalog } from '../../workers/catalog/contract.ts';
@@ -14,6 +24,16 @@ import { until } from '../support/until.ts';
 const { signal } = new AbortController();
 /** Counts of what is logged at each level, by message. */
 const log = createLogger('test', {}, { level: 'error' });
+
+/** A log that can be read. */
+function listen(file: string) {
+  const told = () =>
+    readFileSync(file, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { folder?: string; msg: string });
+  return { told, log: createLogger('test', {}, { to: file }) };
+}
 
 async function setUp(overrides: Record<string, unknown> = {}) {
   const place = await makePlace(overrides);
@@ -136,6 +156,50 @@ describe('registering what a scan finds', () => {
         ['link', place.path('elsewhere/target')],
       ]),
     );
+  });
+
+  test('a folder whose name is no UTF-8 is refused by name, once, and one that only looks like it is taken', async () => {
+    const { raw, scan, parts, datasets, place } = await setUp();
+    mkdirSync(Buffer.concat([Buffer.from(`${raw}/caf`), Buffer.from([0xe9])]));
+    writeFileSync(Buffer.concat([Buffer.from(`${raw}/fil`), Buffer.from([0xe9])]), '');
+    mkdirSync(join(raw, 'really \uFFFD'));
+    const { told, log: teller } = listen(place.path('log'));
+    const scanner = createScanners({ ...parts, log: teller })[0]?.scanner;
+    expect(await scanner?.scan(signal)).toMatchObject({ added: 2, left: 0 });
+    expect(await scanner?.scan(signal)).toMatchObject({ added: 0 });
+    expect((await datasets()).map(({ origin_path }) => origin_path)).toEqual([join(raw, 'really \uFFFD')]);
+    const refused = told().filter(({ msg }) => msg.includes('E_NAME_UNSAFE'));
+    expect(refused).toMatchObject([{ folder: 'caf\uFFFD', msg: expect.stringContaining('not valid UTF-8') }]);
+    await scan();
+  });
+
+  test('a link into a folder that this user may not enter is told of, once', async ({ skip }) => {
+    if (process.getuid?.() !== 0) skip('needs root to become another user');
+    const { place, raw } = await setUp();
+    mkdirSync(place.dir('closed', 'run'), { recursive: true });
+    symlinkSync(place.path('closed', 'run'), join(raw, 'run'));
+    chmodSync(place.folder, 0o755);
+    const script = `
+      const { registerFolders } = await import(process.argv[1] + '/folders.ts');
+      const { createSourceReader } = await import(process.argv[1] + '/source.ts');
+      process.setgroups([]); process.setgid(65534); process.setuid(65534);
+      const [source, config] = [process.argv[2], JSON.parse(process.argv[3])];
+      const told = [];
+      const log = { error: ({ folder }, text) => told.push([folder, text]) };
+      const registrar = { register: async () => [] };
+      const catalog = { list: async () => ({ datasets: [] }) };
+      const handle = registerFolders({ config, type: 'RAW_DATA', source, catalog, registrar, log });
+      for (let scan = 0; scan < 2; scan += 1) {
+        const { names } = await createSourceReader(source)(() => false);
+        for await (const done of handle({ event: 'add', names }, new AbortController().signal)) told.push(done);
+      }
+      console.log(JSON.stringify(told));
+    `;
+    chmodSync(place.path('closed'), 0o700);
+    const watch = join(import.meta.dirname, '../../workers/watch');
+    const args = [watch, raw, JSON.stringify(place.config)];
+    const output = execFileSync(process.execPath, ['--input-type=module', '-e', script, ...args]);
+    expect(JSON.parse(String(output))).toEqual([['run', expect.stringContaining('EACCES')], [], []]);
   });
 
   test('of two folders that come to one name the first is registered and the other is not', async () => {

@@ -7,6 +7,7 @@ import type { Logger } from '../log.ts';
 import { datasetNameOf, type Registrar, type RegistrationOutcome } from './registration.ts';
 import { matcher } from './rejects.ts';
 import type { Handle, ScanEvent } from './scanner.ts';
+import { holdsUnreadable } from './source.ts';
 
 /** An origin that `delete_source` has set aside, on its way out. */
 const OURS = '.*.partial-*';
@@ -32,7 +33,6 @@ export function registerFolders(parts: {
     deleted: ReadonlyMap<string, string>,
   ): Promise<NewDataset | null | 'again'> {
     try {
-      if (name.includes('\uFFFD')) throw notText(source, name);
       const origin_path = await realpath(join(source, name));
       const deletedAt = deleted.get(origin_path);
       if (deletedAt !== undefined && (await stat(origin_path)).birthtimeMs < Date.parse(deletedAt)) {
@@ -45,8 +45,9 @@ export function registerFolders(parts: {
       }
       return { name: datasetNameOf(name), type, origin_path, create_method: 'SCAN' };
     } catch (error) {
-      const { code, message, hint } = coerceError(error);
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'again'; // Gone since it was listed.
+      const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';
+      if (absent && !holdsUnreadable(name)) return 'again'; // Gone since it was listed.
+      const { code, message, hint } = coerceError(absent ? notText(source, name) : error);
       tell(name, 'error', `${code}: ${message}. ${hint}`);
       return code === 'E_NAME_UNSAFE' ? null : 'again';
     }

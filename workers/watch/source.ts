@@ -29,6 +29,9 @@ const OTHERS_MS = 300_000;
 /**
  * Direct child folders, links to folders included, files not. Names alone are listed, and only new ones looked up:
  * of 100,000 folders that takes 90 ms and 110 MB; with the type of every entry it is 120 ms and 280 MB.
+ *
+ * What may not be looked at, and a folder whose name is no UTF-8 (with U+FFFD for what cannot be read), are listed as
+ * well: who registers them says what is wrong.
  */
 export function createSourceReader(path: string): ReadSource {
   let others = new Set<string>();
@@ -42,7 +45,7 @@ export function createSourceReader(path: string): ReadSource {
         forgetAt = Date.now() + OTHERS_MS;
       }
       const unsure = entries.filter((name) => !isKnown(name) && !others.has(name));
-      const files = await notFolders(path, unsure);
+      const files = await notFolders(unsure, await locator(path, unsure));
       for (const name of files) others.add(name);
       const names =
         others.size === 0 ? entries : entries.filter((name) => isKnown(name) || !others.has(name));
@@ -78,23 +81,44 @@ export function looksUnmounted(
 /** As many at a time as keep the thread pool busy; all 100,000 at once would be 100 MB of promises. */
 const AT_A_TIME = 64;
 
-async function notFolders(path: string, names: readonly string[]): Promise<string[]> {
+type Path = string | Buffer;
+
+/** Where the entries of a name lie. Several names that are no UTF-8 may read the same. */
+async function locator(source: string, names: readonly string[]): Promise<(name: string) => readonly Path[]> {
+  const plain = (name: string): Path[] => [join(source, name)];
+  if (!names.some(holdsUnreadable)) return plain;
+  const entries = await readdir(source, { encoding: 'buffer' });
+  const byName = Map.groupBy(entries, (entry) => entry.toString());
+  return (name) =>
+    holdsUnreadable(name)
+      ? (byName.get(name) ?? []).map((entry) => Buffer.concat([Buffer.from(`${source}/`), entry]))
+      : plain(name);
+}
+
+/** U+FFFD stands for bytes that are no UTF-8, or for itself. */
+export const holdsUnreadable = (name: string): boolean => name.includes('\uFFFD');
+
+async function notFolders(
+  names: readonly string[],
+  pathsOf: (name: string) => readonly Path[],
+): Promise<string[]> {
   const found: string[] = [];
   for (let at = 0; at < names.length; at += AT_A_TIME) {
     const some = names.slice(at, at + AT_A_TIME);
-    const folders = await Promise.all(some.map((name) => isFolder(join(path, name))));
-    found.push(...some.filter((_, index) => !folders[index]));
+    const folders = await Promise.all(some.map((name) => Promise.all(pathsOf(name).map(isFolder))));
+    found.push(...some.filter((_, index) => folders[index]?.includes(true) !== true));
   }
   return found;
 }
 
-async function isFolder(path: string): Promise<boolean> {
+async function isFolder(path: Path): Promise<boolean> {
   try {
     return (await stat(path)).isDirectory();
   } catch (error) {
-    // A dangling link, or gone since it was listed. Anything else concerns the source as a whole.
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ELOOP' || code === 'ENOTDIR' || code === 'EACCES') return false;
+    if (code === 'EACCES') return true; // A link into a folder that is closed to this user: perhaps a folder.
+    // A dangling link, or gone since it was listed. Anything else concerns the source as a whole.
+    if (code === 'ENOENT' || code === 'ELOOP' || code === 'ENOTDIR') return false;
     throw error;
   }
 }
