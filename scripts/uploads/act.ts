@@ -8,7 +8,7 @@ import type { UploadLog, UploadPatch, Uploads } from '../../workers/uploads/cont
 import { verificationTaskOf } from '../../workers/uploads/next.ts';
 import { notifyOf } from '../../workers/uploads/notify.ts';
 import type { Engine } from '../../workers/workflows/engine.ts';
-import { stableId } from '../../workers/workflows/stable-id.ts';
+import { stableId } from '../../workers/records/stable-id.ts';
 import { verificationWorkflow } from './verification.ts';
 
 export interface UploadParts {

@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { LongshoreError } from '../errors.ts';
 import type { Records, WorkflowDocument } from '../records/contract.ts';
 import { buildWorkflow } from '../workflows/definition.ts';
-import { stableId } from '../workflows/stable-id.ts';
+import { stableId } from '../records/stable-id.ts';
 import { isRedisAway, type Within } from './deadline.ts';
 import type { OperationParts } from './operation-parts.ts';
 import type { CreateBody } from './shapes.ts';

@@ -72,7 +72,7 @@ export type ClaimVerdict =
     }
   /** The step has succeeded already (crash between record and queue): hand the stored result on. */
   | { verdict: 'done'; result: unknown[] }
-  /** Paused, revoked or failed: nothing may run under this step now. */
+  /** Paused, revoked or failed, or PENDING without known arguments: nothing may run under this step now. */
   | { verdict: 'stopped'; status: TaskStatus }
   /** Lost its process more than `max_losses` times; the run is FAILURE now. */
   | { verdict: 'poisoned'; losses: number; orphan: Attempt | null }
@@ -251,7 +251,7 @@ export interface Records {
   /**
    * Gives the pending step a new task id and takes the resume lock. `force`: also when it is not FAILURE or REVOKED.
    * `args`: for a step that has never begun; one that has is run again with what it was given.
-   * @throws E_WORKFLOW_NOT_FOUND
+   * @throws E_WORKFLOW_NOT_FOUND, E_WORKFLOW_INVALID when nobody knows what the step is to be given
    */
   resume(
     id: string,

@@ -21,6 +21,7 @@ import {
   type AttemptPart,
   type AttemptRecord,
   attemptOf,
+  nextTaskIdOf,
   type RunRecord,
   runOf,
   WORKFLOWS,
@@ -34,12 +35,14 @@ import {
   closeAttempt,
   current,
   isOpen,
+  lackingIn,
   lastRunOf,
   loadRuns,
   moved,
   newRun,
   openAttempt,
   resultWith,
+  returnedBy,
   type Runs,
   runsOf,
   stateOfRun,
@@ -85,12 +88,11 @@ type Decided = ClaimVerdict | { verdict: 'claimed'; run: RunRecord; orphan: Atte
 
 async function claimStep(mongo: Mongo, claim: Claim, max_losses: number): Promise<ClaimVerdict> {
   const workflow = await readWorkflow(mongo, claim.workflow_id);
-  const task_id = workflow?.steps[claim.index]?.next_task_id;
-  if (workflow === null || task_id === undefined) return { verdict: 'missing' };
+  if (workflow?.steps[claim.index] === undefined) return { verdict: 'missing' };
+  const task_id = nextTaskIdOf(workflow, claim.index);
   const runs = await loadRuns(mongo, [workflow]);
-  const before = workflow.steps[claim.index - 1];
-  const previous = before === undefined ? undefined : lastRunOf(before, runs);
-  if (before !== undefined && previous?.status !== 'SUCCESS') return { verdict: 'early' };
+  if (claim.index > 0 && lastRunOf(workflow, claim.index - 1, runs)?.status !== 'SUCCESS')
+    return { verdict: 'early' };
 
   const decided = await change<RunRecord, Decided>(mongo, runsOf(mongo), task_id, (run) =>
     decideClaim(mongo, { claim, workflow, runs, max_losses }, run),
@@ -99,7 +101,7 @@ async function claimStep(mongo: Mongo, claim: Claim, max_losses: number): Promis
   if (decided.verdict !== 'claimed') return decided;
   if (after === null) return takeBack(mongo, task_id);
   // A resume by force gave the step another task id meanwhile: one of the two has to see the other.
-  if (after.steps[claim.index]?.next_task_id !== task_id) {
+  if (nextTaskIdOf(after, claim.index) !== task_id) {
     await revokeRun(mongo, task_id, { reason: 'its step was resumed under another task id' });
     return { verdict: 'stopped', status: 'REVOKED' };
   }
@@ -135,15 +137,16 @@ async function decideClaim(
   const state = stateOfRun(run);
   if (run === null) {
     const args = argsOf(workflow, claim.index, runs);
+    if (args === null) return { answer: { verdict: 'stopped', status: 'PENDING' } as const };
     const fresh = newRun(workflow, claim.index, { args, worker: claim.worker, state: move(state, 'claim') });
     const set = {
       ...fresh,
       result: resultWith(fresh.result, claim.process),
       attempt: openAttempt(1, claim),
     };
-    return { set, answer: claimed({ ...set, _id: workflow.steps[claim.index]?.next_task_id ?? '' }, null) };
+    return { set, answer: claimed({ ...set, _id: nextTaskIdOf(workflow, claim.index) }, null) };
   }
-  if (state === 'success') return { answer: { verdict: 'done', result: resultOf(run) } as const };
+  if (state === 'success') return { answer: { verdict: 'done', result: returnedBy(run) } as const };
   if (state === 'failure' || state === 'revoked')
     return { answer: { verdict: 'stopped', status: run.status } as const };
 
@@ -165,9 +168,10 @@ async function decideClaim(
   const closed = orphan ?? run.attempt ?? null;
   const retried = state === 'retry' ? 1 : 0;
   const set = {
+    ...lackingIn(run, workflow, claim.index, runs),
     status: 'STARTED' as const,
     worker: claim.worker,
-    retries: run.retries + retried,
+    retries: (run.retries ?? 0) + retried,
     traceback: null,
     result: resultWith(retried === 1 || orphan !== null ? null : run.result, claim.process),
     losses,
@@ -183,7 +187,6 @@ const claimed = (run: RunRecord, orphan: AttemptPart | null): Decided => ({
   run,
   orphan,
 });
-const resultOf = ({ result }: RunRecord): unknown[] => JSON.parse(result ?? '[]') as unknown[];
 const archived = (task_id: string, attempt: AttemptPart): AttemptRecord => ({
   _id: `${task_id}:${attempt.number}`,
   task_id,

@@ -14,6 +14,7 @@ import type {
   WorkflowStatus,
   WorkflowStep,
 } from './contract.ts';
+import { stableId } from './stable-id.ts';
 
 export const WORKFLOWS = 'workflow_meta';
 export const RUNS = 'celery_taskmeta';
@@ -25,6 +26,7 @@ export type StepDocument = Pick<WorkflowStep, 'name' | 'task'> &
     kwargs?: Record<string, unknown> | null;
     /** Absent before the first run. */
     task_runs?: { task_id: string; date_start: Date }[];
+    /** See {@link nextTaskIdOf}. */
     next_task_id?: string;
   };
 
@@ -39,7 +41,8 @@ export interface WorkflowRecord extends Versioned {
   _status?: WorkflowStatus;
   resume_lock?: Date | null;
   dataset_id?: number | null;
-  args?: unknown[];
+  /** See {@link startArgsOf}. */
+  args?: unknown[] | null;
   start_kwargs?: Record<string, unknown>;
   revoked_at?: Date | null;
   initiator?: string;
@@ -104,6 +107,21 @@ function dateDoneOf(stored: string | Date | null | undefined): string | null {
   return Number.isNaN(date.getTime()) ? null : date.toISOString();
 }
 
+/**
+ * The only task id that a claim of the step may run under. The reference keeps none: there it is that of the last run, which
+ * may go on if it has not ended; for a step that has not begun it is one that everybody who looks derives alike.
+ */
+export function nextTaskIdOf({ _id, steps }: WorkflowRecord, position: number): string {
+  const step = steps[position];
+  return step?.next_task_id ?? step?.task_runs?.at(-1)?.task_id ?? stableId(`${_id} step ${position}`);
+}
+
+/** Null: they are not known. The reference hands those of a first step to its broker, and records them when it begins. */
+export const startArgsOf = ({ args, dataset_id }: WorkflowRecord): unknown[] | null => {
+  if (args) return args;
+  return typeof dataset_id === 'number' ? [dataset_id] : null;
+};
+
 export function recordOf(workflow: WorkflowDocument): Omit<WorkflowRecord, 'order'> {
   const { id, created_at, updated_at, steps, resume_lock, revoked_at, ...rest } = workflow;
   return {
@@ -134,7 +152,7 @@ export function workflowOf(record: WorkflowRecord): WorkflowDocument {
     app_id: record.app_id ?? '',
     description: record.description ?? null,
     dataset_id: record.dataset_id ?? null,
-    args: record.args ?? [],
+    args: startArgsOf(record),
     start_kwargs: record.start_kwargs ?? {},
     steps: record.steps.map((step, position) => ({
       name: step.name,
@@ -147,7 +165,7 @@ export function workflowOf(record: WorkflowRecord): WorkflowDocument {
         task_id,
         date_start: isoOf(date_start),
       })),
-      next_task_id: step.next_task_id ?? step.task_runs?.at(-1)?.task_id ?? '',
+      next_task_id: nextTaskIdOf(record, position),
       ...(step.args === undefined ? {} : { args: step.args }),
     })),
     _status: record._status ?? 'PENDING',
@@ -186,7 +204,7 @@ export function runOf(record: RunRecord, started?: Date): TaskRun {
 const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
 
 /** What the reference could not encode it stores as it is. */
-function parsed(result: unknown): unknown {
+export function parsed(result: unknown): unknown {
   if (typeof result !== 'string') return result;
   try {
     return JSON.parse(result) as unknown;

@@ -9,7 +9,7 @@ import type { Mongo } from '../mongodb/connection.ts';
 import { addTo } from '../mongodb/outbox.ts';
 import type { PauseAnswer, Records, ResumeAnswer, RunningAttempt } from './contract.ts';
 import { auditItem } from './mongodb-audit.ts';
-import type { RunRecord, StepDocument, WorkflowRecord } from './mongodb-documents.ts';
+import { nextTaskIdOf, type RunRecord, type StepDocument, type WorkflowRecord } from './mongodb-documents.ts';
 import { revoked, revokeRun, runningIn } from './mongodb-revoke.ts';
 import {
   argsOf,
@@ -36,10 +36,6 @@ export function lifecycleRecords(mongo: Mongo): Pick<Records, 'pause' | 'resume'
   };
 }
 
-/** Of a workflow that the reference made, too: there the last run is the one to be paused. */
-const taskIdOf = ({ next_task_id, task_runs }: StepDocument): string =>
-  next_task_id ?? task_runs?.at(-1)?.task_id ?? randomUUID();
-
 async function pause(mongo: Mongo, id: string, options: Pause): Promise<PauseAnswer> {
   for (;;) {
     const workflow = found(await readWorkflow(mongo, id), id);
@@ -48,7 +44,7 @@ async function pause(mongo: Mongo, id: string, options: Pause): Promise<PauseAns
     const step = workflow.steps[position];
     if (step === undefined) return { paused: false, running: null, index: -1 };
     const refused: PauseAnswer = { paused: false, running: null, index: position };
-    const task_id = taskIdOf(step);
+    const task_id = nextTaskIdOf(workflow, position);
     if (options.task_id !== undefined && task_id !== options.task_id) return refused;
     const state = await pauseRun(mongo, { workflow, runs, position, task_id }, options);
     await settle(mongo, id);
@@ -93,7 +89,7 @@ function pauseRun(mongo: Mongo, pending: Pending, { actor, take_out, reason }: P
   return change<RunRecord, Paused>(mongo, runsOf(mongo), task_id, (run) => {
     const state = stateOfRun(run);
     if (!accepts(state, 'pause')) return { answer: { paused: false, status: run?.status ?? 'PENDING' } };
-    const args = argsOf(workflow, position, runs);
+    const args = argsOf(workflow, position, runs) ?? [];
     const base = run ?? newRun(workflow, position, { args, worker: '', state: 'absent' });
     return {
       answer: { paused: true, running: runningIn(task_id, base.attempt) },
@@ -140,10 +136,11 @@ async function resume(mongo: Mongo, id: string, options: Resume): Promise<Resume
       };
       if (isLocked(live, options.lock_seconds)) return refused;
       // What a person sees of the step: its last run, also when an earlier resume was never taken up.
-      const state = stateOfRun(lastRunOf(step, runs) ?? null);
+      const state = stateOfRun(lastRunOf(live, position, runs) ?? null);
       const event = options.force ? 'force' : 'resume';
       if (!accepts(state, event)) return refused;
-      replaced.task_id = taskIdOf(step);
+      const given = givenArgs(live, position, runs, options);
+      replaced.task_id = nextTaskIdOf(live, position);
       if (move(state, event) === 'revoked')
         replaced.running ??= await revokeRun(mongo, replaced.task_id, {
           reason: `resumed by force by ${options.actor}`,
@@ -155,7 +152,7 @@ async function resume(mongo: Mongo, id: string, options: Resume): Promise<Resume
           running: replaced.running,
           index: position,
         },
-        set: resumed(live, await loadRuns(mongo, [live]), position, options),
+        set: resumed(live, await loadRuns(mongo, [live]), position, { ...options, ...given }),
       };
     },
   );
@@ -169,18 +166,35 @@ async function resume(mongo: Mongo, id: string, options: Resume): Promise<Resume
   return answer;
 }
 
+/** Those of the request where they count. @throws E_WORKFLOW_INVALID when nobody knows what to give to the step */
+function givenArgs(
+  workflow: WorkflowRecord,
+  position: number,
+  runs: Runs,
+  { args }: Resume,
+): { args: unknown[] | undefined } {
+  if (args !== undefined && lastBegunRunOf(workflow, position, runs) === undefined) return { args };
+  if (argsOf(workflow, position, runs) !== null) return { args: undefined };
+  const { name = '' } = workflow.steps[position] ?? {};
+  throw new LongshoreError(
+    'E_WORKFLOW_INVALID',
+    `step "${name}" has never begun, and what it was to be given is not recorded; no args are provided`,
+    {
+      fields: { workflow_id: workflow._id, step: name },
+      hint: 'Resume it by force through the workflow server, with args: [dataset id], or start another.',
+    },
+  );
+}
+
 function resumed(
   workflow: WorkflowRecord,
   runs: Runs,
   position: number,
-  options: Resume,
+  { actor, force, args }: Omit<Resume, 'args'> & { args: unknown[] | undefined },
 ): Partial<WorkflowRecord> {
-  const { actor, force } = options;
   const now = new Date();
-  const begun = lastBegunRunOf(workflow.steps[position] as StepDocument, runs);
-  const args = begun === undefined ? options.args : undefined;
   const next_task_id = randomUUID();
-  const steps = withRuns(workflow.steps, runs).map((step, index) =>
+  const steps = withRuns(workflow, runs).map((step, index) =>
     index === position ? { ...step, next_task_id, ...(args === undefined ? {} : { args }) } : step,
   );
   const details = {

@@ -7,8 +7,11 @@ import type { AttemptOutcome, AttemptProcess, Claim, WorkflowStatus } from './co
 import {
   type AttemptPart,
   naiveNow,
+  nextTaskIdOf,
+  parsed,
   RUNS,
   type RunRecord,
+  startArgsOf,
   type StepDocument,
   type WorkflowRecord,
 } from './mongodb-documents.ts';
@@ -22,14 +25,18 @@ export const runsOf = (mongo: Mongo) => mongo.collection<RunRecord>(RUNS);
  * Task ids of a step, oldest first. The next one counts as soon as its run is there: a process may have been killed after
  * it wrote the run, and before it added it to the workflow.
  */
-export function taskIdsOf({ task_runs = [], next_task_id }: StepDocument): string[] {
-  const begun = task_runs.map(({ task_id }) => task_id);
-  return next_task_id === undefined || begun.includes(next_task_id) ? begun : [...begun, next_task_id];
+function taskIdsOf(workflow: WorkflowRecord, position: number): string[] {
+  const begun = (workflow.steps[position]?.task_runs ?? []).map(({ task_id }) => task_id);
+  const next = nextTaskIdOf(workflow, position);
+  return begun.includes(next) ? begun : [...begun, next];
 }
+
+export const allTaskIdsOf = (workflow: WorkflowRecord): string[] =>
+  [...workflow.steps.keys()].flatMap((position) => taskIdsOf(workflow, position));
 
 /** All runs of these workflows, in one query. */
 export async function loadRuns(mongo: Mongo, workflows: readonly WorkflowRecord[]): Promise<Runs> {
-  const ids = workflows.flatMap(({ steps }) => steps.flatMap(taskIdsOf));
+  const ids = workflows.flatMap(allTaskIdsOf);
   if (ids.length === 0) return new Map();
   const found = await mongo.run(() =>
     runsOf(mongo)
@@ -39,21 +46,20 @@ export async function loadRuns(mongo: Mongo, workflows: readonly WorkflowRecord[
   return new Map(found.map((run) => [run._id, run]));
 }
 
-export const runsOfStep = (step: StepDocument, runs: Runs): RunRecord[] =>
-  taskIdsOf(step).flatMap((id) => runs.get(id) ?? []);
+export const runsOfStep = (workflow: WorkflowRecord, position: number, runs: Runs): RunRecord[] =>
+  taskIdsOf(workflow, position).flatMap((id) => runs.get(id) ?? []);
 
-export const lastRunOf = (step: StepDocument, runs: Runs): RunRecord | undefined =>
-  runsOfStep(step, runs).at(-1);
+export const lastRunOf = (workflow: WorkflowRecord, position: number, runs: Runs): RunRecord | undefined =>
+  runsOfStep(workflow, position, runs).at(-1);
 
 /** Position of the first step whose last run is not SUCCESS; -1 when every step has succeeded. */
-export const pendingPosition = ({ steps }: WorkflowRecord, runs: Runs): number =>
-  steps.findIndex((step) => lastRunOf(step, runs)?.status !== 'SUCCESS');
+export const pendingPosition = (workflow: WorkflowRecord, runs: Runs): number =>
+  workflow.steps.findIndex((_, position) => lastRunOf(workflow, position, runs)?.status !== 'SUCCESS');
 
 export function derivedStatus(workflow: WorkflowRecord, runs: Runs): WorkflowStatus {
   const position = pendingPosition(workflow, runs);
-  const step = workflow.steps[position];
-  if (step === undefined) return 'SUCCESS';
-  const status = lastRunOf(step, runs)?.status ?? 'PENDING';
+  if (position === -1) return 'SUCCESS';
+  const status = lastRunOf(workflow, position, runs)?.status ?? 'PENDING';
   if (status === 'FAILURE' || status === 'REVOKED') return status;
   return status === 'PENDING' && position === 0 ? 'PENDING' : 'STARTED';
 }
@@ -73,23 +79,29 @@ export const current = (
     : null;
 
 /** One that was paused before it began has no attempt; one that the reference ran does not say. */
-export const lastBegunRunOf = (step: StepDocument, runs: Runs): RunRecord | undefined =>
-  runsOfStep(step, runs).findLast(({ attempt }) => attempt !== null);
+export const lastBegunRunOf = (
+  workflow: WorkflowRecord,
+  position: number,
+  runs: Runs,
+): RunRecord | undefined => runsOfStep(workflow, position, runs).findLast(({ attempt }) => attempt !== null);
 
 /**
  * What a new run of the step is given: what its last run was that began. For a step that has never begun what a resume
- * gave, else what the previous step handed on, else what the workflow was started with.
+ * gave, else what the previous step handed on, else what the workflow was started with. Null: nobody knows.
  */
-export function argsOf(workflow: WorkflowRecord, position: number, runs: Runs): unknown[] {
-  const step = workflow.steps[position];
-  const begun = step === undefined ? undefined : lastBegunRunOf(step, runs);
-  if (begun !== undefined) return begun.args;
-  if (step?.args !== undefined) return step.args;
-  const before = workflow.steps[position - 1];
-  const previous = before === undefined ? undefined : lastRunOf(before, runs);
-  if (previous === undefined) return workflow.args ?? [];
-  const handed = JSON.parse(previous.result ?? '[]') as unknown;
-  return Array.isArray(handed) ? handed.slice(0, 1) : [];
+export function argsOf(workflow: WorkflowRecord, position: number, runs: Runs): unknown[] | null {
+  const begun = lastBegunRunOf(workflow, position, runs)?.args;
+  if (Array.isArray(begun)) return begun;
+  const given = workflow.steps[position]?.args;
+  if (given !== undefined) return given;
+  const previous = position === 0 ? undefined : lastRunOf(workflow, position - 1, runs);
+  return previous === undefined ? startArgsOf(workflow) : returnedBy(previous).slice(0, 1);
+}
+
+/** What the task returned, of a run that has succeeded. */
+export function returnedBy({ result }: RunRecord): unknown[] {
+  const returned = parsed(result);
+  return Array.isArray(returned) ? returned : [];
 }
 
 export function newRun(
@@ -128,6 +140,23 @@ export function newRun(
     attempt: null,
     closed: null,
   };
+}
+
+/** What a run that the reference began lacks, to go on as one of ours. */
+export function lackingIn(
+  run: RunRecord,
+  workflow: WorkflowRecord,
+  position: number,
+  runs: Runs,
+): Partial<RunRecord> {
+  if (run.workflow_id !== undefined) return {};
+  const args = argsOf(workflow, position, runs) ?? [];
+  const known = workflow.steps[position]?.task_runs?.find(({ task_id }) => task_id === run._id);
+  const own = {
+    ...newRun(workflow, position, { args, worker: '', state: stateOfRun(run) }),
+    ...(known === undefined ? {} : { date_start: known.date_start }),
+  };
+  return Object.fromEntries(Object.entries(own).filter(([field]) => !Object.hasOwn(run, field)));
 }
 
 export const openAttempt = (

@@ -8,7 +8,7 @@
 import { change, read } from '../mongodb/change.ts';
 import type { Mongo } from '../mongodb/connection.ts';
 import { deliver } from '../mongodb/outbox.ts';
-import { type StepDocument, WORKFLOWS, type WorkflowRecord } from './mongodb-documents.ts';
+import { nextTaskIdOf, type StepDocument, WORKFLOWS, type WorkflowRecord } from './mongodb-documents.ts';
 import {
   derivedStatus,
   lastRunOf,
@@ -48,24 +48,28 @@ export async function deliverAll(mongo: Mongo, workflow: WorkflowRecord, runs: R
 /** What has to be changed so that the document agrees with the runs; null for nothing. */
 export function settled(workflow: WorkflowRecord, runs: Runs): Partial<WorkflowRecord> | null {
   const set: Partial<WorkflowRecord> = {};
-  if (workflow.steps.some((step) => runsOfStep(step, runs).length > (step.task_runs?.length ?? 0)))
-    set.steps = withRuns(workflow.steps, runs);
+  const steps = withRuns(workflow, runs);
+  if (steps.some((step, position) => step !== workflow.steps[position])) set.steps = steps;
   const status = derivedStatus(workflow, runs);
   if (workflow._status !== status) set._status = status;
-  const step = workflow.steps[pendingPosition(workflow, runs)] ?? workflow.steps.at(-1);
-  const last = step === undefined ? undefined : lastRunOf(step, runs);
-  const isNext = last !== undefined && last._id === step?.next_task_id;
-  if (isNext && (workflow.resume_lock ?? null) !== null) set.resume_lock = null;
+  const pending = pendingPosition(workflow, runs);
+  const position = pending === -1 ? workflow.steps.length - 1 : pending;
+  const last = lastRunOf(workflow, position, runs);
+  const isNext = last !== undefined && last._id === nextTaskIdOf(workflow, position);
+  // A run that the reference ended and nobody took up here is older than the lock of the resume.
+  if (isNext && last.attempt !== undefined && (workflow.resume_lock ?? null) !== null) set.resume_lock = null;
   if (isNext && last.status === 'REVOKED' && last.taken_out && !workflow.revoked_at)
     set.revoked_at = last.taken_out;
   return Object.keys(set).length === 0 ? null : set;
 }
 
 /** Steps with all runs that there are. */
-export const withRuns = (steps: readonly StepDocument[], runs: Runs): StepDocument[] =>
-  steps.map((step) => {
+export const withRuns = (workflow: WorkflowRecord, runs: Runs): StepDocument[] =>
+  workflow.steps.map((step, position) => {
     const known = step.task_runs ?? [];
-    const missing = runsOfStep(step, runs).filter(({ _id }) => !known.some(({ task_id }) => task_id === _id));
+    const missing = runsOfStep(workflow, position, runs).filter(
+      ({ _id }) => !known.some(({ task_id }) => task_id === _id),
+    );
     if (missing.length === 0) return step;
     const added = missing.map(({ _id, date_start = new Date() }) => ({ task_id: _id, date_start }));
     return { ...step, task_runs: [...known, ...added] };

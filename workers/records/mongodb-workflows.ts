@@ -6,7 +6,7 @@ import type { LiveWorkflow, Records, WorkflowQuery, WorkflowStatus, WorkflowWith
 import { ATTEMPTS, runOf, type WorkflowRecord, workflowOf } from './mongodb-documents.ts';
 import { deleteLogs } from './mongodb-logs.ts';
 import { forgetStart, insertWorkflow, LIVE, startAlone, THERE } from './mongodb-new.ts';
-import { loadRuns, pendingPosition, type Runs, runsOf, runsOfStep, taskIdsOf } from './mongodb-runs.ts';
+import { allTaskIdsOf, loadRuns, pendingPosition, type Runs, runsOf, runsOfStep } from './mongodb-runs.ts';
 import { readWorkflow, settle, settled, workflowsOf } from './mongodb-settle.ts';
 import { statusesOf } from './status.ts';
 
@@ -48,8 +48,8 @@ export function workflowRecords(mongo: Mongo): WorkflowRecords {
 
 function withRuns(record: WorkflowRecord, runs: Runs, prev: boolean): WorkflowWithRuns {
   const workflow = workflowOf(record);
-  const byStep = record.steps.map((step) =>
-    runsOfStep(step, runs).map((run) =>
+  const byStep = record.steps.map((step, position) =>
+    runsOfStep(record, position, runs).map((run) =>
       runOf(run, step.task_runs?.find(({ task_id }) => task_id === run._id)?.date_start),
     ),
   );
@@ -145,7 +145,7 @@ async function liveWorkflows(
 }
 
 async function liveEntry(mongo: Mongo, record: WorkflowRecord, runs: Runs): Promise<LiveWorkflow[]> {
-  const own = record.steps.flatMap((step) => runsOfStep(step, runs));
+  const own = record.steps.flatMap((_, position) => runsOfStep(record, position, runs));
   const unsettled =
     record.outbox !== undefined ||
     own.some(({ outbox }) => outbox !== undefined) ||
@@ -191,7 +191,7 @@ async function finishDeletions(mongo: Mongo): Promise<void> {
 
 async function removeMarked(mongo: Mongo, workflow: WorkflowRecord): Promise<void> {
   const { _id } = workflow;
-  const ids = workflow.steps.flatMap(taskIdsOf);
+  const ids = allTaskIdsOf(workflow);
   await deliver(mongo, workflowsOf(mongo), workflow);
   await forgetStart(mongo, _id, workflow.dataset_id ?? null);
   await deleteLogs(mongo, _id);

@@ -29,8 +29,8 @@ export interface WorkflowDocument {
   app_id: string;
   description: string | null;
   dataset_id: number | null;
-  /** Positional arguments of the first step; `args[0]` is the dataset id. */
-  args: unknown[];
+  /** Positional arguments of the first step; `args[0]` is the dataset id. Null: a reference's document without them. */
+  args: unknown[] | null;
   /** Given at start, kept for every step and every resume; they overlay a step's own kwargs. */
   start_kwargs: Record<string, unknown>;
   steps: WorkflowStep[];

@@ -4,7 +4,7 @@ import type { Chains } from '../queue/chain.ts';
 import type { Records, WorkflowDocument, WorkflowInHand } from '../records/contract.ts';
 import { buildWorkflow } from './definition.ts';
 import { enqueue } from './reconcile.ts';
-import { stableId } from './stable-id.ts';
+import { stableId } from '../records/stable-id.ts';
 
 /**
  * What config.workflow_registry names under `then`, for the same dataset: recorded together with the success of the

@@ -34,15 +34,19 @@ function workflowStatus(status: TaskStatus, position: number): WorkflowStatus {
 }
 
 /**
- * The position that ought to be in the queue now, or null when the workflow is finished, failed or stopped. A
- * resume gives the pending step a new task id, so a failed run under the old one no longer holds it back.
+ * The position that ought to be in the queue now, or null when the workflow is finished, failed or stopped, or nobody knows
+ * what its first step is to be given. A resume gives the pending step a new task id, so a failed run under the old one no
+ * longer holds it back.
  */
 export function runnablePosition(workflow: WorkflowWithRuns): number | null {
   const position = workflow.last_runs.findIndex((run) => run?.status !== 'SUCCESS');
   if (position === -1) return null;
-  const run = workflow.last_runs[position];
+  const run = workflow.last_runs[position] ?? null;
+  const step = workflow.workflow.steps[position];
+  if (position === 0 && run === null && step?.args === undefined && workflow.workflow.args === null)
+    return null;
   const stopped = run?.status === 'FAILURE' || run?.status === 'REVOKED';
-  return stopped && run._id === workflow.workflow.steps[position]?.next_task_id ? null : position;
+  return stopped && run._id === step?.next_task_id ? null : position;
 }
 
 /** A step as it is served; `queue` and `kwargs` stay inside. */

@@ -12,7 +12,7 @@ export const answers = (ok: z.ZodType, description: string, ...more: (400 | 404 
 const shapeOf = (status: number) => (status === 400 || status === 404 ? complaint : failure);
 
 const MEANINGS = {
-  400: 'the workflow that is asked for cannot be',
+  400: 'the workflow that is asked for cannot be, or its arguments are not known',
   404: 'there is no such workflow',
   409: 'the Idempotency-Key was used for another workflow, or one works on the dataset (with gateway.refuse_second)',
   503: 'Redis or the records are away; nothing was changed, try again later',

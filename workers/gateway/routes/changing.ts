@@ -52,7 +52,7 @@ export function addChanging(app: App, operations: Operations): void {
         operationId: 'resumeWorkflow',
         querystring: shapes.resumeQuery,
         body: shapes.resumeBody,
-        response: answers(shapes.resumed, 'whether it goes on', 404, 503),
+        response: answers(shapes.resumed, 'whether it goes on', 400, 404, 503),
       },
     },
     ({ params, query, body, subject }) =>
