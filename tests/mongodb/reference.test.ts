@@ -169,6 +169,31 @@ describeMongodb('workflows that the reference wrote', () => {
     expect(await engine.enqueue(id)).toBe('present');
   });
 
+  test('a step that names no queue runs in the default one of its application, or of who resumes it', async () => {
+    const fleet = await fleetInMongodb();
+    const { db, engine, store, journal } = fleet;
+    const { app_id } = fleet.place.config;
+    const drills = failed.map((step) => ({ ...step, kwargs: { journal } }));
+    const known = await insertReference(db, drills, { app_id, queue: undefined, _status: 'FAILURE' });
+    const oldest = { app_id: undefined, name: undefined, queue: undefined, _status: undefined };
+    const old = await insertReference(db, drills, oldest);
+    const stuck = await insertReference(db, between, oldest);
+    expect((await look(store.records, known)).workflow.steps[2]?.queue).toBe(`${app_id}.q`);
+    for (const id of [known, old])
+      expect(await engine.resume(id, { actor: 'ana' })).toMatchObject({ resumed: true });
+    expect(await engine.enqueue(stuck)).toBe('not runnable');
+    expect(await engine.revoke(stuck, { actor: 'ana' })).toMatchObject({ paused: true });
+    expect(await engine.delete(stuck, { actor: 'ana' })).toEqual({ deleted_count: 1 });
+    await fleet.worker();
+    for (const id of [known, old]) {
+      await fleet.reaches(id, 'SUCCESS');
+      expect((await look(store.records, id)).runs[2]).toMatchObject({
+        queue: `${app_id}.q`,
+        kwargs: { app_id },
+      });
+    }
+  });
+
   test('a resume that the reference had recorded and nobody took up keeps its lock, and can be asked for again', async () => {
     const { records, db } = await opened();
     const id = await insertReference(db, failed, { _status: 'FAILURE', resume_lock: new Date() });

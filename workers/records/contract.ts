@@ -250,12 +250,13 @@ export interface Records {
   ): Promise<PauseAnswer>;
   /**
    * Gives the pending step a new task id and takes the resume lock. `force`: also when it is not FAILURE or REVOKED.
-   * `args`: for a step that has never begun; one that has is run again with what it was given.
+   * `args`: for a step that has never begun; one that has is run again with what it was given. `app_id`: whose it becomes if
+   * it is so old that it names no application; else nobody would know in which queue it runs.
    * @throws E_WORKFLOW_NOT_FOUND, E_WORKFLOW_INVALID when nobody knows what the step is to be given
    */
   resume(
     id: string,
-    options: { actor: string; force: boolean; args?: unknown[]; lock_seconds: number },
+    options: { actor: string; force: boolean; args?: unknown[]; lock_seconds: number; app_id?: string },
   ): Promise<ResumeAnswer>;
 
   /**

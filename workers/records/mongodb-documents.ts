@@ -116,6 +116,10 @@ export function nextTaskIdOf({ _id, steps }: WorkflowRecord, position: number): 
   return step?.next_task_id ?? step?.task_runs?.at(-1)?.task_id ?? stableId(`${_id} step ${position}`);
 }
 
+/** A step that names no queue runs in the default one of its application; empty where it is not known whose it is. */
+export const queueOf = ({ app_id }: WorkflowRecord, { queue }: StepDocument): string =>
+  queue || (app_id ? `${app_id}.q` : '');
+
 /** Null: they are not known. The reference hands those of a first step to its broker, and records them when it begins. */
 export const startArgsOf = ({ args, dataset_id }: WorkflowRecord): unknown[] | null => {
   if (args) return args;
@@ -157,7 +161,7 @@ export function workflowOf(record: WorkflowRecord): WorkflowDocument {
     steps: record.steps.map((step, position) => ({
       name: step.name,
       task: step.task,
-      queue: step.queue ?? '',
+      queue: queueOf(record, step),
       kwargs: step.kwargs ?? {},
       priority: step.priority ?? Math.min(position + 1, 9),
       ...(step.needs === undefined ? {} : { needs: step.needs }),

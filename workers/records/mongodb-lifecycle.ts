@@ -190,7 +190,7 @@ function resumed(
   workflow: WorkflowRecord,
   runs: Runs,
   position: number,
-  { actor, force, args }: Omit<Resume, 'args'> & { args: unknown[] | undefined },
+  { actor, force, args, app_id }: Omit<Resume, 'args'> & { args: unknown[] | undefined },
 ): Partial<WorkflowRecord> {
   const now = new Date();
   const next_task_id = randomUUID();
@@ -205,6 +205,7 @@ function resumed(
   };
   const entry = auditItem({ actor, action: 'workflow.resume', subject: `workflow:${workflow._id}`, details });
   return {
+    ...(workflow.app_id || app_id === undefined ? {} : { app_id }),
     steps,
     resume_lock: now,
     revoked_at: null,

@@ -133,7 +133,8 @@ export async function createEngine(given: EngineParts): Promise<Engine> {
     revoke: (id, options) => stop(parts, id, { ...options, take_out: true }),
     resume: async (id, { actor, force = false, args }) => {
       const lock_seconds = config.workflow.resume_lock_seconds;
-      const options = { actor, force, lock_seconds, ...(args === undefined ? {} : { args }) };
+      const { app_id } = config;
+      const options = { actor, force, lock_seconds, app_id, ...(args === undefined ? {} : { args }) };
       const { running, ...answer } = await records.resume(id, options);
       await stopProcess(parts, running, 'resumed by force');
       if (answer.resumed) await enqueueNow(id, records, (await side()).chains);

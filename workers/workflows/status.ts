@@ -35,7 +35,7 @@ function workflowStatus(status: TaskStatus, position: number): WorkflowStatus {
 
 /**
  * The position that ought to be in the queue now, or null when the workflow is finished, failed or stopped, or nobody knows
- * what its first step is to be given. A resume gives the pending step a new task id, so a failed run under the old one no
+ * what its first step is to be given, or in which queue. A resume gives the pending step a new task id, so a failed run under the old one no
  * longer holds it back.
  */
 export function runnablePosition(workflow: WorkflowWithRuns): number | null {
@@ -43,6 +43,7 @@ export function runnablePosition(workflow: WorkflowWithRuns): number | null {
   if (position === -1) return null;
   const run = workflow.last_runs[position] ?? null;
   const step = workflow.workflow.steps[position];
+  if (workflow.workflow.steps.slice(position).some(({ queue }) => queue === '')) return null;
   if (position === 0 && run === null && step?.args === undefined && workflow.workflow.args === null)
     return null;
   const stopped = run?.status === 'FAILURE' || run?.status === 'REVOKED';
