@@ -1,8 +1,11 @@
+import type { ByteSize } from '../../workers/dataset/byte-size.ts';
+
 /** Figures as people read them. Sizes are binary (KiB, MiB) as `ls -h` and `du -h` count. */
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];
 
-export function bytes(value: number | null | undefined): string {
-  if (value === null || value === undefined || !Number.isFinite(value)) return '-';
+export function bytes(size: ByteSize | null | undefined): string {
+  const value = Number(size ?? Number.NaN);
+  if (!Number.isFinite(value)) return '-';
   let unit = 0;
   let shown = Math.abs(value);
   // 1023.96 KiB would print as 1024.0 KiB: the next unit takes over where rounding would.

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { type Config, configOrExit, variable } from '../../config/index.ts';
+import { exactSizes } from '../../workers/dataset/byte-size.ts';
 import { createLogger, type Logger } from '../../workers/log.ts';
 import type { QueueSide } from '../../workers/queue/side.ts';
 import { openStore, type Store } from '../../workers/store.ts';
@@ -86,5 +87,5 @@ export function currentUser(): string {
 }
 
 export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+  process.stdout.write(`${JSON.stringify(value, exactSizes, 2)}\n`);
 }

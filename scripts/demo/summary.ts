@@ -1,5 +1,6 @@
 import { existsSync, readlinkSync } from 'node:fs';
 import type { Config } from '../../config/index.ts';
+import { roughSize } from '../../workers/dataset/byte-size.ts';
 import { downloadLinksOf, stagedBundleOf } from '../../workers/dataset/paths.ts';
 import type { Store } from '../../workers/store.ts';
 import { bytes, count, duration, oneLine } from '../cli/format.ts';
@@ -47,7 +48,7 @@ export async function judge(landing: Landing, store: Store, config: Config): Pro
     type: expected.type,
     state: dataset?.states?.[0]?.state ?? 'not registered',
     states: dataset?.states?.map(({ state }) => state).toReversed() ?? [],
-    size: dataset?.size ?? null,
+    size: roughSize(dataset?.size ?? null),
     files: dataset?.num_files ?? null,
     seconds:
       workflows.length === 0 ? null : workflows.reduce((sum, { workflow }) => sum + elapsedOf(workflow), 0),

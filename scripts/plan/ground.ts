@@ -93,7 +93,8 @@ async function countsOf(
   if (size !== null && num_files !== null) return weightOf(dataset);
   onWait(`counting ${origin_path}`);
   try {
-    return await inspectTree({ root: origin_path, genome_file_types });
+    const counts = await inspectTree({ root: origin_path, genome_file_types });
+    return { ...counts, size: Number(counts.size) };
   } catch (error) {
     const { code } = coerceError(error);
     if (code === 'E_ORIGIN_MISSING' || code === 'E_INSPECTION') return null;

@@ -1,4 +1,5 @@
 /** How long a step will take, from what past runs of its task took. */
+import { roughSize } from '../../workers/dataset/byte-size.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import type { Store } from '../../workers/store.ts';
 import type { Amount, Expectation } from './model.ts';
@@ -32,7 +33,7 @@ export async function expectation(
 }
 
 export function amountOf({ size, num_files, num_directories }: Dataset, unit: Amount['unit']): number | null {
-  if (unit === 'bytes') return size;
+  if (unit === 'bytes') return roughSize(size);
   return num_files === null ? null : num_files + (num_directories ?? 0);
 }
 

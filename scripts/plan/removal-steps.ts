@@ -5,6 +5,7 @@ import type { Archive } from '../../workers/archive/contract.ts';
 import { archiveNamesOf, openArchive } from '../../workers/archive/index.ts';
 import { whyNotHeld } from '../../workers/archive/presence.ts';
 import { isThere, type StagedCopy, stagedCopyOf } from '../../workers/content/staged-copy.ts';
+import { roughSize } from '../../workers/dataset/byte-size.ts';
 import { downloadLinksOf, qcFolderOf } from '../../workers/dataset/paths.ts';
 import { pinOf, pinText } from '../../workers/dataset/pin.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
@@ -103,7 +104,7 @@ function stagedItems(dataset: Dataset, copy: StagedCopy | null): Item[] {
   return [
     item('link to the staged copy', links.tree, 0),
     item('link to the staged bundle', links.bundle, 0),
-    ...trees.map((path) => item('staged copy', path, dataset.size, dataset.num_files)),
+    ...trees.map((path) => item('staged copy', path, roughSize(dataset.size), dataset.num_files)),
     item('staged bundle', bundle, lstatSync(bundle, { throwIfNoEntry: false })?.size ?? null, 1),
     item('alias folder', aliasFolder, 0),
   ].filter(({ path }) => isThere(path));

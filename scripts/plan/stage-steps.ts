@@ -2,6 +2,7 @@
 import { dirname } from 'node:path';
 import type { Copy } from '../../workers/archive/copies.ts';
 import { isThere } from '../../workers/content/staged-copy.ts';
+import { roughSize } from '../../workers/dataset/byte-size.ts';
 import { treeEstimate } from '../../workers/dataset/estimates.ts';
 import {
   downloadLinksOf,
@@ -20,7 +21,7 @@ export const planStage: Planner = async (ground) => {
   const size = copy?.size ?? ground.coming.bundle;
   const tree = stagedPathOf(config, dataset);
   const bundle = stagedBundleOf(config, dataset);
-  const unpacked = dataset.size ?? (await ground.counts())?.size ?? size;
+  const unpacked = roughSize(dataset.size) ?? (await ground.counts())?.size ?? size;
   if (isThere(tree)) notes.push(`the staged copy that is there is replaced when the new one is complete`);
   ground.coming.staged = true;
   return {
@@ -107,7 +108,7 @@ export const planValidate: Planner = async (ground) => {
   const reads = config.validate.level === 'readback';
   const counts = ground.coming.staged ? await ground.counts() : dataset;
   const items = counts === null ? null : (counts.num_files ?? 0) + (counts.num_directories ?? 0);
-  const bytes = counts?.size ?? null;
+  const bytes = roughSize(counts?.size ?? null);
   return {
     stops: stagedStops(ground),
     reads: [
@@ -144,7 +145,7 @@ export const planSetupDownload: Planner = async (ground) => {
 export const planQc: Planner = async (ground) => ({
   stops: stagedStops(ground),
   reads: [item('files that match config.qc.file_globs', ground.dataset.staged_path ?? 'the staged copy')],
-  amount: { unit: 'bytes', amount: ground.dataset.size },
+  amount: { unit: 'bytes', amount: roughSize(ground.dataset.size) },
 });
 
 function stagedStops({ dataset: { id, name, staged_path }, coming }: Ground): LongshoreError[] {

@@ -58,7 +58,7 @@ export function freedBy(config: Config, dataset: Dataset): Record<string, number
     const device = deviceOf(nearestFolder(path));
     frees[device] = (frees[device] ?? 0) + bytes;
   };
-  add(dataset.staged_path ?? pathsOf(config, dataset.type).stage, dataset.size ?? 0);
+  add(dataset.staged_path ?? pathsOf(config, dataset.type).stage, Number(dataset.size ?? 0));
   const bundle = stagedBundleOf(config, dataset);
   const there = lstatSync(bundle, { throwIfNoEntry: false });
   if (there?.isFile() === true) add(bundle, there.blocks * 512);

@@ -1,4 +1,5 @@
 /** One staged copy after the other, each by a workflow `purge` of its own: the task is the one place that removes them. */
+import type { ByteSize } from '../../workers/dataset/byte-size.ts';
 import { coerceError, type ErrorCode, LongshoreError } from '../../workers/errors.ts';
 import { follow } from '../cli/follow.ts';
 import { currentStep, failureOf, isDone } from '../cli/progress.ts';
@@ -12,7 +13,7 @@ export interface PurgeRow {
   name: string;
   type: string;
   staged_at: string | null;
-  size: number | null;
+  size: ByteSize | null;
   /** `kept`: in use, and looked at again next time. `refused`: it may not go until a person has seen to it. */
   outcome: 'purged' | 'would purge' | 'kept' | 'refused' | 'failed';
   /** Why it was chosen. */

@@ -166,6 +166,18 @@ export function datasetBattery(open: OpenStore): void {
     expect((await catalog.patch(before.id, { archive_path: null, is_staged: true })).archive_path).toBeNull();
   });
 
+  test('a size beyond 2^53 - 1 is kept to the byte, and found so in lists', async () => {
+    const { catalog, again } = await openBench(open);
+    const { id } = created((await catalog.register([makeRegistration()], 'x'))[0]);
+    const [size, du_size] = [2n ** 53n + 1n, 2n ** 62n + 1n];
+    expect(await catalog.patch(id, { size, du_size })).toMatchObject({ size, du_size });
+    const other = (await again()).catalog;
+    expect(await other.get(id)).toMatchObject({ size, du_size });
+    expect((await other.list({})).datasets).toMatchObject([{ id, size, du_size }]);
+    await expect(catalog.patch(id, { size: 2n ** 63n })).rejects.toMatchObject({ code: 'E_VALUE' });
+    expect(await catalog.patch(id, { size: 7, du_size: null })).toMatchObject({ size: 7, du_size: null });
+  });
+
   test('a size that a number cannot hold exactly is refused by name and nothing of the patch is kept', async () => {
     const { catalog } = await openBench(open);
     const { id } = created((await catalog.register([makeRegistration()], 'x'))[0]);

@@ -6,14 +6,10 @@
  * JSON reader rounds it above 2^53) and answers as text.
  */
 
-/** A size as it is sent: decimal text. */
-export const sizeText = (size: bigint | number): string => BigInt(size).toString();
+import type { ByteSize } from '../dataset/byte-size.ts';
 
-/** What JSON.stringify writes as a number, whatever its length. */
-export const exactNumber = (value: bigint | number): unknown =>
-  typeof value === 'number'
-    ? value
-    : (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(value.toString());
+/** A size as it is sent: decimal text, which is also what the spool keeps of one. */
+export const sizeText = (size: ByteSize | string): string => BigInt(size).toString();
 
 /** A size as it is answered; what is no whole number is null, as in the reference. */
 export function sizeOf(value: unknown): bigint | null {

@@ -3,7 +3,8 @@ import type { z } from 'zod';
 import { normaliseName } from '../dataset/name.ts';
 import { LongshoreError } from '../errors.ts';
 import type { ApiClient } from './client.ts';
-import { exactNumber, sizeText } from './encoding.ts';
+import { exactNumber } from '../dataset/byte-size.ts';
+import { sizeText } from './encoding.ts';
 import {
   type ApiDataset,
   type BulkAnswer,
@@ -42,8 +43,9 @@ export interface ApiDatasetPatch {
   staged_path?: string | null;
   is_deleted?: boolean;
   is_staged?: boolean;
-  du_size?: bigint | number | null;
-  size?: bigint | number | null;
+  /** Decimal text too, as the spool keeps it. */
+  du_size?: bigint | number | string | null;
+  size?: bigint | number | string | null;
   bundle_size?: bigint | number | null;
   num_files?: number | null;
   num_directories?: number | null;

@@ -1,7 +1,7 @@
 /** The endpoints of metrics, notifications and projects. */
 import { LongshoreError } from '../errors.ts';
 import type { ApiClient } from './client.ts';
-import { exactNumber } from './encoding.ts';
+import { exactNumber } from '../dataset/byte-size.ts';
 import type { CallOptions } from './endpoints-datasets.ts';
 import { type ApiProject, projectAnswer, projectList } from './schemas.ts';
 

@@ -140,7 +140,11 @@ function fieldsOf(patch: DatasetPatch, before: DatasetRecord): Partial<DatasetRe
     const value = patch[field];
     if (value !== undefined) set[field] = value;
   }
-  for (const field of ['du_size', 'size', 'num_files', 'num_directories'] as const) {
+  for (const field of ['du_size', 'size'] as const) {
+    const value = patch[field];
+    if (value !== undefined) set[field] = longOrNull(field, value);
+  }
+  for (const field of ['num_files', 'num_directories'] as const) {
     const value = patch[field];
     if (value !== undefined) set[field] = longOrNull(field, value);
   }

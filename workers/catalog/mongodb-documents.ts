@@ -2,6 +2,7 @@
 import { LongshoreError } from '../errors.ts';
 import { read, type Versioned } from '../mongodb/change.ts';
 import type { Mongo } from '../mongodb/connection.ts';
+import { sizeRead } from '../mongodb/values.ts';
 import { deliver, type Outbox } from '../mongodb/outbox.ts';
 import type { Bundle, Dataset, DatasetStateName } from '../dataset/types.ts';
 import type { WorkflowRecord } from '../records/mongodb-documents.ts';
@@ -72,8 +73,8 @@ export function datasetOf(record: DatasetRecord): Dataset {
     staged_path: record.staged_path,
     is_deleted: record.is_deleted,
     is_staged: record.is_staged,
-    du_size: record.du_size,
-    size: record.size,
+    du_size: sizeRead(record.du_size),
+    size: sizeRead(record.size),
     num_files: record.num_files,
     num_directories: record.num_directories,
     metadata: record.metadata,

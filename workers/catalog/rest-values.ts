@@ -1,8 +1,10 @@
 /** Between what the API says of a dataset and what we do. */
 import type { ApiDatasetPatch } from '../bioloop/endpoints-datasets.ts';
+import { sizeText } from '../bioloop/encoding.ts';
 import type { ApiDataset } from '../bioloop/schemas.ts';
+import { type ByteSize, byteSize } from '../dataset/byte-size.ts';
 import type { DatasetMetadata, DatasetState, DatasetStateName } from '../dataset/types.ts';
-import { wellFormed, wholeNumber } from '../sqlite/values.ts';
+import { wellFormed, wholeNumber, wholeSize } from '../sqlite/values.ts';
 import type { DatasetPatch } from './contract.ts';
 import type { ToldDataset } from './mirror.ts';
 
@@ -12,9 +14,11 @@ import type { ToldDataset } from './mirror.ts';
  */
 const NO_BUNDLE = 'bundle_removed';
 
-/** A size as tasks see it. Beyond 2^53 - 1 it is that: they estimate with it and never write it back. */
-const sizeSeen = (size: bigint | null): number | null =>
-  size === null ? null : Number(size > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : size);
+const sizeOrNull = (size: bigint | null): ByteSize | null => (size === null ? null : byteSize(size));
+
+/** The size of a bundle, which is one of a file. Beyond 2^53 - 1 it is that, and is never written back. */
+const sizeSeen = (size: bigint | null): number =>
+  Number(size === null || size < BigInt(Number.MAX_SAFE_INTEGER) ? (size ?? 0) : Number.MAX_SAFE_INTEGER);
 
 export function toldDataset(api: ApiDataset): ToldDataset {
   const { bundle } = api;
@@ -27,8 +31,8 @@ export function toldDataset(api: ApiDataset): ToldDataset {
     staged_path: api.staged_path,
     is_deleted: api.is_deleted,
     is_staged: api.is_staged,
-    du_size: sizeSeen(api.du_size),
-    size: sizeSeen(api.size),
+    du_size: sizeOrNull(api.du_size),
+    size: sizeOrNull(api.size),
     num_files: api.num_files,
     num_directories: api.num_directories,
     metadata: api.metadata,
@@ -38,7 +42,7 @@ export function toldDataset(api: ApiDataset): ToldDataset {
     updated_at: api.updated_at ?? api.created_at ?? EPOCH,
     ...(bundle === null || api.metadata[NO_BUNDLE] === true
       ? {}
-      : { bundle: { name: bundle.name, size: sizeSeen(bundle.size) ?? 0, md5: bundle.md5 } }),
+      : { bundle: { name: bundle.name, size: sizeSeen(bundle.size), md5: bundle.md5 } }),
     ...(api.states === undefined ? {} : { states: api.states.map(stateOf) }),
   };
 }
@@ -69,8 +73,9 @@ export function patchSent(
   for (const [name, value] of Object.entries(columns)) {
     if (value === undefined) continue;
     if (typeof value === 'string') wellFormed(name, value);
-    if (typeof value === 'number') wholeNumber(name, value);
-    Object.assign(sent, { [name]: value });
+    if (typeof value === 'number' || typeof value === 'bigint') wholeSize(name, value);
+    // The spool keeps it as JSON.
+    Object.assign(sent, { [name]: typeof value === 'bigint' ? sizeText(value) : value });
   }
   if (bundle) {
     wholeNumber('bundle.size', bundle.size);

@@ -4,9 +4,17 @@ import { mergeLayers } from '../../config/layers.ts';
 import type { Bundle, Dataset } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Database, Statements } from '../sqlite/database.ts';
-import { fromJson, now, toJson, wellFormed, wholeNumber } from '../sqlite/values.ts';
+import { fromJson, now, toJson, wellFormed, wholeNumber, wholeSize } from '../sqlite/values.ts';
 import type { Catalog, DatasetPatch, DatasetQuery } from './contract.ts';
-import { aliveRow, type DatasetRow, datasetOf, datasetRow, loadBundles, loadDataset } from './sqlite-rows.ts';
+import {
+  aliveRow,
+  DATASET,
+  type DatasetRow,
+  datasetOf,
+  datasetRow,
+  loadBundles,
+  loadDataset,
+} from './sqlite-rows.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -23,7 +31,7 @@ function list(sql: Statements, query: DatasetQuery): { count: number; datasets: 
   const { filter, values } = filterOf(query);
   const count = sql.get<{ count: number }>(`select count(*) as count from datasets ${filter}`, ...values);
   const rows = sql.all<DatasetRow>(
-    `select * from datasets ${filter} order by updated_at desc, id desc limit ? offset ?`,
+    `select ${DATASET} from datasets ${filter} order by updated_at desc, id desc limit ? offset ?`,
     ...values,
     query.limit ?? -1,
     query.offset ?? 0,
@@ -90,7 +98,7 @@ function columnsOf(patch: DatasetPatch, before: DatasetRow): Record<string, SQLI
   }
   for (const column of ['du_size', 'size', 'num_files', 'num_directories'] as const) {
     const value = patch[column];
-    if (value !== undefined) changes[column] = value === null ? null : wholeNumber(column, value);
+    if (value !== undefined) changes[column] = value === null ? null : wholeSize(column, value);
   }
   if (patch.metadata !== undefined) {
     // By way of JSON, so that a key that is there but undefined does not wipe out a value.

@@ -1,4 +1,5 @@
 /** Rows of datasets and what belongs to them, and how they are read. */
+import { type ByteSize, byteSize } from '../dataset/byte-size.ts';
 import type { Bundle, Dataset, DatasetState } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Statements } from '../sqlite/database.ts';
@@ -13,8 +14,9 @@ export interface DatasetRow {
   staged_path: string | null;
   is_deleted: number;
   is_staged: number;
-  du_size: number | null;
-  size: number | null;
+  /** Decimal text, see DATASET. */
+  du_size: string | null;
+  size: string | null;
   num_files: number | null;
   num_directories: number | null;
   metadata: string;
@@ -24,6 +26,11 @@ export interface DatasetRow {
   created_at: string;
   updated_at: string;
 }
+
+/** The columns of a row. A size may have 64 bits, which the driver reads as no number. */
+export const DATASET = `id, name, type, origin_path, archive_path, staged_path, is_deleted, is_staged,
+  cast(du_size as text) as du_size, cast(size as text) as size, num_files, num_directories, metadata, description,
+  project_id, create_method, created_at, updated_at`;
 
 type BundleRow = Omit<Bundle, 'digests'> & { dataset_id: number; digests: string };
 type StateRow = Omit<DatasetState, 'metadata'> & { metadata: string };
@@ -39,9 +46,13 @@ export function datasetOf(row: DatasetRow): Dataset {
     ...row,
     is_deleted: row.is_deleted === 1,
     is_staged: row.is_staged === 1,
+    du_size: sizeOf(row.du_size),
+    size: sizeOf(row.size),
     metadata: fromJson(row.metadata),
   };
 }
+
+const sizeOf = (text: string | null): ByteSize | null => (text === null ? null : byteSize(BigInt(text)));
 
 export function bundleOf({ name, size, md5, digests, verified_at }: BundleRow): Bundle {
   return { name, size, md5, digests: fromJson(digests), verified_at };
@@ -49,7 +60,7 @@ export function bundleOf({ name, size, md5, digests, verified_at }: BundleRow): 
 
 /** @throws E_DATASET_NOT_FOUND */
 export function datasetRow(sql: Statements, id: number): DatasetRow {
-  const row = sql.get<DatasetRow>('select * from datasets where id = ?', id);
+  const row = sql.get<DatasetRow>(`select ${DATASET} from datasets where id = ?`, id);
   if (row !== undefined) return row;
   throw new LongshoreError('E_DATASET_NOT_FOUND', `there is no dataset ${id}`, {
     fields: { dataset_id: id },
@@ -57,7 +68,11 @@ export function datasetRow(sql: Statements, id: number): DatasetRow {
 }
 
 export const aliveRow = (sql: Statements, name: string, type: string): DatasetRow | undefined =>
-  sql.get<DatasetRow>('select * from datasets where name = ? and type = ? and is_deleted = 0', name, type);
+  sql.get<DatasetRow>(
+    `select ${DATASET} from datasets where name = ? and type = ? and is_deleted = 0`,
+    name,
+    type,
+  );
 
 export function loadDataset(sql: Statements, id: number, include: Include): Dataset {
   const dataset = datasetOf(datasetRow(sql, id));

@@ -1,5 +1,6 @@
 import { accessSync, constants } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
+import { type ByteSize, byteSize } from '../dataset/byte-size.ts';
 import type { FileRow } from '../dataset/types.ts';
 import type { Digests } from './digest.ts';
 import { DigestPool } from './digest-pool.ts';
@@ -27,9 +28,9 @@ export interface InspectOptions {
 
 export interface Inspection {
   /** As `du -sb`: apparent sizes of everything, directories and the root included, hard links once. */
-  readonly du_size: number;
+  readonly du_size: ByteSize;
   /** Of files and links, links with their own size. */
-  readonly size: number;
+  readonly size: ByteSize;
   readonly num_files: number;
   /** Directories and links to directories; the root is not counted. */
   readonly num_directories: number;
@@ -57,7 +58,7 @@ export async function inspectTree(options: InspectOptions): Promise<Inspection> 
   const tally = new Tally(base, options.genome_file_types);
   const rows = new RowBatches(options);
   const tell = (): void => {
-    const bytes = pool === null ? tally.size : rows.kept_bytes + pool.read;
+    const bytes = pool === null ? Number(tally.size) : rows.kept_bytes + pool.read;
     options.onProgress?.({ items: tally.items, bytes });
   };
   const pool =
@@ -72,7 +73,10 @@ export async function inspectTree(options: InspectOptions): Promise<Inspection> 
     });
     for (const member of walk) {
       const row = tally.add(member);
-      if (row !== null) await rows.add(row, member, pool);
+      // Before months are spent on reading what no row could tell.
+      if (row !== null && pool !== null && !Number.isSafeInteger(row.size))
+        tally.problem(member.path, 'is larger than 2^53 - 1 bytes');
+      else if (row !== null) await rows.add(row, member, pool);
       if (++entries % ENTRIES_PER_TURN !== 0) continue;
       tell();
       await new Promise(setImmediate);
@@ -87,12 +91,12 @@ export async function inspectTree(options: InspectOptions): Promise<Inspection> 
 }
 
 class Tally {
-  size = 0;
+  size = 0n;
   items = 0;
   readonly #base: string;
   readonly #tells_holes: boolean;
   readonly #genome: ReadonlySet<string>;
-  #du_size = 0;
+  #du_size = 0n;
   #files = 0;
   #directories = 0;
   #genome_files = 0;
@@ -141,8 +145,8 @@ class Tally {
 
   result(num_kept: number): Inspection {
     return {
-      du_size: this.#du_size,
-      size: this.size,
+      du_size: byteSize(this.#du_size),
+      size: byteSize(this.size),
       num_files: this.#files,
       num_directories: this.#directories,
       num_genome_files: this.#genome_files,
@@ -155,14 +159,14 @@ class Tally {
 
   #file(member: Member, type: FileRow['type']): FileRow {
     this.#files += 1;
-    this.size += member.size;
+    this.size += member.exact_size;
     return fileRow(member.path, type, member.size, {});
   }
 
   #weigh(member: Member): void {
     const known = member.nlink > 1 && member.type !== 'directory' && !this.#seen.add(member.dev, member.ino);
     if (known) return;
-    this.#du_size += member.size;
+    this.#du_size += member.exact_size;
   }
 
   /** access(2) and not the mode bits: root squash, ACLs and read-only mounts decide otherwise. */

@@ -60,6 +60,8 @@ export class Packer {
    * @param records that its header is to bring
    */
   pack(member: Member, begun: Begun | null, records: readonly Buffer[]): ManifestMember {
+    // Nothing here could tell it from one that is a byte shorter.
+    if (!Number.isSafeInteger(member.size)) refuse(member.path, 'is larger than 2^53 - 1 bytes');
     if (member.type === 'file') return this.#file(member, begun, records);
     if (member.type === 'directory') {
       this.tar.header({ ...this.#fields(member), type: TYPE.directory, size: 0 }, records);

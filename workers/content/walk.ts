@@ -9,7 +9,9 @@ export interface Member {
   /** Relative, `/` between names, undecodable bytes as lone surrogates; `.` is the root itself. */
   readonly path: string;
   readonly type: MemberType;
+  /** Rounded beyond 2^53 - 1, see `exact_size`. */
   readonly size: number;
+  readonly exact_size: bigint;
   /** Permission bits with setuid, setgid and sticky. */
   readonly mode: number;
   readonly mtime_ns: bigint;
@@ -114,6 +116,7 @@ export function toMember(path: string, stats: BigIntStats, target: string | null
     path,
     type: typeOf(stats),
     size: Number(stats.size),
+    exact_size: stats.size,
     mode: Number(stats.mode) & 0o7777,
     mtime_ns: stats.mtimeNs,
     ctime_ns: stats.ctimeNs,

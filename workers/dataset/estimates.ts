@@ -12,7 +12,7 @@ export interface Weight {
 
 /** As the inspection has counted it; sizes that are not known yet are 0. */
 export const weightOf = ({ size, du_size, num_files, num_directories, metadata }: Dataset): Weight => ({
-  size: size ?? du_size ?? 0,
+  size: Number(size ?? du_size ?? 0),
   num_files: num_files ?? 0,
   num_directories: num_directories ?? 0,
   hole_bytes: metadata.hole_bytes ?? 0,
@@ -35,5 +35,5 @@ export function bundleEstimate(weight: Weight, { pax_times }: Config['bundle']):
  */
 export function treeEstimate(dataset: Dataset, bundle_size: number, there = 0): number {
   const members = (dataset.num_files ?? 0) + (dataset.num_directories ?? 0);
-  return Math.max(0, Math.min(dataset.size ?? bundle_size, bundle_size) - there) + members * 2048;
+  return Math.max(0, Math.min(Number(dataset.size ?? bundle_size), bundle_size) - there) + members * 2048;
 }

@@ -1,4 +1,6 @@
-/** What the catalog knows of a dataset. Sizes are bytes and safe to 2^53; larger ones travel as text at the edges. */
+import type { ByteSize } from './byte-size.ts';
+
+/** What the catalog knows of a dataset. Sizes are bytes. */
 export interface Dataset {
   id: number;
   name: string;
@@ -9,8 +11,8 @@ export interface Dataset {
   is_deleted: boolean;
   is_staged: boolean;
   /** As `du -sb`: apparent sizes of everything, directories included. */
-  du_size: number | null;
-  size: number | null;
+  du_size: ByteSize | null;
+  size: ByteSize | null;
   num_files: number | null;
   num_directories: number | null;
   metadata: DatasetMetadata;

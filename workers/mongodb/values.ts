@@ -1,6 +1,6 @@
 /** What goes into and comes out of a field. */
 import { Long } from 'mongodb';
-import { wholeNumber } from '../sqlite/values.ts';
+import { wholeNumber, wholeSize } from '../sqlite/values.ts';
 
 /**
  * Kept as a 64-bit integer, whatever its size, so that other readers see a number of bytes and no floating point; the
@@ -9,5 +9,9 @@ import { wholeNumber } from '../sqlite/values.ts';
 export const longOf = (field: string, value: number): number =>
   Long.fromNumber(wholeNumber(field, value)) as unknown as number;
 
-export const longOrNull = (field: string, value: number | null): number | null =>
-  value === null ? null : longOf(field, value);
+/** The same for what may be larger, which the driver reads back as a Long: see {@link sizeRead}. */
+export const longOrNull = <T extends number | bigint>(field: string, value: T | null): T | null =>
+  value === null ? null : (Long.fromBigInt(BigInt(wholeSize(field, value))) as unknown as T);
+
+export const sizeRead = (value: number | bigint | null): number | bigint | null =>
+  Long.isLong(value) ? value.toBigInt() : value;

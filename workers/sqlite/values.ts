@@ -13,13 +13,19 @@ export const fromJsonOrNull = <T>(text: string | null): T | null =>
   text === null ? null : (JSON.parse(text) as T);
 /* oxlint-enable typescript/no-unnecessary-type-parameters */
 
-/**
- * Sizes and counts are kept exactly up to 2^53 - 1 (8 PiB); more than a number can hold exactly is refused rather than
- * rounded.
- */
+/** A count, or the size of one file: what a number cannot hold exactly is refused rather than rounded. */
 export function wholeNumber(field: string, value: number): number {
   if (Number.isSafeInteger(value) && value >= 0) return value;
   throw new LongshoreError('E_VALUE', `${field} is ${value}; expected a whole number from 0 to 2^53 - 1`, {
+    fields: { field, value: String(value) },
+  });
+}
+
+/** As {@link wholeNumber}, and beyond it what 64 bits hold. */
+export function wholeSize(field: string, value: number | bigint): number | bigint {
+  if (typeof value === 'number') return wholeNumber(field, value);
+  if (value >= 0n && value < 1n << 63n) return value;
+  throw new LongshoreError('E_VALUE', `${field} is ${value}; expected a whole number from 0 to 2^63 - 1`, {
     fields: { field, value: String(value) },
   });
 }

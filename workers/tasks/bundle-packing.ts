@@ -10,6 +10,7 @@ import type { ManifestCounts } from '../content/manifest.ts';
 import { packBundle, packStream } from '../content/pack.ts';
 import { removeFile } from '../content/publish.ts';
 import { reserveSpace } from '../content/space.ts';
+import { roughSize } from '../dataset/byte-size.ts';
 import { askedDigests, memberDigestsOf } from '../dataset/digests.ts';
 import { bundleEstimate, weightOf } from '../dataset/estimates.ts';
 import { bundleName } from '../dataset/paths.ts';
@@ -102,7 +103,7 @@ async function pack(
     state_dir: ctx.config.state_dir,
     holder: ctx.run.task_id,
   });
-  const meter = ctx.progress('archive', { total: dataset.du_size, units: 'bytes' });
+  const meter = ctx.progress('archive', { total: roughSize(dataset.du_size), units: 'bytes' });
   try {
     const { size, digests, warnings, ...counts } = await packBundle({
       ...packOptions(ctx, archives, dataset),
@@ -150,7 +151,7 @@ async function packToStream(
   const { task_id } = ctx.run;
   mkdirSync(ctx.config.paths.scratch, { recursive: true });
   const manifest = join(ctx.config.paths.scratch, `.manifest-${task_id}.ndjson`);
-  const meter = ctx.progress('archive', { total: dataset.du_size, units: 'bytes' });
+  const meter = ctx.progress('archive', { total: roughSize(dataset.du_size), units: 'bytes' });
   try {
     await archive.ensureReachable(key, { signal });
     const { size, digests, warnings, ...counts } = await packStream(

@@ -8,6 +8,7 @@ import { archiveNamesOf } from '../archive/index.ts';
 import { damaged } from '../archive/presence.ts';
 import { compareTree } from '../content/compare.ts';
 import { checkManifest } from '../content/manifest.ts';
+import { roughSize } from '../dataset/byte-size.ts';
 import { liveDataset } from '../dataset/lifecycle.ts';
 import { type Dataset, openFinding } from '../dataset/types.ts';
 import { defineTask, type TaskContext } from './contract.ts';
@@ -92,7 +93,7 @@ async function assertUnchanged(
   dataset: Dataset,
   { root, manifest, level }: { root: string; manifest: string; level: 'readback' | 'stream' },
 ): Promise<void> {
-  const meter = ctx.progress('compare', { total: dataset.size, units: 'bytes' });
+  const meter = ctx.progress('compare', { total: roughSize(dataset.size), units: 'bytes' });
   const { problems, num_problems } = await compareTree({
     root,
     manifest,

@@ -1,5 +1,6 @@
 /** Counts and sizes of a dataset, and whether all of it can be read; with digests when asked for. */
 import { inspectTree } from '../content/inspect.ts';
+import { roughSize } from '../dataset/byte-size.ts';
 import { liveDataset } from '../dataset/lifecycle.ts';
 import { memberDigestsOf } from '../dataset/digests.ts';
 import { LongshoreError } from '../errors.ts';
@@ -16,7 +17,7 @@ export const task = defineTask({
     const meter =
       digests === undefined
         ? ctx.progress('inspect', { total: dataset.num_files, units: 'items' })
-        : ctx.progress('inspect', { total: dataset.size, units: 'bytes' });
+        : ctx.progress('inspect', { total: roughSize(dataset.size), units: 'bytes' });
     const found = await inspectTree({
       root: dataset.origin_path,
       genome_file_types: ctx.config.genome_file_types,

@@ -19,6 +19,7 @@ import { compareTrees, treeFingerprint } from '../content/same-tree.ts';
 import { reserveSpace } from '../content/space.ts';
 import { unpackBundle, type UnpackResult } from '../content/unpack.ts';
 import { resolveRoot } from '../content/walk.ts';
+import { roughSize } from '../dataset/byte-size.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
 import { assertName, bundleName, stagedBundleOf } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
@@ -182,7 +183,7 @@ async function assertEqual(
   dataset: Dataset,
   { archived, root }: { archived: string; root: string },
 ): Promise<void> {
-  const meter = ctx.progress('compare', { total: dataset.size, units: 'bytes' });
+  const meter = ctx.progress('compare', { total: roughSize(dataset.size), units: 'bytes' });
   const { problems, num_problems } = await compareTrees(archived, root, {
     signal: ctx.signal,
     onProgress: (bytes) => meter.set(bytes),

@@ -3,6 +3,7 @@ import type { OpenManifest } from '../archive/bundles.ts';
 import { copiesOf, openAnyManifest } from '../archive/copies.ts';
 import { compareTree } from '../content/compare.ts';
 import { compareRows } from '../content/compare-rows.ts';
+import { roughSize } from '../dataset/byte-size.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
@@ -22,7 +23,7 @@ export const task = defineTask({
     const manifest = await manifestOf(ctx, dataset);
     const reads = manifest === null || ctx.config.validate.level === 'readback';
     const meter = reads
-      ? ctx.progress('validate', { total: dataset.size, units: 'bytes' })
+      ? ctx.progress('validate', { total: roughSize(dataset.size), units: 'bytes' })
       : ctx.progress('validate', { total: dataset.num_files, units: 'files' });
     const onProgress: OnProgress = ({ files, bytes }) => meter.set(reads ? bytes : files);
     const found = await compareWith(ctx, dataset, { staged_path, manifest, onProgress });

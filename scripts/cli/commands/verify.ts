@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import { roughSize } from '../../../workers/dataset/byte-size.ts';
 import type { BundleCopy, Dataset, Proof } from '../../../workers/dataset/types.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { raiseAlarms } from '../../fixity/alarms.ts';
@@ -123,7 +124,7 @@ async function verifyStaged(
   signal: AbortSignal,
 ): Promise<StagedProof | null> {
   const label = 'reading the staged files';
-  const meter = createMeter(process.stderr, { label, total: dataset.size });
+  const meter = createMeter(process.stderr, { label, total: roughSize(dataset.size) });
   const onProgress = (bytes: number): void => meter.set(bytes);
   return proveStaged(session, dataset, proofs, { signal, onProgress }).finally(() => meter.end());
 }
