@@ -4,7 +4,7 @@ import { Argument, Option } from 'commander';
 import { type Config, configOrExit } from '../config/index.ts';
 import { coerceError } from '../workers/errors.ts';
 import { createLogger, type Logger } from '../workers/log.ts';
-import { openStore } from '../workers/store.ts';
+import { openStore, type Store } from '../workers/store.ts';
 import { createRegistrar } from '../workers/watch/registration.ts';
 import { buildWorkflow } from '../workers/workflows/definition.ts';
 import { createEngine } from '../workers/workflows/engine.ts';
@@ -58,12 +58,21 @@ async function register(config: Config, path: string, options: Options): Promise
   buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' });
   const candidates = await candidatesOf(config, path, options);
   const rows = options.dryRun
-    ? await withStoreIfAny(config, (store) => predict(candidates, store?.catalog ?? null))
+    ? await withStoreIfAny(config, (store) => foresee(candidates, store, options))
     : await registerAll(config, candidates, workflow, options);
   if (options.json) printJson({ dry_run: options.dryRun ?? false, datasets: rows });
   else show(rows, options.dryRun ?? false);
   if (rows.some((row) => row.outcome === 'failed')) return EXIT.failed;
   return rows.some((row) => row.outcome === 'taken') ? EXIT.state : EXIT.ok;
+}
+
+async function foresee(
+  candidates: readonly Candidate[],
+  store: Store | null,
+  { projectId }: Options,
+): Promise<Row[]> {
+  if (projectId !== undefined) await store?.catalog.requireProject?.(projectId);
+  return await predict(candidates, store?.catalog ?? null);
 }
 
 async function registerAll(
@@ -76,6 +85,8 @@ async function registerAll(
   const store = await openStore(config);
   const engine = await createEngine({ config, store, log, wait_seconds: 5 });
   try {
+    // Once and for all of them: each would be refused by itself.
+    if (options.projectId !== undefined) await store.catalog.requireProject?.(options.projectId);
     const registrar = createRegistrar({
       config,
       log,

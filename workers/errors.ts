@@ -50,6 +50,9 @@ export const ERRORS = {
   E_DATASET_EXISTS: fatal(
     'A dataset of this name and type is registered already; use another name, a prefix or a suffix.',
   ),
+  E_PROJECT_NOT_FOUND: fatal(
+    'The facility knows no such project, and nothing was registered for it. Take its id from the user interface of the facility.',
+  ),
   E_CATALOG_UNAVAILABLE: retryable('The catalog did not answer; the task is tried again.'),
   E_MONGODB_UNAVAILABLE: retryable(
     'The MongoDB server did not come back in time (mongodb.patience_seconds). Start it or correct MONGODB_URL; nothing is lost.',

@@ -44,6 +44,7 @@ async function open(): Promise<{ double: BioloopApi; api: Endpoints }> {
 const NEW = { type: 'RAW_DATA', create_method: 'SCAN' };
 
 async function useEverything(double: BioloopApi, api: Endpoints): Promise<void> {
+  double.store.projects.set('p1', { id: 'p1', name: 'P' });
   const one = await api.createDataset({
     ...NEW,
     name: 'one (1)',

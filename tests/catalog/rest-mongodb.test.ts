@@ -4,14 +4,14 @@ import { openStore } from '../../workers/store.ts';
 import type { OpenStore } from '../records/fixture.ts';
 import { startBioloopApi } from '../support/bioloop-api.ts';
 import { describeMongodb, mongoPlace } from '../support/mongodb.ts';
-import { restOverrides } from '../support/rest-place.ts';
+import { restOverrides, startBatteryApi } from '../support/rest-place.ts';
 import { until } from '../support/until.ts';
 import { catalogBattery } from './contract.ts';
 import { created } from './contract-datasets.ts';
 import { makeRegistration } from './registration.ts';
 
 const open: OpenStore = (config) => openStore(config);
-open.place = async () => mongoPlace(restOverrides(await startBioloopApi()));
+open.place = async () => mongoPlace(restOverrides(await startBatteryApi()));
 open.slow = true;
 
 describeMongodb('catalog behind the REST API, its companion in MongoDB', () => {

@@ -110,8 +110,57 @@ describe('registration', () => {
     expect(outcomesOf(other)).toEqual(['taken']);
   });
 
+  test('a project that the API does not know has nothing registered for it', async () => {
+    const bench = await begin();
+    const outcomes = await bench.registrar.register(
+      [setOf('a', { project_id: 'unknown' }), setOf('b')],
+      scan,
+    );
+    expect(outcomes).toMatchObject([
+      { outcome: 'failed', error: { code: 'E_PROJECT_NOT_FOUND', fields: { project_id: 'unknown' } } },
+      { outcome: 'created' },
+    ]);
+    await expectOneWorkflowEach(bench, ['b']);
+    expect(bench.queued).toHaveLength(1);
+  });
+
+  test.each([
+    ['no fault', null],
+    ['an answer that is lost', ['POST datasets', { kind: 'commit-then-drop' }]],
+    ['one who dies before the path is put right', ['PATCH', { kind: 'status', status: 500 }]],
+  ] as const)('a folder that ends in a blank keeps it, with %s', async (_, fault) => {
+    const bench = await begin();
+    bench.double.store.projects.set('p1', { id: 'p1', name: 'P' });
+    const folder = setOf('run 7 ', { project_id: 'p1' });
+    if (fault !== null) bench.double.fail(fault[0], fault[1], 1);
+    const [first] = await bench.registrar.register([folder], scan);
+    if (first?.outcome === 'failed') {
+      // Nothing works on the wrong folder meanwhile.
+      expect(bench.queued).toEqual([]);
+      expect(bench.double.store.workflows.size).toBe(0);
+      expect(outcomesOf(await bench.registrar.register([folder], scan))).toEqual(['completed']);
+    }
+    expect(outcomesOf(await bench.registrar.register([folder], scan))).toEqual(['present']);
+    const [dataset] = [...bench.double.store.datasets.values()];
+    expect(dataset).toMatchObject({ origin_path: '/origin/run 7 ', project_ids: ['p1'] });
+    expect((await bench.catalog.get(dataset?.id ?? 0)).origin_path).toBe('/origin/run 7 ');
+    await expectOneWorkflowEach(bench, ['run-7-']);
+  });
+
+  test('where the API cannot keep such a path, nothing is queued', async () => {
+    const bench = await begin();
+    bench.double.store.projects.set('p1', { id: 'p1', name: 'P' });
+    const trimmed = { id: 1, name: 'run-7-', type: 'RAW_DATA', origin_path: '/origin/run 7' };
+    bench.double.fail('PATCH', { kind: 'answer', body: trimmed });
+    const outcomes = await bench.registrar.register([setOf('run 7 ', { project_id: 'p1' })], scan);
+    expect(outcomes).toMatchObject([{ outcome: 'failed', error: { code: 'E_VALUE' } }]);
+    expect(bench.queued).toEqual([]);
+    expect(bench.double.store.workflows.size).toBe(0);
+  });
+
   test('a project is not dropped', async () => {
     const bench = await begin();
+    bench.double.store.projects.set('p1', { id: 'p1', name: 'P' });
     await bench.registrar.register([setOf('a', { project_id: 'p1' }), setOf('b')], scan);
     const projects = [...bench.double.store.datasets.values()].map((one) => [one.name, one.project_ids]);
     expect(Object.fromEntries(projects)).toEqual({ a: ['p1'], b: [] });

@@ -71,3 +71,44 @@ test('workflows that the API names, or is yet to hear of, are kept; an empty lis
   expect(JSON.parse((await purge()).stdout)).toMatchObject({ workflows: [] });
   expect(await store.records.workflow(later.id)).not.toBeNull();
 });
+
+test('on demand: a project of the API is kept, one that it does not know registers nothing', async () => {
+  const { double, place } = await setUp();
+  double.store.projects.set('proj-7', { id: 'proj-7', name: 'P' });
+  for (const name of ['one', 'two ']) place.dir('lab data', name);
+  const register = (project: string, ...more: string[]) =>
+    runScript(
+      'register_ondemand.ts',
+      [
+        place.path('lab data'),
+        '--dataset-type',
+        'RAW_DATA',
+        '--ingest-subdirs',
+        '--project-id',
+        project,
+        ...more,
+      ],
+      place.env,
+    );
+  for (const more of [[], ['--dry-run']]) {
+    const refused = await register('proj-8', '--json', ...more);
+    expect(refused.code).toBe(3);
+    expect(JSON.parse(refused.stdout)).toMatchObject({
+      error: { code: 'E_PROJECT_NOT_FOUND', fields: { project_id: 'proj-8' } },
+    });
+  }
+  expect(await register('proj-7', '--dry-run')).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('2 would create'),
+  });
+  expect([...double.store.datasets.values()]).toEqual([]);
+  expect(double.store.workflows.size).toBe(0);
+
+  expect(await register('proj-7')).toMatchObject({ code: 0, stdout: expect.stringContaining('2 created') });
+  const datasets = [...double.store.datasets.values()];
+  expect(datasets.map(({ origin_path, project_ids }) => [origin_path, project_ids])).toEqual([
+    [place.path('lab data/one'), ['proj-7']],
+    [place.path('lab data/two '), ['proj-7']],
+  ]);
+  expect(datasets.map(({ id }) => double.store.linked(id).length)).toEqual([1, 1]);
+});

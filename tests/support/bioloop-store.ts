@@ -132,7 +132,8 @@ export class BioloopStore {
       id: this.nextId(),
       name,
       type,
-      origin_path: (given.origin_path as string | undefined) ?? null,
+      // The endpoint for one trims it, the one for many does not.
+      origin_path: pathOf(given.origin_path, bulk),
       archive_path: null,
       staged_path: null,
       is_deleted: false,
@@ -156,6 +157,8 @@ export class BioloopStore {
       report: null,
     };
     this.datasets.set(dataset.id, dataset);
+    // A foreign key, looked at when the dataset is committed.
+    if (dataset.project_ids.some((id) => !this.projects.has(id))) throw conflict();
     if (typeof given.workflow_id === 'string') this.link(given.workflow_id, dataset.id);
     return dataset;
   }
@@ -220,6 +223,9 @@ export class BioloopStore {
     }
   }
 }
+
+const pathOf = (given: unknown, bulk: boolean): string | null =>
+  typeof given !== 'string' ? null : bulk ? given : given.trim();
 
 function textOf(given: Record<string, unknown>, key: string): string {
   const value = given[key];

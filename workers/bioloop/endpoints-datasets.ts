@@ -97,9 +97,11 @@ export function encodeDataset(given: ApiNewDataset | ApiDatasetPatch): Record<st
   return sent;
 }
 
-/** The server's unique key: name, type and whether it is deleted. */
+/** The server's unique key: name, type and whether it is deleted. What it has just created it has trimmed. */
 const sameOrigin = (found: ApiDataset, wanted: ApiNewDataset): boolean =>
-  found.type === wanted.type && found.origin_path === wanted.origin_path && !found.is_deleted;
+  found.type === wanted.type &&
+  (found.origin_path === wanted.origin_path || found.origin_path === wanted.origin_path.trim()) &&
+  !found.is_deleted;
 
 export function datasetEndpoints(client: ApiClient) {
   const { request } = client;

@@ -108,6 +108,8 @@ export interface Catalog {
 
   /** Every item by itself: one that conflicts or fails does not touch the others. Writes state REGISTERED and an audit entry. */
   register(items: readonly Registration[], actor: string): Promise<RegisterOutcome[]>;
+  /** Absent where projects are not known: then any id is kept. @throws E_PROJECT_NOT_FOUND */
+  requireProject?(id: string): Promise<void>;
   /** Attaches a workflow to a dataset that has none of that name; false if it has one. One unit. */
   attachWorkflow(dataset_id: number, workflow: WorkflowDocument): Promise<boolean>;
 

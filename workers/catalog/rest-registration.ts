@@ -4,6 +4,7 @@
  * | step                                                              | what a crash after it leaves       | who repairs it             |
  * | ----------------------------------------------------------------- | ---------------------------------- | -------------------------- |
  * | 1. POST datasets/bulk (or datasets, which keeps a project)         | a dataset without workflow          | the next scan: it conflicts, has none, gets one |
+ * | (a path that the API has trimmed is put right, rest-origin.ts)    | the same, and a path that is wrong  | the same, by the same hand |
  * | 2. workflow, audit and the companion's dataset, in one transaction | a workflow that the API does not know | the same: it links what it finds here |
  * | 3. the link waits in the spool                                    | nothing                            | whoever delivers the spool |
  * | 4. the caller puts the workflow into the queue                    | a workflow that is not queued       | the workers' reconciliation |
@@ -18,6 +19,7 @@ import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { wellFormed } from '../sqlite/values.ts';
 import type { Catalog, NewDataset, RegisterOutcome, Registration } from './contract.ts';
 import { type Known, laneOf, notFound, type RestParts } from './rest-datasets.ts';
+import { isLeftTrimmed, withOrigin } from './rest-origin.ts';
 import { toldDataset } from './rest-values.ts';
 
 /** The most that the bulk endpoint takes. */
@@ -38,14 +40,15 @@ interface Item {
 export function registrationBehind(
   parts: RestParts,
   known: Known,
-): Pick<Catalog, 'register' | 'attachWorkflow'> {
+): Pick<Catalog, 'register' | 'requireProject' | 'attachWorkflow'> {
   const { api, companion, delivery } = parts;
 
   const link = async (dataset_id: number, workflow_id: string): Promise<void> => {
     await delivery.send({ lane: laneOf(dataset_id), kind: 'link', body: { id: dataset_id, workflow_id } });
   };
 
-  async function arrived(item: Item, told: ApiDataset, actor: string): Promise<RegisterOutcome> {
+  async function arrived(item: Item, answer: ApiDataset, actor: string): Promise<RegisterOutcome> {
+    const told = await withOrigin(api, answer, item.given.dataset.origin_path);
     const workflow = item.given.workflow?.(told.id) ?? null;
     const project_id = item.given.dataset.project_id ?? null;
     const states = told.states ?? [{ state: 'REGISTERED', timestamp: told.created_at, metadata: {} }];
@@ -82,7 +85,9 @@ export function registrationBehind(
         item,
         new LongshoreError('E_API_CONFLICT', `the name "${item.name}" of type ${type} was taken`),
       );
-    const told = await api.getDataset(holder.id, { bundle: true }, SHORT);
+    const found = await api.getDataset(holder.id, { bundle: true }, SHORT);
+    const { origin_path } = item.given.dataset;
+    const told = isLeftTrimmed(found, origin_path) ? await withOrigin(api, found, origin_path) : found;
     await companion.mirror.adopt(toldDataset(told));
     const dataset = await known.compose(holder.id, told);
     const linked = new Set(told.workflows?.map(({ id }) => id));
@@ -147,6 +152,7 @@ export function registrationBehind(
   }
 
   return {
+    requireProject: (id) => requireProject(api, id),
     register: async (given, actor) => {
       const outcomes: RegisterOutcome[] = [];
       const items: Item[] = [];
@@ -158,7 +164,15 @@ export function registrationBehind(
       }
       const single = items.filter((item) => item.given.dataset.project_id !== undefined);
       const many = items.filter((item) => item.given.dataset.project_id === undefined);
-      for (const item of single) outcomes[item.at] = await attempt(item, () => createOne(item, actor));
+      const projects = new Map<string, Promise<void>>();
+      for (const item of single) {
+        const project = item.given.dataset.project_id ?? '';
+        if (!projects.has(project)) projects.set(project, requireProject(api, project));
+        outcomes[item.at] = await attempt(item, async () => {
+          await projects.get(project);
+          return createOne(item, actor);
+        });
+      }
       for (let at = 0; at < many.length; at += BATCH)
         for (const [item, outcome] of await createAll(many.slice(at, at + BATCH), actor))
           outcomes[item.at] = outcome;
@@ -195,6 +209,23 @@ async function hasElsewhere(
   if (others.length === 0) return false;
   const { results } = await api.listWorkflows({ dataset_id: here.id }, SHORT);
   return results.some((one) => !own.has(one.id) && one.name === name);
+}
+
+/**
+ * The API commits a dataset before it looks at its project, and answers then as if the name were taken.
+ *
+ * @throws E_PROJECT_NOT_FOUND
+ */
+async function requireProject(api: BioloopApi, id: string): Promise<void> {
+  const found = await api.getProject(id, { include_datasets: false }, SHORT).catch((error: unknown) => {
+    // 400: it is no id at all.
+    if (isLongshoreError(error) && ['E_API_NOT_FOUND', 'E_API_REQUEST'].includes(error.code)) return null;
+    throw error;
+  });
+  if (found?.id === id) return;
+  throw new LongshoreError('E_PROJECT_NOT_FOUND', `there is no project "${id}"`, {
+    fields: { project_id: id },
+  });
 }
 
 /** An item that cannot be recorded is answered, not thrown; an API that is away is everybody's. */
