@@ -75,7 +75,8 @@ async function archiveStops({ dataset, copies }: Ground, known: number): Promise
 
 /** As delete_source: every archive of the policy must hold its copy, whole, proven, and with nothing found against it. */
 export const planDeleteSource: Planner = async ({ config, dataset, copies }) => {
-  const { id, name, type, origin_path } = dataset;
+  const { id, name, type, origin_path, num_files } = dataset;
+  const size = roughSize(dataset.size);
   const stops: LongshoreError[] = [];
   for (const archive of archiveNamesOf(config, type)) {
     const copy = copies.find((one) => one.archive.name === archive);
@@ -86,15 +87,13 @@ export const planDeleteSource: Planner = async ({ config, dataset, copies }) => 
     if (reason !== null) stops.push(reason);
   }
   const there = isThere(origin_path);
-  const reads = [
-    item('every file, compared with the manifest', origin_path, dataset.size, dataset.num_files),
-  ];
+  const reads = [item('every file, compared with the manifest', origin_path, size, num_files)];
   return {
     stops,
     reads: there ? reads : [],
-    removes: there ? [item('origin', origin_path, dataset.size, dataset.num_files)] : [],
+    removes: there ? [item('origin', origin_path, size, num_files)] : [],
     notes: there ? [] : ['the origin is gone already'],
-    amount: { unit: 'bytes', amount: there ? dataset.size : 0 },
+    amount: { unit: 'bytes', amount: there ? size : 0 },
   };
 };
 
