@@ -121,7 +121,7 @@ async function watchIt(
   const leaving = new AbortController();
   const leave = (): void => leaving.abort();
   process.once('SIGINT', leave).once('SIGTERM', leave);
-  const next = config.workflow_registry[name]?.then ?? [];
+  const next = config.workflow_registry[name ?? '']?.then ?? [];
   const followed = await follow({
     store,
     workflow_ids: async () => {

@@ -166,7 +166,7 @@ function codeText(attempt: Attempt | undefined): string {
 
 function tookText(step: ServedStep): string {
   const run = step.last_task_run;
-  if (!run) return '-';
+  if (!run?.date_start) return '-';
   return duration(
     (Date.parse(run.date_done ?? new Date().toISOString()) - Date.parse(run.date_start)) / 1000,
   );

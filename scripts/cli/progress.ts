@@ -81,7 +81,7 @@ export function elapsedOf(workflow: ServedWorkflow, now = Date.now()): number {
   const runs = workflow.steps
     .map((step) => step.last_task_run)
     .filter((run) => run !== null && run !== undefined);
-  const start = Date.parse(runs[0]?.date_start ?? workflow.created_at);
+  const start = Date.parse(runs[0]?.date_start ?? workflow.created_at ?? '');
   const ends = runs.map((run) => Date.parse(run.date_done ?? ''));
   const end = isDone(workflow.status) ? Math.max(start, ...ends.filter((at) => !Number.isNaN(at))) : now;
   return (end - start) / 1000;
@@ -109,7 +109,12 @@ export function statusLine({ dataset, workflow }: Followed, now = Date.now()): S
   const step = currentStep(workflow);
   const run = step?.last_task_run;
   const position = `${Math.min(workflow.steps_done + 1, workflow.total_steps)}/${workflow.total_steps}`;
-  const head = { mark: MARKS[workflow.status], dataset, workflow: workflow.name, status: workflow.status };
+  const head = {
+    mark: MARKS[workflow.status],
+    dataset,
+    workflow: workflow.name ?? '-',
+    status: workflow.status,
+  };
   if (step === null) return { ...head, step: 'done', detail: duration(elapsedOf(workflow, now)) };
   const failure = failureOf(run);
   const detail = {
@@ -128,7 +133,7 @@ export function changeLines(before: Followed | null, after: Followed): string[] 
   const { dataset, workflow } = after;
   const label = `${oneLine(dataset)}: `;
   const lines: string[] = [];
-  if (before === null) lines.push(`${label}${workflow.name} (${workflow.id})`);
+  if (before === null) lines.push(`${label}${workflow.name ?? '-'} (${workflow.id})`);
   for (const [at, step] of workflow.steps.entries()) {
     const was = before?.workflow.steps[at];
     const run = step.last_task_run;
@@ -138,7 +143,7 @@ export function changeLines(before: Followed | null, after: Followed): string[] 
     if (text !== '') lines.push(`${label}${step.name} ${text}`);
   }
   if (isDone(workflow.status) && before?.workflow.status !== workflow.status)
-    lines.push(`${label}${workflow.name} ${workflow.status} after ${duration(elapsedOf(workflow))}`);
+    lines.push(`${label}${workflow.name ?? '-'} ${workflow.status} after ${duration(elapsedOf(workflow))}`);
   return lines;
 }
 

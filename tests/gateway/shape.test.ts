@@ -166,32 +166,6 @@ test('a revoked step, one that waits for its retry and a lock are served as the 
   });
 });
 
-/** As records that were written years ago come out of the facility's database. */
-function aged<T extends WorkflowWithRuns | null>(found: T): T {
-  if (found === null) return found;
-  const { name: _name, app_id: _app, _status, updated_at: _at, ...rest } = found.workflow;
-  return { ...found, workflow: rest } as unknown as T;
-}
-
-test('very old documents without name, app_id and _status are served', async () => {
-  const wrap = ({ records, ...store }: Store): Store => ({
-    ...store,
-    records: {
-      ...records,
-      workflowWithRuns: async (...args) => aged(await records.workflowWithRuns(...args)),
-      listWorkflows: async (...args) => {
-        const { total, results } = await records.listWorkflows(...args);
-        return { total, results: results.map(aged) };
-      },
-    },
-  });
-  const { ask, store } = await makeGateway({ wrap });
-  const id = await atWork(store);
-  const old = { ...without(expected(id), 'prev_task_runs'), name: null, app_id: null, updated_at: null };
-  expect((await ask(`/workflows/${id}`)).body).toEqual(old);
-  expect((await ask<{ results: unknown[] }>('/workflows')).body.results).toEqual([old]);
-});
-
 test('one document that cannot be rendered is left out, and the others of its page are served', async () => {
   const wrap = ({ records, ...store }: Store): Store => ({
     ...store,

@@ -35,7 +35,7 @@ describeMongodb('documents in MongoDB', () => {
       app_id: workflow.app_id,
       description: workflow.description,
       _status: 'PENDING',
-      created_at: new Date(workflow.created_at),
+      created_at: new Date(workflow.created_at ?? ''),
     });
     expect(fresh._id).toMatch(UUID);
     expect(Object.keys(fresh)).not.toEqual(expect.arrayContaining(['updated_at']));
@@ -124,7 +124,13 @@ describeMongodb('documents in MongoDB', () => {
     const { total, results } = await records.listWorkflows({});
     expect([total, results.map(({ workflow }) => workflow.id)]).toEqual([2, ['newer', 'old']]);
     expect(results[1]).toMatchObject({
-      workflow: { name: '', app_id: '', _status: 'PENDING', steps: [{ kwargs: {}, task_runs: [] }] },
+      workflow: {
+        name: null,
+        app_id: null,
+        args: null,
+        _status: 'PENDING',
+        steps: [{ kwargs: {}, task_runs: [] }],
+      },
       last_runs: [null],
     });
     expect(results[0]?.last_runs).toMatchObject([
@@ -132,7 +138,7 @@ describeMongodb('documents in MongoDB', () => {
         workflow_id: 'newer',
         step: 'one',
         date_start: started.toISOString(),
-        date_done: '2024-01-02T03:05:06.789Z',
+        date_done: '2024-01-02T03:05:06.789012Z',
       },
       { status: 'FAILURE', result: { exc_type: 'X' } },
     ]);

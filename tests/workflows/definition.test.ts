@@ -24,7 +24,7 @@ test('a new workflow has every field of the document and is PENDING', async () =
     initiator: 'test',
   });
   expect(workflow.id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4/);
-  expect(Date.parse(workflow.created_at)).toBeGreaterThan(Date.now() - 10_000);
+  expect(Date.parse(workflow.created_at ?? '')).toBeGreaterThan(Date.now() - 10_000);
   expect(workflow.steps.map(({ name, task }) => [name, task])).toEqual([
     ['await stability', 'await_stability'],
     ['inspect', 'inspect_dataset'],

@@ -202,7 +202,7 @@ async function hasElsewhere(
   api: BioloopApi,
   here: Dataset,
   told: ApiDataset,
-  name: string,
+  name: string | null,
 ): Promise<boolean> {
   const own = new Set(here.workflows?.map(({ id }) => id));
   const others = (told.workflows ?? []).filter(({ id }) => !own.has(id));

@@ -115,7 +115,7 @@ export async function runAttempt(
 
 const aboutRunning = ({ run, workflow }: Granted, index: number): AboutRunning => ({
   workflow_id: workflow.id,
-  workflow: workflow.name,
+  workflow: workflow.name ?? '',
   index,
   step: run.step,
   task: run.name,

@@ -55,7 +55,7 @@ export function createTaskContext(
       attempt: key.number,
       retries: run.retries,
       retries_left: Math.max(0, max_retries - run.retries),
-      date_start: run.date_start,
+      date_start: run.date_start ?? new Date().toISOString(),
     },
     get log() {
       return log();

@@ -4,16 +4,13 @@ import type { ServedStep, ServedWorkflow } from '../workflows/status.ts';
 import { wireDate } from './dates.ts';
 import type { WireRun, WireStep, WireWorkflow } from './shapes.ts';
 
-/** Very old documents have neither name nor app_id; they are served all the same. */
-type MaybeOld = Omit<ServedWorkflow, 'name' | 'app_id'> & { name?: string | null; app_id?: string | null };
-
 /** @param lock_seconds a resume that nobody took up in this time may be asked for again: the UI looks at the lock for that */
-export function toWire(workflow: MaybeOld, lock_seconds: number): WireWorkflow {
+export function toWire(workflow: ServedWorkflow, lock_seconds: number): WireWorkflow {
   return {
     id: workflow.id,
-    name: workflow.name ?? null,
-    app_id: workflow.app_id ?? null,
-    description: workflow.description ?? null,
+    name: workflow.name,
+    app_id: workflow.app_id,
+    description: workflow.description,
     created_at: wireDate(workflow.created_at),
     updated_at: wireDate(workflow.updated_at),
     status: workflow.status,

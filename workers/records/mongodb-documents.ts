@@ -25,17 +25,17 @@ export type StepDocument = Pick<WorkflowStep, 'name' | 'task'> &
   Partial<Pick<WorkflowStep, 'queue' | 'priority' | 'needs' | 'args'>> & {
     kwargs?: Record<string, unknown> | null;
     /** Absent before the first run. */
-    task_runs?: { task_id: string; date_start: Date }[];
+    task_runs?: { task_id: string; date_start?: Date }[] | null;
     /** See {@link nextTaskIdOf}. */
     next_task_id?: string;
   };
 
 export interface WorkflowRecord extends Versioned {
   _id: string;
-  created_at: Date;
+  created_at?: Date;
   updated_at?: Date;
-  name?: string;
-  app_id?: string;
+  name?: string | null;
+  app_id?: string | null;
   description?: string | null;
   steps: StepDocument[];
   _status?: WorkflowStatus;
@@ -93,18 +93,20 @@ export interface RunRecord extends Versioned {
   outbox?: Outbox;
 }
 
-export const isoOf = (date: Date): string => date.toISOString();
-const isoOrNull = (date: Date | null | undefined): string | null => date?.toISOString() ?? null;
+/** A date that is none, which a hand may have written, is one that is not known. */
+const isoOrNull = (date: unknown): string | null =>
+  date instanceof Date && !Number.isNaN(date.getTime()) ? date.toISOString() : null;
 const dateOrNull = (text: string | null): Date | null => (text === null ? null : new Date(text));
 
 /** Six digits, as Python writes and reads them. */
 export const naiveNow = (): string => `${new Date().toISOString().slice(0, -1)}000`;
 
-function dateDoneOf(stored: string | Date | null | undefined): string | null {
-  if (stored === null || stored === undefined) return null;
-  if (stored instanceof Date) return stored.toISOString();
-  const date = new Date(/(Z|[+-]\d\d:?\d\d)$/.test(stored) ? stored : `${stored}Z`);
-  return Number.isNaN(date.getTime()) ? null : date.toISOString();
+/** As it is stored, to the microsecond, with its zone; of ours the three digits that are always zero are left out. */
+function dateDoneOf(stored: unknown): string | null {
+  if (typeof stored !== 'string') return isoOrNull(stored);
+  const naive = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)(?:Z|\+00:?00)?$/.exec(stored)?.[1];
+  if (naive !== undefined) return `${naive.replace(/(\.\d{3})000$/, '$1')}Z`;
+  return isoOrNull(new Date(stored)) ?? stored;
 }
 
 /**
@@ -130,7 +132,7 @@ export function recordOf(workflow: WorkflowDocument): Omit<WorkflowRecord, 'orde
   const { id, created_at, updated_at, steps, resume_lock, revoked_at, ...rest } = workflow;
   return {
     _id: id,
-    created_at: new Date(created_at),
+    ...(created_at === null ? {} : { created_at: new Date(created_at) }),
     ...(updated_at === null ? {} : { updated_at: new Date(updated_at) }),
     ...rest,
     steps: steps.map(({ task_runs, ...step }) => ({
@@ -140,7 +142,7 @@ export function recordOf(workflow: WorkflowDocument): Omit<WorkflowRecord, 'orde
         : {
             task_runs: task_runs.map(({ task_id, date_start }) => ({
               task_id,
-              date_start: new Date(date_start),
+              ...(date_start === null ? {} : { date_start: new Date(date_start) }),
             })),
           }),
     })),
@@ -152,8 +154,8 @@ export function recordOf(workflow: WorkflowDocument): Omit<WorkflowRecord, 'orde
 export function workflowOf(record: WorkflowRecord): WorkflowDocument {
   return {
     id: record._id,
-    name: record.name ?? '',
-    app_id: record.app_id ?? '',
+    name: record.name ?? null,
+    app_id: record.app_id ?? null,
     description: record.description ?? null,
     dataset_id: record.dataset_id ?? null,
     args: startArgsOf(record),
@@ -167,7 +169,7 @@ export function workflowOf(record: WorkflowRecord): WorkflowDocument {
       ...(step.needs === undefined ? {} : { needs: step.needs }),
       task_runs: (step.task_runs ?? []).map(({ task_id, date_start }) => ({
         task_id,
-        date_start: isoOf(date_start),
+        date_start: isoOrNull(date_start),
       })),
       next_task_id: nextTaskIdOf(record, position),
       ...(step.args === undefined ? {} : { args: step.args }),
@@ -176,7 +178,7 @@ export function workflowOf(record: WorkflowRecord): WorkflowDocument {
     resume_lock: isoOrNull(record.resume_lock),
     revoked_at: isoOrNull(record.revoked_at),
     initiator: record.initiator ?? '',
-    created_at: isoOf(record.created_at),
+    created_at: isoOrNull(record.created_at),
     updated_at: isoOrNull(record.updated_at),
   };
 }
@@ -192,7 +194,7 @@ export function runOf(record: RunRecord, started?: Date): TaskRun {
     result: record.result === null || record.result === undefined ? null : parsed(record.result),
     traceback: record.traceback ?? null,
     children: record.children ?? [],
-    date_start: isoOf(record.date_start ?? started ?? new Date(0)),
+    date_start: isoOrNull(record.date_start ?? started),
     date_done: dateDoneOf(record.date_done),
     name: record.name ?? '',
     args: record.args ?? [],

@@ -152,10 +152,11 @@ export function lackingIn(
 ): Partial<RunRecord> {
   if (run.workflow_id !== undefined) return {};
   const args = argsOf(workflow, position, runs) ?? [];
-  const known = workflow.steps[position]?.task_runs?.find(({ task_id }) => task_id === run._id);
+  const { date_start } =
+    workflow.steps[position]?.task_runs?.find(({ task_id }) => task_id === run._id) ?? {};
   const own = {
     ...newRun(workflow, position, { args, worker: '', state: stateOfRun(run) }),
-    ...(known === undefined ? {} : { date_start: known.date_start }),
+    ...(date_start === undefined ? {} : { date_start }),
   };
   return Object.fromEntries(Object.entries(own).filter(([field]) => !Object.hasOwn(run, field)));
 }

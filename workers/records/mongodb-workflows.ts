@@ -7,6 +7,7 @@ import { ATTEMPTS, runOf, type WorkflowRecord, workflowOf } from './mongodb-docu
 import { deleteLogs } from './mongodb-logs.ts';
 import { forgetStart, insertWorkflow, LIVE, startAlone, THERE } from './mongodb-new.ts';
 import { allTaskIdsOf, loadRuns, pendingPosition, type Runs, runsOf, runsOfStep } from './mongodb-runs.ts';
+import { readable } from './mongodb-readable.ts';
 import { readWorkflow, settle, settled, workflowsOf } from './mongodb-settle.ts';
 import { statusesOf } from './status.ts';
 
@@ -89,8 +90,9 @@ async function listWorkflows(mongo: Mongo, query: WorkflowQuery, prev: boolean) 
             .limit(limit)
             .toArray(),
         );
-  const runs = await loadRuns(mongo, records);
-  return { total, results: records.map((record) => withRuns(record, runs, prev)) };
+  const whole = await readable(records);
+  const runs = await loadRuns(mongo, whole);
+  return { total, results: whole.map((record) => withRuns(record, runs, prev)) };
 }
 
 /** Also of tasks that the reference ran, which keep the name of their step in kwargs. */
@@ -136,8 +138,9 @@ async function liveWorkflows(
         .limit(wanted)
         .toArray(),
     );
-    const runs = await loadRuns(mongo, records);
-    for (const record of records) live.push(...(await liveEntry(mongo, record, runs)));
+    const whole = await readable(records);
+    const runs = await loadRuns(mongo, whole);
+    for (const record of whole) live.push(...(await liveEntry(mongo, record, runs)));
     if (records.length < wanted) break;
     after = records.at(-1)?._id ?? after;
   }

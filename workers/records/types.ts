@@ -16,7 +16,7 @@ export interface WorkflowStep {
   /** Resources of config.resources that it holds while it runs. */
   needs?: string[];
   /** Runs of this step, oldest first; a run appears when it starts. */
-  task_runs: { task_id: string; date_start: string }[];
+  task_runs: { task_id: string; date_start: string | null }[];
   /** The only task id that a claim of this step may run under; replaced by each resume. */
   next_task_id: string;
   /** Given by a resume before the step had ever begun; they take the place of what the previous step handed on. */
@@ -25,8 +25,9 @@ export interface WorkflowStep {
 
 export interface WorkflowDocument {
   id: string;
-  name: string;
-  app_id: string;
+  /** Null, as app_id and created_at: in documents of the reference that have none. */
+  name: string | null;
+  app_id: string | null;
   description: string | null;
   dataset_id: number | null;
   /** Positional arguments of the first step; `args[0]` is the dataset id. Null: a reference's document without them. */
@@ -40,7 +41,7 @@ export interface WorkflowDocument {
   /** Set by revoke: the rest of the chain was taken out of the queue. */
   revoked_at: string | null;
   initiator: string;
-  created_at: string;
+  created_at: string | null;
   updated_at: string | null;
 }
 
@@ -66,7 +67,9 @@ export interface TaskRun {
   result: unknown;
   traceback: string | null;
   children: unknown[];
-  date_start: string;
+  /** Null: the reference did not keep it. */
+  date_start: string | null;
+  /** To the microsecond where the reference wrote it. */
   date_done: string | null;
   name: string;
   args: unknown[];

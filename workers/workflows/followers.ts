@@ -37,6 +37,8 @@ export async function enqueueFollowers(
 }
 
 const followerNames = (config: Config, { name }: WorkflowInHand): readonly string[] =>
-  Object.hasOwn(config.workflow_registry, name) ? (config.workflow_registry[name]?.then ?? []) : [];
+  name !== null && Object.hasOwn(config.workflow_registry, name)
+    ? (config.workflow_registry[name]?.then ?? [])
+    : [];
 
 export const followerId = (finished_id: string, name: string): string => stableId(`${finished_id}\0${name}`);

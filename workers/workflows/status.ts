@@ -62,10 +62,10 @@ export interface ServedStep {
 /** A workflow as the reference's readers expect it. */
 export interface ServedWorkflow {
   id: string;
-  name: string;
-  app_id: string;
+  name: string | null;
+  app_id: string | null;
   description: string | null;
-  created_at: string;
+  created_at: string | null;
   updated_at: string | null;
   status: WorkflowStatus;
   steps_done: number;

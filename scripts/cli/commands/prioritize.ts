@@ -12,7 +12,7 @@ interface Options {
 
 interface Row {
   workflow_id: string;
-  name: string;
+  name: string | null;
   /** That runs or is next. */
   step: string;
 }
@@ -61,7 +61,9 @@ async function prioritize(
   if (json) return printJson({ dry_run: dryRun, priority, workflows: rows });
   const how = dryRun ? 'would have' : 'has';
   for (const { workflow_id, name, step } of rows)
-    process.stdout.write(`${workflow_id} (${name}) ${how} priority ${priority} from step "${step}" on\n`);
+    process.stdout.write(
+      `${workflow_id} (${name ?? '-'}) ${how} priority ${priority} from step "${step}" on\n`,
+    );
   if (dryRun) process.stdout.write('(dry run: nothing was changed)\n');
 }
 

@@ -79,7 +79,7 @@ async function holdUpOf(store: Session['store'], workflow: ServedWorkflow): Prom
   const why = last.error === null ? last.reason : `${last.error.code}: ${last.error.message}`;
   const wait = last.next_attempt_at === null ? 0 : (Date.parse(last.next_attempt_at) - Date.now()) / 1000;
   const next = wait > 0 ? `; looked at again in ${duration(wait)}` : '';
-  return why === null ? null : oneLine(`${workflow.name}, ${step.name}: ${why}${next}`);
+  return why === null ? null : oneLine(`${workflow.name ?? '-'}, ${step.name}: ${why}${next}`);
 }
 
 async function showWorkflow({ store }: Session, id: string, json: boolean): Promise<void> {
