@@ -28,7 +28,8 @@ export interface PlaceOfKey {
   readonly path: string;
 }
 
-export function writtenPlaces(config: Config): PlaceOfKey[] {
+/** With the archive of one year. */
+export function writtenPlaces(config: Config, year = new Date().getFullYear()): PlaceOfKey[] {
   const ofTypes = config.dataset_types.flatMap((type) => {
     const folders = pathsOf(config, type);
     const key = `paths.${type}`;
@@ -45,7 +46,7 @@ export function writtenPlaces(config: Config): PlaceOfKey[] {
     { key: 'paths.scratch', path: config.paths.scratch },
     { key: 'paths.download_dir', path: config.paths.download_dir },
     ...ofTypes,
-  ].map(({ key, path }) => ({ key, path: path.replaceAll('{year}', String(new Date().getFullYear())) }));
+  ].map(({ key, path }) => ({ key, path: path.replaceAll('{year}', String(year)) }));
 }
 
 /** Of the archives of a type those that are folders of this host. */

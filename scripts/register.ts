@@ -12,7 +12,7 @@ import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli
 import { currentUser, printJson, withStoreIfAny } from './cli/session.ts';
 import { printTable, type Style } from './cli/table.ts';
 import { type Candidate, candidatesOf, type RegisterOptions } from './register/candidates.ts';
-import { predict, type Row, rowOf } from './register/predict.ts';
+import { predict, refusedRow, type Row, rowOf } from './register/predict.ts';
 
 const LEVELS: Record<string, string> = {
   DEBUG: 'debug',
@@ -56,10 +56,13 @@ const program = createProgram('register', 'Register a folder, or each of its sub
 async function register(config: Config, path: string, options: Options): Promise<number> {
   const workflow = options.workflow ?? config.registration.workflow;
   buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' });
-  const candidates = await candidatesOf(config, path, options);
-  const rows = options.dryRun
+  const found = await candidatesOf(config, path, options);
+  const candidates = found.filter((one) => 'dataset' in one);
+  const refused = found.filter((one) => 'error' in one).map(refusedRow);
+  const answers = options.dryRun
     ? await withStoreIfAny(config, (store) => foresee(candidates, store, options))
     : await registerAll(config, candidates, workflow, options);
+  const rows = [...answers, ...refused].toSorted((a, b) => (a.folder < b.folder ? -1 : 1));
   if (options.json) printJson({ dry_run: options.dryRun ?? false, datasets: rows });
   else show(rows, options.dryRun ?? false);
   if (rows.some((row) => row.outcome === 'failed')) return EXIT.failed;

@@ -11,6 +11,7 @@ import { createEngine } from '../workers/workflows/engine.ts';
 import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { currentUser, printJson, withStoreIfAny } from './cli/session.ts';
 import type { Candidate } from './register/candidates.ts';
+import { refuseOwn } from './register/own-places.ts';
 import { predict, RENAME, type Row, rowOf } from './register/predict.ts';
 
 interface Options {
@@ -57,12 +58,14 @@ async function register(
   buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' });
   const type = typeOf(config, options);
   const folder = resolve(process.env.INIT_CWD ?? '', path);
+  const origin_path = await existing(folder);
+  refuseOwn(config, origin_path);
   const candidate: Candidate = {
     folder,
     dataset: {
       name: datasetNameOf(name),
       type,
-      origin_path: await existing(folder),
+      origin_path,
       create_method: 'ON_DEMAND',
       ...(options.description === undefined ? {} : { description: options.description }),
     },

@@ -2,9 +2,10 @@ import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import type { Config } from '../../config/index.ts';
 import type { NewDataset } from '../../workers/catalog/contract.ts';
-import { LongshoreError } from '../../workers/errors.ts';
+import { isLongshoreError, LongshoreError } from '../../workers/errors.ts';
 import { datasetNameOf } from '../../workers/watch/registration.ts';
-import { outageOf } from '../../workers/watch/source.ts';
+import { holdsUnreadable, outageOf } from '../../workers/watch/source.ts';
+import { refuseOwn } from './own-places.ts';
 
 export interface RegisterOptions {
   datasetType: string;
@@ -21,16 +22,22 @@ export interface Candidate {
   dataset: NewDataset;
 }
 
+/** A folder that cannot become a dataset; the others do. */
+export interface Refused {
+  folder: string;
+  error: LongshoreError;
+}
+
 /**
  * What is to be registered: the folder itself or its direct subfolders.
  *
- * @throws E_USAGE with every problem at once
+ * @throws E_USAGE with every problem of the arguments at once
  */
 export async function candidatesOf(
   config: Config,
   path: string,
   options: RegisterOptions,
-): Promise<Candidate[]> {
+): Promise<(Candidate | Refused)[]> {
   const problems = problemsOf(config, options);
   // npm changes into the project's folder; a relative path means the one where it was called.
   const root = resolve(process.env.INIT_CWD ?? '', path);
@@ -40,7 +47,35 @@ export async function candidatesOf(
       fields: { path: root, problems },
     });
   }
-  return Promise.all(folders.map(async (folder) => ({ folder, dataset: await newDataset(folder, options) })));
+  return Promise.all(folders.map((folder) => candidateOf(config, folder, options)));
+}
+
+async function candidateOf(
+  config: Config,
+  folder: string,
+  options: RegisterOptions,
+): Promise<Candidate | Refused> {
+  try {
+    const origin_path = await realpath(folder);
+    refuseOwn(config, origin_path);
+    return { folder, dataset: newDataset(folder, origin_path, options) };
+  } catch (error) {
+    return { folder, error: isLongshoreError(error) ? error : unreachable(folder, error) };
+  }
+}
+
+function unreachable(folder: string, error: unknown): LongshoreError {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'ENOENT' && holdsUnreadable(basename(folder)))
+    return new LongshoreError('E_NAME_UNSAFE', `the name of ${folder} is not valid UTF-8`, {
+      fields: { folder },
+      hint: 'Rename it; names inside of a dataset may be any bytes.',
+      cause: error,
+    });
+  return new LongshoreError('E_ORIGIN_MISSING', `${folder} cannot be reached: ${outageOf(error)}`, {
+    fields: { folder, errno: code },
+    cause: error,
+  });
 }
 
 function problemsOf(config: Config, options: RegisterOptions): string[] {
@@ -72,7 +107,7 @@ async function foldersOf(root: string, subfolders: boolean, problems: string[]):
   }
 }
 
-async function newDataset(folder: string, options: RegisterOptions): Promise<NewDataset> {
+function newDataset(folder: string, origin_path: string, options: RegisterOptions): NewDataset {
   const { datasetType, projectId, description, prefix, suffix } = options;
   const name = [prefix, basename(folder), suffix]
     .filter((part) => part !== undefined && part !== '')
@@ -80,7 +115,7 @@ async function newDataset(folder: string, options: RegisterOptions): Promise<New
   return {
     name: datasetNameOf(name),
     type: datasetType,
-    origin_path: await realpath(folder),
+    origin_path,
     create_method: 'ON_DEMAND',
     ...(description === undefined ? {} : { description }),
     // In the metadata as well: that is what a catalog without projects keeps and shows.

@@ -1,8 +1,9 @@
+import { basename } from 'node:path';
 import type { Catalog } from '../../workers/catalog/contract.ts';
 import { normaliseName } from '../../workers/dataset/name.ts';
-import { coerceError } from '../../workers/errors.ts';
+import type { LongshoreError } from '../../workers/errors.ts';
 import type { RegistrationOutcome } from '../../workers/watch/registration.ts';
-import type { Candidate } from './candidates.ts';
+import type { Candidate, Refused } from './candidates.ts';
 
 /** One line of the answer: what was done with a folder, or would be. */
 export interface Row {
@@ -37,18 +38,7 @@ export async function predict(candidates: readonly Candidate[], catalog: Catalog
 }
 
 export function rowOf({ folder, dataset }: Candidate, result: RegistrationOutcome): Row {
-  if (result.outcome === 'failed') {
-    const { code, message } = coerceError(result.error);
-    const name = normaliseName(dataset.name);
-    return {
-      folder,
-      name,
-      outcome: 'failed',
-      dataset_id: null,
-      workflow_id: null,
-      note: `${code}: ${message}`,
-    };
-  }
+  if (result.outcome === 'failed') return failedRow(folder, dataset.name, result.error);
   const { outcome, dataset: recorded, workflow_id = null } = result;
   const notes = {
     created: '',
@@ -63,6 +53,19 @@ export function rowOf({ folder, dataset }: Candidate, result: RegistrationOutcom
     dataset_id: recorded.id,
     workflow_id,
     note: notes[outcome],
+  };
+}
+
+export const refusedRow = ({ folder, error }: Refused): Row => failedRow(folder, basename(folder), error);
+
+function failedRow(folder: string, name: string, { code, message }: LongshoreError): Row {
+  return {
+    folder,
+    name: normaliseName(name),
+    outcome: 'failed',
+    dataset_id: null,
+    workflow_id: null,
+    note: `${code}: ${message}`,
   };
 }
 

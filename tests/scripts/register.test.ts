@@ -168,6 +168,50 @@ describe('registering by hand', () => {
     expect(file).toMatchObject({ code: 2, stderr: expect.stringContaining('not a folder') });
   });
 
+  test('a subfolder that cannot be registered is a failed row; the others are registered, with code 1', async () => {
+    const { folder, register, names } = await setUp(['one', 'two']);
+    mkdirSync(Buffer.concat([Buffer.from(`${folder}/caf`), Buffer.from([0xe9])]));
+    const done = await register(...RAW, '--ingest-subdirs', '--json');
+    expect(done.code).toBe(1);
+    const { datasets } = JSON.parse(done.stdout) as { datasets: { outcome: string; note: string }[] };
+    expect(datasets.map(({ outcome }) => outcome)).toEqual(['failed', 'created', 'created']);
+    expect(datasets[0]?.note).toContain('E_NAME_UNSAFE');
+    expect(await names()).toEqual(['one', 'two']);
+  });
+
+  test("a folder above or in Longshore's own places is refused, one in scratch is not", async () => {
+    const { place } = await setUp();
+    const register = (folder: string, ...args: string[]) =>
+      runScript('register.ts', [folder, ...RAW, ...args, '--dry-run', '--json'], place.env);
+    for (const folder of [
+      place.folder,
+      place.dir('data'),
+      place.dir('data/archive/1999/raw_data/run'),
+      place.dir(`data/archive/${new Date().getFullYear()}`),
+      place.dir('data/staged/raw_data'),
+      place.dir('data/scratch'),
+    ]) {
+      const { code, stdout } = await register(folder);
+      expect([folder, code]).toEqual([folder, 1]);
+      expect(stdout).toContain('what Longshore writes itself');
+    }
+    for (const folder of [place.dir('data/scratch/mine'), place.dir('data/source/raw_data/run')])
+      expect((await register(folder)).code).toBe(0);
+    const each = await register(place.dir('data'), '--ingest-subdirs');
+    const { datasets } = JSON.parse(each.stdout) as { datasets: { name: string; outcome: string }[] };
+    expect(datasets.map(({ name, outcome }) => `${name} ${outcome}`)).toEqual([
+      'archive failed',
+      'scratch failed',
+      'source would create',
+      'staged failed',
+    ]);
+    const named = ['run', place.dir('data/staged/raw_data'), '-r'];
+    expect(await runScript('register_dataset.ts', named, place.env)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('paths.RAW_DATA.stage'),
+    });
+  });
+
   test('the log file names what was done', async () => {
     const { place, register } = await setUp();
     await register(...RAW);
