@@ -62,7 +62,7 @@ test('a workflow that follows another is linked once, with its processes, and is
   const { double, store, dataset_id, landing, follower } = bench;
   await land(bench);
   const query = {
-    app_id: follower.app_id,
+    app_id: follower.app_id ?? '',
     types: ['qc'],
     created_before: '2021-01-01T00:00:00.000Z',
     max: 9,
