@@ -81,19 +81,22 @@ test('pm2 start lands a dataset without any configuration, restarts what is kill
   await until(() => processesWith(place.folder).length === 0, { what: 'all processes gone' });
 });
 
-test('npm start runs in the foreground, and an interrupt ends all of it in order: workers first, Redis last', {
+test('npm start runs in the foreground, refuses to run twice, and an interrupt ends all of it in order: workers first, Redis last', {
   timeout: 300_000,
 }, async () => {
   const place = await makePlace();
-  // As in package.json. Without the flag it leaves in a hurry, with code 2, when the others take a few seconds to leave.
-  const child = spawn(bin('pm2-runtime'), ['--no-auto-exit', 'ecosystem.config.js'], {
-    cwd: root,
-    env: environmentOf(place),
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  // As in package.json.
+  const start = [join(root, 'scripts/foreground.ts')];
+  const env = environmentOf(place);
+  const child = spawn(bin('node'), start, { cwd: root, env, stdio: ['ignore', 'pipe', 'inherit'] });
   let seen = '';
   child.stdout.on('data', (chunk: Buffer) => (seen += chunk.toString()));
   await until(() => seen.includes('worker ready') && seen.includes('watching'), { what: 'the fleet' });
+  const second = spawnSync(bin('node'), start, { cwd: root, env, encoding: 'utf8' });
+  expect(second).toMatchObject({
+    status: 4,
+    stderr: expect.stringContaining(`is running already as process ${child.pid}; stop it with Ctrl-C there`),
+  });
   dropDataset(place);
   await untilStaged(place);
   child.kill('SIGINT');
