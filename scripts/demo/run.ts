@@ -13,7 +13,7 @@ import { type Processes, startProcesses } from './processes.ts';
 import { buildSamples, dropSamples, GROWING, growSample, SAMPLE_COUNT } from './samples.ts';
 import { type Expected, assertApart, type Plan, planSamples, planSource } from './sources.ts';
 import { judge, type Outcome } from './summary.ts';
-import { fingerprint } from './verify.ts';
+import { fingerprint, sizeOf, type TreeSize } from './verify.ts';
 
 export interface DemoOptions {
   readonly at: string;
@@ -155,26 +155,28 @@ async function prove(
 }
 
 async function lend(plan: Plan, place: DemoPlace, out: Out): Promise<string> {
-  const sizes = plan.expected.map(({ origin }) => sizeOf(origin));
-  const size = sizes.reduce((sum, one) => sum + one.bytes, 0);
-  const files = sizes.reduce((sum, one) => sum + one.files, 0);
+  const sizes = await Promise.all(plan.expected.map(({ origin }) => sizeOf(origin)));
+  const sum = (pick: (one: TreeSize) => number): number => sizes.reduce((all, one) => all + pick(one), 0);
+  const size = sum((one) => one.bytes);
   out.write(
-    `${plan.expected.length} folders to land: ${bytes(size)} in ${count(files)} files; they are only read\n`,
+    `${counted(sizes.length, 'folder')} to land: ${bytes(size)} in ${counted(
+      sum((one) => one.files),
+      'file',
+    )}; they are only read\n`,
   );
-  assertSpace(place, size, files);
+  assertSpace(
+    place,
+    size,
+    sum((one) => one.entries),
+  );
   return fingerprintOf(plan);
 }
 
+const counted = (number: number, what: string): string =>
+  `${count(number)} ${what}${number === 1 ? '' : 's'}`;
+
 const fingerprintOf = async (plan: Plan): Promise<string> =>
   (await Promise.all(plan.expected.map(({ origin }) => fingerprint(origin)))).join();
-
-/** By du, which is quick over many files and counts as the need is counted: apparent sizes. */
-function sizeOf(folder: string): { bytes: number; files: number } {
-  const du = spawnSync('du', ['-sb', '--inodes', '--', folder], { encoding: 'utf8' });
-  const size = spawnSync('du', ['-sb', '--', folder], { encoding: 'utf8' });
-  const number = (text: string): number => Number.parseInt(text, 10) || 0;
-  return { bytes: number(size.stdout), files: number(du.stdout) };
-}
 
 function hasQc(out: Out): boolean {
   const missing = ['fastqc', 'multiqc'].filter((tool) => spawnSync(tool, ['--version']).status !== 0);

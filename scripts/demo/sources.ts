@@ -1,8 +1,9 @@
-import { existsSync, readdirSync, realpathSync, statSync, symlinkSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync, type Stats, statSync, symlinkSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { normaliseName } from '../../workers/dataset/name.ts';
 import { isBelow } from '../../workers/dataset/paths.ts';
 import { LongshoreError } from '../../workers/errors.ts';
+import { datasetNameOf } from '../../workers/watch/registration.ts';
 import type { DemoPlace } from './place.ts';
 
 /** A folder that is to become a dataset. */
@@ -94,7 +95,7 @@ function sort(source: string): { folders: string[]; left: LeftOut[] } {
     .filter((name) => {
       const against = reasonAgainst(source, name, taken);
       if (against !== null) left.push({ name, ...against });
-      else taken.set(normaliseName(name), name);
+      else taken.set(recordedName(name), name);
       return against === null;
     });
   return { folders, left };
@@ -106,11 +107,26 @@ function reasonAgainst(
   taken: ReadonlyMap<string, string>,
 ): Pick<LeftOut, 'reason' | 'failed'> | null {
   if (name.includes('\uFFFD')) return { reason: 'its name is no valid UTF-8', failed: true };
-  const stats = statSync(join(source, name), { throwIfNoEntry: false });
+  const stats = statsOf(join(source, name));
+  if (stats === 'closed') return { reason: 'a link into a folder that may not be entered', failed: true };
   if (stats === undefined) return { reason: 'a link that leads nowhere', failed: false };
   if (!stats.isDirectory()) return { reason: 'a file beside the folders', failed: false };
   if (name.startsWith('.')) return { reason: 'hidden; the configuration rejects it', failed: false };
-  const twin = taken.get(normaliseName(name));
+  const twin = taken.get(recordedName(name));
   if (twin === undefined) return null;
-  return { reason: `its dataset name ${normaliseName(name)} is that of ${twin}`, failed: true };
+  return { reason: `its dataset name ${recordedName(name)} is that of ${twin}`, failed: true };
+}
+
+/** As the watcher has it recorded. */
+const recordedName = (folder: string): string => normaliseName(datasetNameOf(folder));
+
+function statsOf(path: string): Stats | 'closed' | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ELOOP') return undefined;
+    if (code === 'EACCES') return 'closed';
+    throw error;
+  }
 }

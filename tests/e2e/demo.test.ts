@@ -1,6 +1,14 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readlinkSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { makePlace } from '../support/place.ts';
@@ -23,8 +31,9 @@ interface Answer {
   untouched: boolean | null;
 }
 
-function startDemo(args: string[]) {
-  const child = spawn(process.execPath, [script, ...args], {
+function startDemo(args: string[], as: string[] = []) {
+  const [file = '', ...more] = [...as, process.execPath, script, ...args];
+  const child = spawn(file, more, {
     env: { PATH: process.env.PATH, HOME: process.env.HOME },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -80,6 +89,30 @@ test('a lent directory is landed and left as it was; what cannot land under its 
     ['run-1', true],
   ]);
   expect(untouched).toBe(true);
+});
+
+test('a folder that may not be read is told as not proven, and the others land, under whatever name', {
+  timeout: 300_000,
+}, async ({ skip }) => {
+  if (process.getuid?.() !== 0) skip('needs root to become another user');
+  const place = await makePlace();
+  const source = place.dir('lent');
+  for (const name of ['closed', '~', '试验']) mkdirSync(join(source, name));
+  writeFileSync(join(source, '试验', 'one byte'), 'x');
+  execFileSync('chown', ['-R', '65534:65534', place.folder]);
+  chmodSync(place.folder, 0o755);
+  chmodSync(join(source, 'closed'), 0o000);
+  const args = ['--json', '--no-qc', '--source', source, '--at', place.path('demo'), '--workers', '1'];
+  const { seen, ended } = startDemo(args, ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']);
+  const code = await ended;
+  // The checkout may lie below a folder that only root can enter.
+  if (/EACCES.*(demo\.ts|scripts)/.test(seen.err)) skip('another user cannot read this checkout');
+  expect(code, seen.err).toBe(1);
+  expect(seen.err).toContain('3 folders to land: 1 B in 1 file; they are only read');
+  const { datasets, left, untouched } = JSON.parse(seen.out) as Answer;
+  expect(datasets.map(({ identical }) => identical)).toEqual([false, true, true]);
+  expect(datasets[0]?.problems.join()).toContain('E_INSPECTION');
+  expect({ left, untouched }).toEqual({ left: [], untouched: true });
 });
 
 test('a worker that is killed is started again, and the datasets land all the same', {
