@@ -3,6 +3,7 @@ import { type BundleCopy, type Dataset, openFinding } from '../../workers/datase
 import type { Attempt } from '../../workers/records/contract.ts';
 import type { ServedStep, ServedWorkflow } from '../../workers/workflows/status.ts';
 import { ago, bytes, count, duration, oneLine } from './format.ts';
+import { problemLines } from './problem-list.ts';
 import { elapsedOf, failureOf, failureText, meterText, styleOf } from './progress.ts';
 import { type Column, type Out, paint, printTable, takesColour } from './table.ts';
 import { asTyped } from './typed.ts';
@@ -154,7 +155,10 @@ export function showSteps(
     { title: 'NEXT TRY', value: ({ attempt }) => attempt.next_attempt_at },
   ]);
   const failure = failureOf(workflow.steps[workflow.steps_done]?.last_task_run);
-  if (failure !== null) out.write(`\n${oneLine(failureText(failure))}\n${asTyped(failure.hint)}\n`);
+  if (failure !== null)
+    out.write(
+      `\n${oneLine(failureText(failure))}\n${problemLines(failure.fields)}${asTyped(failure.hint)}\n`,
+    );
 }
 
 /** The digest says whether two tries ran the same code; the commit where to look. `--json` has both whole. */

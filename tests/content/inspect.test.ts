@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { inspectTree, joinedSuffixes, newestChange } from '../../workers/content/inspect.ts';
+import { inspectTree, joinedSuffixes, newestChange, type Inspection } from '../../workers/content/inspect.ts';
 import type { FileRow } from '../../workers/dataset/types.ts';
 import { makePlace } from '../support/place.ts';
 import { makeOddTree } from './trees.ts';
@@ -130,12 +130,19 @@ test('what cannot be read is listed, for a user who is not root', () => {
     if (process.getuid() === 0) { process.setgroups([]); process.setgid(65534); process.setuid(65534); }
     const { problems } = await inspectTree({ root: process.argv[1], genome_file_types: [] });
     const closed = await inspectTree({ root: process.argv[1] + '/closed/x', genome_file_types: [] }).catch((error) => error.code);
-    console.log(JSON.stringify({ problems, closed }));
+    const root = await inspectTree({ root: process.argv[1] + '/closed', genome_file_types: [] });
+    const read = await inspectTree({ root: process.argv[1], genome_file_types: [], digests: ['md5'] });
+    console.log(JSON.stringify({ problems, closed, root, read }));
   `;
   const output = execFileSync(process.execPath, ['--input-type=module', '-e', script, root], {
     encoding: 'utf8',
   });
-  const found = JSON.parse(output) as { problems: string[][]; closed: string };
+  const found = JSON.parse(output) as {
+    problems: string[][];
+    closed: string;
+    root: Inspection;
+    read: Inspection;
+  };
   const denied = 'cannot be read: permission denied';
   expect(found.problems.map(String).toSorted()).toEqual([
     `closed,${denied}`,
@@ -144,6 +151,14 @@ test('what cannot be read is listed, for a user who is not root', () => {
     `secret,${denied}`,
   ]);
   expect(found.closed).toBe('E_INSPECTION');
+  // Each once, however many ways there are to find out.
+  expect(found.root).toMatchObject({ problems: [['.', denied]], num_problems: 1 });
+  expect(found.read.problems.map(([path]) => path).toSorted()).toEqual([
+    'closed',
+    'no entry/inside',
+    'pipe',
+    'secret',
+  ]);
 });
 
 test.each([

@@ -68,6 +68,30 @@ async function setUp() {
 }
 
 describe('the operator’s command line', () => {
+  test('show lists what a failure names one by one, up to twenty', async () => {
+    const { store, run, waiting } = await setUp();
+    const claim = { workflow_id: waiting, index: 0, worker: 'w1@host', host: 'host' };
+    const verdict = await store.records.claim(claim, { max_losses: 3 });
+    if (verdict.verdict !== 'run') throw new Error(`not claimed: ${verdict.verdict}`);
+    const problems = Array.from({ length: 30 }, (_, at) => [`p${at}`, 'cannot be read']);
+    await store.records.finish(verdict.key, {
+      outcome: 'failure',
+      error: {
+        code: 'E_INSPECTION',
+        class: 'operator',
+        message: '1200 entries cannot be archived, first "p0": cannot be read',
+        hint: 'Make every listed entry readable.',
+        fields: { total: 1200, problems },
+        traceback: '',
+      },
+    });
+    for (const what of ['waiting', waiting]) {
+      const { stdout } = await run('show', what);
+      expect(stdout.match(/^ {2}"p\d+": cannot be read$/gm)).toHaveLength(20);
+      expect(stdout).toContain('  and 1,180 more\n');
+    }
+  });
+
   test('status counts everything, says that no worker runs, and lists what waits for a person', async () => {
     const { run, json, failing } = await setUp();
     const shown = await run('status');

@@ -97,6 +97,7 @@ test('a FIFO fails the inspection with the list of problems, and nothing is reco
   const error = await landing.fails('inspect_dataset');
   expect(error).toMatchObject({ code: 'E_INSPECTION', class: 'operator' });
   expect(error.fields).toMatchObject({ total: 1, problems: [['pipe', expect.any(String)]] });
+  expect(error.message).toMatch(/^1 entry of .* cannot be archived, "pipe": is neither/);
   expect((await landing.dataset()).num_files).toBeNull();
 });
 

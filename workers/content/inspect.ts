@@ -103,6 +103,8 @@ class Tally {
   #hole_bytes = 0;
   #num_problems = 0;
   readonly #problems: [string, string][] = [];
+  /** Paths of the problems; of those that are only counted none is kept. */
+  readonly #named = new Set<string>();
   /** Inodes that stand under several names. */
   readonly #seen = new InodeSet();
 
@@ -138,9 +140,13 @@ class Tally {
     }
   }
 
+  /** Each path once: what may not be read is found by asking for it, by listing it and by reading it. */
   problem(path: string, reason: string): void {
+    if (this.#named.has(path)) return;
     this.#num_problems += 1;
-    if (this.#problems.length < MAX_PROBLEMS) this.#problems.push([shownPath(path), reason]);
+    if (this.#problems.length >= MAX_PROBLEMS) return;
+    this.#named.add(path);
+    this.#problems.push([shownPath(path), reason]);
   }
 
   result(num_kept: number): Inspection {

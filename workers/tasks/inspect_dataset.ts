@@ -63,9 +63,9 @@ function unreadable(
   found: { problems: readonly (readonly [string, string])[]; num_problems: number },
 ): LongshoreError {
   const [path, reason] = found.problems[0] ?? ['.', 'unknown'];
-  return new LongshoreError(
-    'E_INSPECTION',
-    `${found.num_problems} entries of ${origin} cannot be archived, first "${path}": ${reason}`,
-    { fields: { origin_path: origin, total: found.num_problems, problems: found.problems } },
-  );
+  const which = found.num_problems === 1 ? '1 entry' : `${found.num_problems} entries`;
+  const named = `${found.num_problems === 1 ? '' : 'first '}"${path}": ${reason}`;
+  return new LongshoreError('E_INSPECTION', `${which} of ${origin} cannot be archived, ${named}`, {
+    fields: { origin_path: origin, total: found.num_problems, problems: found.problems },
+  });
 }

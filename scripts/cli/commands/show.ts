@@ -7,6 +7,7 @@ import { type ServedWorkflow, toServed } from '../../../workers/workflows/status
 import { datasetFacts, facts, showSteps, workflowColumns } from '../dataset-view.ts';
 import { find, namesOf } from '../find.ts';
 import { ago, duration, oneLine } from '../format.ts';
+import { problemLines } from '../problem-list.ts';
 import { helpTail, jsonOption } from '../program.ts';
 import { isDone } from '../progress.ts';
 import { printJson, type Session, withStore } from '../session.ts';
@@ -79,7 +80,9 @@ async function holdUpOf(store: Session['store'], workflow: ServedWorkflow): Prom
   const why = last.error === null ? last.reason : `${last.error.code}: ${last.error.message}`;
   const wait = last.next_attempt_at === null ? 0 : (Date.parse(last.next_attempt_at) - Date.now()) / 1000;
   const next = wait > 0 ? `; looked at again in ${duration(wait)}` : '';
-  return why === null ? null : oneLine(`${workflow.name ?? '-'}, ${step.name}: ${why}${next}`);
+  if (why === null) return null;
+  const line = oneLine(`${workflow.name ?? '-'}, ${step.name}: ${why}${next}`);
+  return `${line}\n${problemLines(last.error?.fields)}`.trimEnd();
 }
 
 async function showWorkflow({ store }: Session, id: string, json: boolean): Promise<void> {
