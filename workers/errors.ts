@@ -216,7 +216,7 @@ export function coerceError(error: unknown): LongshoreError {
   if (error instanceof Error) {
     const { code, path, syscall } = error as NodeJS.ErrnoException;
     if (typeof code === 'string' && typeof syscall === 'string') {
-      return new LongshoreError(ERRNO_CODES[code] ?? 'E_IO', error.message, {
+      return new LongshoreError(ERRNO_CODES[code] ?? 'E_IO', namingPath(error.message, path), {
         fields: { errno: code, syscall, ...(path === undefined ? {} : { path }) },
         cause: error,
       });
@@ -228,6 +228,10 @@ export function coerceError(error: unknown): LongshoreError {
     cause: error,
   });
 }
+
+/** A call on an open file knows no path; who made it has noted it, and a person must know which file system is meant. */
+const namingPath = (message: string, path: string | undefined): string =>
+  path === undefined || message.includes(path) ? message : `${message} '${path}'`;
 
 /** Answers of a Redis that is there and does not do what it is asked to, by their first word. */
 const REDIS_HINTS: Readonly<Record<string, string>> = {

@@ -167,6 +167,7 @@ test.for(['archive', 'staged'])(
     await landing.store.catalog.patch(landing.id, { size: 1 });
     const full = await landing.fails(task, { attempt: 2 });
     expect(full.code).toBe('E_NO_SPACE');
+    expect(full.message).toContain(folder);
     expect(below(landing, '-name', '*.partial-*')).toEqual([]);
 
     spawnSync('mount', ['-o', 'remount,size=64m', folder]);

@@ -1,4 +1,5 @@
 import { open } from 'node:fs/promises';
+import { namingPath } from './files.ts';
 
 export interface CopyOptions {
   readonly signal?: AbortSignal | undefined;
@@ -16,11 +17,11 @@ export async function copyBytes(
   try {
     for await (const chunk of source) {
       signal?.throwIfAborted();
-      await file.writeFile(chunk);
+      await namingPath(target, file.writeFile(chunk));
       size += chunk.length;
       onProgress?.(size);
     }
-    await file.sync();
+    await namingPath(target, file.sync());
   } finally {
     await file.close();
   }
@@ -31,7 +32,7 @@ export async function copyBytes(
 export async function syncFile(path: string): Promise<void> {
   const file = await open(path, 'r');
   try {
-    await file.sync();
+    await namingPath(path, file.sync());
   } finally {
     await file.close();
   }

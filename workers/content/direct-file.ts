@@ -1,6 +1,7 @@
 import { constants, statfsSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { namingPath } from './files.ts';
 import { FILE_SYSTEM } from './system-calls.ts';
 
 /** Where direct writing was measured, or is documented to be sound. */
@@ -85,11 +86,9 @@ export class DirectFile {
   }
 
   async #fully(file: FileHandle, bytes: Buffer, position: number): Promise<void> {
-    try {
-      for (let at = 0; at < bytes.length; )
-        at += (await file.write(bytes, at, bytes.length - at, position + at)).bytesWritten;
-    } catch (error) {
-      throw Object.assign(error as NodeJS.ErrnoException, { path: this.#path });
+    for (let at = 0; at < bytes.length; ) {
+      const written = namingPath(this.#path, file.write(bytes, at, bytes.length - at, position + at));
+      at += (await written).bytesWritten;
     }
   }
 
@@ -97,7 +96,7 @@ export class DirectFile {
   async sync(): Promise<void> {
     if (this.#used > 0) await this.#out();
     await this.#underWay;
-    await this.#file.sync();
+    await namingPath(this.#path, this.#file.sync());
   }
 
   async close(): Promise<void> {

@@ -1,10 +1,28 @@
-import { readSync, statSync, writeSync } from 'node:fs';
+import { fsyncSync, readSync, statSync, writeSync } from 'node:fs';
 
 /** A short write is no error to the kernel; the next one then says why (ENOSPC), and gets the path that Node leaves out. */
 export function writeFully(fd: number, bytes: Buffer, path: string, position: number | null = null): void {
   try {
     for (let at = 0; at < bytes.length; )
       at += writeSync(fd, bytes, at, bytes.length - at, position === null ? null : position + at);
+  } catch (error) {
+    throw Object.assign(error as NodeJS.ErrnoException, { path });
+  }
+}
+
+/** fsync says late what a write did not: on network file systems and under quotas that the disk is full. */
+export function syncFully(fd: number, path: string): void {
+  try {
+    fsyncSync(fd);
+  } catch (error) {
+    throw Object.assign(error as NodeJS.ErrnoException, { path });
+  }
+}
+
+/** Of calls on an open file, which leave its path out: the error gets it. */
+export async function namingPath<T>(path: string, calls: Promise<T>): Promise<T> {
+  try {
+    return await calls;
   } catch (error) {
     throw Object.assign(error as NodeJS.ErrnoException, { path });
   }

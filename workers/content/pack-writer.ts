@@ -1,9 +1,9 @@
-import { closeSync, fsyncSync, openSync, readSync, truncateSync } from 'node:fs';
+import { closeSync, openSync, readSync, truncateSync } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import { appendLine, type Checkpoint, ledgerPath } from './checkpoint.ts';
 import { createHasher, digestMismatch, type Digests, type Hasher } from './digest.ts';
-import { writeFully } from './files.ts';
+import { syncFully, writeFully } from './files.ts';
 import { openConsumer, type RingMemory, SLOT_BYTES } from './ring.ts';
 import { serveThread } from './threads.ts';
 
@@ -35,7 +35,7 @@ function writeBundle(
       consumer.release();
       if (consumer.marked()) appendLine(ledgerPath(target), { offset: size, digests: hasher.soFar() });
     }
-    fsyncSync(fd);
+    syncFully(fd, target);
   } finally {
     closeSync(fd);
   }

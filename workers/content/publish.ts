@@ -1,16 +1,8 @@
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  fsyncSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  symlinkSync,
-  unlinkSync,
-} from 'node:fs';
+import { closeSync, lstatSync, openSync, readdirSync, renameSync, symlinkSync, unlinkSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { removeTree, runCoreutil } from './coreutils.ts';
+import { syncFully } from './files.ts';
 import { systemCalls } from './system-calls.ts';
 
 /**
@@ -160,7 +152,7 @@ export function removeFile(path: string): boolean {
 export function syncPath(path: string): void {
   const fd = openSync(path, 'r');
   try {
-    fsyncSync(fd);
+    syncFully(fd, path);
   } finally {
     closeSync(fd);
   }
