@@ -33,7 +33,10 @@ const LOT: readonly Victim[] = [
   'frozen worker',
 ];
 
-/** Kills with SIGKILL, at random, until it is stopped. */
+/** What a run must have killed whatever the lot says. */
+const OWED: readonly Victim[] = ['worker', 'child', 'watcher'];
+
+/** Kills with SIGKILL, at random, until it is stopped; first of all, each once, those that are owed. */
 export function beginStrikes(options: StrikeOptions): Strikes {
   const { processes, workers, random, every_ms, freeze_ms, tell } = options;
   const hits: Record<Victim, number> = {
@@ -52,12 +55,21 @@ export function beginStrikes(options: StrikeOptions): Strikes {
     const redis = processes.pid('redis');
     if (victim === 'redis app') return redis;
     if (victim === 'redis') return redis === null ? null : (childrenOf(redis, /^redis-server/)[0] ?? null);
-    const worker = processes.pid(random.pick(workers) ?? '');
-    if (worker === null || victim !== 'child') return worker;
-    return random.pick(childrenOf(worker, /task-process\.ts/)) ?? null;
+    if (victim === 'child') return random.pick(tasks()) ?? null;
+    return processes.pid(random.pick(workers) ?? '');
+  };
+  const tasks = (): number[] =>
+    workers.flatMap((name) => {
+      const worker = processes.pid(name);
+      return worker === null ? [] : childrenOf(worker, /task-process\.ts/);
+    });
+  /** One that is owed and lives now, else whom the lot names. */
+  const pick = (): Victim => {
+    const owed = OWED.filter((victim) => hits[victim] === 0 && pidOf(victim) !== null);
+    return random.pick(owed.length > 0 ? owed : LOT) as Victim;
   };
   const strike = (): void => {
-    const victim = random.pick(LOT) as Victim;
+    const victim = pick();
     const pid = pidOf(victim);
     if (pid === null) return;
     if (victim === 'frozen worker') {

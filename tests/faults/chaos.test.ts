@@ -2,20 +2,23 @@ import { expect, test } from 'vitest';
 import { chaosOfLandings } from '../../bench/chaos/landings.ts';
 import { chaosOfNoops } from '../../bench/chaos/noops.ts';
 import { makePlace } from '../support/place.ts';
+import { stubTools } from '../tasks/stubs.ts';
 
 /** `npm run chaos` is the long form. Told with each run, so that one that failed can be tried again. */
 const seed = Number(process.env.CHAOS_SEED) || Date.now() % 1_000_000;
 
 const told = (lines: string[]) => (line: string) => void lines.push(line);
 
-test('20 landings arrive once, byte-identical and without litter, while workers, children, watcher and Redis are killed at random', {
+test('20 landings and their QC arrive once, byte-identical and without litter, while workers, children, watcher and Redis are killed at random', {
   timeout: 400_000,
 }, async () => {
   const place = await makePlace();
   const lines: string[] = [];
   const result = await chaosOfLandings({
     folder: place.folder,
-    env: place.env,
+    env: { ...place.env, STUB_LOG: place.path('stub.log') },
+    overrides: { tools: stubTools },
+    qc: true,
     landings: 20,
     workers: 2,
     seed,
@@ -25,6 +28,8 @@ test('20 landings arrive once, byte-identical and without litter, while workers,
   });
   expect(result.problems, `seed ${seed}\n${lines.join('\n')}`).toEqual([]);
   const { hits } = result;
+  for (const victim of ['worker', 'child', 'watcher'] as const)
+    expect(hits[victim], `a ${victim} was killed; ${JSON.stringify(hits)}, seed ${seed}`).toBeGreaterThan(0);
   expect(Object.values(hits).reduce((sum, one) => sum + one, 0)).toBeGreaterThan(5);
 });
 
