@@ -45,7 +45,7 @@ const program = createProgram('enqueue-test', 'Make a small dataset and run one 
   .option('--keep', 'leave the dataset, its archive and its copies in place')
   .addOption(jsonOption())
   .action(async (options: Options) => {
-    process.exitCode = await withEngine((session) => run(session, options));
+    process.exitCode = await withEngine((session) => run(session, options), { make: true });
   });
 
 async function run(session: EngineSession, options: Options): Promise<number> {

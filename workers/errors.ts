@@ -53,6 +53,9 @@ export const ERRORS = {
   E_PROJECT_NOT_FOUND: fatal(
     'The facility knows no such project, and nothing was registered for it. Take its id from the user interface of the facility.',
   ),
+  E_NO_CATALOG: operator(
+    'Start the fleet (`npm start`), which makes it; or correct LONGSHORE_HOME, if it lies elsewhere.',
+  ),
   E_CATALOG_UNAVAILABLE: retryable('The catalog did not answer; the task is tried again.'),
   E_MONGODB_UNAVAILABLE: retryable(
     'The MongoDB server did not come back in time (mongodb.patience_seconds). Start it or correct MONGODB_URL; nothing is lost.',

@@ -22,6 +22,7 @@ const EXIT_OF: Partial<Record<ErrorCode, number>> = {
   E_DATASET_NOT_FOUND: EXIT.notFound,
   E_WORKFLOW_NOT_FOUND: EXIT.notFound,
   E_PROJECT_NOT_FOUND: EXIT.notFound,
+  E_NO_CATALOG: EXIT.notFound,
   E_WORKFLOW_STATE: EXIT.state,
   E_DATASET_EXISTS: EXIT.state,
   E_DATASET_DELETED: EXIT.state,

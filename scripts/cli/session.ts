@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { type Config, configOrExit, variable } from '../../config/index.ts';
 import { exactSizes } from '../../workers/dataset/byte-size.ts';
+import { LongshoreError } from '../../workers/errors.ts';
 import { createLogger, type Logger } from '../../workers/log.ts';
 import type { QueueSide } from '../../workers/queue/side.ts';
 import { openStore, type Store } from '../../workers/store.ts';
@@ -18,13 +19,29 @@ export interface EngineSession extends Session {
   engine: Engine;
 }
 
-const commandLog = (): Logger =>
+export const commandLog = (): Logger =>
   createLogger('longshore', {}, { to: 2, level: variable('LOG_LEVEL') || 'warn' });
 
-/** Opens the records for one command and closes them whatever happens. No Redis is needed. */
-export async function withStore<T>(run: (session: Session) => Promise<T>): Promise<T> {
+export interface Opening {
+  /** Catalog and records are made where there are none yet. */
+  readonly make?: boolean;
+}
+
+/**
+ * Opens the records for one command and closes them whatever happens. No Redis is needed.
+ *
+ * @throws E_NO_CATALOG where there is none yet: with a mistyped LONGSHORE_HOME an empty one would be made and looked at
+ */
+export async function withStore<T>(
+  run: (session: Session) => Promise<T>,
+  { make = false }: Opening = {},
+): Promise<T> {
   const config = await configOrExit();
   const log = commandLog();
+  if (!make && lacksCatalog(config))
+    throw new LongshoreError('E_NO_CATALOG', `there is no catalog at ${config.catalog.path}`, {
+      fields: { path: config.catalog.path },
+    });
   const store = await openStore(config);
   try {
     return await run({ config, store, log });
@@ -34,7 +51,10 @@ export async function withStore<T>(run: (session: Session) => Promise<T>): Promi
 }
 
 /** As {@link withStore}, with the queue. @throws E_REDIS_UNAVAILABLE */
-export async function withEngine<T>(run: (session: EngineSession) => Promise<T>): Promise<T> {
+export async function withEngine<T>(
+  run: (session: EngineSession) => Promise<T>,
+  opening: Opening = {},
+): Promise<T> {
   return withStore(async (session) => {
     // Loaded here, not above: BullMQ takes 0.2 s, and most commands only look into the records.
     const { createEngine } = await import('../../workers/workflows/engine.ts');
@@ -44,7 +64,7 @@ export async function withEngine<T>(run: (session: EngineSession) => Promise<T>)
     } finally {
       await engine.close();
     }
-  });
+  }, opening);
 }
 
 /** What Redis knows, without the records. @throws E_REDIS_UNAVAILABLE */
@@ -62,13 +82,15 @@ export async function withQueue<T>(
   }
 }
 
+const lacksCatalog = ({ catalog: { backend, path } }: Config): boolean =>
+  backend === 'sqlite' && !existsSync(path);
+
 /** For a dry run that asks the catalog: it makes nothing, no empty catalog either, where there is none yet. */
 export async function withStoreIfAny<T>(
   config: Config,
   run: (store: Store | null) => Promise<T>,
 ): Promise<T> {
-  const { backend, path } = config.catalog;
-  if (backend === 'sqlite' && !existsSync(path)) return run(null);
+  if (lacksCatalog(config)) return run(null);
   const store = await openStore(config);
   try {
     return await run(store);

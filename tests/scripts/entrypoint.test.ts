@@ -1,5 +1,6 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { openStore } from '../../workers/store.ts';
 import { makePlace } from '../support/place.ts';
 import { runScript, startScript } from '../support/script.ts';
 import { until } from '../support/until.ts';
@@ -16,6 +17,7 @@ test('WORKER_TYPE decides what it becomes, by the names of the reference; anythi
   });
   for (const type of ['celery', 'constructor', '', undefined])
     expect(await run(type)).toMatchObject({ code: 1, stderr: expect.stringContaining('celery_worker') });
+  await (await openStore(place.config)).close();
   const done = await run('purge_stale_workflows');
   expect(done).toMatchObject({ code: 5, stderr: expect.stringContaining('nothing was purged') });
 });

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
@@ -217,6 +217,29 @@ describe('the operator’s command line', () => {
     expect(await run('frobnicate')).toMatchObject({ code: 2 });
     expect(await run('show')).toMatchObject({ code: 2 });
     expect(await run('--help')).toMatchObject({ code: 0, stdout: expect.stringContaining('Exit codes') });
+  });
+
+  test.each([
+    ['status'],
+    ['datasets'],
+    ['workflows', '--json'],
+    ['show', 'run_17'],
+    ['fixity'],
+    ['delete', 'run_17', '--dry-run'],
+    ['pin', 'run_17'],
+    ['fleet'],
+    ['purge-stale-workflows', '--dry-run'],
+  ])('%s %s where no catalog is says so and what to do, and makes none', async (...args) => {
+    const place = await makePlace();
+    const home = place.path('mistyped');
+    const { code, stdout, stderr } = await runScript('longshore.ts', args, {
+      ...place.env,
+      LONGSHORE_HOME: home,
+    });
+    expect(code).toBe(3);
+    expect(stdout + stderr).toContain(`there is no catalog at ${home}/longshore.db`);
+    expect(stdout + stderr).toContain('LONGSHORE_HOME');
+    expect(existsSync(home)).toBe(false);
   });
 
   test('tasks lists every task; one that cannot be loaded says why', async () => {

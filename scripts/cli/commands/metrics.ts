@@ -1,11 +1,14 @@
 import type { Command } from 'commander';
+import { type Config, configOrExit } from '../../../config/index.ts';
 import type { Metric } from '../../../workers/catalog/contract.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
+import type { Logger } from '../../../workers/log.ts';
 import type { Records } from '../../../workers/records/contract.ts';
+import type { Store } from '../../../workers/store.ts';
 import { measure, type Source } from '../../metrics/measure.ts';
 import { bytes, count } from '../format.ts';
 import { EXIT, jsonOption } from '../program.ts';
-import { printJson, type Session, withStore } from '../session.ts';
+import { commandLog, printJson, type Session, withStore } from '../session.ts';
 import { printTable } from '../table.ts';
 import { alone, busyHelp, flag, type Tool } from '../tool.ts';
 
@@ -40,21 +43,35 @@ export const metricsTool: Tool = {
         `\nA program failed or took too long: ${EXIT.failed}; the others are recorded all the same.${busyHelp}`,
       )
       .action(async (options: Options) => {
-        process.exitCode = await withStore((session) => {
-          if (options.recorded) return showRecorded(session, options.json);
-          const dry_run = options.dryRun ?? false;
-          return alone(session, { script: 'metrics', dry_run }, () => measureAndTell(session, options));
-        });
+        process.exitCode = await run(options);
       }),
 };
 
-async function measureAndTell({ config, store, log }: Session, options: Options): Promise<number> {
-  const { dryRun: dry_run = false, json } = options;
+async function run(options: Options): Promise<number> {
+  if (options.recorded) return withStore((session) => showRecorded(session, options.json));
+  // It needs no records, so it makes none either.
+  if (options.dryRun) return measureAndTell(await configOrExit(), commandLog(), null, options);
+  return withStore(
+    (session) =>
+      alone(session, { script: 'metrics', dry_run: false }, () =>
+        measureAndTell(session.config, session.log, session.store, options),
+      ),
+    { make: true },
+  );
+}
+
+async function measureAndTell(
+  config: Config,
+  log: Logger,
+  store: Store | null,
+  { json }: Options,
+): Promise<number> {
+  const dry_run = store === null;
   const sources = await measure(config);
   const metrics = sources.flatMap((one) => one.metrics);
   for (const { source, why } of sources.filter(({ state }) => state === 'failed'))
     log.error({ source, why }, 'a measurement failed');
-  if (!dry_run && metrics.length > 0) {
+  if (store !== null && metrics.length > 0) {
     if (store.catalog.putMetrics !== undefined) await store.catalog.putMetrics(metrics);
     else await keep(store.records, { at: new Date().toISOString(), metrics });
   }
