@@ -4,7 +4,8 @@ import { INDEXES } from '../../workers/mongodb/indexes.ts';
 import { openStore } from '../../workers/store.ts';
 import { makeRegistration } from '../catalog/registration.ts';
 import { begin, failure, makeWorkflow } from '../records/fixture.ts';
-import { describeMongodb, mongoPlace } from '../support/mongodb.ts';
+import { describeMongodb, isFerretdb, mongoPlace } from '../support/mongodb.ts';
+import { insertReference, referenceDatabase } from './reference.ts';
 
 /** A store, and the same database as another reader sees it. */
 async function opened() {
@@ -161,13 +162,46 @@ describeMongodb('documents in MongoDB', () => {
     const { place, db } = await opened();
     await (await openStore(place.config)).close();
     for (const collection of new Set(INDEXES.map((index) => index.collection))) {
+      const there = await db.collection(collection).listIndexes().toArray();
       const wanted = INDEXES.filter((index) => index.collection === collection);
-      const keys = (await db.collection(collection).listIndexes().toArray()).map(({ key }) =>
-        Object.keys(key).join(),
-      );
-      for (const { key } of wanted) expect(keys).toContain(Object.keys(key).join());
-      expect(keys).toHaveLength(wanted.length + 1);
+      const facts = ({ key, unique = false }: { key?: object; unique?: boolean }) =>
+        JSON.stringify([Object.entries(key ?? {}).map(([field, way]) => [field, Number(way)]), unique]);
+      expect(there.map(facts).toSorted()).toEqual([{ key: { _id: 1 } }, ...wanted].map(facts).toSorted());
     }
-    expect(INDEXES.filter(({ serves }) => serves.length < 10)).toEqual([]);
+    expect(INDEXES.filter(({ serves }) => !/\w \w/.test(serves))).toEqual([]);
+  });
+
+  test('an index that the reference has made already is used, not made again', async () => {
+    const place = await mongoPlace();
+    const db = referenceDatabase(place.config);
+    for (const field of ['status', 'kwargs.app_id', 'kwargs.step'])
+      await db.collection('celery_taskmeta').createIndex({ [field]: 1 });
+    for (const field of ['_status', 'app_id'])
+      await db.collection('workflow_meta').createIndex({ [field]: 1 });
+    const store = await openStore(place.config);
+    onTestFinished(() => store.close());
+    const { records } = store;
+    const names = (await db.collection('celery_taskmeta').listIndexes().toArray())
+      .filter(({ key }) => 'kwargs.step' in key)
+      .map(({ name }) => String(name));
+    expect(names).toEqual(['kwargs.step_1']);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    await begin(records, workflow);
+    await insertReference(db, [{ name: 'theirs', runs: ['SUCCESS'] }]);
+    expect(await records.stepNames()).toEqual(['first', 'theirs']);
+  });
+
+  test('the server goes by an index where one is made for the query', async ({ skip }) => {
+    if (isFerretdb()) skip('FerretDB does not tell how it finds what it is asked for');
+    const { db } = await opened();
+    const planOf = async (query: Document): Promise<string> =>
+      JSON.stringify(await db.command({ explain: query, verbosity: 'queryPlanner' }));
+    expect(await planOf({ distinct: 'celery_taskmeta', key: 'kwargs.step' })).toContain('kwargs_step');
+    for (const { collection, key } of INDEXES) {
+      const filter = Object.fromEntries(Object.keys(key).map((field) => [field, 1]));
+      const plan = await planOf({ find: collection, filter });
+      expect(plan, `${collection} by ${Object.keys(key).join()}`).not.toContain('COLLSCAN');
+    }
   });
 });

@@ -1,4 +1,5 @@
 /** The indexes, each with the query it serves; made at start where they are missing. */
+import type { IndexDescriptionInfo } from 'mongodb';
 import type { Mongo } from './connection.ts';
 import { isMissingNamespace } from './failure.ts';
 
@@ -47,6 +48,11 @@ export const INDEXES: readonly Index[] = [
     collection: 'celery_taskmeta',
     key: { name: 1, order: -1 },
     serves: 'what clean runs of a task took, newest first',
+  },
+  {
+    collection: 'celery_taskmeta',
+    key: { 'kwargs.step': 1 },
+    serves: 'names of all steps that have ever begun; the reference makes the same one',
   },
   {
     collection: 'celery_taskmeta',
@@ -169,17 +175,23 @@ export async function missingIndexes(mongo: Mongo): Promise<string[]> {
 }
 
 async function missingOf(mongo: Mongo, collection: string, indexes: readonly Index[]): Promise<Index[]> {
-  const there = await namesOf(mongo, collection);
-  return indexes.filter((index) => !there.has(nameOf(index)));
+  const there = await indexesOf(mongo, collection);
+  return indexes.filter((index) => !there.some((one) => isOf(one, index)));
 }
 
+/** One that the reference or a person made under another name is as good; a server refuses to make the same twice. */
+const isOf = (there: IndexDescriptionInfo, index: Index): boolean =>
+  there.name === nameOf(index) ||
+  (JSON.stringify(there.key) === JSON.stringify(index.key) &&
+    (there.unique === true || index.unique !== true) &&
+    (there.sparse !== true || index.sparse === true));
+
 /** None of a collection that is not there yet. */
-async function namesOf(mongo: Mongo, collection: string): Promise<Set<string | undefined>> {
+async function indexesOf(mongo: Mongo, collection: string): Promise<IndexDescriptionInfo[]> {
   try {
-    const indexes = await mongo.collection(collection).listIndexes().toArray();
-    return new Set(indexes.map(({ name }: { name?: string }) => name));
+    return (await mongo.collection(collection).listIndexes().toArray()) as IndexDescriptionInfo[];
   } catch (error) {
-    if (isMissingNamespace(error)) return new Set();
+    if (isMissingNamespace(error)) return [];
     throw error;
   }
 }

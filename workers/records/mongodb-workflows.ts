@@ -95,14 +95,10 @@ async function listWorkflows(mongo: Mongo, query: WorkflowQuery, prev: boolean) 
   return { total, results: whole.map((record) => withRuns(record, runs, prev)) };
 }
 
-/** Also of tasks that the reference ran, which keep the name of their step in kwargs. */
+/** Where the reference keeps them, too. */
 async function stepNames(mongo: Mongo): Promise<string[]> {
-  const [ours, theirs] = await Promise.all([
-    mongo.run(() => runsOf(mongo).distinct('step')),
-    mongo.run(() => runsOf(mongo).distinct('kwargs.step', { step: { $exists: false } })),
-  ]);
-  const names = [...ours, ...theirs].filter((name) => typeof name === 'string');
-  return [...new Set(names)].toSorted();
+  const names: unknown[] = await mongo.run(() => runsOf(mongo).distinct('kwargs.step'));
+  return names.filter((name) => typeof name === 'string').toSorted();
 }
 
 /** Null matches those without one, too. */
