@@ -113,6 +113,13 @@ export function workflowBattery(open: OpenStore): void {
     expect(await idsOf('ACTIVE')).toEqual([waiting.id, running.id]);
     expect(await idsOf('EXCEPTION')).toEqual([failed.id, paused.id]);
     expect(await idsOf('PENDING')).toEqual([waiting.id]);
+    const failures = async (revoked: boolean) =>
+      (await records.listWorkflows({ status: 'FAILURE', revoked })).results.map(
+        ({ workflow }) => workflow.id,
+      );
+    expect([await failures(false), await failures(true)]).toEqual([[failed.id], []]);
+    expect(await records.pause(failed.id, { actor: 'ana', take_out: true })).toMatchObject({ paused: false });
+    expect([await failures(false), await failures(true)]).toEqual([[], [failed.id]]);
     expect(await records.countWorkflows('longshore-test')).toEqual({
       PENDING: 1,
       STARTED: 1,

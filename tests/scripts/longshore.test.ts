@@ -154,6 +154,19 @@ describe('the operator’s command line', () => {
     ]);
   });
 
+  test('revoke dismisses what has failed: it waits for nobody any more, until it fails again', async () => {
+    const { store, run, json, failing } = await setUp();
+    const failed_at = (await store.records.workflowWithRuns(failing))?.last_runs[0]?.date_done;
+    const revoked = await run('revoke', failing);
+    expect(revoked).toMatchObject({ code: 0, stdout: expect.stringMatching(/^dismissed .*stays FAILURE/) });
+    expect(await json('revoke', failing)).toMatchObject({ paused: false, dismissed: true });
+    expect(await json('status')).toMatchObject({ workflows: { FAILURE: 1 }, failed: 0, needs_a_person: [] });
+    expect((await run('status')).stdout).not.toContain('Waiting for a person');
+    expect((await store.records.workflowWithRuns(failing))?.last_runs[0]?.date_done).toBe(failed_at);
+    expect((await run('resume', failing)).code).toBe(0);
+    expect((await store.records.workflow(failing))?.revoked_at).toBeNull();
+  });
+
   test('pause, resume and revoke change the workflow and refuse what does not apply', async () => {
     const { run, engine, store, waiting, failing } = await setUp();
     expect((await run('pause', 'waiting', '--dry-run')).stdout).toContain(`would pause ${waiting}`);

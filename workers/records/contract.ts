@@ -144,6 +144,8 @@ export interface WorkflowQuery {
   names?: readonly string[];
   /** Created before this time (ISO 8601, exclusive). */
   created_before?: string;
+  /** Whether a person has revoked it, also after it had failed. */
+  revoked?: boolean;
   skip?: number;
   /** Default 10. */
   limit?: number;

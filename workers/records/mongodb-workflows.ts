@@ -72,6 +72,7 @@ async function listWorkflows(mongo: Mongo, query: WorkflowQuery, prev: boolean) 
     ...(query.dataset_id === undefined ? {} : { dataset_id: query.dataset_id }),
     ...nameFilter(query),
     ...(query.created_before === undefined ? {} : { created_at: { $lt: new Date(query.created_before) } }),
+    ...(query.revoked === undefined ? {} : { revoked_at: query.revoked ? { $ne: null } : null }),
     ...(query.workflow_ids === undefined ? {} : { _id: { $in: [...query.workflow_ids] } }),
     ...(query.status === undefined ? {} : { _status: { $in: [...statusesOf(query.status)] } }),
   };

@@ -191,6 +191,7 @@ function selectWorkflows(sql: Statements, query: WorkflowQuery): { total: number
     'status in (select value from json_each(?))',
     query.status === undefined ? undefined : toJson(statusesOf(query.status)),
   );
+  if (query.revoked !== undefined) conditions.push(`revoked_at is ${query.revoked ? 'not null' : 'null'}`);
   const filter = conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`;
   const direction = query.sort_order_asc === true ? 'asc' : 'desc';
   const total = sql.get<{ total: number }>(`select count(*) as total from workflows ${filter}`, ...values);

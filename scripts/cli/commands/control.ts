@@ -16,9 +16,11 @@ export function addControl(program: Command): void {
   command(program, 'pause', 'stop the step that runs or is next; resume goes on with it').action(
     (id: string, options: Options) => withEngine((session) => stop(session, id, 'pause', options)),
   );
-  command(program, 'revoke', 'stop it and take the rest of it out of the queue').action(
-    (id: string, options: Options) => withEngine((session) => stop(session, id, 'revoke', options)),
-  );
+  command(
+    program,
+    'revoke',
+    'stop it and take the rest of it out of the queue; dismiss one that has failed',
+  ).action((id: string, options: Options) => withEngine((session) => stop(session, id, 'revoke', options)));
   command(program, 'resume', 'go on with a workflow that failed or was stopped')
     .option('--force', 'also when a step is said to be running (after an outage of its worker)')
     .action((id: string, options: Options) => withEngine((session) => resume(session, id, options)));
@@ -50,7 +52,14 @@ async function stop(
   // A revoke of what has failed or is paused takes out the rest of it.
   const changed = answer.paused || (how === 'revoke' && (status === 'FAILURE' || status === 'REVOKED'));
   if (!changed) throw wrongState(id, status, how);
-  if (json) return printJson({ workflow_id: id, ...answer });
+  const dismissed = !answer.paused && status === 'FAILURE';
+  if (json) return printJson({ workflow_id: id, ...answer, ...(dismissed ? { dismissed } : {}) });
+  if (dismissed) {
+    process.stdout.write(
+      `dismissed ${id}: it has failed before and stays FAILURE, and waits for nobody any more; resume starts it again from its step\n`,
+    );
+    return;
+  }
   const step = answer.revoked_step === undefined ? '' : ` at step "${answer.revoked_step.name}"`;
   const silent =
     answer.process === 'silent' ? '. Its worker did not answer; the task may publish nothing any more' : '';

@@ -28,7 +28,9 @@ interface Status {
   datasets: { total: number; archived: number; staged: number };
   /** Archived copies that are known to be damaged or missing. */
   fixity: { failed: number };
+  /** Failed, and not dismissed by a revoke; the newest of `failed`. */
   needs_a_person: ServedWorkflow[];
+  failed: number;
   problems: string[];
 }
 
@@ -55,7 +57,7 @@ async function statusOf({ config, engine, store: { catalog } }: EngineSession): 
     catalog.list({ archived: true, limit: 1 }),
     catalog.list({ staged: true, limit: 1 }),
     engine.counts(),
-    engine.list({ app_id: config.app_id, status: 'FAILURE', limit: SHOWN }),
+    engine.list({ app_id: config.app_id, status: 'FAILURE', revoked: false, limit: SHOWN }),
     catalog.fixity({ failed: true }),
   ]);
   if (damaged.length > 0) problems.push(fixityProblem(damaged));
@@ -75,6 +77,7 @@ async function statusOf({ config, engine, store: { catalog } }: EngineSession): 
     datasets: { total: all.count, archived: archived.count, staged: staged.count },
     fixity: { failed: damaged.length },
     needs_a_person: failed.results,
+    failed: failed.metadata.total,
     problems,
   };
 }
@@ -127,7 +130,7 @@ async function show({ config, store }: EngineSession, status: Status): Promise<v
     store,
     needs_a_person.map(({ dataset_id }) => dataset_id),
   );
-  const more = workflows.FAILURE - needs_a_person.length;
+  const more = status.failed - needs_a_person.length;
   out.write(
     `\n${paint('Waiting for a person', 'bold', takesColour(out))}${more > 0 ? ` (and ${more} more: npx longshore workflows --status FAILURE)` : ''}\n`,
   );
@@ -135,11 +138,17 @@ async function show({ config, store }: EngineSession, status: Status): Promise<v
     { title: 'WORKFLOW', value: ({ id }) => id },
     { title: 'DATASET', value: ({ dataset_id }) => names.get(dataset_id ?? -1), shrink: true },
     { title: 'STEP', value: (one) => one.steps[one.steps_done]?.name },
-    { title: 'SINCE', value: (one) => ago(one.updated_at) },
+    { title: 'SINCE', value: sinceText },
     { title: 'ERROR', value: errorText, shrink: true, style: () => 'red' },
   ]);
-  out.write('Details and what to do: npx longshore show <workflow>; then: npx longshore resume <workflow>\n');
+  out.write(
+    'Details and what to do: npx longshore show <workflow>; then: npx longshore resume <workflow>, or revoke to dismiss it\n',
+  );
 }
+
+/** Of the failure, not of what was done with the workflow since. */
+const sinceText = (workflow: ServedWorkflow): string =>
+  ago(workflow.steps[workflow.steps_done]?.last_task_run?.date_done ?? workflow.updated_at);
 
 function errorText(workflow: ServedWorkflow): string {
   const failure = failureOf(workflow.steps[workflow.steps_done]?.last_task_run);
