@@ -33,7 +33,7 @@ async function watch({ once = false, json = false }: { once?: boolean; json?: bo
   const stopping = stopSignal();
   const store = await openStore(config);
   const wait_seconds = once ? DRAIN_MS / 1000 : Infinity;
-  const queueing = createQueueing(await createEngine({ config, store, log, wait_seconds }), log);
+  const queueing = createQueueing(await createEngine({ config, store, log, wait_seconds, stays: true }), log);
   const parts: WatchParts = { config, store, enqueue: queueing.enqueue, log };
   await makeOwnSources(config);
   try {

@@ -1,6 +1,6 @@
 /** pm2 app `worker`: one worker of the fleet. As many as wanted, on as many machines as see the same storage. */
 import { configOrExit } from '../config/index.ts';
-import { isLongshoreError } from './errors.ts';
+import { coerceError, deniedByRedis, isLongshoreError } from './errors.ts';
 import { startWorkerProcess, type WorkerProcess } from './fleet/worker-process.ts';
 import { createLogger } from './log.ts';
 
@@ -21,9 +21,13 @@ async function startOrExit(): Promise<WorkerProcess> {
   try {
     return await startWorkerProcess(config, log);
   } catch (error) {
-    if (!isLongshoreError(error)) throw error;
-    log.fatal({ code: error.code, hint: error.hint }, error.message);
-    process.exit(78); // EX_CONFIG: starting again changes nothing before a person does.
+    const { code, message, hint } = coerceError(error);
+    if (isLongshoreError(error) || deniedByRedis(error)) {
+      log.fatal({ code, hint }, message);
+      process.exit(78); // EX_CONFIG: starting again changes nothing before a person does.
+    }
+    log.fatal({ code, err: error }, `the worker could not start: ${message}`);
+    process.exit(1);
   }
 }
 

@@ -25,7 +25,7 @@ export async function runGateway({ host, port }: GatewayOptions): Promise<void> 
   const log = createLogger('gateway');
   const stopped = stopSignal();
   const store = await openStore(config);
-  const engine = await createEngine({ config, store, log, wait_seconds: WAIT_SECONDS });
+  const engine = await createEngine({ config, store, log, wait_seconds: WAIT_SECONDS, stays: true });
   const version = packageVersion(join(import.meta.dirname, '../..'));
   const app = await createGateway({ config, store, engine, log, version });
   const at = { host: host ?? config.gateway.host, port: port ?? config.gateway.port };

@@ -1,7 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
+import { Redis } from 'ioredis';
 import { expect, onTestFinished, test } from 'vitest';
 import { membersOf } from '../../workers/fleet/process-group.ts';
+import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { makeFleet, startWorker } from '../support/fleet.ts';
 import { startEvictingRedis } from '../support/evicting-redis.ts';
 import { makePlace } from '../support/place.ts';
@@ -33,3 +35,25 @@ test('a worker refuses to start on a Redis that may evict jobs, and says what to
   expect(worker.log()).toContain('E_REDIS_UNAVAILABLE');
   expect(worker.log()).toContain('Set `maxmemory-policy noeviction`');
 });
+
+test.each([
+  ['wants a password', '', 'Set QUEUE_USER and QUEUE_PASS'],
+  ['refuses the password', ':geheim@', 'Correct QUEUE_USER and QUEUE_PASS'],
+  ['forbids the user its keys', 'reader:geheim@', 'Allow it all commands on keys'],
+])(
+  'a worker whose Redis %s ends with a line that says so, and is not started again',
+  async (_, who, hint) => {
+    const place = await makePlace();
+    const redis = await startEmbeddedRedis(place.path('redis'));
+    onTestFinished(() => redis.stop());
+    const admin = new Redis(redis.url);
+    onTestFinished(() => admin.disconnect());
+    await admin.config('SET', 'requirepass', 'other');
+    await admin.call('acl', 'setuser', 'reader', 'on', '>geheim', '+@all', '~other:*', '&*');
+    const worker = startWorker(place, 0, { REDIS_URL: redis.url.replace('//', `//${who}`) });
+    expect(await worker.exited).toEqual({ code: 78, signal: null });
+    expect(worker.log()).toContain('"level":60');
+    expect(worker.log()).toContain(hint);
+    expect(worker.log()).not.toContain('geheim');
+  },
+);

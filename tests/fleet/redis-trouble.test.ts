@@ -5,6 +5,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import type { LongshoreError } from '../../workers/errors.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
+import { makeSteerer } from '../support/steer.ts';
 import { until } from '../support/until.ts';
 
 const own = {
@@ -58,6 +59,61 @@ test.each([
     await fleet.reaches(await fleet.start({ last: {} }), 'SUCCESS');
   },
 );
+
+const troubles = [
+  ['is full', ['config', 'set', 'maxmemory', '1'], ['config', 'set', 'maxmemory', '0'], 'Redis is full'],
+  [
+    'is a read-only replica',
+    ['replicaof', '127.0.0.1', '1'],
+    ['replicaof', 'no', 'one'],
+    'Redis is a read-only replica',
+  ],
+  [
+    'misses its replicas',
+    ['config', 'set', 'min-replicas-to-write', '1'],
+    ['config', 'set', 'min-replicas-to-write', '0'],
+    'Redis misses replicas',
+  ],
+] as const;
+
+const saidOf = (log: string, text: string): number =>
+  log.split('\n').filter((line) => line.includes(text)).length;
+
+test.each(troubles)(
+  'a worker that is started while Redis %s waits, says so once, and works when it is well again',
+  async (_, [ill, ...how], [well, ...back], reason) => {
+    const { fleet, admin } = await fleetWithRedis();
+    await admin.call(ill, ...how);
+    const starting = fleet.worker();
+    const log = () => fleet.workerLog(0);
+    await until(() => log().includes(`"reason":"${reason}`), { what: 'the worker to say so' });
+    await longerThanEveryLock();
+    expect(log()).not.toContain('worker ready');
+    await admin.call(well, ...back);
+    await starting;
+    await fleet.reaches(await fleet.start({ one: {} }), 'SUCCESS');
+    expect(saidOf(log(), 'does not do what it is told to')).toBe(1);
+    expect(saidOf(log(), 'does what it is told to again')).toBe(1);
+    expect(log()).not.toContain('"level":50');
+  },
+);
+
+test('while Redis is full workers are steered all the same, and their logs tell it once, without a stack', async () => {
+  const { fleet, admin } = await fleetWithRedis();
+  const steerer = await makeSteerer(fleet);
+  const worker = await fleet.worker();
+  const name = await steerer.only();
+  await admin.config('SET', 'maxmemory', '1');
+  const { replies } = await steerer.side.control.ask('grow', { by: 2 }, { to: [name], wait_seconds: 5 });
+  expect(replies).toMatchObject([{ outcome: 'done', result: { before: 2, slots: 4 } }]);
+  await longerThanEveryLock();
+  await longerThanEveryLock();
+  await admin.config('SET', 'maxmemory', '0');
+  await until(() => worker.log().includes('does what it is told to again'), { what: 'the end to be told' });
+  expect(saidOf(worker.log(), 'does not do what it is told to')).toBe(1);
+  expect(worker.log()).not.toMatch(/EXECABORT|"stack"/);
+  await fleet.reaches(await fleet.start({ one: {} }), 'SUCCESS');
+});
 
 test('a Redis that hangs with its connections open: nothing runs twice, and work goes on when it wakes', async () => {
   const { fleet, admin } = await fleetWithRedis();

@@ -1,6 +1,10 @@
 import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import pino from 'pino';
 import { expect, onTestFinished, test } from 'vitest';
-import { watch, type WatchState } from '../../workers/fleet/watchdog.ts';
+import type { Slots } from '../../workers/fleet/slots.ts';
+import { startWatchdog, watch, type WatchState } from '../../workers/fleet/watchdog.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { startHalfOpenProxy } from '../support/half-open-proxy.ts';
@@ -85,6 +89,53 @@ test('while Redis answers nobody, the watchdog says so and leaves the worker alo
   process.kill(redis.pid, 'SIGCONT');
   await fleet.reaches(await fleet.start({ one: {} }), 'SUCCESS');
   expect(worker.log()).not.toContain('restarts itself');
+});
+
+test.each([
+  ['is full', ['config', 'set', 'maxmemory', '1'], ['config', 'set', 'maxmemory', '0']],
+  ['is a read-only replica', ['replicaof', '127.0.0.1', '1'], ['replicaof', 'no', 'one']],
+] as const)(
+  'while Redis %s for longer than the watchdog allows, the worker is left alone, and works when it is well',
+  async (_, [ill, ...how], [well, ...back]) => {
+    const fleet = await makeFleet({ queue: { url: null }, fleet: { watchdog_seconds: 5 } });
+    const redis = await startEmbeddedRedis(fleet.place.path('redis'));
+    onTestFinished(() => redis.stop());
+    const admin = new Redis(redis.url);
+    onTestFinished(() => admin.disconnect());
+    const worker = await fleet.worker();
+    await admin.call(ill, ...how);
+    const begun = Date.now();
+    await until(() => Date.now() > begun + 15_000, { what: 'three times what the watchdog allows' });
+    await admin.call(well, ...back);
+    await fleet.reaches(await fleet.start({ one: {} }), 'SUCCESS');
+    expect(worker.log()).not.toContain('restarts itself');
+  },
+);
+
+test('the watchdog asks with a write: a Redis that only refuses those is told once', async () => {
+  const place = await makePlace({ queue: { url: null } });
+  const config = { ...place.config, fleet: { ...place.config.fleet, watchdog_seconds: 1 } };
+  const redis = await startEmbeddedRedis(join(config.state_dir, 'redis'));
+  onTestFinished(() => redis.stop());
+  const admin = new Redis(redis.url);
+  onTestFinished(() => admin.disconnect());
+  await admin.config('SET', 'maxmemory', '1');
+  const lines: string[] = [];
+  const log = pino({ level: 'warn' }, { write: (line) => void lines.push(line) });
+  const idle = { queue: 'a.q', held: false, busy: 0, count: 1, asked_at: performance.now() } as Slots;
+  const stuck: string[] = [];
+  // As if no other part of the worker had met the refusal.
+  const parts = { config, slots: [idle], refusals: { refusing: false }, log };
+  const watchdog = startWatchdog(parts, (reason) => void stuck.push(reason));
+  onTestFinished(() => watchdog.stop());
+  await until(() => lines.length > 0, { what: 'the watchdog to look' });
+  const told = Date.now();
+  await until(() => Date.now() > told + 4_000, { what: 'more looks' });
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).toContain('Redis is full');
+  expect(stuck).toEqual([]);
+  await admin.config('SET', 'maxmemory', '0');
+  await until(() => stuck.length > 0, { what: 'the worker to be found stuck' });
 });
 
 test('busy and drained workers, and workers whose queue is empty, are left alone', async () => {

@@ -1,11 +1,14 @@
 import { join } from 'node:path';
 import { spawn } from 'node:child_process';
 import { Writable } from 'node:stream';
+import { inspect } from 'node:util';
 import { Redis } from 'ioredis';
 import pino from 'pino';
 import { expect, inject, onTestFinished, test } from 'vitest';
-import { checkRedis, connectRedis, redisOptions } from '../../workers/queue/connection.ts';
+import { coerceError } from '../../workers/errors.ts';
+import { connectRedis, redisOptions } from '../../workers/queue/connection.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
+import { checkRedis } from '../../workers/queue/fitness.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
 
@@ -20,21 +23,79 @@ function collectingLog() {
   return { lines, log: pino({ level: 'info' }, stream) };
 }
 
-test('a Redis that does not answer in the given time is E_REDIS_UNAVAILABLE, without its password', async () => {
+test('a Redis that does not answer in the given time is E_REDIS_UNAVAILABLE with the reason, without its password', async () => {
   const place = await makePlace({ queue: { url: 'redis://user:geheim@127.0.0.1:1/0' } });
   const { lines, log } = collectingLog();
-  await expect(connectRedis(place.config, { log, wait_seconds: 0.5 })).rejects.toMatchObject({
+  await expect(connectRedis(place.config, { log, wait_seconds: 0.5, stays: true })).rejects.toMatchObject({
     code: 'E_REDIS_UNAVAILABLE',
-    message: 'no answer from Redis at redis://127.0.0.1:1/0',
+    message: 'no answer from Redis at redis://127.0.0.1:1/0: connect ECONNREFUSED 127.0.0.1:1',
+    fields: { redis: 'redis://127.0.0.1:1/0', reason: 'connect ECONNREFUSED 127.0.0.1:1' },
   });
   expect(lines.filter((line) => line.includes('does not answer'))).toHaveLength(1);
   expect(lines.join('')).not.toContain('geheim');
 });
 
+test('a command tells what it waited for when it gives up, and logs nothing before', async () => {
+  const place = await makePlace({ queue: { url: 'redis://no-such-host.invalid:6379' } });
+  const { lines, log } = collectingLog();
+  await expect(connectRedis(place.config, { log, wait_seconds: 0.5 })).rejects.toMatchObject({
+    code: 'E_REDIS_UNAVAILABLE',
+    message: expect.stringMatching(/no-such-host\.invalid:6379: .*(ENOTFOUND|EAI_AGAIN)/),
+    hint: expect.stringContaining('does not know that name'),
+  });
+  expect(lines).toEqual([]);
+});
+
+test.each([
+  ['no password', '', 'Redis wants a password: NOAUTH', 'Set QUEUE_USER and QUEUE_PASS'],
+  ['a wrong one', ':geheim@', 'Redis refuses user and password: WRONGPASS', 'Correct QUEUE_USER'],
+])('with %s a protected Redis is given up at once, and the error says why', async (_, who, message, hint) => {
+  const place = await makePlace();
+  const redis = await startEmbeddedRedis(place.path('redis'));
+  onTestFinished(() => redis.stop());
+  const admin = new Redis(redis.url);
+  onTestFinished(() => admin.disconnect());
+  await admin.config('SET', 'requirepass', 'other');
+  const url = redis.url.replace('//', `//${who}`);
+  const config = { ...place.config, queue: { ...place.config.queue, url } };
+  const { lines, log } = collectingLog();
+  const refused = await connectRedis(config, { log, wait_seconds: Infinity }).catch(
+    (error: unknown) => error,
+  );
+  expect(refused).toMatchObject({
+    code: 'E_REDIS_UNAVAILABLE',
+    message: expect.stringContaining(message),
+    hint: expect.stringContaining(hint),
+  });
+  expect(inspect(refused, { depth: 9 }) + lines.join('')).not.toContain('geheim');
+});
+
+test('a replica is asked again for as long as its asker waits, and then it is said what it is', async () => {
+  const place = await makePlace({ queue: { url: null } });
+  const redis = await startEmbeddedRedis(join(place.config.state_dir, 'redis'));
+  onTestFinished(() => redis.stop());
+  const admin = new Redis(redis.url);
+  onTestFinished(() => admin.disconnect());
+  const client = await connectRedis(place.config, { log: collectingLog().log, wait_seconds: 1.5 });
+  onTestFinished(() => client.disconnect());
+  await admin.call('replicaof', '127.0.0.1', '1');
+  const refused = await client.set('key', 'value').catch((error: unknown) => coerceError(error));
+  expect(refused).toMatchObject({
+    code: 'E_REDIS_UNAVAILABLE',
+    message: expect.stringContaining('Redis is a read-only replica'),
+  });
+  const waiting = connectRedis(place.config, { log: collectingLog().log, wait_seconds: 20 });
+  const patient = await waiting;
+  onTestFinished(() => patient.disconnect());
+  const set = patient.set('key', 'value');
+  await admin.call('replicaof', 'no', 'one');
+  expect(await set).toBe('OK');
+});
+
 test('an embedded Redis that was never started is named with the folder where its address was expected', async () => {
   const place = await makePlace({ queue: { url: null } });
   const { lines, log } = collectingLog();
-  await expect(connectRedis(place.config, { log, wait_seconds: 0.3 })).rejects.toMatchObject({
+  await expect(connectRedis(place.config, { log, wait_seconds: 0.3, stays: true })).rejects.toMatchObject({
     code: 'E_REDIS_UNAVAILABLE',
     message: expect.stringContaining(join(place.config.state_dir, 'redis', 'url')),
   });

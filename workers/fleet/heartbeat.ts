@@ -1,6 +1,7 @@
 import { loadavg } from 'node:os';
 import type { Logger } from '../log.ts';
 import type { Control } from '../queue/control.ts';
+import type { Refusals } from '../queue/refusals.ts';
 import type { QueueSlots, Registry, RestartDue, RunningJob, WorkerEntry } from '../queue/registry.ts';
 import type { Records } from '../records/contract.ts';
 import type { RunningTask } from './attempt.ts';
@@ -13,7 +14,7 @@ export type Identity = Pick<WorkerEntry, 'name' | 'host' | 'pid' | 'started_at' 
 export interface Heartbeat {
   /** As the next one will say it. */
   entry(): Promise<WorkerEntry>;
-  /** Says it now: whoever gave an order looks at once. */
+  /** Says it now: whoever gave an order looks at once. Failing that, the next one says it. */
   beat(): Promise<void>;
   /** The worker is not listed any more. */
   stop(): Promise<void>;
@@ -29,24 +30,24 @@ export interface HeartbeatParts {
   records: Pick<Records, 'listWorkflows'>;
   registry: Registry;
   control: Control;
+  refusals: Refusals;
   log: Logger;
 }
 
 export function startHeartbeat(parts: HeartbeatParts): Heartbeat {
-  const { seconds, registry, control, log } = parts;
+  const { seconds, registry, control, refusals, log } = parts;
   const beat = async (): Promise<void> => registry.write(await entryOf(parts));
+  const onError = (error: unknown): void => {
+    if (!refusals.met(error)) log.warn({ err: error }, 'this worker could not say how it is');
+  };
   // One at a time: while Redis is away this waits for it, and no heap of old heartbeats is sent when it is back.
-  const beating = repeat(
-    seconds,
-    async () => void (await Promise.all([beat(), control.prove()])),
-    (error) => log.warn({ err: error }, 'this worker could not say how it is'),
-  );
+  const beating = repeat(seconds, async () => void (await Promise.all([beat(), control.prove()])), onError);
   return {
     entry: () => entryOf(parts),
-    beat,
+    beat: () => beat().catch(onError),
     stop: async () => {
       void beating.stop(); // Not waited for: Redis may be away.
-      await registry.remove(parts.identity.name);
+      if (!refusals.refusing) await registry.remove(parts.identity.name);
     },
   };
 }

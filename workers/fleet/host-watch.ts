@@ -65,15 +65,16 @@ export function watchHost(
         : Math.min(working, Math.max(min, working - 1));
     await scaleProcesses({ ...parts, redis }, wanted, change.reason);
   };
-  const looking = repeat(LOOK_EVERY_SECONDS, look, (error) =>
-    log.warn({ err: error }, 'the worker processes of this host could not be scaled'),
-  );
+  const looking = repeat(LOOK_EVERY_SECONDS, look, (error) => {
+    if (!side.refusals.met(error))
+      log.warn({ err: error }, 'the worker processes of this host could not be scaled');
+  });
   return {
     stop: async () => {
       stopped = true;
       // Neither pm2 nor a Redis that is away may hold up a worker that leaves; what it told runs out.
       void looking.stop();
-      if (redis.status === 'ready') await redis.hdel(base, name);
+      if (redis.status === 'ready' && !side.refusals.refusing) await redis.hdel(base, name);
     },
   };
 }

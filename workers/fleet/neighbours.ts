@@ -61,14 +61,15 @@ export async function watchNeighbours({ config, side, slots, log }: NeighbourPar
         log.warn({ pid, queue, job_ids: given }, 'a worker of this machine died; its jobs run again');
     }
   };
-  await announce();
-  const looking = repeat(LOOK_EVERY_SECONDS, look, (error) =>
-    log.warn({ err: error }, 'the other workers of this machine could not be looked after'),
-  );
+  await side.refusals.through(announce);
+  const looking = repeat(LOOK_EVERY_SECONDS, look, (error) => {
+    if (!side.refusals.met(error))
+      log.warn({ err: error }, 'the other workers of this machine could not be looked after');
+  });
   return {
     stop: async () => {
       void looking.stop(); // Not waited for: Redis may be away.
-      if (redis.status === 'ready') await redis.hdel(key, ...own.keys());
+      if (redis.status === 'ready' && !side.refusals.refusing) await redis.hdel(key, ...own.keys());
     },
   };
 }

@@ -65,7 +65,7 @@ export function openSlots(parts: SlotsParts): Slots {
   const { config, side, processor, log, name, pressure = readPressure } = parts;
   const hands: Hands = { now: 0, peak: 0 };
   const worker = openWorker(parts, hands);
-  const recovery = startRecovery(config, worker, side.redis, log);
+  const recovery = startRecovery(config, worker, side, log);
   let limits: ScaleLimits = limitsOf(parts);
   let memory = NO_MEMORY;
   let closing = false;
@@ -107,7 +107,7 @@ export function openSlots(parts: SlotsParts): Slots {
   let looking: Promise<void> = Promise.resolve();
   const timer = setInterval(() => {
     looking = looking.then(scale).catch((error: unknown) => {
-      log.warn({ err: error }, 'the backlog could not be read');
+      if (!side.refusals.met(error)) log.warn({ err: error }, 'the backlog could not be read');
     });
   }, LOOK_EVERY_MS);
 
@@ -146,7 +146,7 @@ export function openSlots(parts: SlotsParts): Slots {
       if (to === from) return;
       memory = { ...memory, changed_at: Date.now() };
       resize({ action: to > from ? 'grow' : 'shrink', from, to, reason }).catch((error: unknown) => {
-        log.warn({ err: error }, 'a change of slots could not be remembered');
+        if (!side.refusals.met(error)) log.warn({ err: error }, 'a change of slots could not be remembered');
       });
     },
     hold: async () => {
@@ -220,7 +220,7 @@ function openWorker(parts: SlotsParts, hands: Hands): AskingWorker {
     autorun: false,
     runRetryDelay: 1_000,
   });
-  reportErrors(worker, log);
+  reportErrors(worker, log, side.refusals);
   worker.on('lockRenewalFailed', (job_ids) => {
     processor.lockLost(job_ids).catch((error: unknown) => {
       log.error(

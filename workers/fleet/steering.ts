@@ -45,7 +45,7 @@ export async function openSteering(parts: SteeringParts): Promise<Steering> {
     log.warn({ seat }, 'this worker is drained: it takes no jobs (longshore undrain)');
     await departure.hold();
   }
-  await forgetSeats(side.registry, app, host);
+  await side.refusals.through(() => forgetSeats(side.registry, app, host));
   const heartbeat: Heartbeat = startHeartbeat({
     seconds: config.fleet.heartbeat_seconds,
     identity: {
@@ -63,6 +63,7 @@ export async function openSteering(parts: SteeringParts): Promise<Steering> {
     records: store.records,
     registry: side.registry,
     control: side.control,
+    refusals: side.refusals,
     log,
   });
   await side.control.listen(
@@ -78,7 +79,7 @@ export async function openSteering(parts: SteeringParts): Promise<Steering> {
       log,
     }),
   );
-  const watchdog = startWatchdog(config, slots, log, (reason) => {
+  const watchdog = startWatchdog({ config, slots, refusals: side.refusals, log }, (reason) => {
     log.error({ reason }, 'worker restarts itself');
     departure.begin({ reason, immediate: false, restart: true });
   });

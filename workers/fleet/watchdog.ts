@@ -1,6 +1,8 @@
 import type { Config } from '../../config/index.ts';
+import { coerceError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { connectRedis } from '../queue/connection.ts';
+import { proveWritable, type Refusals } from '../queue/refusals.ts';
 import { repeat, type Repetition } from './repeat.ts';
 import type { Slots } from './slots.ts';
 
@@ -32,16 +34,21 @@ export function watch(
   return { state: { since, looked_at: now }, silent_ms: now - since };
 }
 
+export interface WatchdogParts {
+  config: Config;
+  slots: readonly Slots[];
+  refusals: Pick<Refusals, 'refusing'>;
+  log: Logger;
+}
+
 /**
  * Proves that jobs are taken, for each queue of this worker. One that has not asked for config.fleet.watchdog_seconds
- * although a slot is free is stuck; `onStuck` is called once, with what to say. But not while Redis is away: then nobody
- * can ask, and a restart would only give up the tasks that run. That is found out over a connection of its own, because
- * the worker's may be the one that is dead.
+ * although a slot is free is stuck; `onStuck` is called once, with what to say. But not while Redis is away or takes no
+ * writes (it is full, or a replica): then nobody can ask, and a restart would only give up the tasks that run. That is found
+ * out with a write over a connection of its own, because the worker's may be the one that is dead.
  */
 export function startWatchdog(
-  config: Config,
-  slots: readonly Slots[],
-  log: Logger,
+  { config, slots, refusals, log }: WatchdogParts,
   onStuck: (reason: string) => void,
 ): Repetition {
   const limit_ms = config.fleet.watchdog_seconds * 1000;
@@ -51,16 +58,26 @@ export function startWatchdog(
   );
   /** Stopped, or it has said so already. */
   let over = false;
+  /** Why it left the worker alone when it looked last, and has not been asked since. */
+  let excuse: { trouble: string; at: number } | null = null;
+  const factsOf = (one: Slots): WatchFacts => ({
+    asking: !one.held && one.busy < one.count && !refusals.refusing,
+    asked_at: one.asked_at,
+  });
 
   const look = async (one: Slots): Promise<void> => {
     const now = performance.now();
     const before = states.get(one) ?? { since: now, looked_at: now };
     const { state, silent_ms } = watch(before, factsOf(one), now);
     states.set(one, state);
+    if (excuse !== null && one.asked_at > excuse.at) excuse = null;
     if (silent_ms < limit_ms) return;
     const about = { queue: one.queue, silent_seconds: Math.round(silent_ms / 1000) };
-    if (!(await answers(config, log))) {
-      log.warn(about, 'a queue was not asked for long, and Redis does not answer; a restart would not help');
+    const trouble = await troubleOf(config, log);
+    if (trouble !== null) {
+      if (trouble !== excuse?.trouble)
+        log.warn(about, `a queue was not asked for long, and ${trouble}; a restart would not help`);
+      excuse = { trouble, at: now };
       return forgive(one);
     }
     // It may have come back while we asked.
@@ -90,23 +107,24 @@ export function startWatchdog(
   };
 }
 
-const factsOf = (one: Slots): WatchFacts => ({
-  asking: !one.held && one.busy < one.count,
-  asked_at: one.asked_at,
-});
-
-/** Whether Redis answers somebody who comes anew. */
-async function answers(config: Config, log: Logger): Promise<boolean> {
+/** Whether Redis answers somebody who comes anew, and takes a write; null: it does both. */
+async function troubleOf(config: Config, log: Logger): Promise<string | null> {
+  const quiet = log.child({}, { level: 'silent' });
   try {
-    const quiet = log.child({}, { level: 'silent' });
     const redis = await connectRedis(config, {
       log: quiet,
       wait_seconds: ANSWER_WITHIN_SECONDS,
       name: 'longshore-watchdog',
     });
-    redis.disconnect();
-    return true;
+    try {
+      await proveWritable(redis, config.queue.prefix);
+      return null;
+    } catch (error) {
+      return coerceError(error).message;
+    } finally {
+      redis.disconnect();
+    }
   } catch {
-    return false;
+    return 'Redis does not answer';
   }
 }

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import { checkRedis } from '../queue/connection.ts';
+import { checkRedis } from '../queue/fitness.ts';
 import { sweepPermits } from '../queue/permits.ts';
 import { openSchedules } from '../queue/schedules.ts';
 import { openQueueSide } from '../queue/side.ts';
@@ -72,7 +72,8 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     app,
     restartDue: () => reload.due,
   });
-  const schedules = await openSchedules(config, side.redis, log);
+  const { refusals } = side;
+  const schedules = await openSchedules(config, side.redis, log, { refusals });
   const reconciling = repeat(
     config.workflow.reconcile_seconds,
     async () => {
@@ -83,7 +84,9 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
       await reconcile(config, store.records, side.chains, log);
       await sweepPermits(side.redis, config.queue.prefix);
     },
-    (error) => log.error({ err: error }, 'reconciliation failed'),
+    (error) => {
+      if (!refusals.met(error)) log.error({ err: error }, 'reconciliation failed');
+    },
   );
   const hostWatch = isScaled(app)
     ? watchHost({

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from 'node:path';
 import { Redis, type RedisOptions } from 'ioredis';
 import type { Config } from '../../config/index.ts';
-import { LongshoreError } from '../errors.ts';
+import { coerceError, deniedByRedis, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { embeddedRedisUrl } from './embedded.ts';
 
@@ -11,8 +11,16 @@ const COMPLAIN_EVERY_MS = 5_000;
 
 export interface ConnectOptions {
   log: Logger;
-  /** How long to wait for a Redis that does not answer; Infinity for the fleet's processes, which outlive it. */
+  /**
+   * How long to wait for a Redis that does not answer, and to send again what a read-only replica refuses; Infinity for the
+   * fleet's processes, which outlive it.
+   */
   wait_seconds?: number;
+  /**
+   * Of a process that stays: its log says that it waits. A command says what it waited for in vain when it gives up, and
+   * nothing before.
+   */
+  stays?: boolean;
   /** Shown by CLIENT LIST. */
   name?: string;
 }
@@ -20,19 +28,27 @@ export interface ConnectOptions {
 /**
  * A connection that is ready. It reconnects by itself for ever: commands given while Redis is away wait for it.
  *
- * @throws E_REDIS_UNAVAILABLE when Redis does not answer within `wait_seconds`
+ * @throws E_REDIS_UNAVAILABLE when Redis does not answer within `wait_seconds`, or at once when it refuses user or password
  */
 export async function connectRedis(config: Config, options: ConnectOptions): Promise<Redis> {
-  const deadline = Date.now() + (options.wait_seconds ?? 30) * 1000;
-  const url = await redisUrl(config, options.log, deadline);
-  const client = new Redis(redisOptions(config, url, options.name));
-  reportOutages(client, shownUrl(url), options.log);
-  await untilReady(client, url, deadline);
+  const { log, name, wait_seconds = 30, stays = wait_seconds === Infinity } = options;
+  const deadline = Date.now() + wait_seconds * 1000;
+  const url = await redisUrl(config, stays ? log : null, deadline);
+  const client = new Redis(redisOptions(config, url, { name, wait_seconds }));
+  reportOutages(client, { url: shownUrl(url), log, stays });
+  await untilReady(client, shownUrl(url), deadline);
   return client;
 }
 
 /** Options for BullMQ as well: it needs `maxRetriesPerRequest: null`, or its blocking reads fail at each restart. */
-export function redisOptions(config: Config, url: string, name?: string): RedisOptions {
+export function redisOptions(
+  config: Config,
+  url: string,
+  {
+    name,
+    wait_seconds = Infinity,
+  }: Pick<ConnectOptions, 'wait_seconds'> & { name?: string | undefined } = {},
+): RedisOptions {
   return {
     ...addressOf(url),
     ...(config.queue.username === null ? {} : { username: config.queue.username }),
@@ -43,8 +59,26 @@ export function redisOptions(config: Config, url: string, name?: string): RedisO
     // commands would wait on it until the kernel gives up, which takes a quarter of an hour.
     socketTimeout: config.queue.silence_seconds * 1000,
     retryStrategy: (times) => Math.min(times * 100, 2_000),
-    // A primary that became a replica answers READONLY for ever on the old connection; 2 = reconnect and send again.
-    reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),
+    reconnectOnError: leaveReplica(wait_seconds * 1000),
+  };
+}
+
+/** So long after the last READONLY it is another failover. A connection tries again every two seconds at least. */
+const ANOTHER_FAILOVER_MS = 10_000;
+
+/**
+ * A primary that became a replica answers READONLY for ever on the old connection. 2: connect anew and send it again; 1: the
+ * same, but whoever gave the command is answered, because it cannot wait any longer.
+ */
+function leaveReplica(wait_ms: number): (error: Error) => false | 1 | 2 {
+  let since = 0;
+  let last = Number.NEGATIVE_INFINITY;
+  return (error) => {
+    if (!error.message.startsWith('READONLY')) return false;
+    const now = performance.now();
+    if (now - last > ANOTHER_FAILOVER_MS) since = now;
+    last = now;
+    return now - since < wait_ms ? 2 : 1;
   };
 }
 
@@ -67,7 +101,7 @@ function shownUrl(url: string): string {
 }
 
 /** The configured address, or the embedded server's once it has written it. */
-async function redisUrl(config: Config, log: Logger, deadline: number): Promise<string> {
+async function redisUrl(config: Config, log: Logger | null, deadline: number): Promise<string> {
   if (config.queue.url !== null) return config.queue.url;
   const folder = join(config.state_dir, 'redis');
   for (let complain = 0; ; await sleep(100)) {
@@ -80,21 +114,24 @@ async function redisUrl(config: Config, log: Logger, deadline: number): Promise<
         { fields: { folder } },
       );
     }
-    if (Date.now() >= complain) {
+    if (log !== null && Date.now() >= complain) {
       log.warn({ folder }, 'waiting for the embedded Redis to be started');
       complain = Date.now() + COMPLAIN_EVERY_MS;
     }
   }
 }
 
-function reportOutages(client: Redis, url: string, log: Logger): void {
+function reportOutages(
+  client: Redis,
+  { url, log, stays }: { url: string; log: Logger; stays: boolean },
+): void {
   let down = false;
-  let complain = 0;
+  let complain = stays ? 0 : Infinity;
   client.on('error', (error) => {
     if (Date.now() < complain) return;
     down = true;
     complain = Date.now() + COMPLAIN_EVERY_MS;
-    log.warn({ redis: url, reason: error.message }, 'Redis does not answer; waiting for it');
+    log.warn({ redis: url, reason: reasonOf(error) }, 'Redis does not answer; waiting for it');
   });
   client.on('ready', () => {
     if (down) log.info({ redis: url }, 'Redis answers again');
@@ -103,22 +140,44 @@ function reportOutages(client: Redis, url: string, log: Logger): void {
   });
 }
 
+/** Of a name with several addresses, none of which answers, there is a code and no message. */
+const reasonOf = (error: NodeJS.ErrnoException): string => error.message || error.code || error.name;
+
+/** Of user and password no wait makes right ones. */
 async function untilReady(client: Redis, url: string, deadline: number): Promise<void> {
   if (client.status === 'ready') return;
-  const waiting = new AbortController();
-  const ready = new Promise<true>((resolve) => {
-    client.once('ready', () => resolve(true));
+  let last: NodeJS.ErrnoException | null = null;
+  const over = Promise.withResolvers<boolean>();
+  client.once('ready', () => over.resolve(true));
+  client.on('error', (error) => {
+    last = error;
+    if (deniedByRedis(error)) over.resolve(false);
   });
-  const timeout =
-    deadline === Infinity
-      ? ready
-      : sleep(Math.max(0, deadline - Date.now()), false, { signal: waiting.signal }).catch(() => false);
-  const answered = await Promise.race([ready, timeout]);
-  waiting.abort();
-  if (answered) return;
+  const patience_ms = deadline - Date.now();
+  const timer =
+    patience_ms === Infinity ? undefined : setTimeout(() => over.resolve(false), Math.max(0, patience_ms));
+  const ready = await over.promise;
+  clearTimeout(timer);
+  if (ready) return;
   client.disconnect();
-  throw new LongshoreError('E_REDIS_UNAVAILABLE', `no answer from Redis at ${shownUrl(url)}`, {
-    fields: { redis: shownUrl(url) },
+  throw notReached(url, last);
+}
+
+/** Without `cause`: what Redis refuses carries the command that it refuses, with the password. */
+function notReached(url: string, error: NodeJS.ErrnoException | null): LongshoreError {
+  const fields = { redis: url, reason: error === null ? null : reasonOf(error) };
+  if (error === null)
+    return new LongshoreError('E_REDIS_UNAVAILABLE', `no answer from Redis at ${url}`, { fields });
+  if (error.name === 'ReplyError') {
+    const { message, hint } = coerceError(error);
+    return new LongshoreError('E_REDIS_UNAVAILABLE', `${message} (${url})`, { fields, hint });
+  }
+  const unknown = error.code === 'ENOTFOUND' || error.code === 'EAI_AGAIN';
+  return new LongshoreError('E_REDIS_UNAVAILABLE', `no answer from Redis at ${url}: ${fields.reason}`, {
+    fields,
+    ...(unknown
+      ? { hint: 'This host does not know that name: correct REDIS_URL, or the name service.' }
+      : {}),
   });
 }
 
@@ -137,35 +196,4 @@ export async function assertAnswers(client: Redis, wait_seconds: number): Promis
   const answers = await Promise.race([answer, timeout]);
   waiting.abort();
   if (!answers) throw new LongshoreError('E_REDIS_UNAVAILABLE', 'Redis does not answer');
-}
-
-/**
- * Refuses a Redis that may forget jobs under memory pressure, and warns about one that keeps nothing on disk (its
- * jobs come back from the records, but delays and positions are lost). Read from INFO, because managed servers
- * forbid CONFIG.
- */
-export async function checkRedis(client: Redis, log: Logger): Promise<void> {
-  const facts = parseInfo(`${await client.info('memory')}\n${await client.info('persistence')}`);
-  const policy = facts.get('maxmemory_policy');
-  if (policy !== undefined && policy !== 'noeviction') {
-    throw new LongshoreError(
-      'E_REDIS_UNAVAILABLE',
-      `Redis may drop jobs: its maxmemory-policy is "${policy}", expected "noeviction"`,
-      {
-        fields: { maxmemory_policy: policy },
-        hint: 'Set `maxmemory-policy noeviction` in redis.conf (or with CONFIG SET), then start again.',
-      },
-    );
-  }
-  if (facts.get('aof_enabled') === '0') {
-    log.warn(
-      'Redis does not append to disk (appendonly no): after a crash, jobs are put back from the records',
-    );
-  }
-}
-
-/** The lines of INFO by their keys. */
-export function parseInfo(text: string): Map<string, string> {
-  const pairs = text.split(/\r?\n/).map((line) => line.split(':', 2));
-  return new Map(pairs.flatMap(([key, value]) => (key && value !== undefined ? [[key, value]] : [])));
 }

@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { JobQueue } from './queues.ts';
+import { patiently } from './refusals.ts';
 
 /**
  * 1: still ours. 2: it had run out, and nobody took the job (it still stands among the active ones): ours again.
@@ -24,7 +24,8 @@ export interface JobLock {
 /**
  * Proves that the lock on a job is held, taking it again if it merely ran out. Without the second part a Redis that
  * is away for longer than the lock lasts would end every task of the fleet, hours of copying included, although
- * nobody else could have taken their jobs.
+ * nobody else could have taken their jobs. A Redis that refuses does not say whose the job is: hours of copying are worth the
+ * wait for an answer.
  */
 export async function holdLock(
   redis: Redis,
@@ -34,20 +35,4 @@ export async function holdLock(
   const answer = await patiently(() => redis.eval(HOLD, keys.length, ...keys, token, lock_ms, job_id));
   if (answer === 1) return 'held';
   return answer === 2 ? 'regained' : 'lost';
-}
-
-/** Full, unable to write to its disk, reading it after a start, or in a failover: none of them says whose the job is. */
-const NOT_NOW = /^(OOM|MISCONF|LOADING|READONLY|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN) /;
-const AGAIN_MS = 1_000;
-
-/** As for a Redis that is away: hours of copying are worth the wait for an answer. */
-async function patiently<T>(ask: () => Promise<T>): Promise<T> {
-  for (;;) {
-    try {
-      return await ask();
-    } catch (error) {
-      if (!(error instanceof Error) || !NOT_NOW.test(error.message)) throw error;
-      await sleep(AGAIN_MS);
-    }
-  }
 }

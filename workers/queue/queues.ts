@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import type { JobData } from './jobs.ts';
+import type { Refusals } from './refusals.ts';
 
 export type JobQueue = Queue<JobData>;
 
@@ -12,7 +13,7 @@ export interface Queues {
   close(): Promise<void>;
 }
 
-export function openQueues(config: Config, connection: Redis, log: Logger): Queues {
+export function openQueues(config: Config, connection: Redis, log: Logger, refusals: Refusals): Queues {
   const opened = new Map<string, JobQueue>();
   const options = { connection, prefix: config.queue.prefix };
   return {
@@ -20,7 +21,7 @@ export function openQueues(config: Config, connection: Redis, log: Logger): Queu
       const known = opened.get(name);
       if (known !== undefined) return known;
       const queue: JobQueue = new Queue<JobData>(name, options);
-      reportErrors(queue, log);
+      reportErrors(queue, log, refusals);
       opened.set(name, queue);
       return queue;
     },
@@ -39,13 +40,17 @@ const CONNECTION_ERRORS = new Set([
   'EPIPE',
 ]);
 
-/** BullMQ repeats every connection error of its client on each object; the connection itself reports those once. */
+/**
+ * BullMQ repeats every connection error of its client on each object; the connection itself reports those once. What Redis
+ * refuses comes with every try.
+ */
 export function reportErrors(
   source: { on(event: 'error', listener: (error: Error) => void): unknown },
   log: Logger,
+  refusals?: Pick<Refusals, 'met'>,
 ): void {
   source.on('error', (error) => {
-    if (isConnectionError(error)) return;
+    if (isConnectionError(error) || refusals?.met(error)) return;
     log.error({ err: error }, 'the queue reported an error');
   });
 }

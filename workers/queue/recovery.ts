@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import type { JobData } from './jobs.ts';
+import type { QueueSide } from './side.ts';
 
 /** Gives the jobs of lost workers back to the queue. */
 export interface Recovery {
@@ -27,7 +28,12 @@ const LOOK_EVERY_MS = 1_000;
  * The script keeps the pace of stalled_check_seconds for the whole fleet, by a key of its own. So it is asked for every
  * second: a turn that fell into an outage, or with a worker that died before it, is made up for at once.
  */
-export function startRecovery(config: Config, worker: Worker<JobData>, redis: Redis, log: Logger): Recovery {
+export function startRecovery(
+  config: Config,
+  worker: Worker<JobData>,
+  { redis, refusals }: Pick<QueueSide, 'redis' | 'refusals'>,
+  log: Logger,
+): Recovery {
   const lock_ms = config.queue.lock_seconds * 1000;
   const settled_ms = Math.min(lock_ms, RECONNECTED_MS);
   let connected_at = Number.NEGATIVE_INFINITY;
@@ -55,7 +61,9 @@ export function startRecovery(config: Config, worker: Worker<JobData>, redis: Re
       if (checking) return; // While Redis is away one look waits for it, not one for each second.
       checking = true;
       check()
-        .catch((error: unknown) => log.warn({ err: error }, 'lost workers could not be looked for'))
+        .catch((error: unknown) => {
+          if (!refusals.met(error)) log.warn({ err: error }, 'lost workers could not be looked for');
+        })
         .finally(() => {
           checking = false;
         });

@@ -5,6 +5,7 @@ import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import { reportErrors } from './queues.ts';
+import { createRefusals, type Refusals, refusesForNow } from './refusals.ts';
 import { openScheduleRuns } from './schedule-runs.ts';
 import { takeTurn, type TurnParts } from './schedule-turn.ts';
 import {
@@ -33,6 +34,8 @@ export interface ScheduleOptions {
   /** Where the scripts are. */
   readonly folder?: string;
   readonly missed_after_ms?: number;
+  /** Of the process; else its own. */
+  readonly refusals?: Refusals;
 }
 
 /**
@@ -45,14 +48,17 @@ export async function openSchedules(
   config: Config,
   redis: Redis,
   log: Logger,
-  { folder = SCRIPTS, missed_after_ms = MISSED_AFTER_MS }: ScheduleOptions = {},
+  options: ScheduleOptions = {},
 ): Promise<Schedules> {
+  const { folder = SCRIPTS, missed_after_ms = MISSED_AFTER_MS } = options;
+  const { refusals = createRefusals(redis, config.queue.prefix, log) } = options;
   const queue = openTickQueue(config, redis, log);
   const runs = openScheduleRuns(config, redis);
-  const announce = async (): Promise<void> => {
-    await publish(queue, config.schedules, folder, log);
-    await runs.keepOnly(config.schedules.map(scheduleId));
-  };
+  const announce = (): Promise<void> =>
+    refusals.through(async () => {
+      await publish(queue, config.schedules, folder, log);
+      await runs.keepOnly(config.schedules.map(scheduleId));
+    });
   await announce();
   if (config.schedules.length === 0) {
     return { close: () => queue.close() };
@@ -75,7 +81,7 @@ export async function openSchedules(
       maxStalledCount: 1_000,
     },
   );
-  reportErrors(worker, log);
+  reportErrors(worker, log, refusals);
   return {
     close: async () => {
       redis.off('ready', again);
@@ -110,6 +116,7 @@ async function publish(
     try {
       await queue.upsertJobScheduler(scheduleId(schedule), { pattern: cron }, template);
     } catch (error) {
+      if (refusesForNow(error)) throw error;
       // One mistake must not keep the others, and the worker, from running.
       log.error({ err: error, script, cron }, 'a schedule could not be published');
     }

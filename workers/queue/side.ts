@@ -6,6 +6,7 @@ import { connectRedis } from './connection.ts';
 import { type Control, createControl } from './control.ts';
 import { createShares, type ShareOf, type Shares } from './fair-share.ts';
 import { openQueues, type Queues } from './queues.ts';
+import { createRefusals, type Refusals } from './refusals.ts';
 import { createRegistry, type Registry } from './registry.ts';
 
 /** Everything of a process that talks to Redis, over one connection (subscribing takes a second one). */
@@ -16,12 +17,15 @@ export interface QueueSide {
   readonly control: Control;
   readonly registry: Registry;
   readonly shares: Shares;
+  readonly refusals: Refusals;
   close(): Promise<void>;
 }
 
 export interface SideOptions {
   log: Logger;
   wait_seconds: number;
+  /** See {@link connectRedis}. */
+  stays?: boolean | undefined;
   name: string;
   /** Needed where workflows are put in. */
   shareOf?: ShareOf;
@@ -30,10 +34,16 @@ export interface SideOptions {
 /** @throws E_REDIS_UNAVAILABLE when Redis does not answer within `wait_seconds` */
 export async function openQueueSide(
   config: Config,
-  { log, wait_seconds, name, shareOf = async () => '' }: SideOptions,
+  { log, wait_seconds, stays, name, shareOf = async () => '' }: SideOptions,
 ): Promise<QueueSide> {
-  const redis = await connectRedis(config, { log, wait_seconds, name });
-  const queues = openQueues(config, redis, log);
+  const redis = await connectRedis(config, {
+    log,
+    wait_seconds,
+    name,
+    ...(stays === undefined ? {} : { stays }),
+  });
+  const refusals = createRefusals(redis, config.queue.prefix, log);
+  const queues = openQueues(config, redis, log, refusals);
   const control = createControl(config, redis, log);
   const shares = createShares(config, { redis, queues, log, shareOf });
   return {
@@ -43,7 +53,9 @@ export async function openQueueSide(
     control,
     registry: createRegistry(config, redis),
     shares,
+    refusals,
     close: async () => {
+      refusals.close();
       control.close();
       await queues.close();
       redis.disconnect();

@@ -23,6 +23,7 @@ export function createQueueing(
   const waiting = new Set<string>();
   let closing = false;
   let connected = false;
+  let failed = false;
   let running: Promise<void> = begin();
 
   async function begin(): Promise<void> {
@@ -32,6 +33,7 @@ export function createQueueing(
       connected = true;
       await drain();
     } catch (error) {
+      failed = true;
       if (!closing)
         log.error({ err: error }, 'the queue is out of reach; the workers will queue what is registered');
     }
@@ -56,6 +58,11 @@ export function createQueueing(
     async enqueue(workflow_id) {
       waiting.add(workflow_id);
       if (connected) running = running.then(drain);
+      else if (failed) {
+        // Redis may take by now what it refused, as a password that was corrected there.
+        failed = false;
+        running = begin();
+      }
     },
     async drained(ms) {
       const timer = AbortSignal.timeout(ms);

@@ -2,7 +2,6 @@ import type { Config } from '../../config/index.ts';
 import { coerceError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { assertAnswers } from '../queue/connection.ts';
-import type { Queues } from '../queue/queues.ts';
 import { openQueueSide, type QueueSide } from '../queue/side.ts';
 import type {
   PauseAnswer,
@@ -116,6 +115,8 @@ export interface EngineParts {
   log: Logger;
   /** How long an operation waits for a Redis that was never reached; default 10 s, then E_REDIS_UNAVAILABLE. */
   wait_seconds?: number;
+  /** Of a process that stays: it tells in its log that Redis is away. */
+  stays?: boolean;
   /** Of a process that has one already; the engine does not close it. */
   queue_side?: QueueSide;
 }
@@ -157,7 +158,7 @@ export async function createEngine(given: EngineParts): Promise<Engine> {
       return toServed(found, options);
     },
     counts: () => records.countWorkflows(config.app_id),
-    fleet: async () => fleetOf((await side()).queues, defaultQueue(config)),
+    fleet: async () => fleetOf(await side(), defaultQueue(config)),
     ready: async () => assertAnswers((await side()).redis, given.wait_seconds ?? WAIT_SECONDS),
     reconcile: async (options) => reconcile(config, records, (await side()).chains, log, options),
     close,
@@ -167,7 +168,7 @@ export async function createEngine(given: EngineParts): Promise<Engine> {
 const WAIT_SECONDS = 10;
 
 /** One attempt to connect at a time; a failed one is forgotten, so that the next operation tries again. */
-function lazySide({ config, store, log, wait_seconds = WAIT_SECONDS, queue_side }: EngineParts): {
+function lazySide({ config, store, log, wait_seconds = WAIT_SECONDS, stays, queue_side }: EngineParts): {
   side: () => Promise<QueueSide>;
   close: () => Promise<void>;
 } {
@@ -177,6 +178,7 @@ function lazySide({ config, store, log, wait_seconds = WAIT_SECONDS, queue_side 
     opening ??= openQueueSide(config, {
       log,
       wait_seconds,
+      stays,
       name: 'longshore-engine',
       shareOf: shareOf(config, store, log),
     }).catch((error: unknown) => {
@@ -310,10 +312,7 @@ async function deleteWorkflow(
   return { deleted_count };
 }
 
-async function fleetOf(
-  queues: Queues,
-  name: string,
-): Promise<{ jobs: Record<string, number>; workers: FleetWorker[] }> {
+async function fleetOf({ queues }: QueueSide, name: string): ReturnType<Engine['fleet']> {
   const queue = queues.get(name);
   const [jobs, workers] = await Promise.all([queue.getJobCounts(), queue.getWorkers()]);
   return {
