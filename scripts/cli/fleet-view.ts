@@ -46,8 +46,10 @@ function workerColumns(codes: number): Column<SeenWorker>[] {
     { title: 'WORKER', value: ({ name }) => shortName(name) },
     {
       title: 'STATE',
-      value: ({ state, restart_due }) => `${state}${restartText(restart_due)}`,
-      style: ({ state, restart_due }) => (state === 'working' && !restart_due ? 'green' : 'yellow'),
+      value: ({ state, suspended, restart_due }) =>
+        `${suspended ? 'suspended' : state}${restartText(restart_due)}`,
+      style: ({ state, suspended, restart_due }) =>
+        state === 'working' && !suspended && !restart_due ? 'green' : 'yellow',
     },
     { title: 'BUSY', value: ({ queues }) => sum(queues.map(({ busy }) => busy)), align: 'right' },
     { title: 'SLOTS', value: ({ queues }) => sum(queues.map(({ slots }) => slots)), align: 'right' },

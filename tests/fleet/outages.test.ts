@@ -7,6 +7,8 @@ import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { makeFleet, startWorker } from '../support/fleet.ts';
 import { startEvictingRedis } from '../support/evicting-redis.ts';
 import { makePlace } from '../support/place.ts';
+import { runScript, startScript } from '../support/script.ts';
+import { makeSteerer } from '../support/steer.ts';
 import { until } from '../support/until.ts';
 
 test('an outcome that the records cannot take yet is kept until they can: the task is not run again', async () => {
@@ -25,6 +27,39 @@ test('an outcome that the records cannot take yet is kept until they can: the ta
   const done = await fleet.reaches(id, 'SUCCESS');
   expect(done.steps[0]?.last_task_run).toMatchObject({ retries: 0, losses: 0 });
   expect(fleet.events('start').map((entry) => entry.step)).toEqual(['one', 'two']);
+});
+
+test('a worker whose Redis becomes one that may evict jobs takes none until that is corrected, and it is shown', async () => {
+  const fleet = await makeFleet({ queue: { url: null } });
+  const redis = await startEmbeddedRedis(fleet.place.path('redis'));
+  onTestFinished(() => redis.stop());
+  const admin = new Redis(redis.url);
+  onTestFinished(() => admin.disconnect());
+  const worker = await fleet.worker();
+  const watcher = startScript('watch.ts', [], fleet.place.env);
+  await until(() => watcher.stdout().includes('"watching"'), { what: 'the watcher' });
+  await admin.config('SET', 'maxmemory-policy', 'allkeys-lru');
+  // As a failover does, whose new server has the wrong policy.
+  await admin.call('client', 'kill', 'type', 'normal', 'skipme', 'yes');
+  await until(() => worker.log().includes('Redis may drop jobs'), { what: 'the worker to see it' });
+  await until(() => watcher.stdout().includes('Redis may drop jobs'), { what: 'the watcher to see it' });
+  const id = await fleet.start({ one: {} });
+  const steerer = await makeSteerer(fleet);
+  await until(async () => (await steerer.workers())[0]?.suspended, { what: 'it to be told' });
+  const shown = await runScript('longshore.ts', ['fleet'], fleet.place.env);
+  expect(shown.stdout).toMatch(/suspended .*\n[^]*Workers that take no jobs: \S+\. Redis may drop jobs/);
+  const status = await runScript('longshore.ts', ['status'], fleet.place.env);
+  expect(status.stdout).toContain('Redis may drop jobs: its maxmemory-policy is "allkeys-lru"');
+  // An order in between does not undo it.
+  const [name = ''] = (await steerer.workers()).map((one) => one.name);
+  await steerer.tell(name, 'drain');
+  await steerer.tell(name, 'undrain');
+  const asked = Date.now();
+  await until(() => Date.now() > asked + 3_000, { what: 'the time in which a job is taken' });
+  expect(fleet.events('start')).toEqual([]);
+  await admin.config('SET', 'maxmemory-policy', 'noeviction');
+  await fleet.reaches(id, 'SUCCESS');
+  expect((await steerer.workers())[0]?.suspended ?? null).toBeNull();
 });
 
 test('a worker refuses to start on a Redis that may evict jobs, and says what to set', async () => {

@@ -3,6 +3,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { request } from 'node:http';
 import { expect, onTestFinished, test } from 'vitest';
+import { startEvictingRedis } from '../support/evicting-redis.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { type RunningScript, runScript, startScript } from '../support/script.ts';
 import { until } from '../support/until.ts';
@@ -36,6 +37,15 @@ test.each([
   expect(stderr).toBe('');
   expect(stdout).toContain('"signal":"SIGTERM"');
   expect(stdout).toContain('"msg":"stopped"');
+});
+
+test('a gateway whose Redis may evict jobs says so in its log', async () => {
+  const place = await makePlace({ queue: { url: null } });
+  await startEvictingRedis(place);
+  writeKeys(place.config);
+  const { running, ask } = await startGateway(place, ['gateway.ts']);
+  expect((await ask('/workflows', { json: bodyOf(place.config) })).status).toBe(200);
+  await until(() => running.stdout().includes('Redis may drop jobs'), { what: 'the line' });
 });
 
 test('a request that is being answered when the gateway is stopped gets its answer', async () => {

@@ -8,7 +8,7 @@ import { expect, inject, onTestFinished, test } from 'vitest';
 import { coerceError } from '../../workers/errors.ts';
 import { connectRedis, redisOptions } from '../../workers/queue/connection.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
-import { checkRedis } from '../../workers/queue/fitness.ts';
+import { checkRedis, watchFitness } from '../../workers/queue/fitness.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
 
@@ -163,6 +163,35 @@ test('a Redis that may evict jobs is refused, and one that keeps nothing on disk
     message: expect.stringContaining('allkeys-lru'),
     hint: expect.stringContaining('noeviction'),
   });
+});
+
+test('a Redis that becomes unfit is told of at once, also when another one is behind the address, and when it is fit', async () => {
+  const place = await makePlace({ queue: { url: null } });
+  const folder = join(place.config.state_dir, 'redis');
+  const first = await startEmbeddedRedis(folder);
+  const { lines, log } = collectingLog();
+  const client = await connectRedis(place.config, { log, wait_seconds: 10 });
+  onTestFinished(() => client.disconnect());
+  const seen: (string | null)[] = [];
+  const watching = watchFitness(client, log, (unfit) => void seen.push(unfit?.code ?? null));
+  onTestFinished(() => watching.stop());
+  await first.stop();
+  // As a failover does: the same address, another configuration.
+  const { port } = new URL(first.url);
+  const other = spawn(
+    'redis-server',
+    ['--port', port, '--save', '', '--maxmemory-policy', 'volatile-lru', '--dir', place.path('redis')],
+    { stdio: 'ignore' },
+  );
+  onTestFinished(async () => {
+    other.kill();
+    await until(() => other.exitCode !== null || other.signalCode !== null);
+  });
+  await until(() => seen.length === 1, { what: 'the other Redis to be looked at' });
+  expect(lines.join('')).toContain('volatile-lru');
+  await client.config('SET', 'maxmemory-policy', 'noeviction');
+  await until(() => seen.length === 2, { what: 'the correction to be seen' });
+  expect(seen).toEqual(['E_REDIS_UNAVAILABLE', null]);
 });
 
 test('the Redis of this suite is fit for the queue', async () => {

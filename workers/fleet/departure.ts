@@ -28,7 +28,8 @@ export interface LeaveOrder {
  * | `draining` | no         | hold            | until it is released                       |
  * | `leaving`  | no         | begin           | `gone` when no job runs; nothing undoes it |
  *
- * An immediate `begin` hastens one that waits already.
+ * An immediate `begin` hastens one that waits already. A worker that is suspended takes no jobs in any state, until it is
+ * resumed: Redis might drop them. Orders come and go meanwhile.
  */
 export interface Departure {
   readonly state: WorkerEntry['state'];
@@ -36,17 +37,30 @@ export interface Departure {
   /** False: it is leaving. */
   release(): boolean;
   begin(order: LeaveOrder): void;
+  /** The reason; null: it is not. */
+  readonly suspended: string | null;
+  suspend(reason: string): Promise<void>;
+  resume(): void;
   /** The worker is to be shut down now, and its process to end with this code. */
   readonly gone: Promise<{ reason: string; code: number }>;
 }
 
 export function createDeparture(slots: readonly Slots[], processor: Processor, log: Logger): Departure {
   let state: WorkerEntry['state'] = 'working';
+  let suspended: string | null = null;
   const gone = Promise.withResolvers<{ reason: string; code: number }>();
-  const hold = async (): Promise<void> => {
-    if (state === 'working') state = 'draining';
+  const takeNothing = async (): Promise<void> => {
     processor.refuse(true);
     await Promise.all(slots.map((one) => one.hold()));
+  };
+  const takeAgain = (): void => {
+    if (state !== 'working' || suspended !== null) return;
+    processor.refuse(false);
+    for (const one of slots) one.release();
+  };
+  const hold = async (): Promise<void> => {
+    if (state === 'working') state = 'draining';
+    await takeNothing();
   };
   const leave = async ({ reason, immediate, restart }: LeaveOrder): Promise<void> => {
     const running = processor.running.size;
@@ -64,9 +78,19 @@ export function createDeparture(slots: readonly Slots[], processor: Processor, l
     release: () => {
       if (state === 'leaving') return false;
       state = 'working';
-      processor.refuse(false);
-      for (const one of slots) one.release();
+      takeAgain();
       return true;
+    },
+    get suspended() {
+      return suspended;
+    },
+    suspend: async (reason) => {
+      suspended = reason;
+      await takeNothing();
+    },
+    resume: () => {
+      suspended = null;
+      takeAgain();
     },
     begin: (order) => {
       if (state === 'leaving' && !order.immediate) return;

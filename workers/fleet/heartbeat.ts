@@ -24,6 +24,7 @@ export interface HeartbeatParts {
   seconds: number;
   identity: Identity;
   state: () => WorkerEntry['state'];
+  suspended: () => WorkerEntry['suspended'];
   restartDue: () => RestartDue | null;
   slots: readonly Slots[];
   running: ReadonlyMap<string, RunningTask>;
@@ -55,6 +56,7 @@ export function startHeartbeat(parts: HeartbeatParts): Heartbeat {
 async function entryOf({
   identity,
   state,
+  suspended,
   restartDue,
   slots,
   running,
@@ -65,6 +67,7 @@ async function entryOf({
   return {
     ...identity,
     state: state(),
+    suspended: suspended(),
     restart_due: restartDue(),
     queues: slots.map(slotsOf),
     running: await withProgress(jobs, records, log),

@@ -30,6 +30,8 @@ export interface Steering {
   readonly gone: Departure['gone'];
   readonly state: Departure['state'];
   readonly leave: Departure['begin'];
+  readonly suspend: Departure['suspend'];
+  readonly resume: Departure['resume'];
   /** It is not listed and not steered any more. */
   close(): Promise<void>;
 }
@@ -58,6 +60,7 @@ export async function openSteering(parts: SteeringParts): Promise<Steering> {
     },
     restartDue,
     state: () => departure.state,
+    suspended: () => departure.suspended,
     slots,
     running: processor.running,
     records: store.records,
@@ -89,6 +92,8 @@ export async function openSteering(parts: SteeringParts): Promise<Steering> {
       return departure.state;
     },
     leave: (order) => departure.begin(order),
+    suspend: (reason) => departure.suspend(reason),
+    resume: () => departure.resume(),
     close: async () => {
       await watchdog.stop();
       await heartbeat.stop();

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import { checkRedis } from '../queue/fitness.ts';
+import { checkRedis, watchFitness } from '../queue/fitness.ts';
 import { sweepPermits } from '../queue/permits.ts';
 import { openSchedules } from '../queue/schedules.ts';
 import { openQueueSide } from '../queue/side.ts';
@@ -72,6 +72,13 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     app,
     restartDue: () => reload.due,
   });
+  const fitness = watchFitness(side.redis, log, (unfit) => {
+    if (unfit === null) steering.resume();
+    else
+      steering
+        .suspend(unfit.message)
+        .catch((error: unknown) => log.error({ err: error }, 'the worker may still take jobs'));
+  });
   const { refusals } = side;
   const schedules = await openSchedules(config, side.redis, log, { refusals });
   const reconciling = repeat(
@@ -109,6 +116,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     leave: (order) => steering.leave(order),
     reload,
     shutdown: async (reason) => {
+      fitness.stop(); // It could let the worker take jobs again.
       await hostWatch?.stop();
       await Promise.all(slots.map((one) => one.stopTaking()));
       log.info({ reason, running: processor.running.size }, 'worker takes no more jobs');

@@ -64,6 +64,8 @@ export interface WorkerEntry {
   restart_due: RestartDue | null;
   /** `draining`: takes no more jobs. `leaving`: nor will it; it ends with the last job that runs. */
   state: 'working' | 'draining' | 'leaving';
+  /** Why it takes no jobs although nobody told it to; null: it does as its state says. */
+  suspended: string | null;
   queues: QueueSlots[];
   running: RunningJob[];
   /** Of the host, over one, five and fifteen minutes. */

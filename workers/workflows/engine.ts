@@ -2,6 +2,7 @@ import type { Config } from '../../config/index.ts';
 import { coerceError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { assertAnswers } from '../queue/connection.ts';
+import { type FitnessWatch, watchFitness, whyUnfit } from '../queue/fitness.ts';
 import { openQueueSide, type QueueSide } from '../queue/side.ts';
 import type {
   PauseAnswer,
@@ -53,8 +54,8 @@ export interface Engine {
   /** @throws E_WORKFLOW_NOT_FOUND */
   show(workflow_id: string, options?: ServeOptions): Promise<ServedWorkflow>;
   counts(): Promise<Record<WorkflowStatus, number>>;
-  /** Jobs by state in the default queue, and the workers that listen to it. */
-  fleet(): Promise<{ jobs: Record<string, number>; workers: FleetWorker[] }>;
+  /** Jobs by state in the default queue, the workers that listen to it, and why its Redis may drop jobs. */
+  fleet(): Promise<{ jobs: Record<string, number>; workers: FleetWorker[]; unfit: LongshoreError | null }>;
   /**
    * Resolves when Redis answers now: what is refused before it begins has changed nothing.
    * @throws E_REDIS_UNAVAILABLE after `wait_seconds`
@@ -115,7 +116,7 @@ export interface EngineParts {
   log: Logger;
   /** How long an operation waits for a Redis that was never reached; default 10 s, then E_REDIS_UNAVAILABLE. */
   wait_seconds?: number;
-  /** Of a process that stays: it tells in its log that Redis is away. */
+  /** Of a process that stays: it tells in its log that Redis is away, or may drop jobs. */
   stays?: boolean;
   /** Of a process that has one already; the engine does not close it. */
   queue_side?: QueueSide;
@@ -174,21 +175,32 @@ function lazySide({ config, store, log, wait_seconds = WAIT_SECONDS, stays, queu
 } {
   if (queue_side !== undefined) return { side: async () => queue_side, close: async () => undefined };
   let opening: Promise<QueueSide> | null = null;
-  const side = (): Promise<QueueSide> => {
-    opening ??= openQueueSide(config, {
+  let watching: FitnessWatch | null = null;
+  const open = async (): Promise<QueueSide> => {
+    const opened = await openQueueSide(config, {
       log,
       wait_seconds,
       stays,
       name: 'longshore-engine',
       shareOf: shareOf(config, store, log),
-    }).catch((error: unknown) => {
+    });
+    if (stays) watching = watchFitness(opened.redis, log);
+    return opened;
+  };
+  const side = (): Promise<QueueSide> => {
+    opening ??= open().catch((error: unknown) => {
       opening = null;
       throw error;
     });
     return opening;
   };
-  // A connection that was never made has told its failure to the operation that asked for it.
-  return { side, close: async () => (await opening?.catch(() => null))?.close() };
+  const close = async (): Promise<void> => {
+    // A connection that was never made has told its failure to the operation that asked for it.
+    const opened = await opening?.catch(() => null);
+    watching?.stop();
+    await opened?.close();
+  };
+  return { side, close };
 }
 
 interface Parts {
@@ -312,10 +324,15 @@ async function deleteWorkflow(
   return { deleted_count };
 }
 
-async function fleetOf({ queues }: QueueSide, name: string): ReturnType<Engine['fleet']> {
+async function fleetOf({ queues, redis }: QueueSide, name: string): ReturnType<Engine['fleet']> {
   const queue = queues.get(name);
-  const [jobs, workers] = await Promise.all([queue.getJobCounts(), queue.getWorkers()]);
+  const [jobs, workers, unfit] = await Promise.all([
+    queue.getJobCounts(),
+    queue.getWorkers(),
+    whyUnfit(redis),
+  ]);
   return {
+    unfit,
     jobs,
     workers: workers.map((worker) => ({
       // BullMQ puts the queue's name into `name`; ours stands behind `:w:` in the name of the connection.

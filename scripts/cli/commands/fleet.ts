@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { whyUnfit } from '../../../workers/queue/fitness.ts';
 import type { SeenWorker } from '../../../workers/queue/registry.ts';
 import { configuredQueues } from '../../../workers/workflows/definition.ts';
 import { namesOf } from '../find.ts';
@@ -99,7 +100,12 @@ async function reportOf({ config, side }: FleetSession): Promise<FleetReport> {
   );
   const drained_hosts = await side.registry.drainedHosts();
   const drained_workers = await side.registry.drainedWorkers();
-  return { workers, queues, drained_hosts, drained_workers, problems: problemsOf(workers, queues) };
+  const unfit = await whyUnfit(side.redis);
+  const problems = [
+    ...(unfit === null ? [] : [`${unfit.message}. ${unfit.hint}`]),
+    ...problemsOf(workers, queues),
+  ];
+  return { workers, queues, drained_hosts, drained_workers, problems };
 }
 
 function problemsOf(workers: readonly SeenWorker[], queues: FleetReport['queues']): string[] {
@@ -110,6 +116,11 @@ function problemsOf(workers: readonly SeenWorker[], queues: FleetReport['queues'
     problems.push(
       `The workers run ${codes.size} different releases; reload the older ones (pm2 reload worker).`,
     );
+  for (const [reason, names] of Map.groupBy(workers, ({ suspended }) => suspended))
+    if (reason)
+      problems.push(
+        `Workers that take no jobs: ${names.map(({ name }) => shortName(name)).join(', ')}. ${reason}.`,
+      );
   for (const { name, restart_due } of workers) {
     // Entries of older releases have none.
     if (!restart_due || (restart_due.by_itself && !restart_due.overdue)) continue;

@@ -67,6 +67,7 @@ async function statusOf({ config, engine, store: { catalog } }: EngineSession): 
     problems.push(`${code}: ${message}. ${asTyped(hint)}`);
     return null;
   });
+  if (fleet !== null && fleet.unfit !== null) problems.push(`${fleet.unfit.message}. ${fleet.unfit.hint}`);
   const queue = fleet === null ? null : queueOf(fleet.jobs);
   if (fleet !== null && fleet.workers.length === 0)
     problems.push('No worker is connected to the queue, so nothing runs. Start one with `npm start`.');
