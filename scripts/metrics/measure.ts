@@ -1,9 +1,8 @@
 /** Asks this host how full its file systems are. */
-import { lookup, lookupService } from 'node:dns/promises';
-import { hostname } from 'node:os';
 import type { Config } from '../../config/index.ts';
 import type { Metric } from '../../workers/catalog/contract.ts';
 import { ask, type Said } from '../../workers/tools/ask.ts';
+import { qualifiedName } from '../../workers/tools/qualified-name.ts';
 import { mountOf, readMounts } from '../doctor/mounts.ts';
 import { usedMounts } from '../doctor/paths.ts';
 import { DF_ARGS, parseDf, parseLustreQuota, parseQuota, type Usage } from './parse.ts';
@@ -61,17 +60,4 @@ function questions(config: Config): Question[] {
     // Each by itself: one that hangs keeps only its own answer.
     ...points.map((point) => ({ command: 'df', args: [...DF_ARGS, point], parse: parseDf })),
   ];
-}
-
-/** As the name service knows this host; its own name where it knows none. */
-async function qualifiedName(): Promise<string> {
-  const name = hostname();
-  if (name.includes('.')) return name;
-  try {
-    const { address } = await lookup(name);
-    const found = (await lookupService(address, 0)).hostname;
-    return found.startsWith(`${name}.`) ? found : name;
-  } catch {
-    return name; // Without a name service there is no longer name to be had.
-  }
 }

@@ -1,4 +1,3 @@
-import { hostname } from 'node:os';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import type { Progress, Records, TaskRun } from '../records/contract.ts';
@@ -99,16 +98,18 @@ export function createTaskContext(
 /** Lines of a program that a task runs, under the task's run. */
 function logSink(records: Records, run: TaskRun): LogSink {
   return {
-    open: ({ command, args, pid, start_time }) =>
-      records.registerProcess({
+    open: async ({ command, args, pid, start_time }) => {
+      const { qualifiedName } = await import('../tools/qualified-name.ts');
+      return records.registerProcess({
         workflow_id: run.workflow_id,
         step: run.step,
         task_id: run._id,
         pid,
-        hostname: hostname(),
+        hostname: await qualifiedName(),
         start_time,
         tags: { args: [command, ...args] },
-      }),
+      });
+    },
     append: (process_id, lines) => records.appendLogs(process_id, lines),
   };
 }
