@@ -10,7 +10,7 @@ import { wholeNumber } from './cli/tool.ts';
 import { shutDown, type ShutdownRow } from './workers/shutdown.ts';
 
 interface Options {
-  hostname: string;
+  hostname?: string;
   queues?: string[];
   immediate?: boolean;
   wait: number;
@@ -26,10 +26,11 @@ const program = createProgram(
     'node scripts/shutdown_worker.ts --hostname node7',
     'node scripts/shutdown_worker.ts --hostname node7 --queues longshore.q --immediate',
     'node scripts/shutdown_worker.ts --hostname node7:4711 --until-gone 60',
+    'node scripts/shutdown_worker.ts --queues longshore.q',
   ],
 )
-  .requiredOption('--hostname <worker>', 'a host, a worker (host:pid, or its whole name), or all')
-  .option('--queues <queue...>', 'only workers that take jobs from one of these queues')
+  .option('--hostname <worker>', 'a host, a worker (host:pid, or its whole name), or all')
+  .option('--queues <queue...>', 'only workers that take jobs from one of these queues; alone: on all hosts')
   .option('--immediate', 'revoke the jobs that run (resume goes on with them) and end now')
   .option('--no-immediate', 'let jobs end first (default)')
   .option('--until-gone <seconds>', 'wait until the processes have ended', wholeNumber(), 0)
@@ -41,10 +42,11 @@ const program = createProgram(
     '\n`longshore shutdown --immediate` hands running jobs to other workers instead of revoking them.',
   )
   .action(async (options: Options) => {
-    process.exitCode = await withFleet((session) => run(session, options));
+    const named = { ...options, hostname: hostOf(options) };
+    process.exitCode = await withFleet((session) => run(session, named));
   });
 
-async function run(session: FleetSession, options: Options): Promise<number> {
+async function run(session: FleetSession, options: Options & { hostname: string }): Promise<number> {
   const { hostname, queues = [], immediate = false, dryRun: dry_run = false, json } = options;
   const meant = serving(chosen(await session.side.registry.list(), hostname), queues);
   if (dry_run) {
@@ -67,6 +69,13 @@ async function run(session: FleetSession, options: Options): Promise<number> {
   if (rows.some(({ outcome }) => outcome === 'silent')) return EXIT.unavailable;
   const late = options.untilGone > 0 && rows.some(({ outcome }) => outcome === 'leaving');
   return late || rows.some(({ outcome }) => outcome === 'failed') ? EXIT.failed : EXIT.ok;
+}
+
+/** @throws E_USAGE when nothing says which workers are meant */
+function hostOf({ hostname, queues = [] }: Options): string {
+  if (hostname !== undefined) return hostname;
+  if (queues.length > 0) return 'all';
+  throw new LongshoreError('E_USAGE', 'no worker was named; expected --hostname, --queues or both');
 }
 
 /** @throws E_USAGE when none of them serves one of the queues */

@@ -89,6 +89,9 @@ test('app, types, age and cap are those of the command line, spelled as the refe
   expect((await purge(...dashes)).code).toBe(0);
   expect(await ids()).toEqual([kept]);
   expect((await purge('--workflow_types', '[1]')).code).toBe(2);
+  // Configured nowhere, and recorded for another app at most.
+  const unknown = await purge('--workflow_types', 'notjson');
+  expect(unknown).toMatchObject({ code: 2, stderr: expect.stringContaining('no workflow "notjson" is') });
 });
 
 test('a dry run leaves every row as it was', async () => {

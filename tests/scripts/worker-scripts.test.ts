@@ -37,6 +37,19 @@ test('a graceful shutdown lets the job end and takes no other; the process ends 
   expect((await engine.show(id)).steps.map(({ status }) => status)).toEqual(['SUCCESS', 'PENDING']);
 });
 
+test('queues alone mean their workers on all hosts', async () => {
+  const fleet = await makeFleet();
+  const worker = await fleet.worker();
+  const shutdown = (...args: string[]) => runScript('shutdown_worker.ts', args, fleet.place.env);
+  expect((await shutdown('--queues', 'tape.q')).code).toBe(2);
+  const told = await shutdown('--queues', 'tape.q', 'longshore-test.q', '--json');
+  expect(told.code).toBe(0);
+  expect(JSON.parse(told.stdout)).toMatchObject({
+    workers: [{ worker: expect.stringContaining(`${hostname()}:${worker.pid}`) }],
+  });
+  expect(await worker.exited).toEqual({ code: 79, signal: null });
+});
+
 test('an immediate shutdown revokes what runs, so that no other worker takes it up; resume goes on with it', async () => {
   const fleet = await busyFleet();
   const { shutdown, child, go, id, engine } = fleet;
@@ -59,7 +72,11 @@ test('a dry run tells nobody; a host or a queue that nobody has is refused', asy
   expect(dry.stdout).toMatch(/would end .* and revoke \d job\(s\) \(dry run/);
   expect(await shutdown('--queues', 'tape.q')).toMatchObject({ code: 2 });
   expect((await runScript('shutdown_worker.ts', ['--hostname', 'nowhere'], place.env)).code).toBe(5);
-  expect((await runScript('shutdown_worker.ts', [], place.env)).code).toBe(2);
+  const nobody = await runScript('shutdown_worker.ts', ['--json'], place.env);
+  expect(nobody.code).toBe(2);
+  expect(JSON.parse(nobody.stdout)).toMatchObject({
+    error: { code: 'E_USAGE', message: 'no worker was named; expected --hostname, --queues or both' },
+  });
   writeFileSync(go, '');
   await fleet.reaches(id, 'SUCCESS');
 });

@@ -1,10 +1,11 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import { LongshoreError } from '../../../workers/errors.ts';
 import { type PurgedWorkflow, findStale, purgeWorkflow, type Stale } from '../../purge/workflows.ts';
 import { ago } from '../format.ts';
-import { EXIT, jsonOption } from '../program.ts';
+import { EXIT, flag, jsonOption } from '../program.ts';
 import { currentUser, type EngineSession, printJson, withEngine } from '../session.ts';
 import { printTable } from '../table.ts';
-import { alone, busyHelp, flag, type Tool, valued, wholeNumber } from '../tool.ts';
+import { alone, busyHelp, type Tool, valued, wholeNumber } from '../tool.ts';
 
 interface Options {
   appId?: string;
@@ -47,9 +48,11 @@ async function purgeAll(session: EngineSession, options: Options, signal?: Abort
   const { config, store, engine, log } = session;
   const { purge } = config.workflow;
   const { dryRun: dry_run = false, json } = options;
+  const app_id = options.appId ?? config.app_id;
+  for (const name of options.workflowTypes ?? []) await refuseUnknown(session, app_id, name);
   const age_seconds = options.ageThreshold ?? purge.age_threshold_seconds;
   const stale = await findStale(store, {
-    app_id: options.appId ?? config.app_id,
+    app_id,
     types: options.workflowTypes ?? purge.types,
     created_before: new Date(Date.now() - age_seconds * 1000).toISOString(),
     max: options.maxPurgeCount ?? purge.max_purge_count,
@@ -64,6 +67,22 @@ async function purgeAll(session: EngineSession, options: Options, signal?: Abort
   if (json) printJson({ dry_run, workflows: rows, left: stale.left, running: stale.running });
   else show(rows, stale, dry_run);
   return rows.some(({ outcome }) => outcome === 'failed') ? EXIT.failed : EXIT.ok;
+}
+
+/**
+ * A typing error would find nothing and look like a clean house. One that was configured once may still have records.
+ *
+ * @throws E_USAGE
+ */
+async function refuseUnknown({ config, store }: EngineSession, app_id: string, name: string): Promise<void> {
+  const { workflow_registry } = config;
+  if (Object.hasOwn(workflow_registry, name)) return;
+  const { total } = await store.records.listWorkflows({ app_id, names: [name], limit: 1 });
+  if (total > 0) return;
+  throw new LongshoreError(
+    'E_USAGE',
+    `no workflow "${name}" is configured, and ${app_id} has no record of one; configured are ${Object.keys(workflow_registry).join(', ')}`,
+  );
 }
 
 function show(rows: readonly PurgedWorkflow[], { left, running }: Stale, dry_run: boolean): void {
