@@ -8,7 +8,7 @@ import { openStore, type Store } from '../workers/store.ts';
 import { createRegistrar } from '../workers/watch/registration.ts';
 import { buildWorkflow } from '../workers/workflows/definition.ts';
 import { createEngine } from '../workers/workflows/engine.ts';
-import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
+import { createProgram, dryRunBesideArguments, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { currentUser, printJson, withStoreIfAny } from './cli/session.ts';
 import { printTable, type Style } from './cli/table.ts';
 import { type Candidate, candidatesOf, type RegisterOptions } from './register/candidates.ts';
@@ -41,7 +41,7 @@ const program = createProgram('register', 'Register a folder, or each of its sub
   .option('--suffix <text>', 'put after the name, with a dash')
   .option('--ingest-subdirs', 'register each direct subfolder instead of the folder itself')
   .option('--workflow <name>', 'workflow to start; default: config.registration.workflow')
-  .addOption(dryRunOption())
+  .addOption(dryRunBesideArguments())
   .addOption(jsonOption())
   .addOption(
     new Option('--log-level <level>', 'what goes into the log file')

@@ -8,7 +8,7 @@ import { openStore } from '../workers/store.ts';
 import { createRegistrar, datasetNameOf } from '../workers/watch/registration.ts';
 import { buildWorkflow } from '../workers/workflows/definition.ts';
 import { createEngine } from '../workers/workflows/engine.ts';
-import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
+import { createProgram, dryRunBesideArguments, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { currentUser, printJson, withStoreIfAny } from './cli/session.ts';
 import type { Candidate } from './register/candidates.ts';
 import { refuseOwn } from './register/own-places.ts';
@@ -39,7 +39,7 @@ const program = createProgram(
   .option('--dataset-type <type>', 'another type of config.dataset_types')
   .option('--description <text>', 'description of the dataset')
   .option('--workflow <name>', 'workflow to start; default: config.registration.workflow')
-  .addOption(dryRunOption())
+  .addOption(dryRunBesideArguments())
   .addOption(jsonOption())
   .addHelpText(
     'after',

@@ -3,7 +3,7 @@ import { InvalidArgumentError } from 'commander';
 import { configOrExit } from '../config/index.ts';
 import { createLogger } from '../workers/log.ts';
 import { openUploads } from '../workers/uploads/rest.ts';
-import { createProgram, dryRunOption, jsonOption, runProgram } from './cli/program.ts';
+import { createProgram, dryRunBesideArguments, jsonOption, runProgram } from './cli/program.ts';
 import { printJson } from './cli/session.ts';
 import { checkUpload } from './uploads/check.ts';
 
@@ -19,7 +19,7 @@ const program = createProgram(
   .argument('<task_id>', 'kept with a failure')
   .argument('<retry_count>', 'tries before this one, from 0', whole)
   .argument('<max_retries>', 'this try is the last one when both are the same', whole)
-  .addOption(dryRunOption())
+  .addOption(dryRunBesideArguments())
   .addOption(jsonOption())
   .addHelpText('after', 'While the API is away nothing is decided: 5')
   .action(async (dataset_id: number, task_id: string, retry_count: number, max_retries: number, options) => {

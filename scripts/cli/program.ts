@@ -1,5 +1,6 @@
-import { Command, CommanderError, Option } from 'commander';
-import { coerceError, type ErrorCode, reportOf } from '../../workers/errors.ts';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { exactSizes } from '../../workers/dataset/byte-size.ts';
+import { coerceError, type ErrorCode, type ErrorReport, ERRORS, reportOf } from '../../workers/errors.ts';
 import { asTyped } from './typed.ts';
 
 /** What every command's exit code means; stands in each --help. */
@@ -58,8 +59,39 @@ export function helpTail(examples: readonly string[]): string {
 }
 
 export const jsonOption = (): Option => new Option('--json', 'print JSON for programs');
-export const dryRunOption = (): Option =>
-  new Option('--dry-run', 'say what would be done and change nothing');
+
+/** `--dry_run, --dry-run`: crontabs and habits of the reference have underscores, everything else here has dashes. */
+export const spelled = (name: string): string =>
+  name.includes('-') ? `--${name.replaceAll('-', '_')}, --${name}` : `--${name}`;
+
+/** As the reference's scripts take it: `--name`, `--name=True`, `--name True`. Not beside positional arguments. */
+export const flag = (name: string, description: string): Option =>
+  new Option(`${spelled(name)} [yes]`, description).argParser(yesOrNo);
+
+function yesOrNo(text: string): boolean {
+  if (YES.test(text)) return true;
+  if (NO.test(text)) return false;
+  throw new InvalidArgumentError('Expected True or False.');
+}
+
+const YES = /^(true|yes|1)$/i;
+const NO = /^(false|no|0)$/i;
+
+const DRY_RUN = 'say what would be done and change nothing';
+export const dryRunOption = (): Option => flag('dry-run', DRY_RUN);
+/** Of a command with positional arguments, the first of which might be taken for its value: see `withoutValues`. */
+export const dryRunBesideArguments = (): Option => new Option(spelled('dry-run'), DRY_RUN);
+
+/** `--dry-run=True` means `--dry-run` for such a command too; what is neither yes nor no is for commander to refuse. */
+function withoutValues(argv: readonly string[]): string[] {
+  const end = argv.includes('--') ? argv.indexOf('--') : argv.length;
+  const words = argv.slice(0, end).flatMap((word) => {
+    const value = /^--dry[-_]run=(.*)$/.exec(word)?.[1] ?? '';
+    if (YES.test(value)) return ['--dry-run'];
+    return NO.test(value) ? [] : [word];
+  });
+  return [...words, ...argv.slice(end)];
+}
 
 /**
  * Runs it and sets the exit code: an error is `CODE: message` and what to do, on stderr, or with --json one object
@@ -71,21 +103,45 @@ export async function runProgram(program: Command, argv: readonly string[] = pro
     if (error.code === 'EPIPE') process.exit(EXIT.ok);
     throw error;
   });
+  const json = argv.includes('--json');
+  if (json) silence(program);
   try {
-    await program.parseAsync([...argv]);
+    await program.parseAsync(withoutValues(argv));
   } catch (error) {
-    process.exitCode = report(error, argv.includes('--json'));
+    process.exitCode = report(error, json);
   }
 }
 
+/** What is wrong with the arguments is said once, as JSON. */
+function silence(command: Command): void {
+  command.configureOutput({ writeErr: () => undefined });
+  for (const one of command.commands) silence(one);
+}
+
 function report(error: unknown, json: boolean): number {
-  // Commander has printed its message, or the help that was asked for.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return EXIT.ok; // Help that was asked for.
+    // Without --json commander has printed its message.
+    if (json)
+      printError({
+        code: 'E_USAGE',
+        message: usageMessage(error),
+        hint: asTyped(ERRORS.E_USAGE.hint),
+        fields: {},
+      });
+    return EXIT.usage;
+  }
   const { code, message, fields, traceback, ...said } = reportOf(error);
   const hint = asTyped(said.hint);
-  if (json) process.stdout.write(`${JSON.stringify({ error: { code, message, hint, fields } })}\n`);
+  if (json) printError({ code, message, hint, fields });
   else process.stderr.write(`${code}: ${message}\n${hint}\n`);
   // Without a code of its own it is a fault of ours: whoever reports it needs the place.
   if (code === 'E_TASK_CRASHED') process.stderr.write(`${traceback}\n`);
   return exitCodeOf(error);
 }
+
+const printError = (error: Pick<ErrorReport, 'code' | 'message' | 'hint' | 'fields'>): void =>
+  void process.stdout.write(`${JSON.stringify({ error }, exactSizes)}\n`);
+
+const usageMessage = ({ code, message }: CommanderError): string =>
+  code === 'commander.help' ? 'no command was named' : message.replace(/^error: /, '');

@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../../workers/log.ts';
 import { EXIT_BUSY, withScriptLock } from '../../workers/queue/script-lock.ts';
-import { createProgram, helpTail, runProgram } from './program.ts';
+import { createProgram, helpTail, runProgram, spelled } from './program.ts';
 
 export interface Tool {
   /** Its file in scripts/ without `.ts`; the command has dashes for the underscores. */
@@ -34,22 +34,8 @@ export function addTool(program: Command, tool: Tool): void {
   );
 }
 
-/** `--dry_run, --dry-run`: crontabs and habits of the reference have underscores, everything else here has dashes. */
-const spelled = (name: string): string =>
-  name.includes('-') ? `--${name.replaceAll('-', '_')}, --${name}` : `--${name}`;
-
-/** As the reference's scripts take it: `--name`, `--name=True`, `--name=False`. Not beside positional arguments. */
-export const flag = (name: string, description: string): Option =>
-  new Option(`${spelled(name)} [yes]`, description).argParser(yesOrNo);
-
 export const valued = (name: string, value: string, description: string): Option =>
   new Option(`${spelled(name)} <${value}>`, description);
-
-function yesOrNo(text: string): boolean {
-  if (/^(true|yes|1)$/i.test(text)) return true;
-  if (/^(false|no|0)$/i.test(text)) return false;
-  throw new InvalidArgumentError('Expected True or False.');
-}
 
 /** @param least the smallest number that makes sense */
 export const wholeNumber =

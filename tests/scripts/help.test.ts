@@ -36,6 +36,43 @@ test('every script of the reference is there by its name', () => {
   expect(scripts).toEqual(expect.arrayContaining(names));
 });
 
+const CHANGING = scripts.filter((name) => !READ_ONLY.has(name));
+const DRY_RUNS = ['--dry_run', '--dry-run', '--dry_run=True', '--dry-run=True', '--dry_run=False'];
+
+test.each(CHANGING)(
+  '%s takes a dry run as the reference writes it, and tells wrong usage as JSON',
+  async (name) => {
+    const needed = name.startsWith('register') ? ['--dataset-type', 'RAW_DATA'] : [];
+    const args = [...DRY_RUNS, ...needed, '--no-such-option', '--json'];
+    const { code, stdout, stderr } = await runScript(`${name}.ts`, args, {});
+    expect(code).toBe(2);
+    expect(stderr).toBe('');
+    expect(JSON.parse(stdout)).toEqual({
+      error: {
+        code: 'E_USAGE',
+        message: "unknown option '--no-such-option'",
+        hint: expect.stringContaining('--help'),
+        fields: {},
+      },
+    });
+    const odd = await runScript(`${name}.ts`, ['--dry_run=perhaps', ...needed], {});
+    expect(odd).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining('--dry_run') });
+  },
+);
+
+test('subcommands of longshore tell wrong usage as JSON too', async () => {
+  const told = async (...args: string[]) => {
+    const { code, stdout, stderr } = await runScript('longshore.ts', args, {});
+    expect({ code, stderr }).toEqual({ code: 2, stderr: '' });
+    return (JSON.parse(stdout) as { error: { code: string; message: string } }).error;
+  };
+  const code = 'E_USAGE';
+  expect(await told('show', '--json')).toMatchObject({ code, message: "missing required argument 'id'" });
+  expect(await told('nonsense', '--json')).toMatchObject({ code, message: "unknown command 'nonsense'" });
+  expect(await told('stage', '7', '--dry-run=perhaps', '--json')).toMatchObject({ code });
+  expect(await told('--json')).toMatchObject({ code });
+});
+
 test.each(scripts)(
   '%s has help with examples, JSON, and a dry run where it changes something',
   async (name) => {
@@ -47,7 +84,7 @@ test.each(scripts)(
     expect(stdout).toMatch(/Examples:\n {2}\S/);
     expect(stdout).toContain('Exit codes: 0 done, 1 failed, 2 wrong usage');
     expect(stdout).toContain('--json');
-    if (!READ_ONLY.has(name)) expect(stdout).toMatch(/--dry-run/);
+    if (!READ_ONLY.has(name)) expect(stdout).toMatch(/--dry_run, --dry-run/);
     expect(wrong.code).toBe(2);
   },
 );

@@ -205,7 +205,7 @@ describe('purging staged copies', () => {
       code: 0,
       stdout: expect.stringMatching(/would purge.*remove .*nothing was changed/s),
     });
-    const { answer } = await json('--dry-run');
+    const { answer } = await json('--dry_run=True');
     const removed = answer.plans?.[0]?.steps.flatMap(({ removes }) => removes.map(({ path }) => path));
     expect(removed?.toSorted()).toEqual(everything(old).toSorted());
     expect(await purge()).toMatchObject({ code: 5, stderr: expect.stringContaining('E_NO_WORKER') });

@@ -3,7 +3,7 @@ import { LongshoreError } from '../../../workers/errors.ts';
 import type { RunningJob } from '../../../workers/queue/registry.ts';
 import { type FleetSession, withFleet } from '../fleet-session.ts';
 import { jobsOf } from '../fleet-view.ts';
-import { dryRunOption, helpTail, jsonOption } from '../program.ts';
+import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson } from '../session.ts';
 
 /** What its programs get between SIGTERM and SIGKILL: with one second, a deaf one took up to 2.1 s from the shell. */
@@ -25,7 +25,7 @@ export function addCancel(program: Command): void {
     .description('stop a running job, on whatever host it runs')
     .option('--reason <text>', 'kept with the attempt and in the history')
     .option('--revoke', 'take the rest of its workflow out of the queue too')
-    .addOption(dryRunOption())
+    .addOption(dryRunBesideArguments())
     .addOption(jsonOption())
     .addHelpText(
       'after',

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { toServed } from '../../../workers/workflows/status.ts';
 import { findWorkflow } from '../find.ts';
-import { dryRunOption, helpTail, jsonOption } from '../program.ts';
+import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
 import { currentUser, type EngineSession, printJson, withEngine } from '../session.ts';
 
 interface Options {
@@ -31,7 +31,7 @@ function command(program: Command, name: string, description: string): Command {
     .command(name)
     .argument('<id>', 'id of a workflow, or id or name of a dataset: its active or newest workflow')
     .description(description)
-    .addOption(dryRunOption())
+    .addOption(dryRunBesideArguments())
     .addOption(jsonOption())
     .addHelpText(
       'after',

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { configuredQueues, defaultQueue, queueName } from '../../../workers/workflows/definition.ts';
 import { type FleetSession, withFleet } from '../fleet-session.ts';
-import { dryRunOption, EXIT, jsonOption } from '../program.ts';
+import { dryRunBesideArguments, EXIT, jsonOption } from '../program.ts';
 import { currentUser, printJson } from '../session.ts';
 import type { Tool } from '../tool.ts';
 
@@ -24,7 +24,7 @@ export const deleteQueueTool: Tool = {
       .argument('[queue]', 'its name; default: the queue of steps that name none')
       .option('--yes', 'really delete it')
       .option('--force', 'also while workers run jobs of it; those jobs may run twice')
-      .addOption(dryRunOption())
+      .addOption(dryRunBesideArguments())
       .addOption(jsonOption())
       .addHelpText(
         'after',

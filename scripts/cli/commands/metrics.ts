@@ -7,10 +7,10 @@ import type { Records } from '../../../workers/records/contract.ts';
 import type { Store } from '../../../workers/store.ts';
 import { measure, type Source } from '../../metrics/measure.ts';
 import { bytes, count } from '../format.ts';
-import { EXIT, jsonOption } from '../program.ts';
+import { EXIT, flag, jsonOption } from '../program.ts';
 import { commandLog, printJson, type Session, withStore } from '../session.ts';
 import { printTable } from '../table.ts';
-import { alone, busyHelp, flag, type Tool } from '../tool.ts';
+import { alone, busyHelp, type Tool } from '../tool.ts';
 
 interface Options {
   recorded?: boolean;

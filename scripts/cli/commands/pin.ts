@@ -3,7 +3,7 @@ import { pinOf, pinText } from '../../../workers/dataset/pin.ts';
 import type { Dataset, Pin } from '../../../workers/dataset/types.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { findDataset } from '../find.ts';
-import { dryRunOption, helpTail, jsonOption } from '../program.ts';
+import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson, type Session, withStore } from '../session.ts';
 
 interface Options {
@@ -23,7 +23,7 @@ export function addPin(program: Command): void {
     .description('keep the staged copy: neither age, nor want of space, nor `longshore purge` removes it')
     .option('--days <n>', 'for so many days; default: until it is unpinned', days)
     .option('--reason <text>', 'why, for those who look at it later')
-    .addOption(dryRunOption())
+    .addOption(dryRunBesideArguments())
     .addOption(jsonOption())
     .addHelpText('after', helpTail(['longshore pin run_17 --days 30 --reason "needed for the paper"']))
     .action((texts: string[], options: Options) =>
@@ -37,7 +37,7 @@ export function addPin(program: Command): void {
     .command('unpin')
     .argument('<dataset...>', 'ids or names')
     .description('take the pin away: the staged copy has its usual lifetime again')
-    .addOption(dryRunOption())
+    .addOption(dryRunBesideArguments())
     .addOption(jsonOption())
     .addHelpText('after', helpTail(['longshore unpin run_17']))
     .action((texts: string[], options: Options) =>

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { toServed } from '../../../workers/workflows/status.ts';
 import { findWorkflow } from '../find.ts';
-import { dryRunOption, helpTail, jsonOption } from '../program.ts';
+import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
 import { currentUser, type EngineSession, printJson, withEngine } from '../session.ts';
 
 interface Options {
@@ -27,7 +27,7 @@ export function addPrioritize(program: Command): void {
       'ids of workflows, or ids or names of datasets: their active or newest workflow; last a priority, 0 to 9, larger sooner',
     )
     .description('change the priority of workflows: of the step that waits at once, and of their later steps')
-    .addOption(dryRunOption())
+    .addOption(dryRunBesideArguments())
     .addOption(jsonOption())
     .addHelpText(
       'after',

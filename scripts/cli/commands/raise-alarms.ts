@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { raiseAlarms } from '../../fixity/alarms.ts';
 import { findingText } from '../../fixity/view.ts';
-import { EXIT, jsonOption } from '../program.ts';
+import { EXIT, flag, jsonOption } from '../program.ts';
 import { printJson, type Session, withStore } from '../session.ts';
-import { alone, busyHelp, flag, type Tool } from '../tool.ts';
+import { alone, busyHelp, type Tool } from '../tool.ts';
 
 interface Options {
   dryRun?: boolean;

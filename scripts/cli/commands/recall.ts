@@ -5,7 +5,7 @@ import { facts } from '../dataset-view.ts';
 import { findDataset } from '../find.ts';
 import { bytes, count, oneLine } from '../format.ts';
 import { createMeter, type Meter } from '../meter.ts';
-import { dryRunOption, EXIT, helpTail, jsonOption } from '../program.ts';
+import { dryRunBesideArguments, EXIT, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson, type Session, withStore } from '../session.ts';
 import { stopOnSignal } from '../stop.ts';
 
@@ -32,7 +32,7 @@ export function addRecall(program: Command): void {
       'only from this archive; default: the first that is reachable and has the bundle',
     )
     .option('--force', 'replace files and links that exist')
-    .addOption(dryRunOption())
+    .addOption(dryRunBesideArguments())
     .addOption(jsonOption())
     .addHelpText(
       'after',

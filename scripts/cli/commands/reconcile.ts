@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { EXIT, jsonOption } from '../program.ts';
+import { EXIT, flag, jsonOption } from '../program.ts';
 import { type EngineSession, printJson, withEngine } from '../session.ts';
-import { alone, busyHelp, flag, type Tool } from '../tool.ts';
+import { alone, busyHelp, type Tool } from '../tool.ts';
 
 interface Options {
   dryRun?: boolean;

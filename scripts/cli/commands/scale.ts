@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { scaleProcesses } from '../../../workers/fleet/process-scaling.ts';
 import { type ScaleEntry, scaleHistory } from '../../../workers/queue/scale-history.ts';
 import { ago } from '../format.ts';
-import { dryRunOption, helpTail, jsonOption } from '../program.ts';
+import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson, withQueue } from '../session.ts';
 import { printTable } from '../table.ts';
 
@@ -24,7 +24,7 @@ export function addScale(program: Command): void {
     )
     .option('--history', 'the decisions of all workers, newest first (what it does without arguments)')
     .option('--limit <n>', 'so many decisions', positive, 30)
-    .addOption(dryRunOption())
+    .addOption(dryRunBesideArguments())
     .addOption(jsonOption())
     .addHelpText(
       'after',

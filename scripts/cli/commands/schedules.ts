@@ -18,7 +18,7 @@ import {
   type TickQueue,
 } from '../../../workers/queue/tick-queue.ts';
 import { ago, duration } from '../format.ts';
-import { dryRunOption, EXIT, helpTail, jsonOption } from '../program.ts';
+import { dryRunBesideArguments, EXIT, helpTail, jsonOption } from '../program.ts';
 import { printJson, withQueue } from '../session.ts';
 import { printTable, type Style } from '../table.ts';
 
@@ -55,7 +55,7 @@ export function addSchedules(program: Command): void {
     .argument('<name>', 'as `longshore schedules` lists it')
     .description('have a worker run it now, and wait for its end; its next turn stays')
     .option('--no-wait', 'do not wait for its end')
-    .addOption(dryRunOption())
+    .addOption(dryRunBesideArguments())
     .addOption(jsonOption())
     .addHelpText(
       'after',

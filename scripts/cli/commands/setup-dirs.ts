@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import { configOrExit } from '../../../config/index.ts';
 import { checkFolder, configuredFolders, type FolderRow } from '../../dirs/folders.ts';
-import { EXIT, jsonOption } from '../program.ts';
+import { EXIT, flag, jsonOption } from '../program.ts';
 import { printJson } from '../session.ts';
 import { printTable } from '../table.ts';
-import { flag, type Tool } from '../tool.ts';
+import { type Tool } from '../tool.ts';
 
 interface Options {
   create?: boolean;

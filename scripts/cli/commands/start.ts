@@ -6,7 +6,7 @@ import { differencesOf } from '../../plan/intact.ts';
 import { liveWorkflowOf } from '../../plan/plan.ts';
 import { findDataset } from '../find.ts';
 import { follow } from '../follow.ts';
-import { dryRunOption, EXIT, helpTail, jsonOption } from '../program.ts';
+import { dryRunBesideArguments, EXIT, helpTail, jsonOption } from '../program.ts';
 import { currentStep, failureOf } from '../progress.ts';
 import { currentUser, type EngineSession, printJson, withEngine } from '../session.ts';
 import { asTyped } from '../typed.ts';
@@ -72,7 +72,7 @@ function command(made: Command, description: string, examples: readonly string[]
     .argument('<dataset...>', 'ids or names')
     .description(description)
     .option('-f, --follow', 'show it until it has ended')
-    .addOption(dryRunOption())
+    .addOption(dryRunBesideArguments())
     .addOption(jsonOption())
     .addHelpText('after', helpTail(examples));
 }

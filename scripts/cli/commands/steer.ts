@@ -3,7 +3,7 @@ import type { Reply } from '../../../workers/queue/control.ts';
 import { configuredQueues, defaultQueue, queueName } from '../../../workers/workflows/definition.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { chosen, type FleetSession, give, withFleet } from '../fleet-session.ts';
-import { dryRunOption, helpTail, jsonOption } from '../program.ts';
+import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson } from '../session.ts';
 import { waitOption } from './fleet.ts';
 
@@ -56,7 +56,7 @@ export function steeringCommand(
     .argument('<worker>', 'a worker (host:pid, or its whole name), a host, or all')
     .description(description)
     .addOption(waitOption())
-    .addOption(dryRunOption())
+    .addOption(dryRunBesideArguments())
     .addOption(jsonOption())
     .addHelpText('after', helpTail(examples));
 }
@@ -112,7 +112,7 @@ function addQueue(program: Command, action: 'pause' | 'resume'): void {
     .command(`${action}-queue`)
     .argument('[queue]', 'its name; default: the queue of steps that name none')
     .description(description)
-    .addOption(dryRunOption())
+    .addOption(dryRunBesideArguments())
     .addOption(jsonOption())
     .addHelpText('after', helpTail([`longshore ${action}-queue`, `longshore ${action}-queue tape.q`]))
     .action((name: string | undefined, options: SteerOptions) =>
