@@ -1,8 +1,8 @@
 import type { Dataset } from '../../workers/dataset/types.ts';
-import { LongshoreError } from '../../workers/errors.ts';
+import { isLongshoreError, LongshoreError } from '../../workers/errors.ts';
 import type { Store } from '../../workers/store.ts';
 
-/** `17`, a dataset's name, or the id of a workflow. */
+/** `17`, `id:17`, a dataset's name, `name:17`, or the id of a workflow. */
 export type Found =
   | { readonly kind: 'dataset'; readonly dataset: Dataset }
   | { readonly kind: 'workflow'; readonly id: string };
@@ -20,21 +20,51 @@ export async function find(store: Store, text: string): Promise<Found> {
   return { kind: 'dataset', dataset: await findDataset(store, text) };
 }
 
-/** By id or by its exact name. @throws E_DATASET_NOT_FOUND, E_USAGE when several types have one of that name */
-export async function findDataset({ catalog }: Store, text: string): Promise<Dataset> {
-  if (/^[0-9]{1,15}$/.test(text)) return catalog.get(Number(text), INCLUDE);
-  const { datasets } = await catalog.list({ name: text, match_name_exact: true });
-  const named = datasets.filter(({ name }) => name === text);
-  const [only, other] = named;
+const NUMBER = /^[0-9]{1,15}$/;
+
+/**
+ * By id or by its exact name. `id:3` and `name:3` say which of the two is meant; no name holds a colon.
+ *
+ * @throws E_DATASET_NOT_FOUND, E_USAGE when the text means several: datasets of different types, or the id of one and
+ * the name of another
+ */
+export async function findDataset(store: Store, text: string): Promise<Dataset> {
+  const [, kind, what = text] = /^(id|name):(.*)$/s.exec(text) ?? [];
+  if (kind === 'id' && NUMBER.test(what)) return store.catalog.get(Number(what), INCLUDE);
+  const numbered = kind !== 'name' && NUMBER.test(what) ? await byId(store, Number(what)) : null;
+  const named = await byName(store, what);
+  const [only, other] = [numbered, ...named.filter(({ id }) => id !== numbered?.id)].filter(
+    (one) => one !== null,
+  );
   if (only === undefined)
-    throw new LongshoreError('E_DATASET_NOT_FOUND', `there is no dataset "${text}"`, {
-      fields: { name: text },
+    throw new LongshoreError('E_DATASET_NOT_FOUND', `there is no dataset "${what}"`, {
+      fields: { name: what },
     });
-  if (other !== undefined) {
-    const which = named.map(({ id, type }) => `${id} (${type})`).join(', ');
-    throw new LongshoreError('E_USAGE', `"${text}" names several datasets: ${which}; give the id`);
-  }
-  return catalog.get(only.id, INCLUDE);
+  if (other === undefined) return numbered ?? store.catalog.get(only.id, INCLUDE);
+  throw ambiguous(what, numbered, named);
+}
+
+/** Null: there is none. */
+const byId = ({ catalog }: Store, id: number): Promise<Dataset | null> =>
+  catalog.get(id, INCLUDE).catch((error: unknown) => {
+    if (isLongshoreError(error) && error.code === 'E_DATASET_NOT_FOUND') return null;
+    throw error;
+  });
+
+async function byName({ catalog }: Store, text: string): Promise<Dataset[]> {
+  const { datasets } = await catalog.list({ name: text, match_name_exact: true });
+  return datasets.filter(({ name }) => name === text);
+}
+
+function ambiguous(text: string, numbered: Dataset | null, named: readonly Dataset[]): LongshoreError {
+  const which = named.map(({ id, type }) => `${id} (${type})`).join(', ');
+  if (numbered === null)
+    return new LongshoreError('E_USAGE', `"${text}" names several datasets: ${which}; give the id`);
+  return new LongshoreError(
+    'E_USAGE',
+    `"${text}" is the id of dataset ${numbered.id} (${numbered.name}) and the name of dataset ${which}`,
+    { hint: `Say id:${text} or name:${text}.` },
+  );
 }
 
 /** The workflow that an id of either kind means: of a dataset, the one that is at work, else the newest. */

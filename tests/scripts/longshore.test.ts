@@ -154,6 +154,36 @@ describe('the operator’s command line', () => {
     ]);
   });
 
+  test('a number that is the id of one dataset and the name of another is refused until it is said which', async () => {
+    const { place, store, run, json, ids } = await setUp();
+    const [first = 0] = ids;
+    const item = {
+      name: String(first),
+      type: 'RAW_DATA',
+      origin_path: place.dir('origin', 'numbered'),
+      create_method: 'TEST' as const,
+    };
+    const [answer] = await store.catalog.register([{ dataset: item }], 'test');
+    if (answer?.outcome !== 'created') throw new Error('not registered');
+    const { id } = answer.dataset;
+    for (const command of [['show'], ['delete', '--dry-run']]) {
+      const refused = await run(...command, String(first));
+      expect(refused).toMatchObject({
+        code: 2,
+        stderr: expect.stringContaining(`Say id:${first} or name:${first}`),
+      });
+      expect(refused.stderr).toContain(
+        `the id of dataset ${first} (failed) and the name of dataset ${id} (RAW_DATA)`,
+      );
+    }
+    expect(await json('show', `id:${first}`)).toMatchObject({ dataset: { id: first } });
+    expect(await json('show', `name:${first}`)).toMatchObject({ dataset: { id } });
+    // Nobody else has that number: it can only be meant as a name.
+    await store.catalog.patch(id, { name: '4711' });
+    expect(await json('show', '4711')).toMatchObject({ dataset: { id } });
+    expect(await json('show', String(first))).toMatchObject({ dataset: { id: first } });
+  });
+
   test('revoke dismisses what has failed: it waits for nobody any more, until it fails again', async () => {
     const { store, run, json, failing } = await setUp();
     const failed_at = (await store.records.workflowWithRuns(failing))?.last_runs[0]?.date_done;
