@@ -86,6 +86,24 @@ test('--once scans every source once and reports it; a source that is missing ma
   expect(once.code).toBe(1);
 });
 
+test('status tells how many folders are not registered, and with --json why', async () => {
+  const place = await makePlace();
+  const raw = place.dir('data/source/raw_data');
+  place.dir('data/source/data_products');
+  for (const name of ['run 1', 'run-1', 'run_2']) mkdirSync(join(raw, name));
+  await openAll(place);
+  await runScript('watch.ts', ['--once'], place.env);
+  const shown = await runScript('longshore.ts', ['status'], place.env);
+  expect(shown.stdout).toMatch(/not registered +1 folder \(1 taken\); reasons: longshore status --json/);
+  const { stdout } = await runScript('longshore.ts', ['status', '--json'], place.env);
+  expect(JSON.parse(stdout)).toMatchObject({
+    not_registered: {
+      total: 1,
+      folders: [{ source: raw, kind: 'taken', reason: expect.stringMatching(/belongs to dataset \d+ from/) }],
+    },
+  });
+});
+
 test('the sources of an unconfigured installation are made, those of a site are not', async () => {
   const place = await makePlace({ registration: { DATA_PRODUCT: { source_dir: '/nonexistent/products' } } });
   await openAll(place);

@@ -15,6 +15,7 @@ import type { Catalog } from '../../workers/catalog/contract.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { createLogger } from '../../workers/log.ts';
 import { openStore } from '../../workers/store.ts';
+import { refusalsOf } from '../../workers/watch/refusals.ts';
 import { createRegistrar, datasetNameOf } from '../../workers/watch/registration.ts';
 import { createScanners, scanOnce } from '../../workers/watch/watch.ts';
 import { buildWorkflow } from '../../workers/workflows/definition.ts';
@@ -181,14 +182,16 @@ describe('registering what a scan finds', () => {
     chmodSync(place.folder, 0o755);
     const script = `
       const { registerFolders } = await import(process.argv[1] + '/folders.ts');
+      const { createRefusals } = await import(process.argv[1] + '/refusals.ts');
       const { createSourceReader } = await import(process.argv[1] + '/source.ts');
       process.setgroups([]); process.setgid(65534); process.setuid(65534);
       const [source, config] = [process.argv[2], JSON.parse(process.argv[3])];
       const told = [];
       const log = { error: ({ folder }, text) => told.push([folder, text]) };
       const registrar = { register: async () => [] };
+      const refusals = createRefusals({ note: async () => null, setNote: async () => undefined }, '');
       const catalog = { list: async () => ({ datasets: [] }) };
-      const handle = registerFolders({ config, type: 'RAW_DATA', source, catalog, registrar, log });
+      const handle = registerFolders({ config, type: 'RAW_DATA', source, catalog, registrar, refusals, log });
       for (let scan = 0; scan < 2; scan += 1) {
         const { names } = await createSourceReader(source)(() => false);
         for await (const done of handle({ event: 'add', names }, new AbortController().signal)) told.push(done);
@@ -211,6 +214,33 @@ describe('registering what a scan finds', () => {
     // Done with: it is not tried again every few seconds.
     expect(first?.result).toMatchObject({ added: 1, left: 0 });
     expect((await datasets()).map(({ origin_path }) => origin_path)).toEqual([join(raw, 'run 1')]);
+  });
+
+  test('what is not registered is kept with its reason, across restarts, until it is registered or gone', async () => {
+    const { make, raw, scan, store } = await setUp({
+      registration: { minimum_dataset_size: 10, full_scan_every_n_scans: 1 },
+    });
+    make('small', 'run 1', 'run-1', 'deleted');
+    for (const name of ['run 1', 'run-1', 'deleted']) writeFileSync(join(raw, name, 'file'), 'x'.repeat(10));
+    mkdirSync(Buffer.concat([Buffer.from(`${raw}/caf`), Buffer.from([0xe9])]));
+    await scan();
+    const gone = (await store.catalog.list({ name: 'deleted' })).datasets[0];
+    await store.catalog.patch(gone?.id ?? 0, { is_deleted: true, name: 'deleted-1' });
+    await scan();
+    const kinds = async () => {
+      const { total, folders } = await refusalsOf(store.records, raw);
+      expect(folders).toHaveLength(total);
+      return folders.map(({ name, kind }) => `${name} ${kind}`).toSorted();
+    };
+    const first = await refusalsOf(store.records, raw);
+    expect(await kinds()).toEqual(['caf\uFFFD unsafe', 'deleted deleted', 'run-1 taken', 'small small']);
+    expect(first.folders.find(({ kind }) => kind === 'taken')?.reason).toContain('belongs to dataset');
+    await scan();
+    expect(await refusalsOf(store.records, raw)).toEqual(first);
+    writeFileSync(join(raw, 'small', 'file'), 'x'.repeat(10));
+    rmSync(join(raw, 'run-1'), { recursive: true });
+    await scan();
+    expect(await kinds()).toEqual(['caf\uFFFD unsafe', 'deleted deleted']);
   });
 
   test('a name of 255 bytes is registered under a shortened one, the same each time', async () => {

@@ -5,12 +5,15 @@ import type { Catalog, NewDataset } from '../catalog/contract.ts';
 import { coerceError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { datasetNameOf, type Registrar, type RegistrationOutcome } from './registration.ts';
+import type { RefusalKind, Refusals } from './refusals.ts';
 import { matcher } from './rejects.ts';
 import type { Handle, ScanEvent } from './scanner.ts';
 import { holdsUnreadable } from './source.ts';
 
 /** An origin that `delete_source` has set aside, on its way out. */
 const OURS = '.*.partial-*';
+
+const LEVELS = { taken: 'warn', unsafe: 'error', small: 'info', deleted: 'info', failed: 'error' } as const;
 
 /** Turns what a scanner sees in one source into registrations. */
 export function registerFolders(parts: {
@@ -20,12 +23,16 @@ export function registerFolders(parts: {
   source: string;
   catalog: Pick<Catalog, 'list'>;
   registrar: Registrar;
+  refusals: Refusals;
   log: Logger;
 }): Handle {
-  const { config, type, source, catalog, log } = parts;
+  const { config, type, source, catalog, refusals, log } = parts;
   const { batch_size, minimum_dataset_size, workflow } = config.registration;
   const rejected = matcher([OURS, ...registrationOf(config, type).rejects]);
-  const tell = onChange(log);
+
+  function refuse(name: string, kind: RefusalKind, reason: string): void {
+    if (refusals.add(name, kind, reason)) log[LEVELS[kind]]({ folder: name }, reason);
+  }
 
   /** Null: done with for now; the next full scan asks again. */
   async function candidate(
@@ -36,11 +43,19 @@ export function registerFolders(parts: {
       const origin_path = await realpath(join(source, name));
       const deletedAt = deleted.get(origin_path);
       if (deletedAt !== undefined && (await stat(origin_path)).birthtimeMs < Date.parse(deletedAt)) {
-        tell(name, 'info', 'the dataset of this folder was deleted; register it by hand to land it again');
+        refuse(
+          name,
+          'deleted',
+          'the dataset of this folder was deleted; register it by hand to land it again',
+        );
         return null;
       }
       if (minimum_dataset_size > 0 && !(await isLarge(origin_path))) {
-        tell(name, 'info', `smaller than ${minimum_dataset_size} bytes; looked at again with each full scan`);
+        refuse(
+          name,
+          'small',
+          `smaller than ${minimum_dataset_size} bytes; looked at again with each full scan`,
+        );
         return null;
       }
       return { name: datasetNameOf(name), type, origin_path, create_method: 'SCAN' };
@@ -48,8 +63,9 @@ export function registerFolders(parts: {
       const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';
       if (absent && !holdsUnreadable(name)) return 'again'; // Gone since it was listed.
       const { code, message, hint } = coerceError(absent ? notText(source, name) : error);
-      tell(name, 'error', `${code}: ${message}. ${hint}`);
-      return code === 'E_NAME_UNSAFE' ? null : 'again';
+      const unsafe = code === 'E_NAME_UNSAFE';
+      refuse(name, unsafe ? 'unsafe' : 'failed', `${code}: ${message}. ${hint}`);
+      return unsafe ? null : 'again';
     }
   }
 
@@ -63,20 +79,31 @@ export function registerFolders(parts: {
   function settle(name: string, item: NewDataset, result: RegistrationOutcome): boolean {
     if (result.outcome === 'failed') {
       const { code, message, hint } = result.error;
-      tell(name, 'error', `${code}: ${message}. ${hint}`);
+      refuse(name, code === 'E_NAME_UNSAFE' ? 'unsafe' : 'failed', `${code}: ${message}. ${hint}`);
       return result.error.class !== 'retryable';
     }
     const { dataset, outcome } = result;
     if (outcome === 'taken') {
       const text = `not registered: the name ${dataset.name} belongs to dataset ${dataset.id} from ${dataset.origin_path}. Rename this folder, or register it by hand with --prefix or --suffix`;
-      tell(name, 'warn', text);
-    } else if (outcome !== 'present') {
+      refuse(name, 'taken', text);
+      return true;
+    }
+    refusals.remove(name);
+    if (outcome !== 'present') {
       const fields = { dataset_id: dataset.id, dataset: dataset.name, type, origin_path: item.origin_path };
       const told =
         outcome === 'created' ? 'registered' : 'registered before without a workflow; it has one now';
       log.info({ ...fields, workflow_id: result.workflow_id }, told);
     }
     return true;
+  }
+
+  /** What never was done with is not missed by the scans when it goes. */
+  async function forgetGone(): Promise<void> {
+    for (const name of refusals.names('failed')) {
+      const found = await lstat(join(source, name)).catch((error: NodeJS.ErrnoException) => error.code);
+      if (found === 'ENOENT') refusals.remove(name);
+    }
   }
 
   async function handleBatch(
@@ -97,11 +124,15 @@ export function registerFolders(parts: {
     const left = new Set(accepted.filter((_, at) => items[at] === 'again'));
     for (const [at, { name, item }] of requests.entries())
       if (!settle(name, item, outcomes[at] as RegistrationOutcome)) left.add(name);
+    await refusals.save();
     return names.filter((name) => !left.has(name));
   }
 
   return async function* handle({ event, names }: ScanEvent, signal): AsyncGenerator<readonly string[]> {
+    await refusals.load();
     if (event === 'delete') {
+      for (const name of names) refusals.remove(name);
+      await refusals.save();
       log.info(
         { source, folders: names.length, first: names.slice(0, 5) },
         'folders are gone from the source',
@@ -109,6 +140,7 @@ export function registerFolders(parts: {
       yield names;
       return;
     }
+    if (event === 'full_scan') await forgetGone();
     const deleted = deletedOrigins(catalog, type);
     for (let at = 0; at < names.length; at += batch_size) {
       signal.throwIfAborted();
@@ -172,14 +204,4 @@ function notText(source: string, name: string): LongshoreError {
     `the folder ${JSON.stringify(name)} in ${source} has a name that is not valid UTF-8`,
     { fields: { source, name }, hint: 'Rename it; names inside of a dataset may be any bytes.' },
   );
-}
-
-/** Logs what is told of a name when it differs from the last time: a scan repeats every few seconds for ever. */
-function onChange(log: Logger): (name: string, level: 'info' | 'warn' | 'error', text: string) => void {
-  const told = new Map<string, string>();
-  return (name, level, text) => {
-    if (told.get(name) === text) return;
-    told.set(name, text);
-    log[level]({ folder: name }, text);
-  };
 }

@@ -6,6 +6,7 @@ import type { Store } from '../store.ts';
 import { registerFolders } from './folders.ts';
 import { scanMemory } from './memory.ts';
 import { observe } from './observer.ts';
+import { createRefusals } from './refusals.ts';
 import { createRegistrar } from './registration.ts';
 import { createScanner, type Scanner, type ScanResult } from './scanner.ts';
 
@@ -57,6 +58,7 @@ export function createScanners({
         source: source.path,
         catalog: store.catalog,
         registrar,
+        refusals: createRefusals(store.records, source.path),
         log,
       }),
       log,

@@ -1,7 +1,10 @@
 import type { Command } from 'commander';
 import type { CopyFixity } from '../../../workers/catalog/contract.ts';
+import type { Config } from '../../../config/index.ts';
 import { coerceError } from '../../../workers/errors.ts';
-import type { WorkflowStatus } from '../../../workers/records/contract.ts';
+import type { Records, WorkflowStatus } from '../../../workers/records/contract.ts';
+import { type Refusal, refusalsOf } from '../../../workers/watch/refusals.ts';
+import { sourcesOf } from '../../../workers/watch/watch.ts';
 import type { ServedWorkflow } from '../../../workers/workflows/status.ts';
 import { facts } from '../dataset-view.ts';
 import { namesOf } from '../find.ts';
@@ -31,6 +34,8 @@ interface Status {
   /** Failed, and not dismissed by a revoke; the newest of `failed`. */
   needs_a_person: ServedWorkflow[];
   failed: number;
+  /** Folders of the watched sources, with the reason; the first 1,000 of each source. */
+  not_registered: { total: number; folders: (Refusal & { source: string })[] };
   problems: string[];
 }
 
@@ -50,9 +55,10 @@ export function addStatus(program: Command): void {
     });
 }
 
-async function statusOf({ config, engine, store: { catalog } }: EngineSession): Promise<Status> {
+async function statusOf({ config, engine, store: { catalog, records } }: EngineSession): Promise<Status> {
   const problems: string[] = [];
-  const [all, archived, staged, workflows, failed, damaged] = await Promise.all([
+  const [refused, all, archived, staged, workflows, failed, damaged] = await Promise.all([
+    notRegistered(config, records),
     catalog.list({ limit: 1 }),
     catalog.list({ archived: true, limit: 1 }),
     catalog.list({ staged: true, limit: 1 }),
@@ -79,7 +85,21 @@ async function statusOf({ config, engine, store: { catalog } }: EngineSession): 
     fixity: { failed: damaged.length },
     needs_a_person: failed.results,
     failed: failed.metadata.total,
+    not_registered: refused,
     problems,
+  };
+}
+
+async function notRegistered(
+  config: Config,
+  records: Pick<Records, 'note'>,
+): Promise<Status['not_registered']> {
+  const notes = await Promise.all(
+    sourcesOf(config).map(async ({ path }) => ({ source: path, note: await refusalsOf(records, path) })),
+  );
+  return {
+    total: notes.reduce((sum, { note }) => sum + note.total, 0),
+    folders: notes.flatMap(({ source, note }) => note.folders.map((one) => ({ source, ...one }))),
   };
 }
 
@@ -124,6 +144,9 @@ async function show({ config, store }: EngineSession, status: Status): Promise<v
     ],
     ['workflows', listed.join(', ')],
     ['datasets', `${datasets.total}, ${datasets.archived} archived, ${datasets.staged} staged`],
+    ...(status.not_registered.total === 0
+      ? []
+      : [['not registered', refusedText(status.not_registered)] as [string, string]]),
   ]);
   for (const problem of status.problems) out.write(`\n${paint(problem, 'red', takesColour(out))}\n`);
   if (needs_a_person.length === 0) return;
@@ -145,6 +168,14 @@ async function show({ config, store }: EngineSession, status: Status): Promise<v
   out.write(
     'Details and what to do: npx longshore show <workflow>; then: npx longshore resume <workflow>, or revoke to dismiss it\n',
   );
+}
+
+/** `3 folders (2 taken, 1 small): longshore status --json`. */
+function refusedText({ total, folders }: Status['not_registered']): string {
+  const kinds = [...Map.groupBy(folders, ({ kind }) => kind)].map(([kind, all]) => `${all.length} ${kind}`);
+  const listed = folders.length < total ? `of the first ${folders.length} ` : '';
+  const what = total === 1 ? 'folder' : 'folders';
+  return `${total} ${what} (${listed}${kinds.join(', ')}); reasons: longshore status --json`;
 }
 
 /** Of the failure, not of what was done with the workflow since. */
