@@ -6,7 +6,6 @@ import { coerceError } from '../workers/errors.ts';
 import { createLogger, type Logger } from '../workers/log.ts';
 import { openStore, type Store } from '../workers/store.ts';
 import { createRegistrar } from '../workers/watch/registration.ts';
-import { buildWorkflow } from '../workers/workflows/definition.ts';
 import { createEngine } from '../workers/workflows/engine.ts';
 import { createProgram, dryRunBesideArguments, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { currentUser, printJson, withStoreIfAny } from './cli/session.ts';
@@ -23,7 +22,6 @@ const LEVELS: Record<string, string> = {
 };
 
 interface Options extends RegisterOptions {
-  workflow?: string;
   dryRun?: boolean;
   json?: boolean;
   logLevel: string;
@@ -55,7 +53,6 @@ const program = createProgram('register', 'Register a folder, or each of its sub
 
 async function register(config: Config, path: string, options: Options): Promise<number> {
   const workflow = options.workflow ?? config.registration.workflow;
-  buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' });
   const found = await candidatesOf(config, path, options);
   const candidates = found.filter((one) => 'dataset' in one);
   const refused = found.filter((one) => 'error' in one).map(refusedRow);

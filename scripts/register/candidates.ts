@@ -5,6 +5,7 @@ import type { NewDataset } from '../../workers/catalog/contract.ts';
 import { isLongshoreError, LongshoreError } from '../../workers/errors.ts';
 import { datasetNameOf } from '../../workers/watch/registration.ts';
 import { holdsUnreadable, outageOf } from '../../workers/watch/source.ts';
+import { buildWorkflow } from '../../workers/workflows/definition.ts';
 import { refuseOwn } from './own-places.ts';
 
 export interface RegisterOptions {
@@ -14,6 +15,7 @@ export interface RegisterOptions {
   prefix?: string;
   suffix?: string;
   ingestSubdirs?: boolean;
+  workflow?: string;
 }
 
 export interface Candidate {
@@ -87,7 +89,17 @@ function problemsOf(config: Config, options: RegisterOptions): string[] {
     );
   if (projectId !== undefined && !/^\S+$/.test(projectId))
     problems.push(`project id "${projectId}" is blank or holds white space`);
-  return problems;
+  return [...problems, ...workflowProblems(config, options.workflow)];
+}
+
+function workflowProblems(config: Config, workflow = config.registration.workflow): string[] {
+  try {
+    buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' });
+    return [];
+  } catch (error) {
+    if (isLongshoreError(error)) return [error.message];
+    throw error;
+  }
 }
 
 async function foldersOf(root: string, subfolders: boolean, problems: string[]): Promise<string[]> {

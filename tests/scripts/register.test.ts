@@ -153,9 +153,11 @@ describe('registering by hand', () => {
   test('every problem of the arguments is told at once, with code 2', async () => {
     const { place } = await setUp();
     const args = [place.path('absent'), '--dataset-type', 'RAW', '--project-id', 'a b'];
-    const { code, stderr } = await runScript('register.ts', args, place.env);
+    const { code, stderr } = await runScript('register.ts', [...args, '--workflow', 'nosuch'], place.env);
     expect(code).toBe(2);
-    expect(stderr).toMatch(/E_USAGE.*"RAW".*RAW_DATA, DATA_PRODUCT.*"a b".*absent cannot be read/);
+    expect(stderr).toMatch(
+      /E_USAGE.*"RAW".*RAW_DATA, DATA_PRODUCT.*"a b".*"nosuch".*integrated.*absent cannot be read/,
+    );
   });
 
   test('a file, or a folder without subfolders where they are asked for, is refused', async () => {
