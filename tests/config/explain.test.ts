@@ -89,7 +89,14 @@ test('npm run config shows one part on request, as JSON for programs, and lists 
   const all = run([], SECRETS);
   expect(all.stdout).toMatch(/stage\.alias_salt\s+\[hidden\]\s+\(environment ALIAS_SALT\)/);
   expect(all.stdout).not.toContain('7f3a');
-  expect(run(['no.such.key']).status).toBe(2);
+  expect(run(['no.such.key'])).toMatchObject({
+    status: 2,
+    stderr: expect.stringContaining('E_USAGE: there is no key "no.such.key"'),
+  });
+  expect(run(['--bogus'])).toMatchObject({
+    status: 2,
+    stderr: "error: unknown option '--bogus'\nSee --help for the arguments and examples.\n",
+  });
   const bad = run([], overrides({ app_id: '' }));
   expect(bad.status).toBe(78);
   expect(bad.stderr).toContain('app_id: expected letters');

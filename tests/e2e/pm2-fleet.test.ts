@@ -40,8 +40,9 @@ test('under pm2 a worker that is told to leave stays down, and comes back where 
   expect(started.status, started.stdout + started.stderr).toBe(0);
   const apps = (name: string): App[] =>
     (JSON.parse(pm2('jlist').stdout.replace(/^[^[]*/, '')) as App[]).filter((app) => app.name === name);
+  // None as well while the first worker has yet to make the catalog.
   const workers = () =>
-    JSON.parse(longshore('fleet', '--json').stdout).workers as {
+    (JSON.parse(longshore('fleet', '--json').stdout).workers ?? []) as {
       name: string;
       host: string;
       pid: number;
