@@ -79,6 +79,8 @@ export const config = {
     copies: ['filesystem'],
     types: {},
     backends: { filesystem: { kind: 'filesystem' } },
+    // Longer than the maintenance of a tape library.
+    patience_seconds: 24 * 3600,
     checkpoint_bytes: 256 * 1024 ** 2,
   },
   digests: { member: ['blake3'], bundle: ['blake3'] },

@@ -169,6 +169,8 @@ export const schema = z.strictObject({
     copies: z.array(text).min(1),
     /** The same for single dataset types. */
     types: z.record(z.string(), z.array(text).min(1)),
+    /** A step waits so long for an archive that is away, as a delayed job, before it fails and waits for a person. */
+    patience_seconds: z.number().min(0),
     /** Distance of the places in a bundle from which a killed packing goes on. */
     checkpoint_bytes: z.int().min(1024 ** 2),
     /** By the name that `copies` and the records use; never rename one that holds bundles. */

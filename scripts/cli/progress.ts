@@ -46,6 +46,13 @@ export function failureText(failure: TaskFailure): string {
   return `${failure.code ?? failure.exc_type}: ${message.join(' ')}`;
 }
 
+/** Of a step that waits for an archive that is away: for what; null for every other. */
+export function waitsFor(run: TaskRun | null | undefined): string | null {
+  if (run?.status !== 'STARTED' || typeof run.result !== 'object' || run.result === null) return null;
+  const text = 'waits' in run.result ? figuresText({ ...run.result }) : '';
+  return text === '' ? null : text;
+}
+
 /** `42% · 1.2 of 2.9 GiB · 310 MiB/s · 6 s left`; '' while nothing is known yet. */
 export function meterText(run: TaskRun | null | undefined): string {
   if (run?.status !== 'STARTED' || typeof run.result !== 'object' || run.result === null) return '';
@@ -57,6 +64,10 @@ export function figuresText(meter: Readonly<Record<string, unknown>>): string {
   const number = (key: string): number | null => (typeof meter[key] === 'number' ? meter[key] : null);
   const remaining = number('time_remaining_sec');
   const done = number('done');
+  if (typeof meter.waits === 'string' && typeof meter.next_attempt_at === 'string') {
+    const left = (Date.parse(meter.next_attempt_at) - Date.now()) / 1000;
+    return left > 0 ? `${meter.waits}; looked at again in ${duration(left)}` : '';
+  }
   // Waiting for stability knows only how long it will take if nothing changes any more.
   if (done === null)
     return remaining === null ? '' : `stable in ${duration(Math.max(0, remaining))} if unchanged`;

@@ -1,12 +1,17 @@
 import { expect, test } from 'vitest';
 import { ERRORS, type ErrorCode, LongshoreError, reportOf } from '../../workers/errors.ts';
+import { type ArchiveWait, archiveWaitOf } from '../../workers/fleet/archive-wait.ts';
 import { blameFor, lossDelayMs, oomKills } from '../../workers/fleet/losses.ts';
 import { finishOf } from '../../workers/fleet/outcome.ts';
-import type { TaskRun } from '../../workers/records/contract.ts';
+import type { AttemptOutcome, TaskRun } from '../../workers/records/contract.ts';
 
 const now = new Date('2026-01-02T03:04:05.000Z');
 const policy = { max: 3, delay_seconds: 5 };
-const run = (retries: number) => ({ retries }) as TaskRun;
+const at = (retries: number, wait: Partial<ArchiveWait> = {}) => ({
+  run: { retries } as TaskRun,
+  policy,
+  wait: { since: null, looks: 0, patient: false, ...wait },
+});
 const failed = (code: ErrorCode) => ({
   kind: 'failed' as const,
   error: reportOf(new LongshoreError(code, 'x')),
@@ -15,37 +20,67 @@ const failed = (code: ErrorCode) => ({
 test('every retryable code is retried after the delay, every other one fails at once', () => {
   for (const code of Object.keys(ERRORS) as ErrorCode[]) {
     if (code === 'E_LEASE_LOST') continue;
-    const finish = finishOf(failed(code), run(0), policy, now);
+    const finish = finishOf(failed(code), at(0), now);
     expect(finish?.outcome, code).toBe(ERRORS[code].class === 'retryable' ? 'retry' : 'failure');
   }
 });
 
 test('the fourth failure of a retryable error is final', () => {
-  const outcomes = [0, 1, 2, 3].map(
-    (retries) => finishOf(failed('E_IO'), run(retries), policy, now)?.outcome,
-  );
+  const outcomes = [0, 1, 2, 3].map((retries) => finishOf(failed('E_IO'), at(retries), now)?.outcome);
   expect(outcomes).toEqual(['retry', 'retry', 'retry', 'failure']);
-  expect(finishOf(failed('E_IO'), run(0), policy, now)).toMatchObject({
+  expect(finishOf(failed('E_IO'), at(0), now)).toMatchObject({
     next_attempt_at: '2026-01-02T03:04:10.000Z',
   });
 });
 
+test('an archive that is away postpones in growing steps while there is patience, and then fails as others do', () => {
+  const seconds = (looks: number): number => {
+    const finish = finishOf(failed('E_ARCHIVE_UNAVAILABLE'), at(0, { looks, patient: true }), now);
+    if (finish?.outcome !== 'postponed') throw new Error(`it was ${finish?.outcome}`);
+    return (Date.parse(finish.next_attempt_at) - now.getTime()) / 1000;
+  };
+  expect([0, 1, 2, 3, 10, 5000].map(seconds)).toEqual([5, 10, 20, 40, 300, 300]);
+  expect(finishOf(failed('E_ARCHIVE_UNAVAILABLE'), at(3), now)?.outcome).toBe('failure');
+  expect(finishOf(failed('E_IO'), at(0, { patient: true }), now)?.outcome).toBe('retry');
+  const cold = new LongshoreError('E_ARCHIVE_UNAVAILABLE', 'in cold storage', { class: 'operator' });
+  const ending = { kind: 'failed', error: reportOf(cold) } as const;
+  expect(finishOf(ending, at(0, { patient: true }), now)?.outcome).toBe('failure');
+});
+
+test('the wait for an archive is counted over stopped and lost workers, and anew after anything else', () => {
+  const end = (outcome: AttemptOutcome | null, code: ErrorCode | null, minute: number) => ({
+    outcome,
+    error: code === null ? null : reportOf(new LongshoreError(code, 'x')),
+    date_end: `2026-01-02T03:${String(minute).padStart(2, '0')}:00.000Z`,
+  });
+  const away = (minute: number) => end('postponed', 'E_ARCHIVE_UNAVAILABLE', minute);
+  const late = new Date('2026-01-02T03:30:00.000Z');
+  const of = (...attempts: ReturnType<typeof end>[]) => archiveWaitOf(attempts, 1200, late);
+  expect(of(end(null, null, 0))).toEqual({ since: null, looks: 0, patient: true });
+  const waited = [away(5), end('lost', null, 6), end('postponed', null, 7), away(8), end(null, null, 9)];
+  expect(of(...waited)).toEqual({ since: '2026-01-02T03:05:00.000Z', looks: 2, patient: false });
+  expect(of(away(5), end('retry', 'E_IO', 15), away(16))).toMatchObject({ looks: 1, patient: true });
+  expect(of(away(5), end('revoked', null, 15), away(16))).toMatchObject({ looks: 1, patient: true });
+  // With the patience over it is tried again as its policy says, and not patient once more.
+  expect(of(away(5), end('retry', 'E_ARCHIVE_UNAVAILABLE', 29))).toMatchObject({ looks: 2, patient: false });
+});
+
 test('a lost lease and a worker that leaves cost neither a retry nor a loss', () => {
-  expect(finishOf(failed('E_LEASE_LOST'), run(3), policy, now)?.outcome).toBe('postponed');
+  expect(finishOf(failed('E_LEASE_LOST'), at(3), now)?.outcome).toBe('postponed');
   const stopped = (code: ErrorCode) =>
-    finishOf({ kind: 'stopped', error: new LongshoreError(code, 'x') }, run(3), policy, now);
+    finishOf({ kind: 'stopped', error: new LongshoreError(code, 'x') }, at(3), now);
   expect(stopped('E_WORKER_STOPPED')?.outcome).toBe('postponed');
   expect(stopped('E_LEASE_LOST')?.outcome).toBe('postponed');
 });
 
 test('a task over its time limit is retried as E_TIMEOUT; one that a person stopped is left to the records', () => {
   const timeout = new LongshoreError('E_TIMEOUT', 'x');
-  expect(finishOf({ kind: 'stopped', error: timeout }, run(0), policy, now)).toMatchObject({
+  expect(finishOf({ kind: 'stopped', error: timeout }, at(0), now)).toMatchObject({
     outcome: 'retry',
     error: { code: 'E_TIMEOUT' },
   });
   const revoked = new LongshoreError('E_REVOKED', 'x');
-  expect(finishOf({ kind: 'stopped', error: revoked }, run(0), policy, now)).toBeNull();
+  expect(finishOf({ kind: 'stopped', error: revoked }, at(0), now)).toBeNull();
 });
 
 test('the wait after a lost process grows and stays short', () => {

@@ -12,6 +12,7 @@ export interface RunOptions {
   attempt?: number;
   retries?: number;
   retries_left?: number;
+  waits_for_archive?: boolean;
   workflow_id?: string;
   /** When the run first began; default: now. */
   date_start?: string;
@@ -56,6 +57,7 @@ export function makeContext(parts: {
       attempt: run.attempt ?? 1,
       retries: run.retries ?? 0,
       retries_left: run.retries_left ?? 0,
+      waits_for_archive: run.waits_for_archive ?? false,
       date_start: run.date_start ?? new Date().toISOString(),
     },
     log: createLogger('test'),

@@ -74,7 +74,7 @@ async function goesThrough(landing: Landing, name: string): Promise<void> {
 
 test('on tape', async () => goesThrough(await landIn('tape', { tape }), 'tape'));
 
-test('what fails on its way to tape is not packed again, while it is to be tried again; in the end nothing stays', async () => {
+test('what fails on its way to tape is not packed again, while it is to be tried again or waits for the archive; in the end nothing stays', async () => {
   const landing = await makeLanding(
     { 'big.bin': randomBytes(40 * MB) },
     { config: { archive: { copies: ['tape'], backends: { tape }, checkpoint_bytes: 4 * MB } } },
@@ -103,8 +103,11 @@ test('what fails on its way to tape is not packed again, while it is to be tried
   await other.run('inspect_dataset');
   mkdirSync(other.place.path('hpss'), { recursive: true });
   writeFileSync(other.place.path('hpss/control.json'), '{"fail": "put"}');
-  await other.fails('archive_dataset', { retries_left: 0 });
-  expect(readdirSync(other.place.path('data/bundle/raw_data/generation'))).toEqual([]);
+  const halfOf = (): string[] => readdirSync(other.place.path('data/bundle/raw_data/generation'));
+  await other.fails('archive_dataset', { retries_left: 0, waits_for_archive: true });
+  expect(halfOf()).not.toEqual([]);
+  await other.fails('archive_dataset', { attempt: 2, retries_left: 0 });
+  expect(halfOf()).toEqual([]);
 });
 
 test('in S3, streamed as it is packed, without a file of it here', async () => {

@@ -9,6 +9,7 @@ import type { RunningJob } from '../queue/registry.ts';
 import type { QueueSide } from '../queue/side.ts';
 import type { AttemptKey, ClaimVerdict, Finish } from '../records/contract.ts';
 import type { Store } from '../store.ts';
+import { type ArchiveWait, archiveWaitOf } from './archive-wait.ts';
 import type { Questions, TaskChild } from './child.ts';
 import { crashPoint } from './crash-points.ts';
 import { finishOf } from './outcome.ts';
@@ -90,16 +91,17 @@ export async function runAttempt(
   try {
     const loaded = await child.loaded;
     const policy = retryOf(config, run.name, loaded?.retry ?? {});
+    const wait = await archiveWait(parts, key);
     const process = { pid: child.pid, pgid: child.pid, hostname: parts.host, code: loaded?.code ?? null };
     // One that has ended without loading is told about below.
     if (loaded === null || waiting !== null || (await store.records.running(key, process))) {
       const dataset_id = workflow.dataset_id ?? Number(run.args[0]);
-      child.start({ key, run, dataset_id, max_retries: policy.max }, config);
+      child.start({ key, run, dataset_id, max_retries: policy.max, waits_for_archive: wait.patient }, config);
       crashPoint('after-start');
     } else {
       await child.stop(lost('the step was stopped before it began'), 0);
     }
-    return finishOf(await child.ended, run, policy, new Date());
+    return finishOf(await child.ended, { run, policy, wait }, new Date());
   } catch (error) {
     // A store that failed above must not leave the child behind.
     await child.stop(lost('the worker could not record this attempt'), 0);
@@ -111,6 +113,12 @@ export async function runAttempt(
       .end()
       .catch((error: unknown) => log.warn({ err: error }, 'a permit could not be given back'));
   }
+}
+
+/** The first attempt of a run has waited for nothing. */
+async function archiveWait({ config, store }: WorkerParts, key: AttemptKey): Promise<ArchiveWait> {
+  const attempts = key.number === 1 ? [] : await store.records.attempts(key.task_id);
+  return archiveWaitOf(attempts, config.archive.patience_seconds, new Date());
 }
 
 const aboutRunning = ({ run, workflow }: Granted, index: number): AboutRunning => ({

@@ -10,6 +10,8 @@ export interface Work {
   readonly dataset_id: number;
   /** As its retry policy says. */
   readonly max_retries: number;
+  /** An archive that is away postpones it. */
+  readonly waits_for_archive: boolean;
 }
 
 /** What the process of a task is given to run. */

@@ -1,6 +1,7 @@
 import { type ErrorReport, type LongshoreError, reportOf } from '../errors.ts';
 import type { RetryPolicy } from '../../config/task-limits.ts';
 import type { Finish, TaskRun } from '../records/contract.ts';
+import { type ArchiveWait, waitForArchive } from './archive-wait.ts';
 import type { ChildEnding } from './child.ts';
 
 /**
@@ -10,6 +11,7 @@ import type { ChildEnding } from './child.ts';
  * | ----------------------------------- | --------- | ------------------------------------------ |
  * | result                              | success   | next step                                  |
  * | postponed                           | postponed | again at `until`, no slot held             |
+ * | failed, the archive is away         | postponed | again after a growing delay, no retry used |
  * | failed, retryable, retries left     | retry     | again after the delay, same task id        |
  * | failed, fatal / operator / none left| failure   | stays until a person resumes it            |
  * | lost (signal, crash without report) | lost      | again soon; the records count              |
@@ -17,7 +19,11 @@ import type { ChildEnding } from './child.ts';
  * | stopped: shutdown, lease lost       | postponed | again at once, here or elsewhere           |
  * | stopped: pause, revoke              | none      | the records were changed by who stopped it |
  */
-export function finishOf(ending: ChildEnding, run: TaskRun, policy: RetryPolicy, now: Date): Finish | null {
+export function finishOf(
+  ending: ChildEnding,
+  { run, policy, wait }: { run: TaskRun; policy: RetryPolicy; wait: ArchiveWait },
+  now: Date,
+): Finish | null {
   switch (ending.kind) {
     case 'result':
       return { outcome: 'success', result: ending.result };
@@ -29,7 +35,10 @@ export function finishOf(ending: ChildEnding, run: TaskRun, policy: RetryPolicy,
         ...(ending.progress === null ? {} : { result: ending.progress }),
       };
     case 'failed':
-      return failed(ending.error, run, policy, now);
+      return (
+        waitForArchive(ending.error, wait, policy.delay_seconds, now) ??
+        failed(ending.error, run, policy, now)
+      );
     case 'lost':
       return { outcome: 'lost', reason: ending.reason, blame: ending.blame };
     case 'stopped':

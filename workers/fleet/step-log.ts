@@ -17,8 +17,13 @@ export const aboutAttempt = ({ key, run, workflow }: Granted) => ({
 export function tellEnd(log: Logger, about: ReturnType<typeof aboutAttempt>, finish: Finish | null): void {
   if (finish === null) log.info(about, 'step stopped by a person');
   else if (finish.outcome === 'success') log.info(about, 'step succeeded');
-  else if (finish.outcome === 'postponed') log.info({ ...about, reason: finish.reason }, 'step postponed');
-  else if (finish.outcome === 'lost') log.warn({ ...about, reason: finish.reason }, 'step lost its process');
+  else if (finish.outcome === 'postponed' && finish.error === undefined)
+    log.info({ ...about, reason: finish.reason }, 'step postponed');
+  else if (finish.outcome === 'postponed') {
+    const { error, reason, next_attempt_at } = finish;
+    log.warn({ ...about, code: error?.code, reason, hint: error?.hint, next_attempt_at }, 'step postponed');
+  } else if (finish.outcome === 'lost')
+    log.warn({ ...about, reason: finish.reason }, 'step lost its process');
   else {
     const { code, message, hint } = finish.error;
     const level = finish.outcome === 'retry' ? 'warn' : 'error';

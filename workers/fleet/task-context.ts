@@ -25,7 +25,7 @@ export function createTaskContext(
   work: Work,
   { config, store, log, signal, assertLease, permit, overtaken }: Surroundings,
 ): { context: TaskContext; flush: () => Promise<void> } {
-  const { key, run, dataset_id, max_retries } = work;
+  const { key, run, dataset_id, max_retries, waits_for_archive } = work;
   const flushes: (() => Promise<void>)[] = [];
   const write = async (value: Progress | Record<string, unknown>): Promise<void> => {
     try {
@@ -54,6 +54,7 @@ export function createTaskContext(
       attempt: key.number,
       retries: run.retries,
       retries_left: Math.max(0, max_retries - run.retries),
+      waits_for_archive,
       date_start: run.date_start ?? new Date().toISOString(),
     },
     get log() {

@@ -89,7 +89,14 @@ export type Finish =
     }
   | { outcome: 'retry'; error: ErrorReport; next_attempt_at: string; reason: string }
   | { outcome: 'failure'; error: ErrorReport }
-  | { outcome: 'postponed'; reason: string; next_attempt_at: string; result?: unknown }
+  /** `error`: what kept it from its work and is no fault of it. */
+  | {
+      outcome: 'postponed';
+      reason: string;
+      next_attempt_at: string;
+      result?: unknown;
+      error?: ErrorReport;
+    }
   /** `blame`: how far the job itself is the cause, 0 to 1 (default 1). */
   | { outcome: 'lost'; reason: string; blame?: number };
 

@@ -63,7 +63,7 @@ export interface TaskRun {
   workflow_id: string;
   step: string;
   status: TaskStatus;
-  /** STARTED: progress or `{pid, hostname}`; SUCCESS: the return values; FAILURE, RETRY, REVOKED: {@link TaskFailure}. */
+  /** STARTED: progress, `{pid, hostname}`, or `{waits, code, next_attempt_at}`; SUCCESS: the return values; FAILURE, RETRY, REVOKED: {@link TaskFailure}. */
   result: unknown;
   traceback: string | null;
   children: unknown[];

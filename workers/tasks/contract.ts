@@ -27,6 +27,8 @@ export interface TaskContext {
     readonly retries: number;
     /** How often it is tried again when this attempt fails with a retryable error. */
     readonly retries_left: number;
+    /** Whether an archive that is away postpones it (E_ARCHIVE_UNAVAILABLE); false: its patience is over. */
+    readonly waits_for_archive: boolean;
     /** When its first attempt began. */
     readonly date_start: string;
   };
@@ -123,7 +125,8 @@ export function willGoOn({ signal, run }: Pick<TaskContext, 'signal' | 'run'>, f
   if (failure === null) return false;
   const { code, class: kind } = coerceError(signal.aborted ? signal.reason : failure);
   if (code === 'E_WORKER_STOPPED' || code === 'E_LEASE_LOST') return true;
-  return kind === 'retryable' && run.retries_left > 0;
+  if (kind !== 'retryable') return false;
+  return run.retries_left > 0 || (code === 'E_ARCHIVE_UNAVAILABLE' && run.waits_for_archive);
 }
 
 /** Its soft time limit is over: it has until the hard one to keep what it has, and then to throw or to postpone. */

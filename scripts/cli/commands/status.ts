@@ -10,12 +10,14 @@ import { facts } from '../dataset-view.ts';
 import { namesOf } from '../find.ts';
 import { ago, duration, oneLine } from '../format.ts';
 import { EXIT, helpTail, jsonOption } from '../program.ts';
-import { failureOf, failureText } from '../progress.ts';
+import { currentStep, failureOf, failureText, waitsFor } from '../progress.ts';
 import { type EngineSession, printJson, withEngine } from '../session.ts';
 import { paint, printTable, takesColour } from '../table.ts';
 import { asTyped } from '../typed.ts';
 
 const SHOWN = 10;
+/** Of those that are at work the newest, for what they wait for. */
+const LOOKED_AT = 200;
 
 interface Queue {
   running: number;
@@ -57,16 +59,18 @@ export function addStatus(program: Command): void {
 
 async function statusOf({ config, engine, store: { catalog, records } }: EngineSession): Promise<Status> {
   const problems: string[] = [];
-  const [refused, all, archived, staged, workflows, failed, damaged] = await Promise.all([
+  const [refused, all, archived, staged, workflows, failed, started, damaged] = await Promise.all([
     notRegistered(config, records),
     catalog.list({ limit: 1 }),
     catalog.list({ archived: true, limit: 1 }),
     catalog.list({ staged: true, limit: 1 }),
     engine.counts(),
     engine.list({ app_id: config.app_id, status: 'FAILURE', revoked: false, limit: SHOWN }),
+    engine.list({ app_id: config.app_id, status: 'STARTED', limit: LOOKED_AT }),
     catalog.fixity({ failed: true }),
   ]);
   if (damaged.length > 0) problems.push(fixityProblem(damaged));
+  problems.push(...archiveProblems(started.results));
   // The records tell most of it: a Redis that is away is a line of the answer, not its end.
   const fleet = await engine.fleet().catch((error: unknown) => {
     const { code, message, hint } = coerceError(error);
@@ -101,6 +105,15 @@ async function notRegistered(
     total: notes.reduce((sum, { note }) => sum + note.total, 0),
     folders: notes.flatMap(({ source, note }) => note.folders.map((one) => ({ source, ...one }))),
   };
+}
+
+/** They go on by themselves, and yet somebody may have to mount what they wait for. */
+function archiveProblems(workflows: readonly ServedWorkflow[]): string[] {
+  const waits = workflows.flatMap((one) => waitsFor(currentStep(one)?.last_task_run) ?? []);
+  const [first] = waits;
+  if (first === undefined) return [];
+  const many = waits.length === 1 ? 'A workflow' : `${waits.length} workflows`;
+  return [`E_ARCHIVE_UNAVAILABLE: ${many} will go on when an archive is back. ${oneLine(first)}`];
 }
 
 function fixityProblem(damaged: readonly CopyFixity[]): string {
