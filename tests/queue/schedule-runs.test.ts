@@ -1,4 +1,6 @@
+import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Redis } from 'ioredis';
 import { expect, onTestFinished, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
@@ -17,6 +19,7 @@ import { runScript, startScript } from '../support/script.ts';
 import { until } from '../support/until.ts';
 import { journal, lendEnvironment, writeScript } from './scheduled-script.ts';
 
+const root = join(import.meta.dirname, '../..');
 const log = createLogger('test', {}, { level: 'fatal' });
 const everySecond = '* * * * * *';
 const daily = '0 7 * * *';
@@ -197,6 +200,33 @@ test('a Redis that has lost everything gets the schedules again', async () => {
   await until(() => journal(place).length > before + 1, { what: 'turns after the loss' });
 });
 
+test('each plain line of a scheduled script begins with its name; what it logs is left as it is', async () => {
+  const place = await makePlace();
+  const script = place.path('tidy_up.ts');
+  writeFileSync(
+    script,
+    `import { createLogger } from '${root}/workers/log.ts';
+     process.stdout.write('one\\ntwo, ');
+     process.stdout.write('and its rest\\n\\nthree\\n');
+     process.stderr.write('to stderr\\n');
+     createLogger('tidy_up').error('logged');`,
+  );
+  const named = join(root, 'workers/queue/named-lines.ts');
+  const { stdout, stderr } = spawnSync(process.execPath, ['--import', named, script], { encoding: 'utf8' });
+  const lines = stdout.split('\n');
+  expect(lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as object)).toEqual([
+    expect.objectContaining({ name: 'tidy_up', msg: 'logged' }),
+  ]);
+  expect(lines.filter((line) => !line.startsWith('{'))).toEqual([
+    'tidy_up: one',
+    'tidy_up: two, and its rest',
+    'tidy_up: ',
+    'tidy_up: three',
+    '',
+  ]);
+  expect(stderr).toBe('tidy_up: to stderr\n');
+});
+
 test('longshore schedules run hands it to a worker, waits and tells; without one it refuses; a running one is busy', async () => {
   const place = await makePlace({
     schedules: [
@@ -238,6 +268,7 @@ test('longshore schedules run hands it to a worker, waits and tells; without one
   const ran = await longshore('run', 'scrub', '--json');
   expect(ran.code).toBe(0);
   expect(JSON.parse(ran.stdout)).toMatchObject({ schedule: 'scrub', state: 'done' });
+  await until(() => /^scrub: \S/m.test(worker.stdout()), { what: 'its lines, with its name' });
   const shown = await longshore();
   expect(shown.stdout).toMatch(/scrub\s+0 7 \* \* \*\s+in .*done/);
   expect(shown.stdout).toContain('purge_staged_datasets --max-purges 2');

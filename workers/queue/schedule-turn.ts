@@ -24,6 +24,7 @@ export interface TurnParts {
   readonly closing: AbortSignal;
 }
 
+const NAMED_LINES = join(import.meta.dirname, 'named-lines.ts');
 const LOOK_EVERY_MS = 500;
 const BUSY = 'another run is still active';
 const LEFT = 'its worker leaves';
@@ -138,7 +139,7 @@ async function runScript(
   { id = '', data: { script, args } }: TickJob,
   { folder, closing }: TurnParts,
 ): Promise<string | null> {
-  const child = spawn(process.execPath, [join(folder, `${script}.ts`), ...args], {
+  const child = spawn(process.execPath, ['--import', NAMED_LINES, join(folder, `${script}.ts`), ...args], {
     stdio: ['ignore', 'inherit', 'inherit'],
     env: { ...process.env, [TURN_VARIABLE]: id },
   });
