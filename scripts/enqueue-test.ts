@@ -3,10 +3,10 @@ import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InvalidArgumentError } from 'commander';
-import { pathsOf } from '../config/index.ts';
+import { type Config, pathsOf } from '../config/index.ts';
 import type { Dataset } from '../workers/dataset/types.ts';
 import { LongshoreError } from '../workers/errors.ts';
-import type { WorkflowDocument } from '../workers/records/contract.ts';
+import type { TaskFailure, WorkflowDocument } from '../workers/records/contract.ts';
 import { loadTask } from '../workers/tasks/registry.ts';
 import { type AdHocWorkflow, buildWorkflow } from '../workers/workflows/definition.ts';
 import { follow } from './cli/follow.ts';
@@ -16,6 +16,7 @@ import { currentStep, elapsedOf, type Followed, failureOf, failureText, isDone }
 import { currentUser, type EngineSession, printJson, withEngine } from './cli/session.ts';
 import { stopOnSignal } from './cli/stop.ts';
 import { asTyped } from './cli/typed.ts';
+import { cleanAll, cleanUp, samplesFolder } from './enqueue-test/clean-up.ts';
 import { makeSample, type Sample } from './enqueue-test/sample.ts';
 
 interface Options extends Sample {
@@ -25,6 +26,7 @@ interface Options extends Sample {
   kwargs: Record<string, unknown>;
   type: string;
   keep?: boolean;
+  clean?: boolean;
   json?: boolean;
 }
 
@@ -33,6 +35,7 @@ const program = createProgram('enqueue-test', 'Make a small dataset and run one 
   'npm run enqueue-test -- --task inspect_dataset          one task on a fresh dataset',
   'npm run enqueue-test -- --task stage_dataset --prepare  with the steps that it builds on',
   'npm run enqueue-test -- --workflow integrated --fastq --size 50MB --files 8',
+  'npm run enqueue-test -- --clean                         remove what earlier runs have left',
 ])
   .option('--task <name>', 'run this task; see `npx longshore tasks`')
   .option('--workflow <name>', 'run this workflow of config.workflow_registry')
@@ -43,9 +46,13 @@ const program = createProgram('enqueue-test', 'Make a small dataset and run one 
   .option('--fastq', 'sequencing reads instead of noise', false)
   .option('--type <type>', 'dataset type', 'RAW_DATA')
   .option('--keep', 'leave the dataset, its archive and its copies in place')
+  .option('--clean', 'run nothing; delete the datasets and folders of earlier runs that have ended')
   .addOption(jsonOption())
   .action(async (options: Options) => {
-    process.exitCode = await withEngine((session) => run(session, options), { make: true });
+    process.exitCode = await withEngine(
+      (session) => (options.clean ? clean(session, options.json ?? false) : run(session, options)),
+      { make: true },
+    );
   });
 
 async function run(session: EngineSession, options: Options): Promise<number> {
@@ -53,20 +60,13 @@ async function run(session: EngineSession, options: Options): Promise<number> {
   pathsOf(config, options.type);
   const workflow = await workflowOf(session, options);
   buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' });
-  if ((await engine.fleet()).workers.length === 0)
-    throw new LongshoreError('E_NO_WORKER', 'no worker is connected to the queue, so nothing would run');
-
+  await assertWorker(session);
   const name = `test_${new Date()
     .toISOString()
     .slice(0, 19)
     .replaceAll(/[^0-9]/g, '')}_${randomBytes(3).toString('hex')}`;
-  const folder = join(config.paths.scratch, 'enqueue-test', name);
-  const stop = stopOnSignal('the test', 'nothing of its sample is left');
-  const { state_dir, stage } = config;
-  await makeSample(folder, options, { state_dir, keep: stage.reserve_bytes, signal: stop.signal }).finally(
-    () => stop.end(),
-  );
-  const dataset = await registerSample(session, name, folder, options.type);
+  const folder = join(samplesFolder(config), name);
+  const dataset = await prepareSample(session, name, folder, options);
   // A sample does not change any more; asked for by name, the configured hour of waiting would help nobody.
   const start_kwargs = { recency_threshold: 0.5, wait_seconds: 0.5, ...options.kwargs };
   const started = await engine.start(workflow, {
@@ -75,14 +75,51 @@ async function run(session: EngineSession, options: Options): Promise<number> {
     initiator: currentUser(),
   });
   if (!options.json) process.stdout.write(`${folder}: ${options.files} files, ${bytes(options.size)}\n`);
-  const followed = await watchIt(session, started, options.json ?? false);
+  const followed = await watchIt(session, started, { folder, json: options.json ?? false });
   // What went wrong is what there is to report; all well, the workflow that was asked for.
   const end = followed.find((one) => one.workflow.status !== 'SUCCESS') ?? followed[0];
   if (end === undefined) throw new LongshoreError('E_WORKFLOW_NOT_FOUND', `workflow ${started.id} is gone`);
   const done = end.workflow.status === 'SUCCESS';
   const cleaned = done && !options.keep && (await cleanUp(session, dataset, folder));
-  await report(session, end, dataset, { json: options.json ?? false, cleaned });
+  await report(session, end, dataset, { options, folder, cleaned });
   return done ? EXIT.ok : EXIT.failed;
+}
+
+async function assertWorker({ engine }: EngineSession): Promise<void> {
+  if ((await engine.fleet()).workers.length === 0)
+    throw new LongshoreError('E_NO_WORKER', 'no worker is connected to the queue, so nothing would run');
+}
+
+async function clean(session: EngineSession, json: boolean): Promise<number> {
+  await assertWorker(session);
+  const cleaned = await cleanAll(session);
+  if (json) printJson(cleaned);
+  else {
+    for (const folder of cleaned.removed) process.stdout.write(`removed ${folder}\n`);
+    for (const { folder, reason } of cleaned.kept) process.stdout.write(`kept ${folder}: ${reason}\n`);
+    process.stdout.write(`${cleaned.removed.length} removed, ${cleaned.kept.length} kept\n`);
+  }
+  return cleaned.kept.length === 0 ? EXIT.ok : EXIT.failed;
+}
+
+/** What is stopped, or fails, before there is a dataset leaves nothing. */
+async function prepareSample(
+  session: EngineSession,
+  name: string,
+  folder: string,
+  options: Options,
+): Promise<Dataset> {
+  const stop = stopOnSignal('making the sample', 'nothing of it is left');
+  const { state_dir, stage } = session.config;
+  try {
+    await makeSample(folder, options, { state_dir, keep: stage.reserve_bytes, signal: stop.signal });
+    return await registerSample(session, name, folder, options.type);
+  } catch (error) {
+    await rm(folder, { recursive: true, force: true });
+    throw stop.signal.aborted ? stop.signal.reason : error;
+  } finally {
+    stop.end();
+  }
 }
 
 async function workflowOf({ config }: EngineSession, options: Options): Promise<string | AdHocWorkflow> {
@@ -91,12 +128,14 @@ async function workflowOf({ config }: EngineSession, options: Options): Promise<
     throw new LongshoreError('E_USAGE', 'expected --task or --workflow, not both');
   if (task === undefined) return workflow ?? config.registration.workflow;
   await loadTask(task);
-  const landing = config.workflow_registry[config.registration.workflow]?.steps ?? [];
+  const landing = landingOf(config);
   const at = landing.findIndex((step) => step.task === task);
   // A task that is no step of the landing, as generate_qc, builds on a landed dataset.
   const before = prepare ? landing.slice(0, at === -1 ? landing.length : at) : [];
   return { name: `test ${task}`, steps: [...before, landing[at] ?? { name: task, task }] };
 }
+
+const landingOf = (config: Config) => config.workflow_registry[config.registration.workflow]?.steps ?? [];
 
 async function registerSample(
   { store }: EngineSession,
@@ -116,7 +155,7 @@ async function registerSample(
 async function watchIt(
   { config, store }: EngineSession,
   { id, name, dataset_id }: WorkflowDocument,
-  json: boolean,
+  { folder, json }: { folder: string; json: boolean },
 ): Promise<Followed[]> {
   const leaving = new AbortController();
   const leave = (): void => leaving.abort();
@@ -144,47 +183,47 @@ async function watchIt(
   process.off('SIGINT', leave).off('SIGTERM', leave);
   if (!leaving.signal.aborted) return followed;
   throw new LongshoreError('E_WORKFLOW_STATE', `no longer following workflow ${id}; it goes on without you`, {
-    hint: `See it with \`longshore show ${id}\`, stop it with \`longshore revoke ${id}\`.`,
+    fields: { workflow_id: id, dataset_id, folder },
+    hint: `See it with \`longshore show ${id}\`, stop it with \`longshore revoke ${id}\`. ${kept(folder)} when it has ended.`,
   });
 }
 
-/** By the task that users delete with, so that nothing is left that it would leave. */
-async function cleanUp({ store, engine }: EngineSession, dataset: Dataset, folder: string): Promise<boolean> {
-  const { id } = await engine.start(
-    { name: 'test clean-up', steps: [{ name: 'delete', task: 'delete_dataset' }] },
-    { dataset_id: dataset.id, initiator: currentUser() },
-  );
-  const [end] = await follow({ store, workflow_ids: [id], out: { write: () => undefined }, isTTY: false });
-  if (end?.workflow.status !== 'SUCCESS') return false;
-  await rm(folder, { recursive: true, force: true });
-  return true;
-}
-
 async function report(
-  { store }: EngineSession,
+  session: EngineSession,
   end: Followed,
   dataset: Dataset,
-  { json, cleaned }: { json: boolean; cleaned: boolean },
+  { options, folder, cleaned }: { options: Options; folder: string; cleaned: boolean },
 ): Promise<void> {
   const { workflow } = end;
   const step = currentStep(workflow);
   const failure = failureOf(step?.last_task_run);
-  const states = (await store.catalog.states(dataset.id)).map(({ state }) => state).toReversed();
-  if (json) return printJson({ workflow, dataset_id: dataset.id, states, failure, cleaned });
+  const states = (await session.store.catalog.states(dataset.id)).map(({ state }) => state).toReversed();
+  const advice = failure === null ? null : adviceOf(session, options, failure);
+  if (options.json)
+    return printJson({ workflow, dataset_id: dataset.id, folder, states, failure, advice, cleaned });
   const out = process.stdout;
-  const kept = cleaned
-    ? 'the dataset was deleted again'
-    : `kept: \`npx longshore delete ${dataset.id}\` removes it`;
+  const left = cleaned ? 'The dataset was deleted again.' : `Dataset ${dataset.id} is kept. ${kept(folder)}.`;
   const result = workflow.steps.at(-1)?.last_task_run?.result;
   if (workflow.status === 'SUCCESS')
     out.write(
-      `done in ${duration(elapsedOf(workflow))}, result ${JSON.stringify(result)}, states ${states.join(' → ')}; ${kept}\n`,
+      `done in ${duration(elapsedOf(workflow))}, result ${JSON.stringify(result)}, states ${states.join(' → ')}. ${left}\n`,
     );
   else if (failure !== null)
     out.write(
-      `${failureText(failure)}\n${asTyped(failure.hint)}\nMore: npx longshore show ${workflow.id}, npx longshore logs ${workflow.id}; ${kept}\n`,
+      `${failureText(failure)}\n${asTyped(advice ?? '')}\nMore: npx longshore show ${workflow.id}, npx longshore logs ${workflow.id}. ${left}\n`,
     );
-  else out.write(`${workflow.status}; ${kept}\n`);
+  else out.write(`${workflow.status}. ${left}\n`);
+}
+
+const kept = (folder: string): string =>
+  `${folder} stays; \`npm run enqueue-test -- --clean\` removes it with its dataset`;
+
+/** A task alone meets a dataset that nothing has been done with; what is to be done for one that is meant to land is no help. */
+function adviceOf({ config }: EngineSession, { task, prepare }: Options, failure: TaskFailure): string {
+  const at = task === undefined ? 0 : landingOf(config).findIndex((step) => step.task === task);
+  if (prepare || at === 0) return failure.hint;
+  const advice = `With --prepare the steps that ${task} builds on run first.`;
+  return at === -1 ? `${failure.hint} ${advice}` : advice;
 }
 
 function size(text: string): number {

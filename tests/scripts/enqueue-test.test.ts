@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, utimesSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { makeSample } from '../../scripts/enqueue-test/sample.ts';
 import { openStore } from '../../workers/store.ts';
 import { makePlace, type Place } from '../support/place.ts';
-import { runScript } from '../support/script.ts';
+import { runScript, startScript } from '../support/script.ts';
 import { until } from '../support/until.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -59,14 +59,59 @@ test('runs one task, follows it, prints its result and leaves nothing; a failing
   expect(good.stdout).toMatch(/inspect done in[^]*done in .* result \[1\]/);
   expect(readdirSync(join(place.config.paths.scratch, 'enqueue-test'))).toEqual([]);
 
-  const bad = await runScript(
-    'enqueue-test.ts',
-    ['--task', 'stage_dataset', '--size', '1KB', '--json'],
-    place.env,
-  );
+  const task = ['--task', 'stage_dataset', '--size', '1KB'];
+  const bad = await runScript('enqueue-test.ts', [...task, '--json'], place.env);
   expect(bad.code).toBe(1);
-  expect(JSON.parse(bad.stdout)).toMatchObject({ failure: { code: 'E_NOT_ARCHIVED' }, cleaned: false });
-  expect(readdirSync(join(place.config.paths.scratch, 'enqueue-test'))).toHaveLength(1);
+  const answer = JSON.parse(bad.stdout) as { folder: string; dataset_id: number };
+  expect(answer).toMatchObject({
+    failure: { code: 'E_NOT_ARCHIVED' },
+    advice: 'With --prepare the steps that stage_dataset builds on run first.',
+    cleaned: false,
+  });
+  const samples = join(place.config.paths.scratch, 'enqueue-test');
+  expect(readdirSync(samples)).toEqual([basename(answer.folder)]);
+  const shown = await runScript('enqueue-test.ts', task, place.env);
+  expect(shown.stdout).toContain('E_NOT_ARCHIVED');
+  expect(shown.stdout).toContain('With --prepare');
+  expect(shown.stdout).toMatch(/is kept\. \/.*enqueue-test\/test_.* stays; .*--clean.* removes it/);
+
+  // One of them was deleted as any dataset is, which leaves its folder.
+  await runScript('longshore.ts', ['delete', String(answer.dataset_id), '--follow'], place.env);
+  const fresh = join(samples, 'being made');
+  mkdirSync(fresh);
+  const cleaned = await runScript('enqueue-test.ts', ['--clean', '--json'], place.env);
+  expect(cleaned.code).toBe(1);
+  expect(JSON.parse(cleaned.stdout)).toMatchObject({
+    removed: [expect.any(String), expect.any(String)],
+    kept: [{ folder: fresh, reason: expect.stringContaining('a moment ago') }],
+  });
+  expect(readdirSync(samples)).toEqual(['being made']);
+  utimesSync(fresh, 0, 0);
+  expect((await runScript('enqueue-test.ts', ['--clean'], place.env)).stdout).toContain('1 removed, 0 kept');
+  const store = await openStore(place.config);
+  onTestFinished(() => store.close());
+  expect((await store.catalog.list({})).count).toBe(0);
+});
+
+test('Ctrl-C while the sample is made leaves nothing; later it says what stays and how to remove it', async () => {
+  const place = await makePlace();
+  await startWorker(place);
+  const samples = join(place.config.paths.scratch, 'enqueue-test');
+  const early = startScript('enqueue-test.ts', ['--size', '4GB', '--files', '1'], place.env);
+  await until(() => existsSync(samples) && readdirSync(samples).length === 1, { what: 'the sample' });
+  early.kill('SIGINT');
+  expect(await early.ended).toMatchObject({ stderr: expect.stringContaining('nothing of it is left') });
+  expect(readdirSync(samples)).toEqual([]);
+
+  const args = ['--task', 'await_stability', '--size', '1KB', '--kwargs', '{"recency_threshold": 3600}'];
+  const late = startScript('enqueue-test.ts', args, place.env);
+  await until(() => late.stdout().includes('await stability started'), { what: 'the step' });
+  late.kill('SIGINT');
+  const [sample = ''] = readdirSync(samples);
+  const { stderr } = await late.ended;
+  expect(stderr).toContain(`${join(samples, sample)} stays; \`npm run enqueue-test -- --clean\` removes it`);
+  const kept = await runScript('enqueue-test.ts', ['--clean'], place.env);
+  expect(kept).toMatchObject({ code: 1, stdout: expect.stringContaining('a workflow works on dataset') });
 });
 
 test('a sample without room for it is refused before it is written', async () => {
