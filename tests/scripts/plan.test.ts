@@ -199,8 +199,15 @@ test('what would stop it is told before it is started, with the error that it wo
     expect(stopsOf(await plan(landing, workflow, workflow === 'stage')), workflow).toEqual([
       'E_ARCHIVE_UNAVAILABLE',
     ]);
-  writeFileSync(mark, '');
   renameSync(`${archive_path}.aside`, archive_path as string);
+  // With the bundle in sight, too: as the tasks, which ask for the mark first.
+  for (const workflow of ['stage', 'archive', 'delete'])
+    expect(stopsOf(await plan(landing, workflow, workflow === 'stage')), workflow).toEqual([
+      'E_ARCHIVE_UNAVAILABLE',
+    ]);
+  for (const task of ['stage_dataset', 'archive_dataset', 'delete_dataset'])
+    expect(await landing.fails(task, { attempt: 2 }), task).toMatchObject({ code: 'E_ARCHIVE_UNAVAILABLE' });
+  writeFileSync(mark, '');
 
   const pinned = { until: null, by: 'ann', reason: 'paper' };
   await landing.store.catalog.patch(landing.id, { metadata: { pinned } });
