@@ -4,7 +4,12 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { packBundle } from '../../workers/content/pack.ts';
 import { paxTime } from '../../workers/content/tar/pax.ts';
+import { recallMembers } from '../../workers/content/recall.ts';
+import { createAsked } from '../../workers/content/recall-paths.ts';
+import { surveyRecall } from '../../workers/content/recall-survey.ts';
+import { openRecallTarget } from '../../workers/content/recall-target.ts';
 import { unpackBundle } from '../../workers/content/unpack.ts';
+import { createArchiveReads } from '../support/archive-reads.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { makeSparse, portrait } from './trees.ts';
 
@@ -16,6 +21,8 @@ const TIMES: Record<string, string> = {
   folder: '2023-01-02 03:04:05.5',
   link: '2022-01-02 03:04:05.25',
   'before 1970': '1960-01-02 03:04:05.75',
+  'folder before 1970': '1960-01-02 03:04:05.5',
+  'link before 1970': '1960-01-02 03:04:05.25',
   'after 2242': '2300-01-02 03:04:05.125',
 };
 
@@ -24,8 +31,8 @@ async function packed(place: Place, pax_times: 'large' | 'all'): Promise<void> {
   writeFileSync(join(source, 'large'), Buffer.alloc(64 * 1024, 1));
   makeSparse(join(source, 'holes'), 2_000_000, [0]);
   for (const name of ['small', 'whole', 'before 1970', 'after 2242']) writeFileSync(join(source, name), name);
-  place.dir('source/folder');
-  symlinkSync('small', join(source, 'link'));
+  for (const name of ['folder', 'folder before 1970']) place.dir('source', name);
+  for (const name of ['link', 'link before 1970']) symlinkSync('small', join(source, name));
   for (const [name, time] of Object.entries(TIMES))
     execFileSync('touch', ['-h', '-d', `${time} UTC`, join(source, name)]);
   await packBundle({
@@ -77,6 +84,28 @@ test('with the manifest every member has its time back to the microsecond', asyn
   await packed(place, 'large');
   const manifest = place.path('manifest');
   await unpackBundle({ bundle: place.path('bundle.tar'), target: place.dir('out'), manifest });
+  expect(portrait(place.path('out'))).toEqual(portrait(place.path('source')));
+});
+
+test('a recall brings them back as well, those before 1970 included', async () => {
+  const place = await makePlace();
+  await packed(place, 'large');
+  const manifest = place.path('manifest');
+  const asked = createAsked(['.']);
+  const survey = await surveyRecall({ manifest, asked, to: place.path('out') });
+  const target = await openRecallTarget(place.path('out'), { force: false });
+  await recallMembers({
+    manifest,
+    asked,
+    target,
+    read: createArchiveReads(place.path('bundle.tar')).read,
+    done: survey.done,
+    onDamage: async (_, error) => {
+      throw error;
+    },
+  });
+  await target.complete();
+  await target.close();
   expect(portrait(place.path('out'))).toEqual(portrait(place.path('source')));
 });
 

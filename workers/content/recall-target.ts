@@ -24,7 +24,7 @@ import { DeferredList } from './deferred.ts';
 import type { ManifestMember } from './manifest.ts';
 import { decodeLatin1, fsPath, shownPath } from './path.ts';
 import { removeFile } from './publish.ts';
-import { secondsOf } from './tree-writer.ts';
+import { secondsOf, settable } from './times.ts';
 import { absolutePath } from './walk.ts';
 
 /** What stands in the place of a member: nothing, perhaps the member itself (its bytes decide), the member, or something else. */
@@ -223,7 +223,7 @@ function makeLinks(root: string, work: string, deferred: DeferredList, options: 
     makeParents(root, member, options.standing);
     const partial = join(work, `link-${index}`);
     symlinkSync(fsPath(entry.target ?? ''), partial);
-    lutimesSync(partial, entry.mtime, entry.mtime);
+    lutimesSync(partial, settable(entry.mtime), settable(entry.mtime));
     renameSync(partial, fsPath(absolutePath(root, entry.path)));
   }
 }
@@ -234,7 +234,7 @@ function finishFolders(root: string, deferred: DeferredList): void {
     const entry = deferred.read(index);
     if (entry.kind !== 'directory') continue;
     const path = fsPath(absolutePath(root, entry.path));
-    utimesSync(path, entry.mtime, entry.mtime);
+    utimesSync(path, settable(entry.mtime), settable(entry.mtime));
     chmodSync(path, entry.mode);
   }
 }

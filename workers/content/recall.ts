@@ -12,7 +12,7 @@ import { askedPieces, type Piece, type Range, rangesOf } from './recall-plan.ts'
 import type { RecallTarget } from './recall-target.ts';
 import { BLOCK } from './tar/header.ts';
 import { createMapReader, extentsOf } from './tar/sparse.ts';
-import { secondsOf } from './tree-writer.ts';
+import { secondsOf, settable } from './times.ts';
 import { absolutePath } from './walk.ts';
 
 export interface RecallOptions {
@@ -139,7 +139,7 @@ async function restore(piece: Piece, reader: ByteReader | null, target: RecallTa
     if (member.sparse === true) await file.truncate(member.size);
     // Without setuid and setgid, as in a staged copy.
     await file.chmod(member.mode & 0o777);
-    const mtime = secondsOf(member.mtime);
+    const mtime = settable(secondsOf(member.mtime));
     await file.utimes(mtime, mtime);
     complete = true;
     return { path, piece };

@@ -21,6 +21,7 @@ import { dirname } from 'node:path';
 import { LongshoreError } from '../errors.ts';
 import { type DeferredEntry, DeferredList } from './deferred.ts';
 import { fsPath, unsafe } from './path.ts';
+import { settable } from './times.ts';
 import { absolutePath } from './walk.ts';
 import { XattrWriter } from './xattr-restore.ts';
 import type { Xattrs } from './xattrs.ts';
@@ -271,12 +272,6 @@ export class TreeWriter {
   }
 }
 
-/**
- * Doubles of seconds: times are kept to a quarter of a microsecond, which is all that Node can set. It takes a negative
- * number for now, but not a date before 1970, which is kept to the millisecond.
- */
-const settable = (seconds: number): number | Date => (seconds < 0 ? new Date(seconds * 1000) : seconds);
-
 /** What a file system cannot hold may have cost its maker nothing: a hole of a petabyte. */
 function lengthen(fd: number, size: number): void {
   try {
@@ -289,13 +284,4 @@ function lengthen(fd: number, size: number): void {
       cause: error,
     });
   }
-}
-
-/**
- * A manifest's time as Node sets it. Whole seconds and the rest apart: nanoseconds since 1970 as one double lose their last
- * eight bits.
- */
-export function secondsOf(mtime: string): number {
-  const ns = BigInt(mtime);
-  return Number(ns / 1_000_000_000n) + Number(ns % 1_000_000_000n) / 1e9;
 }

@@ -10,7 +10,8 @@ import { MEMBER_TYPES } from './tar/header.ts';
 import { type TarMember, TarMembers } from './tar/members.ts';
 import { TarSource } from './tar/source.ts';
 import { serveThread } from './threads.ts';
-import { type KeptFile, secondsOf, TreeWriter } from './tree-writer.ts';
+import { secondsOf } from './times.ts';
+import { type KeptFile, TreeWriter } from './tree-writer.ts';
 
 interface Data {
   readonly target: string;
