@@ -84,7 +84,7 @@ export const config = {
     checkpoint_bytes: 256 * 1024 ** 2,
   },
   digests: { member: ['blake3'], bundle: ['blake3'] },
-  bundle: { pax_times: 'large', xattrs: true },
+  bundle: { pax_times: 'large', xattrs: true, duplicates: 'refuse', max_expansion: 1000 },
   validate: { level: 'stream' },
   fixity: {
     max_bytes_per_run: 1024 ** 4,

@@ -193,6 +193,16 @@ export const schema = z.strictObject({
     pax_times: z.enum(['large', 'all']),
     /** Keep extended attributes of the `user.` namespace. */
     xattrs: z.boolean(),
+    /**
+     * Of bundles that another system made (no manifest). A name that stands twice, as in a tar that was appended to:
+     * `replace` lets the later file win, and warns.
+     */
+    duplicates: z.enum(['refuse', 'replace']),
+    /**
+     * Of the same, where the catalog knows no size: what is unpacked may have so many times the size of the bundle (files
+     * with holes; 16 GiB are never too many).
+     */
+    max_expansion: z.number().min(1),
   }),
   validate: z.strictObject({ level: z.enum(['stream', 'readback']) }),
   /** The scrub: how the archive is proven again and again, see docs/fixity.md. */

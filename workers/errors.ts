@@ -131,7 +131,7 @@ export const ERRORS = {
     'The archive has no bundle at the recorded path. Check the archive before anything else.',
   ),
   E_BUNDLE_UNSAFE: fatal(
-    'The bundle holds a member that would be written outside the staging folder. Nothing of it was published.',
+    'The bundle holds what no dataset has: a member outside of its folder, a device, a name twice, holes without end. Nothing of it was published.',
   ),
   E_ARCHIVE_UNAVAILABLE: retryable(
     'The archive cannot be reached. This is an outage, not an absence; nothing was changed.',

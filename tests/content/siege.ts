@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { type UnpackResult, unpackBundle } from '../../workers/content/unpack.ts';
+import { type UnpackOptions, type UnpackResult, unpackBundle } from '../../workers/content/unpack.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { member } from './tar-writer.ts';
 
@@ -11,8 +11,8 @@ export type Outcome = 'unsafe' | 'corrupt' | 'too large' | readonly string[];
 
 const CODES = { unsafe: 'E_BUNDLE_UNSAFE', corrupt: 'E_BUNDLE_CORRUPT', 'too large': 'E_NO_SPACE' } as const;
 
-export const unpack = (place: Place): Promise<UnpackResult> =>
-  unpackBundle({ bundle: place.path('bundle.tar'), target: place.path('a/b/out') });
+export const unpack = (place: Place, options: Partial<UnpackOptions> = {}): Promise<UnpackResult> =>
+  unpackBundle({ bundle: place.path('bundle.tar'), target: place.path('a/b/out'), ...options });
 
 /** A place with victims on every level above the target, one of them to be met by an absolute name. */
 export async function besieged(): Promise<Place> {

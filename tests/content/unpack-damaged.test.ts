@@ -1,8 +1,8 @@
 /** Bundles whose headers, sizes and maps lie: each is refused with a code, or comes out harmless, in bounded memory. */
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { attacks, besieged, file, folder, link, surroundings } from './siege.ts';
+import { attacks, besieged, file, folder, link, surroundings, unpack } from './siege.ts';
 import { base256, END, gnuLong, member, padded, pax, record, tar } from './tar-writer.ts';
 
 attacks('extended headers', [
@@ -128,8 +128,9 @@ attacks('files with holes', [
   ['of 2^60 bytes', sparse('0\n', 2 ** 60), 'corrupt'],
   ['of 2^60 bytes, in the old format', old([], 2n ** 60n), 'corrupt'],
   ['of 2^60 bytes, in format 0.1', mapped('0,0', String(2n ** 60n)), 'corrupt'],
-  ['of 2^50 bytes, more than the file system holds', sparse('0\n', 2 ** 50), 'too large'],
-  ['of a terabyte, which is nothing', sparse('0\n', 2 ** 40), [`s f${2 ** 40}`]],
+  ['of 2^50 bytes', sparse('0\n', 2 ** 50), 'unsafe'],
+  ['of a terabyte', sparse('0\n', 2 ** 40), 'unsafe'],
+  ['of ten gigabytes, which is nothing', sparse('0\n', 1e10), ['s f10000000000']],
   ['of a negative size', sparse('0\n', -1), 'corrupt'],
   [
     'without a size',
@@ -193,6 +194,32 @@ attacks('files with holes', [
   ],
   ['that are sound, in format 0.1', mapped('1,4,8,4', 20, 'goodgood'), ['s f20']],
 ]);
+
+const holes = (count: number, size: number): Buffer =>
+  Buffer.concat([
+    ...Array.from({ length: count }, (_, at) =>
+      Buffer.concat([pax({ 'GNU.sparse.size': String(size), 'GNU.sparse.map': '0,0' }), file(`s${at}`, '')]),
+    ),
+    END,
+  ]);
+
+test.each([
+  ['a hundred of 8 TiB, of which nothing is known', holes(100, 8 * 2 ** 40), {}, 'E_BUNDLE_UNSAFE'],
+  ['many small ones, of which nothing is known', holes(100, 2 ** 30), {}, 'E_BUNDLE_UNSAFE'],
+  ['one byte more than the catalog says', holes(3, 2 ** 40), { bytes: 3 * 2 ** 40 - 1 }, 'E_BUNDLE_UNSAFE'],
+  ['as many as the catalog says', holes(3, 2 ** 40), { bytes: 3 * 2 ** 40 }, 'sound'],
+  ['more than the file system holds', holes(1, 2 ** 50), { bytes: 2 ** 50 }, 'E_NO_SPACE'],
+])('holes: %s', async (_, bundle, known, outcome) => {
+  const place = await besieged();
+  writeFileSync(place.path('bundle.tar'), bundle);
+  const unpacking = unpack(place, { expect: known });
+  expect(
+    await unpacking.then(
+      () => 'sound',
+      ({ code }: { code: string }) => code,
+    ),
+  ).toBe(outcome);
+});
 
 /** Writes a bundle too large to be made in memory, part by part. */
 function write(path: string, parts: Iterable<Buffer>): void {

@@ -28,6 +28,8 @@ import type { Xattrs } from './xattrs.ts';
 
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
+const TWICE = 'stands twice in it';
+
 /** The bytes of a file that were there before, as long as they are those that come now. */
 export class KeptFile {
   readonly #fd: number;
@@ -73,11 +75,18 @@ export class TreeWriter {
   readonly #xattrs: XattrWriter;
   readonly #umask = process.umask();
   readonly #adopt: boolean;
+  readonly #replace: boolean;
+  /** What later members of the same name took the place of. */
+  readonly replaced = { members: 0, bytes: 0 };
 
-  /** @param adopt the directory may hold what an earlier attempt at the same bundle has written */
-  constructor(root: string, adopt = false) {
+  /**
+   * @param how `adopt`: the directory may hold what an earlier attempt at the same bundle has written; `replace`: a later
+   * file takes the place of an earlier one of the same name, as in an appended tar
+   */
+  constructor(root: string, how: { adopt: boolean; replace: boolean } = { adopt: false, replace: false }) {
     this.#root = root;
-    this.#adopt = adopt;
+    this.#adopt = how.adopt;
+    this.#replace = how.replace;
     this.#deferred = new DeferredList(`${root}.deferred`);
     this.#xattrs = new XattrWriter(root);
   }
@@ -99,7 +108,7 @@ export class TreeWriter {
     this.#deferred.add({ kind: 'directory', path, mode: mode & 0o3777, mtime });
   }
 
-  /** Opens a new file; a later member of the same name replaces the earlier one, as in an appended tar. */
+  /** Opens a new file. That there is one of its name is told by the file system, which no list of a million names is needed for. */
   create(path: string, mode: number): number {
     const full = fsPath(absolutePath(this.#root, path));
     // Without setuid and setgid: a bundle from elsewhere must not bring programs that run as us.
@@ -109,8 +118,11 @@ export class TreeWriter {
         return openSync(full, CREATE, bits);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-        if (lstatSync(full).isDirectory())
-          throw unsafe(path, 'is a file where another member is a directory');
+        const there = lstatSync(full);
+        if (there.isDirectory()) throw unsafe(path, 'is a file where another member is a directory');
+        if (!this.#replace) throw unsafe(path, TWICE);
+        this.replaced.members += 1;
+        this.replaced.bytes += there.size;
         unlinkSync(full);
         return openSync(full, CREATE, bits);
       }
@@ -216,7 +228,11 @@ export class TreeWriter {
       });
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (code === 'EEXIST' && this.#repeats(entry, full)) return;
+      if (code === 'EEXIST' && this.#repeats(entry, full)) {
+        if (!this.#replace) throw unsafe(entry.path, TWICE);
+        this.replaced.members += 1;
+        return;
+      }
       if (code === 'EEXIST') throw unsafe(entry.path, `is a ${entry.kind} where another member stands`);
       if (code === 'ENOENT')
         throw unsafe(entry.path, 'is a hard link to a file that the bundle does not hold');

@@ -20,6 +20,10 @@ interface Data {
   readonly bundle_size: number;
   /** `target` may hold what an earlier attempt at this very bundle has written. */
   readonly adopt: boolean;
+  /** A later member of a name takes the place of the earlier one; else it is refused. */
+  readonly replace: boolean;
+  /** That all files together may have; null: the manifest says what each has. */
+  readonly max_bytes: number | null;
 }
 
 export interface Extracted {
@@ -62,7 +66,7 @@ class Extractor {
     this.#data = data;
     this.#source = source;
     this.#manifest = data.manifest === null ? null : new ManifestReader(data.manifest);
-    this.#tree = new TreeWriter(data.target, data.adopt);
+    this.#tree = new TreeWriter(data.target, data);
     this.#progress = progress;
     // One digest proves a member; the others in the manifest are for those who ask by them.
     const names = this.#manifest?.header.member_digests.slice(0, 1) ?? [];
@@ -85,9 +89,12 @@ class Extractor {
     const failure = this.#tree.complete(() => undefined);
     const trailer = this.#manifest?.trailer ?? null;
     // The manifest knows which links led to directories; those count as such.
-    const { num_files, num_directories } = trailer?.counts ?? this.#counts;
-    const { bytes } = this.#counts;
+    const { replaced } = this.#tree;
+    const found = { ...this.#counts, num_files: this.#counts.num_files - replaced.members };
+    const { num_files, num_directories } = trailer?.counts ?? found;
+    const bytes = this.#counts.bytes - replaced.bytes;
     const warnings = failure === null ? [] : [failure];
+    if (replaced.members > 0) warnings.push(`${replaced.members} members were replaced by later ones`);
     return { num_files, num_directories, bytes, common: this.#common ?? '.', trailer, warnings };
   }
 
@@ -158,6 +165,9 @@ class Extractor {
     if (member.stored > this.#data.bundle_size) {
       throw differs(path, 'size', `at most ${this.#data.bundle_size}`, String(member.stored));
     }
+    const { max_bytes } = this.#data;
+    if (max_bytes !== null && this.#counts.bytes + member.size > max_bytes)
+      throw unsafe(path, `makes the dataset larger than the ${max_bytes} bytes that it may have`);
     const { fd, kept } = this.#tree.resume(path, member.mode);
     const file: Target = { fd, path, kept };
     let open = true;

@@ -18,7 +18,14 @@ export interface UnpackOptions extends ThreadOptions {
   /** A fresh, empty directory; a temporary name beside the final place. */
   readonly target: string;
   /** What the catalog knows of the bundle. The given digests are computed and must match. */
-  readonly expect?: { readonly size?: number; readonly digests?: Readonly<Digests> };
+  readonly expect?: {
+    readonly size?: number;
+    readonly digests?: Readonly<Digests>;
+    /** Of all files of the dataset together; null: not known. */
+    readonly bytes?: number | null;
+  };
+  /** Of a bundle without manifest: how much it may ask for. Default: {@link CAUTIOUS}. */
+  readonly foreign?: ForeignLimits;
   /** Digests to compute besides those of `expect` and of the manifest. */
   readonly digests?: readonly DigestName[];
   /** Also write the bundle here, from the same buffers: the staged bundle. Replaced if it exists. */
@@ -39,6 +46,16 @@ export interface UnpackOptions extends ThreadOptions {
   /** Told when it does: how much of the copy is there. */
   readonly onResume?: (kept: number) => void;
 }
+
+/** As in config.bundle. */
+export interface ForeignLimits {
+  readonly duplicates: 'refuse' | 'replace';
+  readonly max_expansion: number;
+}
+
+const CAUTIOUS: ForeignLimits = { duplicates: 'refuse', max_expansion: 1000 };
+/** A small tar of one large file with holes is nothing strange. */
+const NEVER_TOO_MANY_BYTES = 16 * 1024 ** 3;
 
 export interface UnpackResult {
   /** Of the bundle. */
@@ -61,7 +78,7 @@ export interface UnpackResult {
  * resolves; after a failure `target` and `copy` are litter for the caller to remove.
  *
  * @throws E_BUNDLE_CORRUPT size or digest differ, or the tar is damaged or cut short
- * @throws E_BUNDLE_UNSAFE a member would reach outside, or is a device or FIFO
+ * @throws E_BUNDLE_UNSAFE a member would reach outside, is a device or FIFO, stands twice, or is a bomb of holes
  */
 export async function unpackBundle(options: UnpackOptions): Promise<UnpackResult> {
   const { target, copy = null, manifest = null } = options;
@@ -101,7 +118,15 @@ async function unpackInto(
   options: UnpackOptions,
   left: Left | null,
 ): Promise<UnpackResult> {
-  const { bundle, target, expect = {}, copy = null, manifest = null, verify = null } = options;
+  const {
+    bundle,
+    target,
+    expect = {},
+    copy = null,
+    manifest = null,
+    verify = null,
+    foreign = CAUTIOUS,
+  } = options;
   const name = typeof bundle === 'string' ? bundle : bundle.name;
   const bundle_size = sizeOf(bundle, expect.size);
   const kept = Math.min(left?.kept ?? 0, bundle_size);
@@ -116,7 +141,15 @@ async function unpackInto(
     reader,
     {
       file: new URL('./unpack-extractor.ts', import.meta.url),
-      data: { target, manifest, verify, bundle_size, adopt: left !== null },
+      data: {
+        target,
+        manifest,
+        verify,
+        bundle_size,
+        adopt: left !== null,
+        replace: manifest === null && foreign.duplicates === 'replace',
+        max_bytes: manifest === null ? mostBytes(bundle_size, expect.bytes ?? null, foreign) : null,
+      },
     },
     { ...options, writes: { file: copy, barrier } },
   );
@@ -128,6 +161,10 @@ async function unpackInto(
   if (trailer !== null) proveBundle(name, pair.first, commonDigests(trailer.bundle, pair.first));
   return { ...pair.first, ...counts, root: join(target, common) };
 }
+
+/** Holes cost their maker nothing. What is stored cannot be more than the bundle. */
+const mostBytes = (bundle_size: number, known: number | null, { max_expansion }: ForeignLimits): number =>
+  Math.max(bundle_size, known ?? Math.max(NEVER_TOO_MANY_BYTES, bundle_size * max_expansion));
 
 function sizeOf(from: string | RemoteBundle, expected: number | undefined): number {
   const bundle = typeof from === 'string' ? from : from.name;

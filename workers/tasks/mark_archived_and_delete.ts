@@ -126,7 +126,8 @@ async function proveAndRecord(
   const started = performance.now();
   try {
     mkdirSync(target);
-    const unpacked = await unpackWhole(ctx, { archive, key }, there, target);
+    const to = { target, bytes: dataset.size };
+    const unpacked = await unpackWhole(ctx, { archive, key }, there, to);
     await assertEqual(ctx, dataset, { archived: unpacked.root, root });
     const seconds = (performance.now() - started) / 1000;
     await record(ctx, dataset, { archive, key, unpacked, seconds });
@@ -151,7 +152,7 @@ async function unpackWhole(
   ctx: TaskContext,
   { archive, key }: Place,
   there: ArchivedObject,
-  target: string,
+  { target, bytes }: { target: string; bytes: number | null },
 ): Promise<UnpackResult> {
   const { signal, kwargs } = ctx;
   const stated = { ...there.digests, ...(typeof kwargs.md5 === 'string' ? { md5: kwargs.md5 } : {}) };
@@ -169,8 +170,9 @@ async function unpackWhole(
   const unpacked = await unpackBundle({
     bundle,
     target,
-    expect: { size: there.size, digests },
+    expect: { size: there.size, digests, bytes },
     digests: ['md5', ...ctx.config.digests.bundle],
+    foreign: ctx.config.bundle,
     signal,
     onProgress: ({ bytes }) => meter.set(bytes),
   });

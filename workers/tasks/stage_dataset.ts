@@ -106,7 +106,7 @@ async function stageFrom(ctx: TaskContext, staging: Staging): Promise<void> {
 /** From wherever the bundle is: a file in place, bytes by the stream, or a file that must be fetched whole first. */
 async function unpack(
   ctx: TaskContext,
-  { bundle, copy }: Staging,
+  { dataset, bundle, copy }: Staging,
   places: Places,
   onBytes: (bytes: number) => void,
 ): Promise<{ unpacked: UnpackResult; with_manifest: boolean }> {
@@ -117,7 +117,8 @@ async function unpack(
   const digests = expectedDigests(bundle);
   const common = {
     target: places.treePartial,
-    expect: { size: bundle.size, digests },
+    expect: { size: bundle.size, digests, bytes: dataset.size },
+    foreign: ctx.config.bundle,
     // Without a recorded digest of the bundle each member has to prove itself, whatever that costs.
     ...(Object.keys(digests).length > 0 ? {} : ({ verify: 'member' } as const)),
     resume: true,
