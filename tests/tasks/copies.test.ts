@@ -1,7 +1,9 @@
 /** Datasets whose type has several archives. */
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { digestFile } from '../../workers/content/digest-file.ts';
 import { fingerprint, type Landing, makeLanding } from './landing.ts';
 
 const files = { 'a.txt': 'alpha', 'sub/b.bin': Buffer.alloc(300_000, 7), 'sub/link': { link: 'b.bin' } };
@@ -88,6 +90,44 @@ test('staging takes the second copy when the first is damaged, says so, and keep
     details: { code: 'E_BUNDLE_CORRUPT' },
   });
   expect(readFileSync(key).equals(damaged)).toBe(true); // Never repaired in silence.
+});
+
+test('staging takes the second copy when the first is unsafe, and keeps it in the ledger as far as it is known', async () => {
+  const landing = await twoArchives();
+  await landing.upTo('archive_dataset');
+  const key = await keyOf(landing);
+  const { origin } = landing;
+  const tar = (path: string, ...args: string[]): void => {
+    rmSync(`${path}.manifest.ndjson`);
+    expect(spawnSync('tar', ['-P', '-cf', path, ...args], { encoding: 'utf8' }).stderr).toBe('');
+  };
+  tar(landing.mirror(key), '-C', origin, '.');
+  tar(key, '-C', join(origin, 'sub'), '../a.txt', 'b.bin', 'link');
+  const { size } = statSync(landing.mirror(key));
+  expect(statSync(key).size).toBe(size);
+  const bundle = { name: 'run_A.tar', size, md5: null, digests: {}, verified_at: null };
+  await landing.store.catalog.patch(landing.id, { bundle });
+  const record = async (archive: string, digests: Record<string, string>): Promise<void> =>
+    landing.store.catalog.putCopy(landing.id, {
+      archive,
+      key,
+      size,
+      digests,
+      stored_at: new Date().toISOString(),
+    });
+  await record('mirror', {});
+  const sound = await digestFile(landing.mirror(key), ['blake3']);
+  for (const [attempt, digests, found] of [
+    [1, {}, { result: 'unavailable', details: { code: 'E_BUNDLE_UNSAFE' } }],
+    [2, sound, { result: 'mismatch', details: { code: 'E_BUNDLE_CORRUPT' } }],
+  ] as const) {
+    await record('filesystem', digests);
+    await landing.run('stage_dataset', { attempt, workflow_id: `w-${attempt}`, task_id: `task-${attempt}` });
+    const { staged_path } = await landing.dataset();
+    expect(fingerprint(staged_path as string)).toBe(fingerprint(origin));
+    const proofs = await landing.store.catalog.proofs({ dataset_id: landing.id, limit: 2 });
+    expect(proofs.find(({ archive }) => archive === 'filesystem')).toMatchObject(found);
+  }
 });
 
 test('staging takes the second copy when the first is away or gone; when none serves, the first failure is told', async () => {

@@ -45,12 +45,13 @@ export const copiesOf = (config: Config, dataset: Dataset, recorded: readonly Bu
     archive: openArchive(config, place.archive),
   }));
 
-/** Says nothing about the bytes: the next copy may be tried, and the person told. */
+/** Of this copy alone: the next one may be tried, and the person told. */
 const NEXT: ReadonlySet<string> = new Set([
   'E_ARCHIVE_UNAVAILABLE',
   'E_ARCHIVE_DENIED',
   'E_BUNDLE_MISSING',
   'E_BUNDLE_CORRUPT',
+  'E_BUNDLE_UNSAFE',
   'E_TRANSFER',
   'E_TOOL_MISSING',
 ]);

@@ -82,7 +82,7 @@ async function stageFrom(ctx: TaskContext, staging: Staging): Promise<void> {
     await ctx.lease.assert();
     if (places.bundlePartial !== null) publishFile(places.bundlePartial, places.bundle);
     await publishTree(unpacked.root, places.tree);
-    const proven = with_manifest || Object.keys(expectedDigests(bundle)).length > 0;
+    const proven = with_manifest || Object.keys(expectedDigests(staging)).length > 0;
     const at = new Date().toISOString();
     if (proven) {
       const seconds = (performance.now() - started) / 1000;
@@ -114,7 +114,7 @@ async function unpack(
   const { signal } = ctx;
   const found = await statBundle(archive, key);
   const manifest = await openManifest(archive, key, { scratch: ctx.config.paths.scratch, signal });
-  const digests = expectedDigests(bundle);
+  const digests = expectedDigests({ bundle, copy });
   const common = {
     target: places.treePartial,
     expect: { size: bundle.size, digests, bytes: dataset.size },
@@ -166,7 +166,11 @@ async function fetch(
 async function tell(ctx: TaskContext, { archive, key }: Copy, error: LongshoreError): Promise<void> {
   const result = RESULTS[error.code] ?? 'unavailable';
   const about = { archive: archive.name, path: archive.locate(key), code: error.code };
-  if (result === 'unavailable') ctx.log.warn({ ...about, reason: error.message }, 'a copy cannot be read');
+  // The digest is looked at before: an unsafe bundle is the one that was recorded, or nobody knows which one was.
+  const unsafe = error.code === 'E_BUNDLE_UNSAFE';
+  if (unsafe) ctx.log.error({ ...about, reason: error.message }, 'a copy holds what no dataset has');
+  else if (result === 'unavailable')
+    ctx.log.warn({ ...about, reason: error.message }, 'a copy cannot be read');
   else ctx.log.error({ ...about, reason: error.message }, 'a copy is damaged or missing');
   await ctx.catalog.addProof(
     proofOf(ctx, archive.name, key, {
@@ -199,8 +203,11 @@ function recorded(dataset: Dataset): { bundle: Bundle } {
 }
 
 /** Older records hold only the md5, in its own column. */
-const expectedDigests = (bundle: Bundle): Record<string, string> =>
-  bundle.md5 === null ? bundle.digests : { ...bundle.digests, md5: bundle.md5 };
+/** Those of the copy count where the bundle has none; beside others they would only be computed as well. */
+function expectedDigests({ bundle, copy }: Pick<Staging, 'bundle' | 'copy'>): Record<string, string> {
+  const known = bundle.md5 === null ? bundle.digests : { ...bundle.digests, md5: bundle.md5 };
+  return Object.keys(known).length > 0 ? known : (copy.recorded?.digests ?? {});
+}
 
 interface Places {
   readonly tree: string;
