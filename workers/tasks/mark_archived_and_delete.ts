@@ -126,7 +126,7 @@ async function proveAndRecord(
   const started = performance.now();
   try {
     mkdirSync(target);
-    const to = { target, bytes: dataset.size };
+    const to = { target, bytes: roughSize(dataset.size) };
     const unpacked = await unpackWhole(ctx, { archive, key }, there, to);
     await assertEqual(ctx, dataset, { archived: unpacked.root, root });
     const seconds = (performance.now() - started) / 1000;

@@ -14,6 +14,7 @@ import {
 } from '../content/publish.ts';
 import { reserveSpace, type Reservation } from '../content/space.ts';
 import { type RemoteBundle, unpackBundle, type UnpackResult } from '../content/unpack.ts';
+import { roughSize } from '../dataset/byte-size.ts';
 import { treeEstimate } from '../dataset/estimates.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
 import { aliasOf, fetchedBundleOf, stagedBundleOf, stagedPathOf } from '../dataset/paths.ts';
@@ -117,7 +118,7 @@ async function unpack(
   const digests = expectedDigests({ bundle, copy });
   const common = {
     target: places.treePartial,
-    expect: { size: bundle.size, digests, bytes: dataset.size },
+    expect: { size: bundle.size, digests, bytes: roughSize(dataset.size) },
     foreign: ctx.config.bundle,
     // Without a recorded digest of the bundle each member has to prove itself, whatever that costs.
     ...(Object.keys(digests).length > 0 ? {} : ({ verify: 'member' } as const)),
