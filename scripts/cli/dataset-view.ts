@@ -155,10 +155,10 @@ export function showSteps(
     { title: 'NEXT TRY', value: ({ attempt }) => attempt.next_attempt_at },
   ]);
   const failure = failureOf(workflow.steps[workflow.steps_done]?.last_task_run);
-  if (failure !== null)
-    out.write(
-      `\n${oneLine(failureText(failure))}\n${problemLines(failure.fields)}${asTyped(failure.hint)}\n`,
-    );
+  if (failure === null) return;
+  out.write(`\n${oneLine(failureText(failure))}\n${problemLines(failure.fields)}`);
+  // One that the reference recorded has none.
+  if (failure.hint) out.write(`${asTyped(failure.hint)}\n`);
 }
 
 /** The digest says whether two tries ran the same code; the commit where to look. `--json` has both whole. */

@@ -1,8 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { BSON, type Document } from 'mongodb';
 import { expect, test } from 'vitest';
+import { showSteps } from '../../scripts/cli/dataset-view.ts';
 import { page } from '../../workers/gateway/shapes.ts';
+import { toServed } from '../../workers/workflows/status.ts';
 import { makeGateway } from '../gateway/gateway.ts';
 import { describeMongodb, mongoPlace } from '../support/mongodb.ts';
 import { insertReference, referenceDatabase } from './reference.ts';
@@ -162,6 +166,20 @@ describeMongodb('what is answered of documents that the reference wrote', () => 
     expect(await db.collection('workflow_meta').find().sort({ created_at: 1 }).toArray()).toEqual(
       exported('workflow_meta'),
     );
+  });
+
+  test('show tells what it knows of them', async () => {
+    const { db, store } = await served();
+    for (const collection of ['workflow_meta', 'celery_taskmeta'])
+      await db.collection(collection).insertMany(exported(collection));
+    const found = await store.records.workflowWithRuns(broken);
+    if (found === null) throw new Error('it is not served');
+    const out = new PassThrough();
+    showSteps(out, toServed(found), new Map());
+    out.end();
+    const shown = await text(out);
+    expect(shown).toContain('CalledProcessError: 1 ["report","--out",""]');
+    expect(shown).not.toMatch(/undefined|null|NaN/);
   });
 
   test('a date that is missing or none is answered as null, and hides nothing', async () => {

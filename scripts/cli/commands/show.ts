@@ -107,7 +107,7 @@ async function showWorkflow({ store }: Session, id: string, json: boolean): Prom
     ['name', workflow.name],
     ['status', workflow.status],
     ['dataset', dataset_id === null ? null : `${dataset_id} ${name}`],
-    ['started by', `${workflow.initiator}, ${ago(workflow.created_at)}`],
+    ['started by', `${workflow.initiator || '-'}, ${ago(workflow.created_at)}`],
     ...(Object.keys(found.workflow.start_kwargs).length === 0
       ? []
       : [['arguments', JSON.stringify(found.workflow.start_kwargs)] as [string, string]]),
