@@ -72,6 +72,21 @@ describe('asking again', () => {
     expect([1, 2, 3, 4, 5, 6, 7, 8, 9].map(delaySeconds)).toEqual([0, 10, 20, 40, 80, 120, 120, 120, 120]);
   });
 
+  test('what is waited before each retry is that, by the scale, or what the API asks for', async () => {
+    const double = await startBioloopApi();
+    const waited: number[] = [];
+    const sleep = async (seconds: number): Promise<void> => void waited.push(seconds);
+    double.fail('', { kind: 'status', status: 503 });
+    await failureOf(open(double, { delay_scale: 1, sleep }).listDatasets({}));
+    expect(waited.splice(0)).toEqual([0, 10, 20, 40, 80, 120, 120, 120, 120]);
+    await failureOf(open(double, { delay_scale: 0.5, retries: 4, sleep }).listDatasets({}));
+    expect(waited.splice(0)).toEqual([0, 5, 10, 20]);
+    double.heal();
+    double.fail('', { kind: 'status', status: 503, headers: { 'retry-after': '7' } }, 2);
+    await open(double, { delay_scale: 1, sleep }).listDatasets({});
+    expect(waited).toEqual([7, 7]);
+  });
+
   test.each([429, 502, 503])('%i twice and then an answer is an answer', async (status) => {
     const double = await startBioloopApi();
     double.fail('GET datasets', { kind: 'status', status }, 2);

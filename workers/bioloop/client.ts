@@ -83,6 +83,8 @@ export interface ClientOptions {
   delay_scale?: number;
   /** Default 9. */
   retries?: number;
+  /** Waits before a retry; default: by the clock. */
+  sleep?: (seconds: number, signal: AbortSignal | undefined) => Promise<unknown>;
   log?: Logger;
 }
 
@@ -152,7 +154,7 @@ export function createApiClient(options: ClientOptions): ApiClient {
           { endpoint: asked.endpoint, retry, seconds, reason: error.fields.reason ?? error.fields.status },
           'the API is asked again',
         );
-        await sleep(seconds * 1000, undefined, asked.signal === undefined ? {} : { signal: asked.signal });
+        await (options.sleep ?? byTheClock)(seconds, asked.signal);
       }
     }
   }
@@ -188,6 +190,9 @@ export function createApiClient(options: ClientOptions): ApiClient {
     },
   };
 }
+
+const byTheClock = (seconds: number, signal: AbortSignal | undefined): Promise<unknown> =>
+  sleep(seconds * 1000, undefined, signal === undefined ? {} : { signal });
 
 async function* readStream(incoming: AsyncIterable<unknown>, asked: Asked): AsyncGenerator<Buffer> {
   try {
