@@ -1,20 +1,10 @@
+/** Figures as people read them. */
+import { humanBytes } from '../../workers/content/human-bytes.ts';
 import type { ByteSize } from '../../workers/dataset/byte-size.ts';
-
-/** Figures as people read them. Sizes are binary (KiB, MiB) as `ls -h` and `du -h` count. */
-const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];
 
 export function bytes(size: ByteSize | null | undefined): string {
   const value = Number(size ?? Number.NaN);
-  if (!Number.isFinite(value)) return '-';
-  let unit = 0;
-  let shown = Math.abs(value);
-  // 1023.96 KiB would print as 1024.0 KiB: the next unit takes over where rounding would.
-  while (shown >= (unit === 0 ? 1024 : 1023.95) && unit < UNITS.length - 1) {
-    shown /= 1024;
-    unit += 1;
-  }
-  const text = unit === 0 ? String(Math.round(shown)) : shown.toFixed(shown < 99.95 ? 1 : 0);
-  return `${value < 0 ? '-' : ''}${text} ${UNITS[unit] ?? ''}`;
+  return Number.isFinite(value) ? humanBytes(value) : '-';
 }
 
 export function rate(bytesPerSecond: number | null | undefined): string {

@@ -1,8 +1,8 @@
 /** Where a manifest goes: stdout, or a file that shows under its name when it is complete. */
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { lstatSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { lstatSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { createLineWriter } from '../../workers/content/line-writer.ts';
 import { partialPath, publishFile, removeFile } from '../../workers/content/publish.ts';
 import { LongshoreError } from '../../workers/errors.ts';
@@ -19,6 +19,7 @@ export async function withOutput(
   if (to === undefined) return body({ write: writeStdout });
   const final = resolve(to);
   refuseExisting(final, force);
+  requireFolder(final);
   const partial = partialPath(final, randomUUID());
   const writer = createLineWriter(partial);
   try {
@@ -33,6 +34,16 @@ export async function withOutput(
 
 async function writeStdout(text: string | Buffer): Promise<void> {
   if (!process.stdout.write(text)) await once(process.stdout, 'drain');
+}
+
+/** Else the failure would name the file that is written under another name first. @throws E_USAGE */
+function requireFolder(path: string): void {
+  const folder = dirname(path);
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  throw new LongshoreError('E_USAGE', `there is no folder ${folder}`, {
+    fields: { path: folder },
+    hint: 'Make it, or give another name to --to.',
+  });
 }
 
 /** @throws E_USAGE */

@@ -1,6 +1,6 @@
 /** What a workflow would do with a dataset, step by step, found out without changing anything. */
 import type { Config } from '../../config/index.ts';
-import { humanBytes } from '../../workers/content/space.ts';
+import { humanBytes } from '../../workers/content/human-bytes.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import type { WorkflowDocument } from '../../workers/records/contract.ts';

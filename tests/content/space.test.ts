@@ -2,7 +2,8 @@ import { execFileSync, spawn } from 'node:child_process';
 import { readdirSync, statfsSync } from 'node:fs';
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
-import { humanBytes, reserveSpace, spaceOn } from '../../workers/content/space.ts';
+import { humanBytes } from '../../workers/content/human-bytes.ts';
+import { reserveSpace, spaceOn } from '../../workers/content/space.ts';
 import { makePlace, type Place } from '../support/place.ts';
 
 const free = (place: Place): number => {
@@ -100,10 +101,10 @@ test('of twenty processes that ask at once, only as many get space as there is',
 
 test.each([
   [0, '0 B'],
-  [999, '999 B'],
-  [1000, '1.0 kB'],
-  [999_960, '1.0 MB'],
-  [12_345_678_901, '12.3 GB'],
+  [1023, '1023 B'],
+  [1024, '1.0 KiB'],
+  [1_048_530, '1.0 MiB'],
+  [12_345_678_901, '11.5 GiB'],
 ])('%d bytes are shown as %s', (bytes, shown) => {
   expect(humanBytes(bytes)).toBe(shown);
 });

@@ -77,6 +77,11 @@ describe('longshore manifest', () => {
     expect(again).toMatchObject({ code: 2, stderr: expect.stringMatching(/^E_USAGE: .* exists\n.*--force/) });
     expect((await manifest(at, '--to', file, '--force')).code).toBe(0);
     expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({ dataset: { id: at.id } });
+    const nowhere = at.place.path('no/such/folder');
+    expect(await manifest(at, '--to', `${nowhere}/copy`)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining(`E_USAGE: there is no folder ${nowhere}\n`),
+    });
   });
 
   const sums: [format: string, digests: ('md5' | 'sha256')[]][] = [

@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { LongshoreError } from '../errors.ts';
+import { humanBytes } from './human-bytes.ts';
 
 /**
  * Space is promised before bytes move, so that two tasks do not both start on room for one.
@@ -186,17 +187,4 @@ export function startOf(pid: number): string | null {
   } catch {
     return null; // Gone.
   }
-}
-
-const UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
-
-/** `12.3 GB`, powers of 1000. */
-export function humanBytes(bytes: number): string {
-  let value = bytes;
-  let unit = 0;
-  while (Math.abs(value) >= 999.95 && unit < UNITS.length - 1) {
-    value /= 1000;
-    unit += 1;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${UNITS[unit]}`;
 }
