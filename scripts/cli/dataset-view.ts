@@ -135,9 +135,8 @@ export function showSteps(
   ]);
   const tries = workflow.steps.flatMap((step) =>
     [...(step.prev_task_runs ?? []), step.last_task_run]
-      .flatMap((run) => attempts.get(run?._id ?? '') ?? [])
-      .filter((attempt) => attempt.outcome !== 'success' && attempt.outcome !== null)
-      .map((attempt) => ({ step, attempt })),
+      .flatMap((run) => folded(attempts.get(run?._id ?? '') ?? []))
+      .map((tries) => ({ step, ...tries })),
   );
   if (tries.length > 0) out.write('\n');
   printTable(out, tries, [
@@ -148,8 +147,8 @@ export function showSteps(
     { title: 'ENDED AS', value: ({ attempt }) => attempt.outcome },
     {
       title: 'BECAUSE',
-      value: ({ attempt }) =>
-        attempt.error === null ? attempt.reason : `${attempt.error.code}: ${attempt.error.message}`,
+      value: ({ attempt: { error, reason }, times }) =>
+        `${times > 1 ? `(${times} times) ` : ''}${error === null ? reason : `${error.code}: ${error.message}`}`,
       shrink: true,
     },
     { title: 'NEXT TRY', value: ({ attempt }) => attempt.next_attempt_at },
@@ -159,6 +158,20 @@ export function showSteps(
   out.write(`\n${oneLine(failureText(failure))}\n${problemLines(failure.fields)}`);
   // One that the reference recorded has none.
   if (failure.hint) out.write(`${asTyped(failure.hint)}\n`);
+}
+
+/** Those that did not simply succeed. A day of waits for an archive is one line, the last of them. */
+function folded(attempts: readonly Attempt[]): { attempt: Attempt; times: number }[] {
+  const lines: { attempt: Attempt; times: number }[] = [];
+  for (const attempt of attempts) {
+    if (attempt.outcome === 'success' || attempt.outcome === null) continue;
+    const last = lines.at(-1);
+    const waits = attempt.outcome === 'postponed' && attempt.error !== null;
+    const same = last?.attempt.outcome === 'postponed' && last.attempt.error?.code === attempt.error?.code;
+    if (waits && same && last !== undefined) Object.assign(last, { attempt, times: last.times + 1 });
+    else lines.push({ attempt, times: 1 });
+  }
+  return lines;
 }
 
 /** The digest says whether two tries ran the same code; the commit where to look. `--json` has both whole. */

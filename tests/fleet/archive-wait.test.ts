@@ -85,7 +85,7 @@ test('what it waits for is shown, and it can be paused, resumed and revoked mean
   expect(status.stdout).toContain('E_ARCHIVE_UNAVAILABLE: A workflow will go on when an archive is back.');
   expect(status.stdout).not.toContain('Waiting for a person');
   const show = await runScript('longshore.ts', ['show', tape.id], tape.place.env);
-  expect(show.stdout).toMatch(/postponed +E_ARCHIVE_UNAVAILABLE: hsi ended with code 70/);
+  expect(show.stdout).toMatch(/postponed +\(\d+ times\) E_ARCHIVE_UNAVAILABLE: hsi ended with code 70/);
 
   await until(async () => (await tape.engine.pause(tape.id, { actor })).revoked_step !== undefined);
   expect((await tape.engine.show(tape.id)).status).toBe('REVOKED');

@@ -74,6 +74,24 @@ async function goesThrough(landing: Landing, name: string): Promise<void> {
 
 test('on tape', async () => goesThrough(await landIn('tape', { tape }), 'tape'));
 
+test('a tape that hsi does not reach is not deleted from: the record stays with the bundle', async () => {
+  const landing = await landIn('lost', { lost: tape });
+  await landing.upTo('archive_dataset');
+  const key = (await landing.dataset()).archive_path as string;
+  const control = (how: string): void => writeFileSync(landing.place.path('hpss/control.json'), how);
+  for (const [how, code] of [
+    ['keytab', 'E_ARCHIVE_DENIED'],
+    ['unknown_host', 'E_ARCHIVE_UNAVAILABLE'],
+    ['wrapper_missing', 'E_ARCHIVE_UNAVAILABLE'],
+  ] as const) {
+    control(`{"${how}": true}`);
+    expect(await landing.fails('delete_dataset'), how).toMatchObject({ code });
+    expect(await landing.store.catalog.copies(landing.id), how).toHaveLength(1);
+  }
+  control('{}');
+  expect(await openArchive(landing.place.config, 'lost').stat(key)).not.toBeNull();
+});
+
 test('what fails on its way to tape is not packed again, while it is to be tried again or waits for the archive; in the end nothing stays', async () => {
   const landing = await makeLanding(
     { 'big.bin': randomBytes(40 * MB) },
