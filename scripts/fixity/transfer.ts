@@ -27,6 +27,7 @@ export async function withTransfer<T>(
     holder: `fixity:${hostname()}:${process.pid}:${randomUUID()}`,
     hold_ms: config.queue.lock_seconds * 1000,
     onError: (error) => log.warn({ err: error, archive: name }, 'a transfer could not be renewed'),
+    onLost: () => log.warn({ archive: name }, 'this transfer goes on beside as many as the archive bears'),
   });
   try {
     await taken(permits, { resource: `archive:${name}`, limit: max_transfers, signal }, () =>

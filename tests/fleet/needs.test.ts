@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
-import { expect, test } from 'vitest';
+import { Redis } from 'ioredis';
+import { expect, onTestFinished, test } from 'vitest';
 import type { ResourceView } from '../../workers/queue/waiting-line.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
 import { runScript } from '../support/script.ts';
@@ -96,4 +97,24 @@ test('a step that needs what config.resources does not name is refused by name',
   await expect(startNeeding(fleet, 'one', ['tape'])).rejects.toThrow(
     'step 1 needs "tape", which config.resources does not name',
   );
+});
+
+test('an attempt whose exclusive permit ran out and went to another stops, uses no retry, and waits for its turn', async () => {
+  const fleet = await makeFleet({ queue: { lock_seconds: 1, stalled_check_seconds: 0.5 } });
+  const { prefix } = fleet.place.config.queue;
+  const worker = await fleet.worker();
+  const id = await fleet.start({ one: { permit: 'turn', until_file: fleet.place.path('go') } });
+  await until(() => fleet.events('granted')[0], { what: 'the step to have its permit' });
+  const redis = new Redis(fleet.place.config.queue.url ?? '');
+  onTestFinished(() => redis.disconnect());
+  // As after an outage in which it ran out, and another was faster.
+  await redis.multi().del(`${prefix}:permits:turn`).zadd(`${prefix}:permits:turn`, Infinity, 'other').exec();
+  await until(() => fleet.events('start').length > 2, { what: 'it to come again in vain' });
+  expect(fleet.events('granted')).toHaveLength(1);
+  expect(worker.log()).toContain('the permit of an attempt ran out; others hold it');
+  await redis.del(`${prefix}:permits:turn`);
+  await until(() => fleet.events('granted').length === 2, { what: 'its turn' });
+  writeFileSync(fleet.place.path('go'), '');
+  const done = await fleet.reaches(id, 'SUCCESS');
+  expect(done.steps[0]?.last_task_run).toMatchObject({ retries: 0, losses: 0 });
 });

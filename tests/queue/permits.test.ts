@@ -1,5 +1,5 @@
 import { Redis } from 'ioredis';
-import { inject, onTestFinished, expect, test } from 'vitest';
+import { inject, onTestFinished, expect, test, vi } from 'vitest';
 import { createPermits, sweepPermits } from '../../workers/queue/permits.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
@@ -8,6 +8,7 @@ async function holders(count: number, hold_ms: number) {
   const { config } = await makePlace();
   const redis = new Redis(inject('redis'));
   onTestFinished(() => redis.disconnect());
+  const lost: string[] = [];
   const made = Array.from({ length: count }, (_, index) =>
     createPermits(redis, {
       prefix: config.queue.prefix,
@@ -16,12 +17,13 @@ async function holders(count: number, hold_ms: number) {
       onError: (error) => {
         throw error;
       },
+      onLost: (resource, limit) => void lost.push(`task-${index} ${resource} ${limit}`),
     }),
   );
   onTestFinished(async () => {
     for (const one of made) await one.end();
   });
-  return { redis, prefix: config.queue.prefix, made };
+  return { redis, prefix: config.queue.prefix, made, lost };
 }
 
 test('of three that want one of two permits one waits, until another has ended', async () => {
@@ -82,4 +84,39 @@ test('a permit that is granted after its asker has ended is given back, and not 
   expect(await late).toBe(false);
   expect(await redis.keys(`${prefix}:permits*`)).toEqual([]);
   expect(await other?.take('dataset:1', 1)).toBe(true);
+});
+
+test.each([
+  ['late', -3_600_000],
+  ['early', 3_600_000],
+])(
+  'a host whose clock is an hour %s neither takes what is held nor loses what it holds',
+  async (_, shift) => {
+    const { redis, prefix, made } = await holders(3, 30_000);
+    const [here, there, third] = made;
+    vi.useFakeTimers({ toFake: ['Date'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const now = Date.now();
+    expect(await here?.take('tape', 1)).toBe(true);
+    vi.setSystemTime(now + shift);
+    expect(await there?.take('tape', 1)).toBe(false);
+    expect(await there?.take('other', 1)).toBe(true);
+    expect(await sweepPermits(redis, prefix)).toBe(0);
+    vi.setSystemTime(now);
+    expect(await third?.take('other', 1)).toBe(false);
+    expect(await sweepPermits(redis, prefix)).toBe(0);
+  },
+);
+
+test('whose permit ran out and was given to another is told once, and gives back nothing of the other', async () => {
+  const { redis, prefix, made, lost } = await holders(2, 300);
+  const [first, second] = made;
+  expect(await first?.take('tape', 1)).toBe(true);
+  // As after a standstill: its entry is gone, and another one was faster.
+  await redis.del(`${prefix}:permits:tape`);
+  await redis.zadd(`${prefix}:permits:tape`, Date.now() + 60_000, 'task-faster');
+  await until(() => lost.length > 0, { what: 'the next renewal' });
+  expect(await first?.end()).toEqual([]);
+  expect(await second?.take('tape', 1)).toBe(false);
+  expect(lost).toEqual(['task-0 tape 1']);
 });

@@ -28,6 +28,9 @@ async function open() {
     onError: (error) => {
       throw error;
     },
+    onLost: (resource) => {
+      throw new Error(`lost ${resource}`);
+    },
   });
   onTestFinished(async () => void (await task.end()));
   const held = (): Promise<number> => redis.zcard(`${config.queue.prefix}:permits:archive:tape`);

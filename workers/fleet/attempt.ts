@@ -77,7 +77,15 @@ export async function runAttempt(
     holder: key.task_id,
     hold_ms: lock.lock_ms,
     about: { workflow_id: workflow.id, step: run.step, worker: parts.name, since: new Date().toISOString() },
-    onError: (error) => log.warn({ err: error, task_id: key.task_id }, 'a permit could not be renewed'),
+    onError: (error) => {
+      if (!parts.side.refusals.met(error))
+        log.warn({ err: error, task_id: key.task_id }, 'a permit could not be renewed');
+    },
+    // Two that write one copy destroy it. But one transfer too many for a while costs less than hours of copying.
+    onLost: (resource, limit) => {
+      log.warn({ task_id: key.task_id, resource, limit }, 'the permit of an attempt ran out; others hold it');
+      if (limit === 1) void child.stop(lost(`its permit for ${resource} ran out; another has it`), 0);
+    },
   });
   const questions: Questions = {
     lease: () => proveLease(parts, key, lock),

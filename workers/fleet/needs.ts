@@ -29,7 +29,14 @@ export async function takeNeeds(parts: WorkerParts, job: Job<JobData>): Promise<
     holder: job.id ?? '',
     hold_ms: config.queue.lock_seconds * 1000,
     about: { workflow_id, step: step.name, worker: name, since: new Date().toISOString() },
-    onError: (error) => log.warn({ err: error, workflow_id }, 'a permit could not be renewed'),
+    onError: (error) => {
+      if (!side.refusals.met(error)) log.warn({ err: error, workflow_id }, 'a permit could not be renewed');
+    },
+    onLost: (resource, limit) =>
+      log.error(
+        { workflow_id, resource, limit },
+        'the permit of a step ran out; others hold it, and it goes on',
+      ),
   });
   const line = { redis: side.redis, queues: side.queues, prefix };
   const full = await permits.takeAll(wanted);

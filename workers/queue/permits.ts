@@ -1,31 +1,37 @@
 /** How many of the whole fleet may do something at a time: a set per resource in Redis, whose entries end by themselves. */
 import type { Redis } from 'ioredis';
 
+/** By the clock of Redis, in ms: the clocks of hosts differ, and one that is late would keep what others take for free. */
+const NOW = `
+local time = redis.call('time')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)`;
+
 /**
  * Entries that have run out go; a holder renews its own; a new one is let in while there is room. All or none: who kept
  * one and waited for another could wait for somebody who does the reverse.
  *
- * KEYS: the index, then of each resource the set and what is known of its holders. ARGV: now, until, holder, about, then
+ * KEYS: the index, then of each resource the set and what is known of its holders. ARGV: ms to hold, holder, about, then
  * of each resource its name and limit. Answers 0, or the position of the first resource that is full.
  */
-const TAKE = `
+const TAKE = `${NOW}
+local till = now + tonumber(ARGV[1])
 for at = 2, #KEYS, 2 do
-  for _, gone in ipairs(redis.call('zrangebyscore', KEYS[at], '-inf', ARGV[1])) do
+  for _, gone in ipairs(redis.call('zrangebyscore', KEYS[at], '-inf', now)) do
     redis.call('zrem', KEYS[at], gone)
     redis.call('hdel', KEYS[at + 1], gone)
   end
-  redis.call('hset', KEYS[1], ARGV[at + 3], ARGV[at + 4])
+  redis.call('hset', KEYS[1], ARGV[at + 2], ARGV[at + 3])
 end
 for at = 2, #KEYS, 2 do
-  if not redis.call('zscore', KEYS[at], ARGV[3]) and redis.call('zcard', KEYS[at]) >= tonumber(ARGV[at + 4]) then
+  if not redis.call('zscore', KEYS[at], ARGV[2]) and redis.call('zcard', KEYS[at]) >= tonumber(ARGV[at + 3]) then
     return at / 2
   end
 end
 for at = 2, #KEYS, 2 do
-  redis.call('zadd', KEYS[at], ARGV[2], ARGV[3])
-  redis.call('hset', KEYS[at + 1], ARGV[3], ARGV[4])
-  redis.call('pexpireat', KEYS[at], ARGV[2] + 60000)
-  redis.call('pexpireat', KEYS[at + 1], ARGV[2] + 60000)
+  redis.call('zadd', KEYS[at], till, ARGV[2])
+  redis.call('hset', KEYS[at + 1], ARGV[2], ARGV[3])
+  redis.call('pexpireat', KEYS[at], till + 60000)
+  redis.call('pexpireat', KEYS[at + 1], till + 60000)
 end
 return 0`;
 
@@ -44,13 +50,13 @@ if redis.call('zcard', KEYS[2]) == 0 then redis.call('hdel', KEYS[1], ARGV[2]) e
  * What died with its holder: nobody gives it back, and a resource that nobody asks for again (the turn of a dataset that has
  * landed) would stand on the index for ever.
  *
- * KEYS: the index. ARGV: now.
+ * KEYS: the index.
  */
-const SWEEP = `
+const SWEEP = `${NOW}
 local swept = 0
 for _, name in ipairs(redis.call('hkeys', KEYS[1])) do
   local held = KEYS[1] .. ':' .. name
-  if redis.call('zcount', held, '(' .. ARGV[1], '+inf') == 0 then
+  if redis.call('zcount', held, '(' .. now, '+inf') == 0 then
     redis.call('del', held, held .. ':holders')
     redis.call('hdel', KEYS[1], name)
     swept = swept + 1
@@ -60,7 +66,7 @@ return swept`;
 
 /** Takes resources off the index whose holders have all run out; answers how many. */
 export async function sweepPermits(redis: Redis, prefix: string): Promise<number> {
-  return Number(await redis.eval(SWEEP, 1, permitIndex(prefix), Date.now()));
+  return Number(await redis.eval(SWEEP, 1, permitIndex(prefix)));
 }
 
 /** What people are told of a holder. */
@@ -89,6 +95,8 @@ export interface PermitOptions {
   about?: HolderFacts;
   /** A renewal that failed; the next one may succeed before the permit has run out. */
   onError: (error: unknown) => void;
+  /** It had run out (Redis was away for long, or this process stood still), and others hold all there are. */
+  onLost: (resource: string, limit: number) => void;
 }
 
 /** A hash: every resource that somebody holds, and its limit when it was last asked for. */
@@ -103,15 +111,13 @@ export function createPermits(redis: Redis, options: PermitOptions): Permits {
   const take = async (wanted: ReadonlyMap<string, number>): Promise<string | null> => {
     const names = [...wanted.keys()];
     const keys = names.flatMap((name) => [permitKey(prefix, name), holdersKey(prefix, name)]);
-    const now = Date.now();
     const full = Number(
       await redis.eval(
         TAKE,
         keys.length + 1,
         permitIndex(prefix),
         ...keys,
-        now,
-        now + hold_ms,
+        hold_ms,
         holder,
         JSON.stringify(about),
         ...[...wanted].flat(),
@@ -126,8 +132,13 @@ export function createPermits(redis: Redis, options: PermitOptions): Permits {
     const keys = [permitIndex(prefix), permitKey(prefix, name), holdersKey(prefix, name)];
     await redis.eval(GIVE_BACK, keys.length, ...keys, holder, name);
   };
-  const renew = (): void => {
-    for (const one of held) void take(new Map([one])).catch(options.onError);
+  const renew = async (name: string, limit: number): Promise<void> => {
+    const full = await take(new Map([[name, limit]]));
+    // Told once: it is not asked for again. What was merely late, and nobody else took, is held as before.
+    if (full !== null && held.delete(name)) options.onLost(name, limit);
+  };
+  const renewAll = (): void => {
+    for (const [name, limit] of held) renew(name, limit).catch(options.onError);
   };
   const takeAll = async (wanted: ReadonlyMap<string, number>): Promise<string | null> => {
     const full = await take(wanted);
@@ -138,7 +149,7 @@ export function createPermits(redis: Redis, options: PermitOptions): Permits {
       return [...wanted.keys()][0] ?? null;
     }
     for (const [name, limit] of wanted) held.set(name, limit);
-    renewing ??= setInterval(renew, hold_ms / 3);
+    renewing ??= setInterval(renewAll, hold_ms / 3);
     return null;
   };
   return {

@@ -73,7 +73,8 @@ export async function resourceViews(
 const byName = ([one]: [string, number], [other]: [string, number]): number => (one < other ? -1 : 1);
 
 async function holdersOf({ redis, prefix }: Parts, resource: string): Promise<ResourceView['held']> {
-  const holders = await redis.zrangebyscore(permitKey(prefix, resource), String(Date.now()), '+inf');
+  const [seconds] = await redis.time(); // Permits run out by the clock of Redis.
+  const holders = await redis.zrangebyscore(permitKey(prefix, resource), Number(seconds) * 1000, '+inf');
   const known = await redis.hgetall(holdersKey(prefix, resource));
   return holders.map((holder) => ({
     ...(JSON.parse(known[holder] ?? 'null') as HolderFacts | null),
