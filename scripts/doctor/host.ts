@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { availableParallelism, homedir, hostname } from 'node:os';
+import { availableParallelism, hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Config } from '../../config/index.ts';
+import { livingPm2Home } from '../../workers/fleet/pm2.ts';
 import { currentUser } from '../cli/session.ts';
 import { compareVersions, type Finding, finding, ok, warning } from './finding.ts';
 
@@ -22,7 +23,7 @@ export async function* hostFindings(config: Config): AsyncGenerator<Finding> {
   yield judgeUmask(process.umask());
   yield* judgeLimits(readFileSync('/proc/self/limits', 'utf8'), config.autoscale.max);
   yield judgeZone(process.env.TZ);
-  yield judgePm2(config);
+  yield await judgePm2();
 }
 
 export function judgeNode(version: string, wanted: string): Finding {
@@ -105,25 +106,15 @@ function isZone(name: string): boolean {
   }
 }
 
-function judgePm2({ state_dir }: Config): Finding {
+async function judgePm2(): Promise<Finding> {
   const manifest = join(root, 'node_modules/pm2/package.json');
   const expected = 'installed, and its daemon up where it keeps the fleet';
   if (!existsSync(manifest))
     return warning('host.pm2', { seen: 'not installed', expected, remedy: 'Run npm ci in the checkout.' });
   const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string };
-  const homes = [process.env.PM2_HOME ?? join(homedir(), '.pm2'), join(state_dir, 'pm2')];
-  const up = homes.find(isDaemonUp);
+  const up = await livingPm2Home();
   return ok('host.pm2', {
-    seen: `${version}, ${up === undefined ? 'no daemon of this user' : `its daemon runs (${up})`}`,
+    seen: `${version}, ${up === null ? 'no daemon of this user' : `its daemon runs (${up})`}`,
     expected,
   });
-}
-
-function isDaemonUp(home: string): boolean {
-  try {
-    const pid = readFileSync(join(home, 'pm2.pid'), 'utf8').trim();
-    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('PM2');
-  } catch {
-    return false; // Never started, or gone.
-  }
 }

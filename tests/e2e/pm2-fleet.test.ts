@@ -55,6 +55,13 @@ test('under pm2 a worker that is told to leave stays down, and comes back where 
   const tape = workers().find(({ name }) => name.includes('-tape@'));
   expect(tape?.queues.map(({ queue }) => queue)).toEqual(['longshore-test.tape']);
 
+  const up = longshore('scale', '2', '--app', 'tape', '--dry-run', '--json');
+  expect(JSON.parse(up.stdout), up.stderr).toMatchObject({ from: 1, to: 2 });
+  const missing = longshore('scale', '2', '--app', 'spare');
+  expect(missing.stderr).toContain('E_NO_WORKER');
+  expect(missing.stderr).toContain('pm2 keeps no app "spare" on this host, but worker, tape');
+  expect(longshore('scale', '2', '--app', 'watcher').stderr).toContain('not in config.workers');
+
   expect(longshore('shutdown', tape?.name ?? '').status).toBe(0);
   // With a growing restart delay pm2 shows `waiting restart` for what it will not restart; its process id says the truth.
   await until(() => apps('tape')[0]?.pid === 0, { what: 'the tape worker to be down' });

@@ -52,7 +52,13 @@ test('scaled up and down under load, the newest worker ends its job before it go
   const { fleet, longshore, workers, log, ready } = await makeKept({});
   await ready(1);
   const up = longshore('scale', '3', '--json');
-  expect(JSON.parse(up.stdout), up.stderr).toEqual({ dry_run: false, from: 1, to: 3, draining: [] });
+  expect(JSON.parse(up.stdout), up.stderr).toEqual({
+    dry_run: false,
+    from: 1,
+    to: 3,
+    draining: [],
+    removed: [],
+  });
   await ready(3);
   const go = fleet.place.path('go');
   const ids = [];
@@ -62,7 +68,13 @@ test('scaled up and down under load, the newest worker ends its job before it go
   const newest = workers().toSorted((one, other) => other.pm_id - one.pm_id);
   const down = longshore('scale', '1', '--json');
   const leaving = newest.slice(0, 2).map(({ pid }) => pid);
-  expect(JSON.parse(down.stdout), down.stderr).toEqual({ dry_run: false, from: 3, to: 1, draining: leaving });
+  expect(JSON.parse(down.stdout), down.stderr).toEqual({
+    dry_run: false,
+    from: 3,
+    to: 1,
+    draining: leaving,
+    removed: [],
+  });
   await until(() => log().split('worker is leaving').length === 3, { what: 'both to drain' });
   // Asked again, those that leave already do not count.
   expect(JSON.parse(longshore('scale', '1', '--json').stdout)).toMatchObject({
@@ -89,11 +101,36 @@ test('scaled up and down under load, the newest worker ends its job before it go
   expect(longshore('scale', '--history').stdout).toMatch(/3 to 1 processes +asked for by/);
 });
 
+test('scaled down again before the new workers have begun, they are gone at once and pm2 does not start them again', {
+  timeout: 300_000,
+}, async () => {
+  const { longshore, workers, log, ready } = await makeKept({});
+  await ready(1);
+  const [first] = workers();
+  expect(longshore('scale', '4', '--json').status).toBe(0);
+  const newest = workers().slice(-2);
+  const down = longshore('scale', '2', '--json');
+  const { draining, removed } = JSON.parse(down.stdout) as { draining: number[]; removed: number[] };
+  // On a machine in a hurry one of them may have begun meanwhile.
+  expect(new Set([...draining, ...removed]), down.stderr).toEqual(new Set(newest.map(({ pid }) => pid)));
+  await ready(2);
+  await until(() => newest.every(({ pid }) => !existsSync(`/proc/${pid}`)), { what: 'both to be gone' });
+  const left = workers();
+  expect(left.map(({ pm_id, status }) => [pm_id, status])).toEqual([
+    [first?.pm_id, 'online'],
+    [(first?.pm_id ?? 0) + 1, 'online'],
+  ]);
+  expect(left[0]).toEqual(first);
+  expect(log()).not.toContain('SIGUSR2');
+});
+
 test('a job that waits too long brings a process more by itself, and an idle one goes again', {
   timeout: 300_000,
 }, async () => {
   const { fleet, workers, ready, longshore } = await makeKept({
     instances: { min: 1, max: 2, age_seconds: 2, idle_seconds: 6 },
+    // They wait in the second one.
+    workers: { worker: { queues: ['{app_id}.other', '{app_id}.q'] } },
   });
   await ready(1);
   const go = fleet.place.path('go');

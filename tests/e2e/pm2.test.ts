@@ -97,6 +97,23 @@ test('npm start runs in the foreground, refuses to run twice, and an interrupt e
     status: 4,
     stderr: expect.stringContaining(`is running already as process ${child.pid}; stop it with Ctrl-C there`),
   });
+  const longshore = (...args: string[]) =>
+    spawnSync(process.execPath, [join(root, 'scripts/longshore.ts'), ...args], {
+      cwd: root,
+      env: environmentOf(place),
+      encoding: 'utf8',
+    });
+  const scaled = longshore('scale', '2', '--dry-run', '--json');
+  expect(JSON.parse(scaled.stdout), scaled.stderr).toMatchObject({ from: 1, to: 2 });
+  const { findings } = JSON.parse(longshore('doctor', '--only', 'host', '--json').stdout) as {
+    findings: unknown[];
+  };
+  expect(findings).toContainEqual(
+    expect.objectContaining({
+      id: 'host.pm2',
+      seen: expect.stringContaining(`its daemon runs (${place.path('pm2')})`),
+    }),
+  );
   dropDataset(place);
   await untilStaged(place);
   child.kill('SIGINT');

@@ -23,7 +23,14 @@ async function looks(
   let memory = NO_PROCESS_MEMORY;
   const changes: string[] = [];
   for (let second = 0; second < seconds; second += 5) {
-    const facts = { now: second * 1000, processes, busy: 0, age_seconds: null, pressure: NO_PRESSURE };
+    const facts = {
+      now: second * 1000,
+      processes,
+      busy: 0,
+      slots: 8,
+      age_seconds: null,
+      pressure: NO_PRESSURE,
+    };
     const decision = decideProcesses(memory, { ...facts, ...each(second, processes) }, config);
     ({ memory } = decision);
     if (decision.change === null) continue;
@@ -67,7 +74,13 @@ test('how long a job waits is counted from when it was first seen to, and ends w
 });
 
 test('the newest processes go first', () => {
-  const working = [4, 0, 7].map((pm_id) => ({ pm_id, pid: pm_id, status: 'online' }));
+  const working = [4, 0, 7].map((pm_id) => ({
+    name: 'worker',
+    pm_id,
+    pid: pm_id,
+    status: 'online',
+    started_at: 0,
+  }));
   expect(newestBeyond(working, 1).map(({ pm_id }) => pm_id)).toEqual([7, 4]);
   expect(newestBeyond(working, 5)).toEqual([]);
 });

@@ -5,6 +5,7 @@ import { takeLock } from '../queue/token-lock.ts';
 import { readPressure } from './pressure.ts';
 import { ageOf, decideProcesses, NO_PROCESS_MEMORY, stillWaiting } from './processes.ts';
 import { repeat, type Repetition } from './repeat.ts';
+import type { ServedQueue } from './routing.ts';
 import { forgetDrained, type HostParts, scaleProcesses } from './process-scaling.ts';
 
 const LOOK_EVERY_SECONDS = 5;
@@ -21,7 +22,8 @@ interface Presence {
 export function watchHost(
   parts: Omit<HostParts, 'redis'> & {
     side: QueueSide;
-    queue: string;
+    /** That the workers of the app serve. */
+    queues: readonly ServedQueue[];
     name: string;
     /** Jobs that this worker runs. */
     busy: () => number;
@@ -29,7 +31,7 @@ export function watchHost(
     working: () => boolean;
   },
 ): Repetition {
-  const { config, side, queue, name, host, log, busy, working } = parts;
+  const { config, side, queues, name, host, log, busy, working } = parts;
   const { redis } = side;
   const base = `${config.queue.prefix}:${config.app_id}:host:${host}`;
   let memory = NO_PROCESS_MEMORY;
@@ -46,11 +48,12 @@ export function watchHost(
     await forgetDrained({ ...parts, redis });
     if (!scales) return;
     const present = await presentOn(redis, base, now);
-    waiting = stillWaiting(waiting, await waitingIn(side, queue), now);
+    waiting = stillWaiting(waiting, await waitingIn(side, queues), now);
     const facts = {
       now,
       processes: present.length,
       busy: present.reduce((sum, one) => sum + one.busy, 0),
+      slots: queues.reduce((sum, { max }) => sum + max, 0),
       age_seconds: ageOf(waiting, now),
       pressure: readPressure(),
     };
@@ -94,8 +97,15 @@ async function presentOn(redis: Redis, base: string, now: number): Promise<Prese
   return told.filter(([, { at }]) => now - at <= TURN_MS).map(([, presence]) => presence);
 }
 
-async function waitingIn({ redis, queues }: QueueSide, name: string): Promise<string[]> {
-  const key = queues.get(name).toKey('prioritized');
-  const next = await redis.zrange(key, '0', String(WATCHED - 1));
-  return [...new Set([...next, ...(await redis.zrange(key, String(-WATCHED), '-1'))])];
+/** Of all queues: a job of the second one waits no less. */
+async function waitingIn({ redis, queues }: QueueSide, served: readonly ServedQueue[]): Promise<string[]> {
+  const lists = served.map(async ({ queue }) => {
+    const key = queues.get(queue).toKey('prioritized');
+    const [next, last] = await Promise.all([
+      redis.zrange(key, '0', String(WATCHED - 1)),
+      redis.zrange(key, String(-WATCHED), '-1'),
+    ]);
+    return [...new Set([...next, ...last])].map((id) => `${queue} ${id}`);
+  });
+  return (await Promise.all(lists)).flat();
 }

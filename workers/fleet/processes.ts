@@ -9,6 +9,8 @@ export interface ProcessFacts {
   processes: number;
   /** Jobs that they run. */
   busy: number;
+  /** Of one of them, at most, over all its queues. */
+  slots: number;
   /** For how long the oldest of the jobs that wait has waited; null when none waits. */
   age_seconds: number | null;
   pressure: Pressure;
@@ -33,10 +35,10 @@ export interface ProcessDecision {
  */
 export function decideProcesses(
   memory: ProcessMemory,
-  { now, processes, busy, age_seconds, pressure }: ProcessFacts,
+  { now, processes, busy, slots, age_seconds, pressure }: ProcessFacts,
   { instances, autoscale }: Pick<Config, 'instances' | 'autoscale'>,
 ): ProcessDecision {
-  const spare = age_seconds === null && busy <= (processes - 1) * autoscale.max;
+  const spare = age_seconds === null && busy <= (processes - 1) * slots;
   const idle_since = spare ? (memory.idle_since ?? now) : null;
   const kept: ProcessMemory = { ...memory, idle_since };
   const changed: ProcessMemory = { idle_since: null, changed_at: now };

@@ -9,7 +9,6 @@ import { openSchedules } from '../queue/schedules.ts';
 import { openQueueSide } from '../queue/side.ts';
 import { takeLock } from '../queue/token-lock.ts';
 import { openStore, type Store } from '../store.ts';
-import { defaultQueue } from '../workflows/definition.ts';
 import { reconcile } from '../workflows/reconcile.ts';
 import { shareOf } from '../workflows/share.ts';
 import { watchForHangs } from './hang-watch.ts';
@@ -99,7 +98,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     ? watchHost({
         config,
         side,
-        queue: queues[0]?.queue ?? defaultQueue(config),
+        queues,
         name,
         host,
         log,

@@ -1,6 +1,8 @@
 import { hostname } from 'node:os';
 import { type Command, InvalidArgumentError } from 'commander';
+import { LongshoreError } from '../../../workers/errors.ts';
 import { scaleProcesses } from '../../../workers/fleet/process-scaling.ts';
+import { USUAL_APP } from '../../../workers/fleet/routing.ts';
 import { type ScaleEntry, scaleHistory } from '../../../workers/queue/scale-history.ts';
 import { ago } from '../format.ts';
 import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
@@ -10,6 +12,7 @@ import { printTable } from '../table.ts';
 interface Options {
   history?: boolean;
   limit: number;
+  app: string;
   dryRun?: boolean;
   json?: boolean;
 }
@@ -24,32 +27,44 @@ export function addScale(program: Command): void {
     )
     .option('--history', 'the decisions of all workers, newest first (what it does without arguments)')
     .option('--limit <n>', 'so many decisions', positive, 30)
+    .option('--app <name>', 'of this app of config.workers', USUAL_APP)
     .addOption(dryRunBesideArguments())
     .addOption(jsonOption())
     .addHelpText(
       'after',
-      helpTail(['longshore scale 3', 'longshore scale --history', 'longshore scale --history --json']),
+      helpTail([
+        'longshore scale 3',
+        'longshore scale 2 --app tape',
+        'longshore scale --history',
+        'longshore scale --history --json',
+      ]),
     )
     .action((wanted: number | undefined, options: Options) =>
       wanted === undefined || options.history === true ? history(options) : scale(wanted, options),
     );
 }
 
-async function scale(wanted: number, { dryRun = false, json }: Options): Promise<void> {
-  const { from, to, draining } = await withQueue(({ config, log, side }) =>
-    scaleProcesses(
-      { config, log, redis: side.redis, host: hostname() },
+async function scale(wanted: number, { app, dryRun = false, json }: Options): Promise<void> {
+  const { from, to, draining, removed } = await withQueue(({ config, log, side }) => {
+    if (!Object.hasOwn(config.workers, app))
+      throw new LongshoreError(
+        'E_USAGE',
+        `--app: "${app}" is not in config.workers (${Object.keys(config.workers).join(', ')})`,
+      );
+    return scaleProcesses(
+      { config, log, redis: side.redis, host: hostname(), app },
       () => wanted,
       `asked for by ${currentUser()}`,
       { dry_run: dryRun },
-    ),
-  );
-  if (json) return printJson({ dry_run: dryRun, from, to, draining });
+    );
+  });
+  if (json) return printJson({ dry_run: dryRun, from, to, draining, removed });
   const text =
     from === to ? `${to} worker processes; nothing to change` : `${from} to ${to} worker processes`;
   const leave =
     draining.length === 0 ? '' : `; ${draining.length} take no more jobs and leave when theirs have ended`;
-  process.stdout.write(`${text}${leave}${dryRun ? ' (dry run: nothing was changed)' : ''}\n`);
+  const gone = removed.length === 0 ? '' : `; ${removed.length} had not begun yet and are gone`;
+  process.stdout.write(`${text}${leave}${gone}${dryRun ? ' (dry run: nothing was changed)' : ''}\n`);
 }
 
 async function history({ limit, json }: Options): Promise<void> {
