@@ -1,7 +1,9 @@
 /** pm2 app `watch`: registers folders that appear in the configured sources. */
 import { configOrExit } from '../config/index.ts';
+import { LongshoreError } from '../workers/errors.ts';
 import { createLogger } from '../workers/log.ts';
 import { openStore } from '../workers/store.ts';
+import { type ForeseenScan, foreseeScan } from '../workers/watch/foresee.ts';
 import { createQueueing } from '../workers/watch/queueing.ts';
 import {
   makeOwnSources,
@@ -13,6 +15,7 @@ import {
 import { createEngine } from '../workers/workflows/engine.ts';
 import { oneLine } from './cli/format.ts';
 import { createProgram, EXIT, jsonOption, runProgram } from './cli/program.ts';
+import { printJson, withStoreIfAny } from './cli/session.ts';
 
 /** How long --once, and an orderly end, wait for Redis to take what was registered. */
 const DRAIN_MS = 10_000;
@@ -20,17 +23,33 @@ const DRAIN_MS = 10_000;
 const program = createProgram('watch', 'Watch the configured source folders and register what appears.', [
   'npm run watch                 watch until stopped',
   'npm run watch -- --once       one scan of each source, for cron',
+  'npm run watch -- --once --dry-run',
 ])
   .option('--once', 'scan every source once, then end')
+  .option('--dry-run', 'with --once: say what would be registered and change nothing')
   .addOption(jsonOption())
-  .action(async (options: { once?: boolean; json?: boolean }) => {
+  .action(async (options: Options) => {
+    if (options.dryRun && !options.once)
+      throw new LongshoreError('E_USAGE', '--dry-run goes with --once', {
+        hint: 'npm run watch -- --once --dry-run',
+      });
     process.exitCode = await watch(options);
   });
 
-async function watch({ once = false, json = false }: { once?: boolean; json?: boolean }): Promise<number> {
+interface Options {
+  once?: boolean;
+  dryRun?: boolean;
+  json?: boolean;
+}
+
+async function watch({ once = false, dryRun = false, json = false }: Options): Promise<number> {
   const config = await configOrExit();
   const log = createLogger('watch', {}, { to: once ? 2 : 1, json });
   const stopping = stopSignal();
+  if (dryRun)
+    return withStoreIfAny(config, async (store) =>
+      tellForeseen(await foreseeScan({ config, store, log }, stopping), json),
+    );
   const store = await openStore(config);
   const wait_seconds = once ? DRAIN_MS / 1000 : Infinity;
   const queueing = createQueueing(await createEngine({ config, store, log, wait_seconds, stays: true }), log);
@@ -50,6 +69,18 @@ async function watch({ once = false, json = false }: { once?: boolean; json?: bo
     await queueing.close();
     await store.close();
   }
+}
+
+function tellForeseen(sources: readonly ForeseenScan[], json: boolean): number {
+  if (json) printJson({ dry_run: true, sources });
+  else
+    for (const { type, path, result, would } of sources) {
+      const seen = result.outcome === 'outage' ? result.reason : `${would.length} would be registered`;
+      process.stdout.write(`${type} ${oneLine(path)}: ${seen}\n`);
+      for (const { name, origin_path } of would) process.stdout.write(`  ${name}  ${oneLine(origin_path)}\n`);
+    }
+  if (!json) process.stdout.write('dry run: nothing was changed\n');
+  return sources.every(({ result }) => result.outcome === 'scanned') ? EXIT.ok : EXIT.failed;
 }
 
 async function reportOnce(

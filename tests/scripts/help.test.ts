@@ -8,7 +8,7 @@ import { runScript } from '../support/script.ts';
 const folder = join(import.meta.dirname, '../../scripts');
 
 /** Long-lived apps of pm2, and what only the suite or the demo runs. */
-const NO_SCRIPTS = new Set(['watch', 'gateway', 'redis', 'foreground', 'demo', 'longshore']);
+const NO_SCRIPTS = new Set(['gateway', 'redis', 'foreground', 'demo', 'longshore']);
 /** They change nothing that a dry run could leave alone. */
 const READ_ONLY = new Set(['config', 'debug_http_server', 'enqueue-test']);
 

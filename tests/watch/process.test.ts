@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ConnectionOptions, Queue } from 'bullmq';
 import { expect, onTestFinished, test } from 'vitest';
@@ -102,6 +102,38 @@ test('status tells how many folders are not registered, and with --json why', as
       folders: [{ source: raw, kind: 'taken', reason: expect.stringMatching(/belongs to dataset \d+ from/) }],
     },
   });
+});
+
+test('--once --dry-run lists what would be registered, and changes nothing', async () => {
+  const place = await makePlace({ registration: { RAW_DATA: { rejects: ['tmp_*'] } } });
+  const raw = place.dir('data/source/raw_data');
+  place.dir('data/source/data_products');
+  for (const name of ['a b', 'a-b', 'tmp_1', 'here']) mkdirSync(join(raw, name));
+  const dry = (...args: string[]) => runScript('watch.ts', ['--once', '--dry-run', ...args], place.env);
+  const wouldOf = async () => {
+    const { sources } = JSON.parse((await dry('--json')).stdout) as {
+      sources: { would: { name: string; origin_path: string }[] }[];
+    };
+    return sources.map(({ would }) => would.map(({ name }) => name).sort());
+  };
+  const first = await dry();
+  expect(first.code).toBe(0);
+  expect(first.stdout).toMatch(
+    /raw_data: 2 would be registered\n {2}a-b {2}.*\n {2}here {2}.*data_products: 0 would.*\ndry run: nothing/s,
+  );
+  expect(existsSync(place.config.catalog.path)).toBe(false);
+
+  const { store, queue } = await openAll(place);
+  rmSync(join(raw, 'a-b'), { recursive: true });
+  mkdirSync(join(raw, 'other'));
+  await runScript('watch.ts', ['--once'], place.env);
+  mkdirSync(join(raw, 'later'));
+  expect(await wouldOf()).toEqual([['later'], []]);
+  expect(await wouldOf()).toEqual([['later'], []]);
+  expect((await store.catalog.list({})).count).toBe(3);
+  expect(await queue.getJobs()).toHaveLength(3);
+  expect((await runScript('watch.ts', ['--once', '--json'], place.env)).stdout).toContain('"added":1');
+  expect(await runScript('watch.ts', ['--dry-run'], place.env)).toMatchObject({ code: 2 });
 });
 
 test('the sources of an unconfigured installation are made, those of a site are not', async () => {

@@ -4,8 +4,13 @@ import { type Config, registrationOf } from '../../config/index.ts';
 import type { Catalog, NewDataset } from '../catalog/contract.ts';
 import { coerceError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import { datasetNameOf, type Registrar, type RegistrationOutcome } from './registration.ts';
 import type { RefusalKind, Refusals } from './refusals.ts';
+import {
+  datasetNameOf,
+  type Foreseen,
+  type RegistrationOptions,
+  type RegistrationOutcome,
+} from './registration.ts';
 import { matcher } from './rejects.ts';
 import type { Handle, ScanEvent } from './scanner.ts';
 import { holdsUnreadable } from './source.ts';
@@ -15,6 +20,14 @@ const OURS = '.*.partial-*';
 
 const LEVELS = { taken: 'warn', unsafe: 'error', small: 'info', deleted: 'info', failed: 'error' } as const;
 
+/** A registrar, or what stands in for it in a dry run. */
+export interface ScanRegistrar {
+  register(
+    items: readonly NewDataset[],
+    options: RegistrationOptions,
+  ): Promise<(RegistrationOutcome | Foreseen)[]>;
+}
+
 /** Turns what a scanner sees in one source into registrations. */
 export function registerFolders(parts: {
   config: Config;
@@ -22,7 +35,7 @@ export function registerFolders(parts: {
   /** The watched folder. */
   source: string;
   catalog: Pick<Catalog, 'list'>;
-  registrar: Registrar;
+  registrar: ScanRegistrar;
   refusals: Refusals;
   log: Logger;
 }): Handle {
@@ -76,7 +89,8 @@ export function registerFolders(parts: {
   }
 
   /** False: not done with; it comes again with the next scan. What no repeat can heal waits for the next full scan. */
-  function settle(name: string, item: NewDataset, result: RegistrationOutcome): boolean {
+  function settle(name: string, item: NewDataset, result: RegistrationOutcome | Foreseen): boolean {
+    if (result.outcome === 'foreseen') return true;
     if (result.outcome === 'failed') {
       const { code, message, hint } = result.error;
       refuse(name, code === 'E_NAME_UNSAFE' ? 'unsafe' : 'failed', `${code}: ${message}. ${hint}`);
@@ -123,7 +137,7 @@ export function registerFolders(parts: {
     );
     const left = new Set(accepted.filter((_, at) => items[at] === 'again'));
     for (const [at, { name, item }] of requests.entries())
-      if (!settle(name, item, outcomes[at] as RegistrationOutcome)) left.add(name);
+      if (!settle(name, item, outcomes[at] as RegistrationOutcome | Foreseen)) left.add(name);
     await refusals.save();
     return names.filter((name) => !left.has(name));
   }

@@ -27,6 +27,11 @@ export type RegistrationOutcome =
   | { readonly outcome: 'present' | 'taken'; readonly dataset: Dataset; readonly workflow_id?: never }
   | { readonly outcome: 'failed'; readonly error: LongshoreError };
 
+/** In a dry run: it would be registered, and is not. */
+export interface Foreseen {
+  readonly outcome: 'foreseen';
+}
+
 export interface RegistrationOptions {
   /** Started for each dataset; null registers only. */
   workflow: string | AdHocWorkflow | null;

@@ -1,14 +1,15 @@
 import { mkdir } from 'node:fs/promises';
 import { type Config, registrationOf } from '../../config/index.ts';
+import type { Catalog } from '../catalog/contract.ts';
 import { isBelow } from '../dataset/paths.ts';
 import type { Logger } from '../log.ts';
 import type { Store } from '../store.ts';
-import { registerFolders } from './folders.ts';
+import { registerFolders, type ScanRegistrar } from './folders.ts';
 import { scanMemory } from './memory.ts';
 import { observe } from './observer.ts';
-import { createRefusals } from './refusals.ts';
+import { createRefusals, type Refusals } from './refusals.ts';
 import { createRegistrar } from './registration.ts';
-import { createScanner, type Scanner, type ScanResult } from './scanner.ts';
+import { createScanner, type ScanMemory, type Scanner, type ScanResult } from './scanner.ts';
 
 /** A watched folder and what its folders are registered as. */
 export interface Source {
@@ -45,25 +46,36 @@ export function createScanners({
   enqueue,
   log,
 }: WatchParts): (Source & { scanner: Scanner })[] {
-  const registrar = createRegistrar({ config, catalog: store.catalog, enqueue, log });
-  return sourcesOf(config).map((source) => ({
-    ...source,
-    scanner: createScanner({
-      path: source.path,
-      memory: scanMemory(store.records, source.path),
-      full_every: config.registration.full_scan_every_n_scans,
-      handle: registerFolders({
-        config,
-        type: source.type,
-        source: source.path,
-        catalog: store.catalog,
-        registrar,
-        refusals: createRefusals(store.records, source.path),
-        log,
-      }),
+  const { catalog, records } = store;
+  const registrar = createRegistrar({ config, catalog, enqueue, log });
+  return sourcesOf(config).map((source) =>
+    scannerOf(source, {
+      config,
       log,
+      catalog,
+      registrar,
+      refusals: createRefusals(records, source.path),
+      memory: scanMemory(records, source.path),
     }),
-  }));
+  );
+}
+
+export interface ScannerParts {
+  readonly config: Config;
+  readonly log: Logger;
+  readonly catalog: Pick<Catalog, 'list'>;
+  readonly registrar: ScanRegistrar;
+  readonly refusals: Refusals;
+  readonly memory: ScanMemory;
+}
+
+/** What sees the folders of a source, and has them registered as its type. */
+export function scannerOf(source: Source, parts: ScannerParts): Source & { scanner: Scanner } {
+  const { config, log, catalog, registrar, refusals, memory } = parts;
+  const { type, path } = source;
+  const handle = registerFolders({ config, type, source: path, catalog, registrar, refusals, log });
+  const full_every = config.registration.full_scan_every_n_scans;
+  return { ...source, scanner: createScanner({ path, memory, full_every, handle, log }) };
 }
 
 /** One scan of every source, one after the other. */
