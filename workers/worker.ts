@@ -38,7 +38,7 @@ worker.gone.then(
 );
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
-    if (leaving) process.exit(1); // Asked twice: at once. Its tasks notice and end themselves.
+    if (leaving) cutOff('it was asked twice', 1);
     leave(signal, 0, () => process.exit(0));
   });
 }
@@ -48,11 +48,18 @@ void worker.reload.restart.then(({ files }) => leave(`restart: ${files.join(', '
 function leave(reason: string, code: number, then: () => void): void {
   if (leaving) return;
   leaving = true;
-  setTimeout(() => process.exit(code || 1), LEAVE_WITHIN_MS).unref();
+  setTimeout(() => cutOff(`not done after ${LEAVE_WITHIN_MS / 1000} s`, code || 1), LEAVE_WITHIN_MS).unref();
   worker.shutdown(reason).then(then, (error: unknown) => {
     log.error({ err: error }, 'the worker did not stop in good order');
     process.exit(code || 1);
   });
+}
+
+/** At once. Tasks that run notice and end themselves; jobs come back when their locks have run out. */
+function cutOff(why: string, code: number): never {
+  const jobs = worker.inHand();
+  log.error({ why, jobs }, `the shutdown was cut off; ${jobs.length} jobs were not handed back`);
+  process.exit(code);
 }
 
 /** pm2 starts again what has ended. Without it the process replaces itself, and keeps its number for whoever started it. */

@@ -29,6 +29,7 @@ async function makeSlots() {
   const world: { pressure: Pressure; gate: boolean } = { pressure: NO_PRESSURE, gate: true };
   const processor: Processor = {
     running: new Map(),
+    inHand: new Set(),
     process: async () => {
       const { promise, resolve } = Promise.withResolvers<void>();
       open.add(resolve);

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { membersOf } from '../../workers/fleet/process-group.ts';
+import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { until } from '../support/until.ts';
 
@@ -41,6 +42,60 @@ test('a long job is handed back within the time that pm2 grants: no process left
   expect(run).toMatchObject({ losses: 0, retries: 0 });
   const [first] = await fleet.store.records.attempts(run?._id ?? '');
   expect(first).toMatchObject({ outcome: 'postponed', reason: expect.stringContaining('shut down') });
+});
+
+test('a shutdown that Redis keeps from its end is over in time, its tasks are ended, and the log names the jobs that were not handed back', async () => {
+  const fleet = await makeFleet({ queue: { url: null } });
+  const redis = await startEmbeddedRedis(fleet.place.path('redis'));
+  onTestFinished(() => redis.stop());
+  const worker = await fleet.worker();
+  const id = await fleet.start({ one: { deaf_until_file: fleet.place.path('go'), grandchild: true } });
+  const { pid } = await until(() => fleet.events('grandchild')[0]);
+  onTestFinished(() => void process.kill(redis.pid, 'SIGCONT'));
+  process.kill(redis.pid, 'SIGSTOP');
+  const asked = Date.now();
+  worker.kill('SIGTERM');
+  expect(await worker.exited).toEqual({ code: 1, signal: null });
+  expect(Date.now() - asked).toBeLessThan(10_000);
+  expect(membersOf(pid)).toEqual([]);
+  const line =
+    worker
+      .log()
+      .split('\n')
+      .find((text) => text.includes('the shutdown was cut off')) ?? '';
+  expect(JSON.parse(line)).toMatchObject({
+    why: 'not done after 9.5 s',
+    jobs: [
+      {
+        workflow_id: id,
+        job_id: expect.stringContaining(id),
+        queue: 'longshore-test.q',
+        pgid: null,
+        pids: [],
+      },
+    ],
+  });
+});
+
+test('a worker that is asked twice to leave names the jobs and processes that it leaves behind', async () => {
+  const fleet = await makeFleet();
+  const worker = await fleet.worker();
+  const id = await fleet.start({ one: { deaf_until_file: fleet.place.path('go') } });
+  const { pid } = await until(() => fleet.events('start')[0]);
+  worker.kill('SIGTERM');
+  await until(() => worker.log().includes('takes no more jobs'));
+  worker.kill('SIGTERM');
+  expect(await worker.exited).toEqual({ code: 1, signal: null });
+  const line =
+    worker
+      .log()
+      .split('\n')
+      .find((text) => text.includes('the shutdown was cut off')) ?? '';
+  expect(JSON.parse(line)).toMatchObject({
+    why: 'it was asked twice',
+    jobs: [{ workflow_id: id, pgid: pid, pids: [pid] }],
+  });
+  await until(() => membersOf(pid).length === 0, { what: 'the task to end itself' });
 });
 
 test('a worker grows to its maximum while its long jobs run, shrinks when idle, and logs both with the reason', async () => {

@@ -73,10 +73,12 @@ export interface ChildOptions {
   worker: string;
   /** Where Node keeps compiled and type-stripped code between processes. */
   cache: string;
+  /** Told of what is left of its process group after its end, though it was killed. */
+  remain: (pgid: number, pids: readonly number[]) => void;
 }
 
 export function startChild(options: ChildOptions, questions: Questions): Attempting {
-  const { task, task_id, launch, cache, worker } = options;
+  const { task, task_id, launch, cache, worker, remain } = options;
   const child = spawn(launch.command, [...launch.args, task], {
     detached: true, // Leader of its own process group.
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -101,7 +103,8 @@ export function startChild(options: ChildOptions, questions: Questions): Attempt
     else program.hear(message);
   });
   void exitOf(child).then(async (exit) => {
-    if (child.pid !== undefined) await reapGroup(child.pid);
+    const left = child.pid === undefined ? [] : await reapGroup(child.pid);
+    if (left.length > 0) remain(child.pid ?? 0, left);
     loaded.resolve(null);
     program.end(exit);
   });

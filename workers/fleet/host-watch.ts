@@ -77,7 +77,8 @@ export function watchHost(
       stopped = true;
       // Neither pm2 nor a Redis that is away may hold up a worker that leaves; what it told runs out.
       void looking.stop();
-      if (redis.status === 'ready' && !side.refusals.refusing) await redis.hdel(base, name);
+      if (redis.status === 'ready' && !side.refusals.refusing)
+        void redis.hdel(base, name).catch(() => undefined);
     },
   };
 }

@@ -43,18 +43,22 @@ export interface Processor {
   /** Stops all; resolves when no process is left. */
   stopAll(error: LongshoreError, grace_seconds: number): Promise<void>;
   readonly running: ReadonlyMap<string, RunningTask>;
+  /** All that it was given and has not given back: those that run, begin, or wait to be recorded or handed over. */
+  readonly inHand: ReadonlySet<Job<JobData>>;
 }
 
 /** @param processes other ones than those of the fleet, for a measurement of the rest */
 export function createProcessor(
   parts: WorkerParts,
-  processes: TaskProcesses = createTaskProcesses(parts.config, parts.name),
+  processes: TaskProcesses = createTaskProcesses(parts.config, parts.name, parts.log),
 ): Processor {
   const running = new Map<string, RunningTask>();
+  const given = new Set<Job<JobData>>();
   const beginning = new Set<Promise<void>>();
   let refusing = false;
   return {
     running,
+    inHand: given,
     refuse: (on) => {
       refusing = on;
     },
@@ -62,6 +66,7 @@ export function createProcessor(
       if (refusing) return giveBack(parts, job, token);
       const begun = Promise.withResolvers<void>();
       beginning.add(begun.promise);
+      given.add(job);
       const onRunning = (): void => {
         begun.resolve();
         beginning.delete(begun.promise);
@@ -70,6 +75,7 @@ export function createProcessor(
         return await takeInTurn(parts, job, token, { running, processes, onRunning });
       } finally {
         onRunning();
+        given.delete(job);
       }
     },
     ended: async (job) => {

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Config } from '../../config/index.ts';
 import type { SomeTaskLimits, TaskLimits } from '../../config/task-limits.ts';
 import { LongshoreError } from '../errors.ts';
+import type { Logger } from '../log.ts';
 import type { CodeVersion } from '../records/contract.ts';
 import {
   type Attempting,
@@ -51,7 +52,7 @@ const whileLoading = (limits: TaskLimits): TaskLimits => ({
 });
 
 /** @param worker its name, which its tasks' processes carry */
-export function createTaskProcesses(config: Config, worker: string): TaskProcesses {
+export function createTaskProcesses(config: Config, worker: string, log: Logger): TaskProcesses {
   // The one of this process, where it has been given one: what it has compiled its tasks need not compile again.
   const cache = process.env.NODE_COMPILE_CACHE ?? join(config.state_dir, 'cache', 'node');
   /** As each task declared them when it was last loaded. */
@@ -123,7 +124,9 @@ export function createTaskProcesses(config: Config, worker: string): TaskProcess
     start: ({ task, task_id }, questions) => {
       let limits = limitsOf(config, task, declared.get(task) ?? {});
       let launch = launchOf(limits, TASK_PROGRAM);
-      const begin = (): Attempting => startChild({ task, task_id, launch, cache, worker }, questions);
+      const remain = (pgid: number, pids: readonly number[]): void =>
+        log.error({ task, pgid, pids }, 'processes of a task do not die; they hang in a call to the system');
+      const begin = (): Attempting => startChild({ task, task_id, launch, cache, worker, remain }, questions);
       let child = begin();
       let stopping: LongshoreError | null = null;
       let release = enforce(child, task, whileLoading(limits));

@@ -15,6 +15,7 @@ import { watchForHangs } from './hang-watch.ts';
 import { watchHost } from './host-watch.ts';
 import { keepLocks } from './lock-keeping.ts';
 import { watchNeighbours } from './neighbours.ts';
+import { membersOf } from './process-group.ts';
 import { createProcessor, type Processor } from './processor.ts';
 import { engineFiles, type Reload, startReload } from './reload.ts';
 import { repeat } from './repeat.ts';
@@ -36,6 +37,19 @@ export interface WorkerProcess {
   leave: Steering['leave'];
   /** Takes no more jobs, lets those that run end for a moment, hands the others back, and closes everything. */
   shutdown(reason: string): Promise<void>;
+  /** Jobs that it still has. */
+  inHand(): JobInHand[];
+}
+
+/** For whoever looks after a worker that could not leave in good order. */
+export interface JobInHand {
+  readonly job_id: string;
+  readonly workflow_id: string;
+  readonly queue: string;
+  /** Null: no process of it runs. */
+  readonly pgid: number | null;
+  /** Living members of its process group. */
+  readonly pids: number[];
 }
 
 /** Everything that one worker of the fleet does, until it is shut down. */
@@ -114,15 +128,20 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     gone: steering.gone,
     leave: (order) => steering.leave(order),
     reload,
+    inHand: () => jobsInHand(processor),
     shutdown: async (reason) => {
       fitness.stop(); // It could let the worker take jobs again.
-      await hostWatch?.stop();
-      await Promise.all(slots.map((one) => one.stopTaking()));
+      const taking = slots.map((one) => one.stopTaking());
       log.info({ reason, running: processor.running.size }, 'worker takes no more jobs');
-      await reload.close();
-      await reconciling.stop();
-      // Side by side: neither waits for what keeps the other.
-      await Promise.all([schedules.close(), drain(processor, config, log)]);
+      // Side by side: tasks are ended in time, whatever a Redis or a store that does not answer keeps.
+      await Promise.all([
+        ...taking,
+        drain(processor, config, log),
+        hostWatch?.stop(),
+        reload.close(),
+        reconciling.stop(),
+        schedules.close(),
+      ]);
       await Promise.all(slots.map((one) => one.close()));
       locks.stop();
       await neighbours.stop();
@@ -133,12 +152,24 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
   };
 }
 
+const jobsInHand = ({ inHand, running }: Processor): JobInHand[] =>
+  [...inHand].map(({ id = '', queueName, data: { workflow_id } }) => {
+    const pgid = [...running.values()].find(({ lock }) => lock.job_id === id)?.child.pid ?? null;
+    return {
+      job_id: id,
+      workflow_id,
+      queue: queueName,
+      pgid,
+      pids: pgid === null ? [] : membersOf(pgid),
+    };
+  });
+
 /** Under pm2 only, since nobody else starts and forgets processes for us; and only of the usual app. */
 const isScaled = (app: string): boolean => process.env.pm_id !== undefined && app === USUAL_APP;
 
 async function drain(processor: Processor, config: Config, log: Logger): Promise<void> {
   const deadline = Date.now() + DRAIN_MS;
-  while (processor.running.size > 0 && Date.now() < deadline) await sleep(50);
+  while (processor.inHand.size > 0 && Date.now() < deadline) await sleep(50);
   if (processor.running.size === 0) return;
   log.info({ running: processor.running.size }, 'jobs that still run are handed back');
   await processor.stopAll(
