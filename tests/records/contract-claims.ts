@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { LongshoreError, reportOf } from '../../workers/errors.ts';
 import {
   begin,
   claimOf,
@@ -319,6 +320,25 @@ export function claimBattery(open: OpenStore): void {
     expect((await records.pause(workflow.id, { actor: 'ana', take_out: true })).running).toMatchObject({
       pgid: 15,
     });
+  });
+
+  test('what kept a postponed attempt from its work stays with the attempt, and fails nothing', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    const { key } = await begin(records, workflow);
+    const error = reportOf(new LongshoreError('E_ARCHIVE_UNAVAILABLE', 'the mount is away'));
+    const next_attempt_at = new Date().toISOString();
+    await records.finish(key, { outcome: 'postponed', reason: 'waits', next_attempt_at, error });
+    const [attempt] = await records.attempts(key.task_id);
+    expect(attempt).toMatchObject({
+      outcome: 'postponed',
+      reason: 'waits',
+      error: { code: 'E_ARCHIVE_UNAVAILABLE' },
+    });
+    expect((await look(records, workflow.id)).runs[0]).toMatchObject({ status: 'STARTED', retries: 0 });
+    await begin(records, workflow);
+    expect((await look(records, workflow.id)).runs[0]).toMatchObject({ status: 'STARTED', retries: 0 });
   });
 
   test('an attempt keeps the code that it ran, and the next one has its own', async () => {
