@@ -9,6 +9,7 @@ import { LongshoreError } from '../workers/errors.ts';
 import type { TaskFailure, WorkflowDocument } from '../workers/records/contract.ts';
 import { loadTask } from '../workers/tasks/registry.ts';
 import { type AdHocWorkflow, buildWorkflow } from '../workers/workflows/definition.ts';
+import { unservedQueues } from '../workers/workflows/fleet.ts';
 import { follow } from './cli/follow.ts';
 import { bytes, duration, parseBytes } from './cli/format.ts';
 import { createProgram, EXIT, jsonOption, runProgram } from './cli/program.ts';
@@ -59,8 +60,11 @@ async function run(session: EngineSession, options: Options): Promise<number> {
   const { config, engine } = session;
   pathsOf(config, options.type);
   const workflow = await workflowOf(session, options);
-  buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' });
-  await assertWorker(session);
+  const document = buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' });
+  const unserved = unservedQueues(document, await engine.fleet());
+  if (unserved.length > 0)
+    throw new LongshoreError('E_NO_WORKER', `no worker takes jobs from queue ${unserved.join(', ')}`);
+
   const name = `test_${new Date()
     .toISOString()
     .slice(0, 19)

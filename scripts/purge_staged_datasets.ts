@@ -2,6 +2,8 @@
 import { InvalidArgumentError } from 'commander';
 import { LongshoreError } from '../workers/errors.ts';
 import { EXIT_BUSY, withScriptLock } from '../workers/queue/script-lock.ts';
+import { buildWorkflow } from '../workers/workflows/definition.ts';
+import { unservedQueues } from '../workers/workflows/fleet.ts';
 import { ago, bytes } from './cli/format.ts';
 import { showPlan } from './cli/plan-view.ts';
 import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
@@ -75,9 +77,12 @@ async function purgeAll(session: EngineSession, options: Options, signal?: Abort
 }
 
 /** A workflow that nobody takes up would keep this script, and with it the next run of the schedule, for ever. */
-async function refuseWithoutWorker({ engine }: EngineSession): Promise<void> {
-  if ((await engine.fleet()).workers.length > 0) return;
-  throw new LongshoreError('E_NO_WORKER', 'no worker is connected to the queue; nothing was purged');
+async function refuseWithoutWorker({ config, engine }: EngineSession): Promise<void> {
+  const document = buildWorkflow(config, 'purge', { dataset_id: 0, initiator: 'check' });
+  const unserved = unservedQueues(document, await engine.fleet());
+  if (unserved.length === 0) return;
+  const queues = unserved.join(', ');
+  throw new LongshoreError('E_NO_WORKER', `no worker takes jobs from queue ${queues}; nothing was purged`);
 }
 
 /** It was chosen by estimates; others may have freed more than that meanwhile. */

@@ -1,13 +1,13 @@
 import type { RunningJob, SeenWorker } from '../../workers/queue/registry.ts';
 import { hostOfSeat } from '../../workers/fleet/seat.ts';
-import { ago, bytes, duration } from './format.ts';
+import type { FleetView } from '../../workers/workflows/fleet.ts';
+import { readyIn } from './fleet-problems.ts';
+import { ago, bytes, counted, duration } from './format.ts';
 import { figuresText } from './progress.ts';
 import { type Column, type Out, paint, printTable, takesColour } from './table.ts';
 
 /** All that `longshore fleet` knows; printed as it is with --json. */
-export interface FleetReport {
-  workers: SeenWorker[];
-  queues: { name: string; paused: boolean; jobs: Record<string, number>; served_by: number }[];
+export interface FleetReport extends Omit<FleetView, 'jobs' | 'unfit'> {
   drained_hosts: string[];
   /** Of workers that are drained also when they are started again: `app@host#instance`. */
   drained_workers: string[];
@@ -88,7 +88,7 @@ export function showFleet(out: Out, report: FleetReport, datasets: ReadonlyMap<n
   const { workers, queues, drained_hosts, drained_workers, problems } = report;
   const codes = new Set(workers.map(({ release }) => release.code)).size;
   const hosts = new Set(workers.map(({ host }) => host)).size;
-  out.write(`${workers.length} workers on ${hosts} hosts\n`);
+  out.write(`${counted(workers.length, 'worker')} on ${counted(hosts, 'host')}\n`);
   printTable(out, workers, workerColumns(codes));
   out.write('\n');
   printTable(out, queues, [
@@ -102,7 +102,7 @@ export function showFleet(out: Out, report: FleetReport, datasets: ReadonlyMap<n
     { title: 'RUNNING', value: ({ jobs }) => jobs.active, align: 'right' },
     {
       title: 'READY',
-      value: ({ jobs }) => sum([jobs.waiting ?? 0, jobs.prioritized ?? 0, jobs.paused ?? 0]),
+      value: ({ jobs }) => readyIn(jobs),
       align: 'right',
     },
     { title: 'LATER', value: ({ jobs }) => jobs.delayed, align: 'right' },

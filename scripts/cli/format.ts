@@ -33,6 +33,10 @@ export function count(value: number | null | undefined): string {
   return value === null || value === undefined ? '-' : value.toLocaleString('en-US');
 }
 
+/** `1 worker`, `2 workers`. */
+export const counted = (value: number, noun: string): string =>
+  `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
+
 /** How long ago an ISO date was. */
 export function ago(date: string | null | undefined, now = Date.now()): string {
   if (date === null || date === undefined) return '-';

@@ -92,6 +92,11 @@ test('under pm2 a worker that is told to leave stays down, and comes back where 
 
   pm2('restart', 'tape');
   await until(() => workers().length === 3, { what: 'the tape worker to be back' });
+  expect(longshore('shutdown', 'all').status).toBe(0);
+  await until(() => workers().length === 0, { what: 'all to leave' });
+  expect(longshore('fleet').stdout).toContain(
+    '`npx pm2 restart worker` starts those that were told to leave',
+  );
   pm2('kill');
   await until(() => processesWith(place.folder).length === 0, { what: 'all processes gone' });
 });

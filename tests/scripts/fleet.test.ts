@@ -28,7 +28,7 @@ test('longshore fleet, ping and active show workers, slots, release, load, queue
   ]);
   const shown = await longshore(fleet, 'fleet');
   expect(shown.code).toBe(0);
-  expect(shown.stdout).toContain('2 workers on 1 hosts');
+  expect(shown.stdout).toContain('2 workers on 1 host\n');
   for (const { pid } of workers) expect(shown.stdout).toContain(`${hostname()}:${pid}`);
   expect(shown.stdout).toMatch(/sample-1 +drill +one +1 .*% · /);
   const active = (await longshore(fleet, 'active', '--json')).json();
@@ -37,6 +37,45 @@ test('longshore fleet, ping and active show workers, slots, release, load, queue
   expect(ping.silent).toEqual([]);
   expect(ping.replies).toHaveLength(2);
   await fleet.engine.revoke(id, { actor: 'test' });
+});
+
+test('longshore status counts the jobs and slots of all queues, and says as start does which queue nobody serves', async () => {
+  const fleet = await makeFleet({
+    autoscale: { min: 1, max: 1 },
+    workers: { tape: { queues: ['{app_id}.tape', { name: '{app_id}.more', min: 2, max: 2 }] } },
+    workflow_registry: { taped: { steps: [{ name: 'one', task: 'drill', queue: '{app_id}.tape' }] } },
+  });
+  const steerer = await makeSteerer(fleet);
+  await fleet.worker();
+  await steerer.untilListed(1);
+  const nobody = 'No worker takes jobs from queue longshore-test.tape';
+  const started = await longshore(fleet, 'start', 'taped', String(await fleet.dataset()));
+  expect(started).toMatchObject({ code: 0, stderr: expect.stringContaining(nobody) });
+  const waiting = (await longshore(fleet, 'status', '--json')).json();
+  expect(waiting).toMatchObject({
+    queue: { running: 0, ready: 1 },
+    problems: [`${nobody}, and 1 wait in it.`],
+  });
+  const [id = ''] = /[0-9a-f-]{36}/.exec(started.stdout) ?? [];
+  await fleet.engine.revoke(id, { actor: 'test' });
+
+  await fleet.worker({ LONGSHORE_WORKER: 'tape' });
+  await steerer.untilListed(2);
+  const kwargs = { journal: fleet.journal, until_file: fleet.place.path('go') };
+  const steps = [{ name: 'one', task: 'drill', queue: '{app_id}.tape', kwargs }];
+  const start = { initiator: 'test', dataset_id: await fleet.dataset() };
+  const { id: running } = await fleet.engine.start({ name: 'drill', steps }, start);
+  const seen = await until(async () => {
+    const status = (await longshore(fleet, 'status', '--json')).json();
+    return status.workers.some(({ busy }: { busy: number }) => busy === 1) ? status : null;
+  });
+  expect(seen).toMatchObject({ queue: { running: 1, ready: 0 }, problems: [] });
+  expect(seen.workers.map(({ slots }: { slots: number }) => slots)).toEqual([1, 3]);
+  expect((await longshore(fleet, 'status')).stdout).toMatch(
+    /workers +2, .*\(0 of 1 slot, .*\(1 of 3 slots, /,
+  );
+  writeFileSync(fleet.place.path('go'), '');
+  await fleet.reaches(running, 'SUCCESS');
 });
 
 test('longshore cancel stops a deaf task of another process in less than two seconds, and keeps the reason', async () => {

@@ -97,7 +97,7 @@ describe('the operator’s command line', () => {
     const shown = await run('status');
     expect(shown.code).toBe(0);
     expect(shown.stdout).toContain('1 PENDING, 0 STARTED, 0 SUCCESS, 1 FAILURE, 0 REVOKED');
-    expect(shown.stdout).toContain('No worker is connected');
+    expect(shown.stdout).toContain('No worker is there, so nothing runs.');
     expect(shown.stdout).toMatch(new RegExp(`${failing}.*failed.*E_NO_SPACE: need 3 TiB, have 1 TiB`));
     expect(await json('status')).toMatchObject({
       workers: [],

@@ -2,7 +2,7 @@ import type { Config } from '../../config/index.ts';
 import { coerceError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { assertAnswers } from '../queue/connection.ts';
-import { type FitnessWatch, watchFitness, whyUnfit } from '../queue/fitness.ts';
+import { type FitnessWatch, watchFitness } from '../queue/fitness.ts';
 import { openQueueSide, type QueueSide } from '../queue/side.ts';
 import type {
   PauseAnswer,
@@ -13,7 +13,8 @@ import type {
   WorkflowStatus,
 } from '../records/contract.ts';
 import type { Store } from '../store.ts';
-import { type AdHocWorkflow, buildWorkflow, defaultQueue, type WorkflowStart } from './definition.ts';
+import { type AdHocWorkflow, buildWorkflow, type WorkflowStart } from './definition.ts';
+import { type FleetView, viewFleet } from './fleet.ts';
 import { brings } from './joining.ts';
 import { enqueue, enqueueNow, type ReconcileReport, reconcile, takeOut } from './reconcile.ts';
 import { shareOf } from './share.ts';
@@ -54,8 +55,8 @@ export interface Engine {
   /** @throws E_WORKFLOW_NOT_FOUND */
   show(workflow_id: string, options?: ServeOptions): Promise<ServedWorkflow>;
   counts(): Promise<Record<WorkflowStatus, number>>;
-  /** Jobs by state in the default queue, the workers that listen to it, and why its Redis may drop jobs. */
-  fleet(): Promise<{ jobs: Record<string, number>; workers: FleetWorker[]; unfit: LongshoreError | null }>;
+  /** The workers that are there, and the jobs of all queues. */
+  fleet(): Promise<FleetView>;
   /**
    * Resolves when Redis answers now: what is refused before it begins has changed nothing.
    * @throws E_REDIS_UNAVAILABLE after `wait_seconds`
@@ -102,12 +103,6 @@ export interface StopAnswer extends Omit<PauseAnswer, 'running'> {
    * did not answer; it may publish nothing any more, and stops at its next write), or null when none ran.
    */
   process: 'stopped' | 'silent' | null;
-}
-
-export interface FleetWorker {
-  name: string;
-  addr: string;
-  age_seconds: number;
 }
 
 export interface EngineParts {
@@ -159,7 +154,7 @@ export async function createEngine(given: EngineParts): Promise<Engine> {
       return toServed(found, options);
     },
     counts: () => records.countWorkflows(config.app_id),
-    fleet: async () => fleetOf(await side(), defaultQueue(config)),
+    fleet: async () => viewFleet(config, await side()),
     ready: async () => assertAnswers((await side()).redis, given.wait_seconds ?? WAIT_SECONDS),
     reconcile: async (options) => reconcile(config, records, (await side()).chains, log, options),
     close,
@@ -322,23 +317,4 @@ async function deleteWorkflow(
   if (deleted_count === 0) await enqueue(id, records, chains);
   else await records.audit({ actor, action: 'workflow.delete', subject: `workflow:${id}`, details: {} });
   return { deleted_count };
-}
-
-async function fleetOf({ queues, redis }: QueueSide, name: string): ReturnType<Engine['fleet']> {
-  const queue = queues.get(name);
-  const [jobs, workers, unfit] = await Promise.all([
-    queue.getJobCounts(),
-    queue.getWorkers(),
-    whyUnfit(redis),
-  ]);
-  return {
-    unfit,
-    jobs,
-    workers: workers.map((worker) => ({
-      // BullMQ puts the queue's name into `name`; ours stands behind `:w:` in the name of the connection.
-      name: (worker.rawname ?? '').split(':w:')[1] ?? '',
-      addr: worker.addr ?? '',
-      age_seconds: Number(worker.age ?? 0),
-    })),
-  };
 }

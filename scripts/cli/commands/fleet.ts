@@ -1,11 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { whyUnfit } from '../../../workers/queue/fitness.ts';
 import type { SeenWorker } from '../../../workers/queue/registry.ts';
-import { configuredQueues } from '../../../workers/workflows/definition.ts';
 import { namesOf } from '../find.ts';
 import { chosen, type FleetSession, withFleet } from '../fleet-session.ts';
-import { ago } from '../format.ts';
+import { takersProblems } from '../fleet-problems.ts';
+import { ago, counted } from '../format.ts';
 import { type FleetReport, jobColumns, jobsOf, showFleet, shortName } from '../fleet-view.ts';
 import { EXIT, helpTail, jsonOption } from '../program.ts';
 import { printJson } from '../session.ts';
@@ -84,34 +83,18 @@ async function fleet(
   }
 }
 
-async function reportOf({ config, side }: FleetSession): Promise<FleetReport> {
-  const workers = await side.registry.list();
-  const names = new Set([
-    ...configuredQueues(config),
-    ...workers.flatMap(({ queues }) => queues.map(({ queue }) => queue)),
-  ]);
-  const queues = await Promise.all(
-    [...names].map(async (name) => {
-      const queue = side.queues.get(name);
-      const [paused, jobs] = await Promise.all([queue.isPaused(), queue.getJobCounts()]);
-      const served_by = workers.filter((worker) => worker.queues.some((one) => one.queue === name)).length;
-      return { name, paused, jobs, served_by };
-    }),
-  );
+async function reportOf({ engine, side }: FleetSession): Promise<FleetReport> {
+  const view = await engine.fleet();
+  const { workers, queues } = view;
   const drained_hosts = await side.registry.drainedHosts();
   const drained_workers = await side.registry.drainedWorkers();
-  const unfit = await whyUnfit(side.redis);
-  const problems = [
-    ...(unfit === null ? [] : [`${unfit.message}. ${unfit.hint}`]),
-    ...problemsOf(workers, queues),
-  ];
+  const problems = [...(await takersProblems(view)), ...codeProblems(workers)];
   return { workers, queues, drained_hosts, drained_workers, problems };
 }
 
-function problemsOf(workers: readonly SeenWorker[], queues: FleetReport['queues']): string[] {
+function codeProblems(workers: readonly SeenWorker[]): string[] {
   const problems: string[] = [];
   const codes = new Set(workers.map(({ release }) => release.code));
-  if (workers.length === 0) problems.push('No worker is there, so nothing runs. Start one with `npm start`.');
   if (codes.size > 1)
     problems.push(
       `The workers run ${codes.size} different releases; reload the older ones (pm2 reload worker).`,
@@ -125,15 +108,10 @@ function problemsOf(workers: readonly SeenWorker[], queues: FleetReport['queues'
     // Entries of older releases have none.
     if (!restart_due || (restart_due.by_itself && !restart_due.overdue)) continue;
     const [first, ...more] = restart_due.files;
-    const files = more.length === 0 ? first : `${first} and ${more.length} more files`;
+    const files = more.length === 0 ? first : `${first} and ${counted(more.length, 'more file')}`;
     problems.push(
       `Worker ${shortName(name)} must be restarted: ${files} changed ${ago(restart_due.since)} (npx longshore shutdown ${shortName(name)} --restart).`,
     );
-  }
-  for (const { name, served_by, jobs } of queues) {
-    const ready = (jobs.waiting ?? 0) + (jobs.prioritized ?? 0) + (jobs.paused ?? 0);
-    if (served_by === 0 && ready > 0 && workers.length > 0)
-      problems.push(`No worker takes jobs from queue ${name}, and ${ready} wait in it.`);
   }
   return problems;
 }

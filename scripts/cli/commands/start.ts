@@ -1,10 +1,13 @@
 import type { Command } from 'commander';
 import type { Dataset } from '../../../workers/dataset/types.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
+import type { WorkflowDocument } from '../../../workers/records/contract.ts';
 import { buildWorkflow } from '../../../workers/workflows/definition.ts';
+import { unservedQueues } from '../../../workers/workflows/fleet.ts';
 import { differencesOf } from '../../plan/intact.ts';
 import { liveWorkflowOf } from '../../plan/plan.ts';
 import { findDataset } from '../find.ts';
+import { startHint } from '../fleet-problems.ts';
 import { follow } from '../follow.ts';
 import { dryRunBesideArguments, EXIT, helpTail, jsonOption } from '../program.ts';
 import { currentStep, failureOf } from '../progress.ts';
@@ -93,7 +96,7 @@ async function run(workflow: string, texts: readonly string[], options: StartOpt
     const { store, config } = session;
     const datasets: Dataset[] = [];
     for (const text of texts) datasets.push(await findDataset(store, text));
-    buildWorkflow(config, workflow, { dataset_id: 0, initiator: currentUser() });
+    const document = buildWorkflow(config, workflow, { dataset_id: 0, initiator: currentUser() });
     if (options.dryRun) return preview(session, workflow, datasets, options);
     // All or none: whoever names five datasets does not have to find out which ones were taken.
     for (const dataset of datasets) {
@@ -111,7 +114,7 @@ async function run(workflow: string, texts: readonly string[], options: StartOpt
     const ids = started.flatMap(({ workflow_id }) => workflow_id ?? []);
     if (options.follow && ids.length > 0) return followThem(session, ids, options.json);
     if (options.json) printJson(started.length === 1 ? started[0] : { started });
-    else if (ids.length > 0) await warnWithoutWorker(session);
+    else if (ids.length > 0) await warnWithoutWorker(session, document);
     return EXIT.ok;
   });
 }
@@ -159,9 +162,15 @@ function tell({ workflow_id, workflow, joined, note }: Started, { id, name }: Da
   else process.stdout.write(`started ${workflow} for ${what}: ${workflow_id}\n`);
 }
 
-async function warnWithoutWorker({ engine }: EngineSession): Promise<void> {
-  if ((await engine.fleet()).workers.length > 0) return;
-  process.stderr.write('No worker is connected to the queue; it begins when one is started (`npm start`).\n');
+async function warnWithoutWorker({ engine }: EngineSession, document: WorkflowDocument): Promise<void> {
+  const fleet = await engine.fleet();
+  if (fleet.workers.length === 0)
+    process.stderr.write(`No worker is there; it begins when one is. ${await startHint()}\n`);
+  else
+    for (const queue of unservedQueues(document, fleet))
+      process.stderr.write(
+        `No worker takes jobs from queue ${queue}; its steps there wait until one does (config.workers).\n`,
+      );
 }
 
 async function followThem({ store }: EngineSession, ids: readonly string[], json = false): Promise<number> {

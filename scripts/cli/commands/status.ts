@@ -2,13 +2,15 @@ import type { Command } from 'commander';
 import type { CopyFixity } from '../../../workers/catalog/contract.ts';
 import type { Config } from '../../../config/index.ts';
 import { coerceError } from '../../../workers/errors.ts';
+import type { SeenWorker } from '../../../workers/queue/registry.ts';
 import type { Records, WorkflowStatus } from '../../../workers/records/contract.ts';
 import { type Refusal, refusalsOf } from '../../../workers/watch/refusals.ts';
 import { sourcesOf } from '../../../workers/watch/watch.ts';
 import type { ServedWorkflow } from '../../../workers/workflows/status.ts';
 import { facts } from '../dataset-view.ts';
 import { namesOf } from '../find.ts';
-import { ago, duration, oneLine } from '../format.ts';
+import { readyIn, takersProblems } from '../fleet-problems.ts';
+import { ago, counted, duration, oneLine } from '../format.ts';
 import { EXIT, helpTail, jsonOption } from '../program.ts';
 import { currentStep, failureOf, failureText, waitsFor } from '../progress.ts';
 import { type EngineSession, printJson, withEngine } from '../session.ts';
@@ -26,8 +28,17 @@ interface Queue {
   stopped: number;
 }
 
+interface StatusWorker {
+  name: string;
+  age_seconds: number;
+  /** Of all its queues. */
+  slots: number;
+  busy: number;
+}
+
 interface Status {
-  workers: { name: string; addr: string; age_seconds: number }[] | null;
+  workers: StatusWorker[] | null;
+  /** Steps in all queues. */
   queue: Queue | null;
   workflows: Record<WorkflowStatus, number>;
   datasets: { total: number; archived: number; staged: number };
@@ -77,13 +88,10 @@ async function statusOf({ config, engine, store: { catalog, records } }: EngineS
     problems.push(`${code}: ${message}. ${asTyped(hint)}`);
     return null;
   });
-  if (fleet !== null && fleet.unfit !== null) problems.push(`${fleet.unfit.message}. ${fleet.unfit.hint}`);
-  const queue = fleet === null ? null : queueOf(fleet.jobs);
-  if (fleet !== null && fleet.workers.length === 0)
-    problems.push('No worker is connected to the queue, so nothing runs. Start one with `npm start`.');
+  if (fleet !== null) problems.push(...(await takersProblems(fleet)));
   return {
-    workers: fleet?.workers ?? null,
-    queue,
+    workers: fleet?.workers.map(workerOf) ?? null,
+    queue: fleet === null ? null : queueOf(fleet.jobs),
     workflows,
     datasets: { total: all.count, archived: archived.count, staged: staged.count },
     fixity: { failed: damaged.length },
@@ -123,32 +131,32 @@ function fixityProblem(damaged: readonly CopyFixity[]): string {
   return `E_FIXITY: archived copies are damaged or missing (${oneLine(one)}${more}). See npx longshore fixity --failed.`;
 }
 
+function workerOf({ name, started_at, queues }: SeenWorker): StatusWorker {
+  return {
+    name,
+    age_seconds: (Date.now() - Date.parse(started_at)) / 1000,
+    slots: queues.reduce((sum, { slots }) => sum + slots, 0),
+    busy: queues.reduce((sum, { busy }) => sum + busy, 0),
+  };
+}
+
 /** BullMQ's states in our words: a step is ready, or comes later (waits, is tried again). */
 function queueOf(jobs: Readonly<Record<string, number>>): Queue {
   const sum = (...states: string[]): number => states.reduce((total, state) => total + (jobs[state] ?? 0), 0);
   return {
     running: sum('active'),
-    ready: sum('waiting', 'prioritized', 'paused'),
+    ready: readyIn(jobs),
     later: sum('delayed'),
     stopped: sum('failed'),
   };
 }
 
-async function show({ config, store }: EngineSession, status: Status): Promise<void> {
+async function show({ store }: EngineSession, status: Status): Promise<void> {
   const out = process.stdout;
-  const { min, max } = config.autoscale;
   const { workers, queue, workflows, datasets, needs_a_person } = status;
   const listed = Object.entries(workflows).map(([name, count]) => `${count} ${name}`);
-  const since = (workers ?? [])
-    .map(({ name, age_seconds }) => `${name} (up ${duration(age_seconds)})`)
-    .join(', ');
   facts(out, [
-    [
-      'workers',
-      workers === null
-        ? null
-        : `${workers.length}${workers.length > 0 ? `, ${min} to ${max} slots each: ${since}` : ''}`,
-    ],
+    ['workers', workers === null ? null : [workers.length, ...workers.map(workerText)].join(', ')],
     [
       'steps',
       queue === null
@@ -194,6 +202,9 @@ function refusedText({ total, folders }: Status['not_registered']): string {
 /** Of the failure, not of what was done with the workflow since. */
 const sinceText = (workflow: ServedWorkflow): string =>
   ago(workflow.steps[workflow.steps_done]?.last_task_run?.date_done ?? workflow.updated_at);
+
+const workerText = ({ name, age_seconds, slots, busy }: StatusWorker): string =>
+  `${name} (${busy} of ${counted(slots, 'slot')}, up ${duration(age_seconds)})`;
 
 function errorText(workflow: ServedWorkflow): string {
   const failure = failureOf(workflow.steps[workflow.steps_done]?.last_task_run);
