@@ -4,6 +4,7 @@ import { archiveBackend } from './archive-backend.ts';
 import { gateway } from './gateway.ts';
 import { metrics } from './metrics.ts';
 import { mongodb } from './mongodb.ts';
+import { schedule } from './schedule.ts';
 import { retryPolicy, someRetryPolicy, someTaskLimits, taskLimits } from './task-limits.ts';
 import { uploads } from './uploads.ts';
 
@@ -86,18 +87,6 @@ const workerApp = z.strictObject({
   queues: z.array(servedQueue).min(1, 'expected at least one queue'),
   /** Processes that pm2 keeps up on a host; default 1. None: the app is not started with the others. */
   instances: count.optional(),
-});
-
-const schedule = z.strictObject({
-  /** File name in scripts/, without `.ts`. */
-  script: text,
-  args: z.array(z.string()),
-  /** Five-field cron expression, host-local time. */
-  cron: text,
-  /** A turn that no worker could begin in time: run it once as soon as there is one, or leave it out. */
-  missed: z.enum(['run', 'skip']).default('run'),
-  /** Left out where there are none: uploads come with catalog.backend `rest`. */
-  only: z.literal('uploads').optional(),
 });
 
 const paths = z

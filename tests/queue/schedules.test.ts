@@ -77,6 +77,12 @@ test('schedules that left the configuration leave Redis', async () => {
   };
   await (await openSchedules(changed, redis, log, { folder })).close();
   expect(await known()).toEqual(['purge']);
+  const wrong = { script: 'purge', args: [], cron: '61 99 * * *', missed: 'run' as const };
+  const silent = createLogger('test', {}, { level: 'fatal' });
+  await (await openSchedules({ ...changed, schedules: [wrong] }, redis, silent, { folder })).close();
+  expect(await known()).toEqual([]);
+  await (await openSchedules(changed, redis, log, { folder })).close();
+  expect(await known()).toEqual(['purge']);
   await (await openSchedules({ ...changed, schedules: [] }, redis, log, { folder })).close();
   expect(await known()).toEqual([]);
   await queue.close();

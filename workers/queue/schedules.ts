@@ -117,8 +117,9 @@ async function publish(
       await queue.upsertJobScheduler(scheduleId(schedule), { pattern: cron }, template);
     } catch (error) {
       if (refusesForNow(error)) throw error;
-      // One mistake must not keep the others, and the worker, from running.
+      // One mistake must not keep the others, and the worker, from running; nor may its old turns go on under the new text.
       log.error({ err: error, script, cron }, 'a schedule could not be published');
+      if (there !== undefined) await queue.removeJobScheduler(scheduleId(schedule));
     }
   }
   const wanted = new Set(schedules.map(scheduleId));
