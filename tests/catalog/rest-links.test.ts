@@ -1,6 +1,7 @@
 /** Links of workflows that were not registered with their dataset. */
 import { expect, onTestFinished, test } from 'vitest';
 import type { RestCatalog } from '../../workers/catalog/rest.ts';
+import type { Spool } from '../../workers/catalog/rest-spool.ts';
 import type { Finish, WorkflowDocument } from '../../workers/records/contract.ts';
 import { openRest, type RestStore } from '../../workers/store-rest.ts';
 import { openSqliteCompany } from '../../workers/store-sqlite.ts';
@@ -25,13 +26,20 @@ interface Bench {
 }
 
 /** A dataset whose workflow of two steps is followed by another. `finishing`: around each record of an end. */
-async function begin(finishing: Finishing = (finish) => finish()): Promise<Bench> {
+async function begin(
+  finishing: Finishing = (finish) => finish(),
+  spoolOf: (spool: Spool) => Spool = (spool) => spool,
+): Promise<Bench> {
   const double = await startBioloopApi();
   const place = await makePlace(restOverrides(double));
   const own = await openSqliteCompany(place.config);
   const finish: typeof own.records.finish = (key, what) =>
     finishing(() => own.records.finish(key, what)) as ReturnType<typeof own.records.finish>;
-  const store = await openRest(place.config, { ...own, records: { ...own.records, finish } });
+  const store = await openRest(place.config, {
+    ...own,
+    records: { ...own.records, finish },
+    spool: spoolOf(own.spool),
+  });
   onTestFinished(() => store.close());
   let landing = makeWorkflow();
   const steps = [{ name: 'first' }, { name: 'last' }];
@@ -120,4 +128,16 @@ test('of two that may not be started beside each other only the one that was is 
     id: bench.landing.id,
   });
   expect(await bench.catalog.spool.waiting()).toBe(0);
+});
+
+test('a link that is told while it is asked who names a workflow is not missed', async () => {
+  const bench = await begin(undefined, (spool) => ({
+    ...spool,
+    bodiesOf: async (kind) => {
+      await until(async () => (await spool.waiting()) === 0, { what: 'the link to be told meanwhile' });
+      return spool.bodiesOf(kind);
+    },
+  }));
+  await land(bench);
+  expect(await bench.catalog.namedWorkflows?.()).toContain(bench.follower.id);
 });

@@ -73,10 +73,11 @@ export function restCatalog(parts: {
     addProof: (proof) => catalog.addProof(proof),
     proofs: (query) => catalog.proofs(query),
     namedWorkflows: async () => {
+      // Before the list: what is told in between stands there then.
+      const waiting = (await spool.bodiesOf('link')).map(({ workflow_id }) => String(workflow_id));
       const known = (await api.currentWorkflows()).map(({ id }) => id);
       // An empty list stays one: whoever purges by it has to see that.
-      if (known.length === 0) return [];
-      return [...known, ...(await spool.bodiesOf('link')).map(({ workflow_id }) => String(workflow_id))];
+      return known.length === 0 ? [] : [...known, ...waiting];
     },
     putMetrics: async (metrics) => void (await api.createMetrics(metrics)),
     spool,
