@@ -15,10 +15,7 @@ export interface Hosts {
   /** Starts a worker there, and waits until it is ready; what it has logged so far. */
   worker(host: HostName): Promise<{ log(): string }>;
   /** `longshore …` on that host. */
-  longshore(
-    host: HostName,
-    args: readonly string[],
-  ): Promise<{ code: number | null; stdout: string; ms: number }>;
+  longshore(host: HostName, args: readonly string[]): Promise<{ code: number | null; stdout: string }>;
   /** Nothing comes through any more, in either direction, and nobody is told. */
   cut(host: HostName): void;
   heal(host: HostName): void;
@@ -110,12 +107,11 @@ export async function makeHosts(fleet: Fleet, redis: string): Promise<Hosts> {
     },
     longshore: async (host, words) => {
       const { args, env } = on(host, 'scripts/longshore.ts', words);
-      const begun = performance.now();
       const child = spawn('ip', args, { env, stdio: ['ignore', 'pipe', 'inherit'] });
       let stdout = '';
       child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
       const code = await new Promise<number | null>((end) => child.once('close', end));
-      return { code, stdout, ms: performance.now() - begun };
+      return { code, stdout };
     },
     cut: (host) => must('link', 'set', hosts.get(host)?.link ?? '', 'down'),
     heal: (host) => {
