@@ -1,9 +1,13 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { canMakeHosts, HOSTS, makeNamespaces } from '../tests/support/namespaces.ts';
 import { createLogger } from '../workers/log.ts';
+import { embeddedRedisUrl } from '../workers/queue/embedded.ts';
 import { openQueueSide } from '../workers/queue/side.ts';
 import { openStore } from '../workers/store.ts';
 import { defaultQueue } from '../workers/workflows/definition.ts';
@@ -11,16 +15,20 @@ import { createEngine } from '../workers/workflows/engine.ts';
 import { type Ground, openGround } from './chaos/ground.ts';
 import { describeMachine } from './machine.ts';
 
+const WORKER = join(import.meta.dirname, '../workers/worker.ts');
+
 /**
  * The same workflows of no-op steps by one to eight worker processes, as production starts them, each with a process for
  * each step:
  *
- *     npm run bench -- fleet [--workers 1,2,4,8] [--workflows 60] [--steps 6] [--slots 2] [--dir DIR] [--json]
+ *     npm run bench -- fleet [--workers 1,2,4,8] [--hosts 2] [--workflows 60] [--steps 6] [--slots 2] [--dir DIR] [--json]
  *
- * Each row has a Redis, records and workers of its own. The queue is paused until all workers are there. `least` and
+ * With two hosts there is a second row for each number of workers above one: half of them in each of two network
+ * namespaces, which see Redis by different addresses (needs root). Each row has a Redis, records and workers of its own. The queue is paused until all workers are there. `least` and
  * `most` are the steps of the workers that had the fewest and the most: nobody starves.
  */
 interface Row {
+  readonly hosts: number;
   readonly workers: number;
   readonly steps_per_second: number;
   /** Against the first row. */
@@ -40,6 +48,7 @@ export async function run(args: string[]): Promise<void> {
     args,
     options: {
       workers: { type: 'string', default: '1,2,4,8' },
+      hosts: { type: 'string', default: '1' },
       workflows: { type: 'string', default: '60' },
       steps: { type: 'string', default: '6' },
       slots: { type: 'string', default: '2' },
@@ -56,8 +65,8 @@ export async function run(args: string[]): Promise<void> {
   };
   const rows: Row[] = [];
   try {
-    for (const workers of values.workers.split(',').map(Number))
-      rows.push(await measure(join(folder, String(workers)), workers, sizes, rows[0]?.steps_per_second));
+    for (const crew of crewsOf(values.workers.split(',').map(Number), Number(values.hosts)))
+      rows.push(await measure(folder, crew, sizes, rows[0]?.steps_per_second));
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -69,22 +78,40 @@ export async function run(args: string[]): Promise<void> {
     process.stdout.write(`${JSON.stringify(sizes)}\n\n${tableOf(rows)}\n`);
   }
   const starved = rows.filter(({ least }) => least === 0);
-  for (const { workers } of starved)
-    process.stderr.write(`one of ${workers} workers had nothing to do: give more --workflows\n`);
+  for (const { workers, hosts } of starved)
+    process.stderr.write(
+      `one of ${workers} workers on ${hosts} host(s) had nothing to do: give more --workflows\n`,
+    );
   if (starved.length > 0) process.exitCode = 1;
 }
 
-async function measure(folder: string, workers: number, sizes: Sizes, first?: number): Promise<Row> {
+interface Crew {
+  readonly hosts: number;
+  readonly workers: number;
+}
+
+function crewsOf(workers: readonly number[], hosts: number): Crew[] {
+  const on = (count: number): Crew[] => workers.map((one) => ({ hosts: count, workers: one }));
+  if (hosts === 1) return on(1);
+  if (hosts !== HOSTS.length) throw new Error(`--hosts: expected 1 or ${HOSTS.length}, got ${hosts}`);
+  if (canMakeHosts) return [...on(1), ...on(hosts).filter((crew) => crew.workers > 1)];
+  process.stderr.write('two hosts need root, `ip netns` and `unshare`: only one is measured\n');
+  return on(1);
+}
+
+async function measure(dir: string, crew: Crew, sizes: Sizes, first?: number): Promise<Row> {
+  const { hosts, workers } = crew;
   const { workflows, steps, slots } = sizes;
   const ground = await openGround({
-    folder,
-    workers,
+    folder: join(dir, `${hosts}-${workers}`),
+    workers: hosts === 1 ? workers : 0,
     watcher: false,
     env: { LONGSHORE_TASKS_PATH: join(import.meta.dirname, 'tasks'), LOG_LEVEL: 'warn' },
     overrides: { autoscale: { min: slots, max: slots }, reload: { watch: 'off' }, schedules: [] },
     tell: (line) => process.stderr.write(`${line}\n`),
   });
   ground.start();
+  const away = hosts === 1 ? null : await startOnHosts(ground, workers);
   try {
     const seconds = await timed(ground, workers, sizes);
     const by = ground.ask<{ worker: string; n: number }>(
@@ -93,6 +120,7 @@ async function measure(folder: string, workers: number, sizes: Sizes, first?: nu
     const counts = by.map(({ n }) => n);
     const steps_per_second = (workflows * steps) / seconds;
     return {
+      hosts,
       workers,
       steps_per_second,
       ratio: steps_per_second / (first ?? steps_per_second),
@@ -100,8 +128,33 @@ async function measure(folder: string, workers: number, sizes: Sizes, first?: nu
       most: Math.max(...counts),
     };
   } finally {
+    await away?.stop();
     await ground.stop();
   }
+}
+
+/** In turns, so that each host has half of them. */
+async function startOnHosts(ground: Ground, workers: number): Promise<{ stop(): Promise<void> }> {
+  const folder = join(ground.config.state_dir, 'redis');
+  while (embeddedRedisUrl(folder) === null) await sleep(50);
+  const redis = embeddedRedisUrl(folder) ?? '';
+  const spaces = await makeNamespaces(redis);
+  const children = Array.from({ length: workers }, (_, at) => {
+    const host = HOSTS[at % HOSTS.length] ?? HOSTS[0];
+    const [file = '', ...args] = spaces.on(host, [process.execPath, WORKER]);
+    return spawn(file, args, {
+      env: { ...ground.env, REDIS_URL: spaces.seenFrom(host, redis) },
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+  });
+  const ended = children.map((child) => once(child, 'exit'));
+  return {
+    stop: async () => {
+      for (const child of children) child.kill('SIGTERM');
+      await Promise.all(ended);
+      spaces.remove();
+    },
+  };
 }
 
 /** From the moment when the queue opens to the last success. */
@@ -133,8 +186,9 @@ async function timed({ config }: Ground, workers: number, { workflows, steps }: 
 
 function tableOf(rows: readonly Row[]): string {
   const cells = [
-    ['workers', 'steps/s', 'against 1', 'least', 'most'],
+    ['hosts', 'workers', 'steps/s', 'against 1', 'least', 'most'],
     ...rows.map((row) => [
+      String(row.hosts),
       String(row.workers),
       row.steps_per_second.toFixed(1),
       row.ratio.toFixed(2),

@@ -8,6 +8,8 @@ import { type Processes, startProcesses } from '../../scripts/demo/processes.ts'
 export interface Ground {
   readonly folder: string;
   readonly config: Config;
+  /** Of its processes. */
+  readonly env: Readonly<Record<string, string | undefined>>;
   readonly processes: Processes;
   readonly workers: readonly string[];
   /** The records as SQLite has them: the judge does not ask the code that is judged. */
@@ -56,6 +58,7 @@ export async function openGround(options: GroundOptions): Promise<Ground> {
   return {
     folder,
     config,
+    env,
     processes,
     workers,
     ask,
