@@ -93,7 +93,10 @@ interface Crew {
 function crewsOf(workers: readonly number[], hosts: number): Crew[] {
   const on = (count: number): Crew[] => workers.map((one) => ({ hosts: count, workers: one }));
   if (hosts === 1) return on(1);
-  if (hosts !== HOSTS.length) throw new Error(`--hosts: expected 1 or ${HOSTS.length}, got ${hosts}`);
+  if (hosts !== HOSTS.length) {
+    const error = new Error(`--hosts: expected 1 or ${HOSTS.length}, got ${hosts}`);
+    throw Object.assign(error, { code: 'ERR_PARSE_ARGS_INVALID_OPTION_VALUE' });
+  }
   if (canMakeHosts) return [...on(1), ...on(hosts).filter((crew) => crew.workers > 1)];
   process.stderr.write('two hosts need root, `ip netns` and `unshare`: only one is measured\n');
   return on(1);

@@ -6,6 +6,7 @@ import { type Layer, mergeLayers, readLayers, resolveAppEnv } from './layers.ts'
 import { activeSchedules, deepFreeze } from './of.ts';
 import { findUnusablePlaces } from './places.ts';
 import { describeIssue, findContradictions } from './problems.ts';
+import { missingScripts } from './schedule.ts';
 import { type Config, schema } from './schema.ts';
 
 export interface LoadedConfig {
@@ -35,7 +36,7 @@ export async function loadConfig(options: LoadOptions = {}): Promise<LoadedConfi
   const home = homeProblems(environment);
   if (home.length > 0) throw refusal(app_env, home);
   const layers = await readLayers(app_env, environment);
-  const { config, origins, problems } = check(layers, environment, app_env);
+  const { config, origins, problems } = check(layers, environment, app_env, options);
   const unusable = config === null || options.places !== true ? [] : findUnusablePlaces(config);
   const all = [...problems, ...unusable];
   if (config !== null && all.length === 0) return { config, origins, environment };
@@ -57,7 +58,12 @@ function homeProblems({ values }: Environment): string[] {
   return isAbsolute(home) ? [] : [`LONGSHORE_HOME: expected an absolute path, got ${JSON.stringify(home)}`];
 }
 
-function check(layers: readonly Layer[], environment: Environment, app_env: string) {
+function check(
+  layers: readonly Layer[],
+  environment: Environment,
+  app_env: string,
+  { places = false }: LoadOptions,
+) {
   const merged = layers.reduce<Record<string, unknown>>((base, { values }) => mergeLayers(base, values), {});
   const filled = fillFromEnvironment(merged, layers, environment);
   const { values, origins, problems: missing } = filled;
@@ -67,7 +73,8 @@ function check(layers: readonly Layer[], environment: Environment, app_env: stri
     // A variable that is missing was reported by its name already; "expected string, received undefined" adds nothing.
     .filter((issue) => !reported.has(issue.path.join('.')))
     .flatMap((issue) => describeIssue(issue, filled));
-  const problems = [...missing, ...issues, ...findContradictions(values)];
+  const absent = places ? missingScripts(values.schedules) : [];
+  const problems = [...missing, ...issues, ...findContradictions(values), ...absent];
   const usable = checked.success && problems.length === 0;
   const config = usable
     ? (deepFreeze({

@@ -1,13 +1,11 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname, relative } from 'node:path';
 import { pathsOf, registrationOf, usesSqlite } from './of.ts';
-import { missingScripts } from './schedule.ts';
 import type { Config } from './schema.ts';
 
 /**
  * Configured folders that cannot work on this host, before anything runs: a folder that is a file, that cannot be
- * written or created, or that lies inside of a watched source (its contents would be registered as datasets, for ever);
- * and schedules of scripts that the checkout does not have.
+ * written or created, or that lies inside of a watched source (its contents would be registered as datasets, for ever).
  *
  * A source that is not there is no problem: it may be mounted later, and the watcher says so.
  */
@@ -21,7 +19,6 @@ export function findUnusablePlaces(config: Config): string[] {
       .flatMap(({ key, path }) => unusable(key, path, constants.R_OK)),
     ...written.flatMap((place) => insideSource(place, sources)),
     ...watchedTwice(sources),
-    ...missingScripts(config.schedules),
   ];
 }
 

@@ -5,6 +5,7 @@ import type * as cronParser from 'cron-parser';
 import { z } from 'zod';
 
 const SCRIPTS = join(import.meta.dirname, '../scripts');
+const SCRIPT_NAME = /^[A-Za-z0-9_-]+$/;
 
 /** A time of the day or a pace, on some day of the week: most are. The library that reads all others takes 80 ms to load. */
 const PLAIN = /^(\*|\*\/[1-9]|\*\/[1-5]\d|[0-5]?\d) (\*|\*\/[1-9]|\*\/1\d|[01]?\d|2[0-3]) \* \* (\*|[0-7])$/;
@@ -30,7 +31,7 @@ function faultIn(pattern: string): string | null {
 
 export const schedule = z.strictObject({
   /** File name in scripts/, without `.ts`. */
-  script: z.string().regex(/^[A-Za-z0-9_-]+$/, 'expected the name of a file in scripts/, without .ts'),
+  script: z.string().regex(SCRIPT_NAME, 'expected the name of a file in scripts/, without .ts'),
   args: z.array(z.string()),
   /** Five-field cron expression, host-local time. */
   cron,
@@ -40,8 +41,13 @@ export const schedule = z.strictObject({
   only: z.literal('uploads').optional(),
 });
 
-/** Scripts that this checkout does not have. */
-export const missingScripts = (schedules: readonly { readonly script: string }[]): string[] =>
-  schedules.flatMap(({ script }, at) =>
-    existsSync(join(SCRIPTS, `${script}.ts`)) ? [] : [`schedules.${at}.script: scripts/ has no ${script}.ts`],
-  );
+/** Scripts that this checkout does not have, of a list that need not be well formed. */
+export function missingScripts(schedules: unknown): string[] {
+  const list: unknown[] = Array.isArray(schedules) ? schedules : [];
+  return list.flatMap((one, at) => {
+    const name = (one as { script?: unknown } | null)?.script;
+    if (typeof name !== 'string' || !SCRIPT_NAME.test(name)) return []; // Told by the schema.
+    if (existsSync(join(SCRIPTS, `${name}.ts`))) return [];
+    return [`schedules.${at}.script: scripts/ has no ${name}.ts`];
+  });
+}

@@ -60,6 +60,13 @@ test('a schedule of a script that the checkout does not have stops the start', a
     { places: true },
   );
   expect(problems).toEqual(['schedules.1.script: scripts/ has no nosuch.ts']);
+  const both = [{ script: 'nosuch', args: [], cron: '61 99 * * *' }];
+  expect(
+    await problemsOf({ LONGSHORE_HOME: folder, ...overrides({ schedules: both }) }, { places: true }),
+  ).toEqual([
+    expect.stringContaining('schedules.0.cron: expected a cron expression'),
+    'schedules.0.script: scripts/ has no nosuch.ts',
+  ]);
   const outside = await problemsOf(
     overrides({ schedules: [{ ...schedules[0], script: '../workers/worker' }] }),
   );
