@@ -72,6 +72,8 @@ test('scaled down again before the new workers have begun, they are gone at once
   expect(new Set([...draining, ...removed]), down.stderr).toEqual(new Set(newest.map(({ pid }) => pid)));
   await ready(2);
   await until(() => newest.every(({ pid }) => !existsSync(`/proc/${pid}`)), { what: 'both to be gone' });
+  // One that had begun is forgotten at the next look of the host's watch.
+  await until(() => workers().length === 2, { what: "both to be gone from pm2's list" });
   const left = workers();
   expect(left.map(({ pm_id, status }) => [pm_id, status])).toEqual([
     [first?.pm_id, 'online'],
