@@ -11,10 +11,12 @@ export const EXIT = {
   notFound: 3,
   state: 4,
   unavailable: 5,
+  /** As a shell says it of what Ctrl-C ended. */
+  stopped: 130,
 } as const;
 
 const EXIT_TEXT =
-  'Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not possible in this state, 5 a service is away, 78 wrong configuration';
+  'Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not possible in this state, 5 a service is away, 75 another run is active, 78 wrong configuration, 130 stopped';
 
 const EXIT_OF: Partial<Record<ErrorCode, number>> = {
   E_USAGE: EXIT.usage,
@@ -41,6 +43,7 @@ const EXIT_OF: Partial<Record<ErrorCode, number>> = {
   E_UPLOAD_NOT_FOUND: EXIT.notFound,
   E_UPLOAD_STATE: EXIT.state,
   E_CONFIG: 78,
+  E_REVOKED: EXIT.stopped,
 };
 
 export const exitCodeOf = (error: unknown): number => EXIT_OF[coerceError(error).code] ?? EXIT.failed;

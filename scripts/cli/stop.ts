@@ -5,7 +5,7 @@ export function stopOnSignal(
   what: string,
   outcome: string,
   hint = 'Start it again when you want it.',
-): { signal: AbortSignal; end(): void } {
+): { signal: AbortSignal; end: () => void } {
   const stopped = new AbortController();
   const stop = (signal: NodeJS.Signals): void =>
     stopped.abort(new LongshoreError('E_REVOKED', `${what} was stopped by ${signal}; ${outcome}`, { hint }));

@@ -58,6 +58,7 @@ async function writing(ground: Ground, id: string): Promise<Struck | null> {
       if (open !== undefined && open.pgid !== null && begunBelow(ground.stage))
         return { child: open.pgid, worker: parentOf(open.pgid) };
     }
+    ground.signal.throwIfAborted();
     await sleep(LOOK_EVERY_MS);
   }
 }

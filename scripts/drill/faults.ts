@@ -84,7 +84,7 @@ export const FAULTS: readonly Fault[] = [
       renameSync(ground.archive, `${ground.archive}.away`);
       mkdirSync(ground.archive);
       ground.go();
-      const codes = await until('the archive to be missed', async () => {
+      const codes = await until(ground, 'the archive to be missed', async () => {
         const text = JSON.stringify(await ground.engine.show(ground.id, { prev_task_runs: true }));
         return text.match(/E_ARCHIVE_UNAVAILABLE|E_BUNDLE_MISSING/)?.[0];
       });
@@ -106,7 +106,7 @@ export const FAULTS: readonly Fault[] = [
       try {
         await held(ground);
         ground.go();
-        const workflow = await until('the disk to be full', async () => {
+        const workflow = await until(ground, 'the disk to be full', async () => {
           const seen = await ground.engine.show(ground.id, { prev_task_runs: true });
           return seen.status === 'FAILURE' ? seen : null;
         });
@@ -114,6 +114,7 @@ export const FAULTS: readonly Fault[] = [
         mount('-o', 'remount,size=64m');
         await ground.engine.resume(ground.id, { actor: 'drill' });
         await until(
+          ground,
           'the resumed step',
           async () => (await ground.engine.show(ground.id)).status !== 'FAILURE',
         );
@@ -137,13 +138,13 @@ function kill(pid: number): void {
 async function held(ground: At): Promise<{ child: number; worker: number }> {
   ground.worker('worker-1');
   ground.worker('worker-2');
-  return until('the step to begin', () => ground.holds()[0]);
+  return until(ground, 'the step to begin', () => ground.holds()[0]);
 }
 
 async function killed(ground: At, who: 'worker' | 'child'): Promise<string> {
   const first = await held(ground);
   process.kill(first[who], 'SIGKILL');
-  await until('the step to run again', () => ground.holds().length > 1);
+  await until(ground, 'the step to run again', () => ground.holds().length > 1);
   ground.go();
   return landed(ground);
 }

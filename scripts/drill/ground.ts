@@ -38,6 +38,8 @@ export interface Ground {
   /** The origin as it was dropped, and the staged copy, by find and sha256sum. */
   assertIdentical(): Promise<void>;
   close(): Promise<void>;
+  /** Whoever waits does so no longer once it is aborted. */
+  readonly signal: AbortSignal;
 }
 
 const WAIT_MS = 90_000;
@@ -52,11 +54,12 @@ export interface GroundNeeds {
 export async function openGround(
   folder: string,
   types: readonly string[],
+  signal: AbortSignal,
   needs: GroundNeeds = {},
 ): Promise<Ground & { id: string }> {
   const opened = new AsyncDisposableStack();
   try {
-    return await prepare(folder, types, needs, opened);
+    return await prepare(folder, types, signal, needs, opened);
   } catch (error) {
     await opened.disposeAsync();
     throw error;
@@ -67,6 +70,7 @@ export async function openGround(
 async function prepare(
   folder: string,
   types: readonly string[],
+  signal: AbortSignal,
   { size = 6 * 1024 ** 2, proxied = false }: GroundNeeds,
   opened: AsyncDisposableStack,
 ): Promise<Ground & { id: string }> {
@@ -89,10 +93,18 @@ async function prepare(
     logs: join(folder, 'log'),
     note: () => undefined,
   });
-  opened.defer(() => processes.stop());
+  opened.defer(async () => {
+    // By Ctrl-C, which has reached Redis as well: nobody is there to hand jobs back to, and nothing is to be kept.
+    if (signal.aborted) processes.kill();
+    await processes.stop();
+  });
   const origin = join(folder, 'origin/drill');
   const journal = join(folder, 'journal');
-  await makeSample(origin, { size, files: 6, fastq: false }, { keep: 0, state_dir: config.state_dir });
+  await makeSample(
+    origin,
+    { size, files: 6, fastq: false },
+    { keep: 0, state_dir: config.state_dir, signal },
+  );
   const dataset_id = await register(store, origin, types[0] ?? 'RAW_DATA');
   const step = (name: string, task: string, kwargs = {}) => ({ name, task, kwargs });
   const steps = [
@@ -134,6 +146,7 @@ async function prepare(
       if (problems.length > 0) throw new Error(problems.join('; '));
     },
     close: () => opened.disposeAsync(),
+    signal,
   };
   return ground;
 }
@@ -208,8 +221,13 @@ function holdsOf(journal: string): { child: number; worker: number }[] {
 }
 
 /** @throws when it has not come true in a minute and a half */
-export async function until<T>(what: string, ask: () => Promise<T> | T): Promise<NonNullable<T>> {
+export async function until<T>(
+  { signal }: { readonly signal: AbortSignal },
+  what: string,
+  ask: () => Promise<T> | T,
+): Promise<NonNullable<T>> {
   for (const deadline = Date.now() + WAIT_MS; ; await sleep(100)) {
+    signal.throwIfAborted();
     const seen = await ask();
     if (seen) return seen;
     if (Date.now() > deadline) throw new Error(`waited ${WAIT_MS / 1000} s for ${what}`);
@@ -217,7 +235,7 @@ export async function until<T>(what: string, ask: () => Promise<T> | T): Promise
 }
 
 export const succeeds = (ground: Ground & { id: string }): Promise<ServedWorkflow> =>
-  until('the workflow to end', async () => {
+  until(ground, 'the workflow to end', async () => {
     const workflow = await ground.engine.show(ground.id, { prev_task_runs: true });
     if (workflow.status === 'FAILURE') {
       const failure = failureOf(workflow.steps[workflow.steps_done]?.last_task_run);

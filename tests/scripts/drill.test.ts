@@ -1,7 +1,9 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { makePlace } from '../support/place.ts';
+import { processesWith } from '../support/processes.ts';
 import { runScript } from '../support/script.ts';
+import { onTerminal } from '../support/terminal.ts';
 
 test('the drill survives its faults on a fleet of its own, and leaves nothing', {
   timeout: 600_000,
@@ -27,6 +29,19 @@ test('the drill survives its faults on a fleet of its own, and leaves nothing', 
   expect(code).toBe(0);
   expect(readdirSync(place.config.paths.scratch)).toEqual([]);
   expect(existsSync(place.config.catalog.path)).toBe(false);
+});
+
+test('Ctrl-C ends its fleet, says so, and leaves nothing', async () => {
+  const place = await makePlace();
+  const { code, text } = await onTerminal('longshore.ts', ['drill', '--only', 'worker-kill'], place.env, {
+    after: 'drilling below',
+    type: '\u0003',
+  });
+  expect(text).toContain('stopping the fleet of the drill');
+  expect(text).toMatch(/E_REVOKED: the drill was stopped by SIGINT; nothing of it runs any more/);
+  expect(code).toBe(130);
+  expect(readdirSync(place.config.paths.scratch)).toEqual([]);
+  expect(processesWith(place.folder)).toEqual([]);
 });
 
 test('an unknown fault is refused, and --list does nothing', async () => {

@@ -6,6 +6,7 @@ import { openStore } from '../../workers/store.ts';
 import { createEngine } from '../../workers/workflows/engine.ts';
 import { makePlace } from '../support/place.ts';
 import { runScript } from '../support/script.ts';
+import { onTerminal } from '../support/terminal.ts';
 
 /** Two datasets: `failed`, whose inspection failed for want of space, and `waiting`, in the queue. No worker. */
 async function setUp() {
@@ -243,6 +244,21 @@ describe('the operator’s command line', () => {
     const started = await run('delete', 'failed', '--yes');
     expect(started).toMatchObject({ code: 0, stderr: expect.stringContaining('No worker') });
     expect((await engine.list({ name: 'delete' })).metadata.total).toBe(1);
+  });
+
+  test.each([
+    ['Ctrl-C', '\u0003'],
+    ['Ctrl-D', '\u0004'],
+  ])('%s instead of the name deletes nothing and says so', async (_name, key) => {
+    const { place, engine } = await setUp();
+    const { code, text } = await onTerminal('longshore.ts', ['delete', 'failed'], place.env, {
+      after: 'to delete it:',
+      type: key,
+    });
+    expect(text).toContain('E_REVOKED: stopped before the name was typed; nothing was deleted');
+    expect(text).not.toContain('AbortError');
+    expect(code).toBe(130);
+    expect((await engine.list({})).metadata.total).toBe(2);
   });
 
   test('what is not there, and what is not a command, ends with its own code', async () => {

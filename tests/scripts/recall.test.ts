@@ -343,7 +343,10 @@ test('stopped by a person it removes what is half, and the same command goes on'
   });
   running.kill('SIGINT');
   const { code, stderr } = await running.ended;
-  expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringMatching(/^E_REVOKED: .*SIGINT/m) });
+  expect({ code, stderr }).toMatchObject({
+    code: 130,
+    stderr: expect.stringMatching(/^E_REVOKED: .*SIGINT/m),
+  });
   expect(readdirSync(out)).toEqual([]);
   expect((await recall(at, '.', ...to(at))).code).toBe(0);
 });

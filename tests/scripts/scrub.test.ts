@@ -120,7 +120,7 @@ describe('a run of the scrub', () => {
     running.kill('SIGTERM');
     expect(busy.stdout).toBe('');
     const stopped = await running.ended;
-    expect(stopped).toMatchObject({ code: 1, stderr: expect.stringContaining('E_REVOKED') });
+    expect(stopped).toMatchObject({ code: 130, stderr: expect.stringContaining('E_REVOKED') });
     expect(await vault.store.catalog.proofs({ limit: 9 })).toEqual([]);
     vault.reconfigure(fixity({}));
     expect((await vault.scrub()).code).toBe(0); // A stop in good order leaves no lock.

@@ -4,7 +4,7 @@ import { pinOf, pinText } from '../../../workers/dataset/pin.ts';
 import type { Dataset } from '../../../workers/dataset/types.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { facts } from '../dataset-view.ts';
-import { bytes } from '../format.ts';
+import { bytes, oneLine } from '../format.ts';
 
 export interface StartOptions {
   readonly follow?: boolean;
@@ -63,14 +63,30 @@ export const mustBeMeant: Check = async (dataset, { yes, json }) => {
       'E_USAGE',
       `delete dataset ${dataset.id} (${dataset.name})? Give --yes to say so`,
     );
-  const terminal = createInterface({ input: process.stdin, output: process.stdout });
-  try {
-    const answer = await terminal.question(`Type the name (${dataset.name}) to delete it: `);
-    if (answer.trim() === dataset.name) return;
-  } finally {
-    terminal.close();
-  }
+  const answer = await ask(`Type the name (${oneLine(dataset.name)}) to delete it: `);
+  if (answer === null)
+    throw new LongshoreError('E_REVOKED', 'stopped before the name was typed; nothing was deleted', {
+      hint: 'Type the name to delete it, or give --yes.',
+    });
+  if (answer.trim() === dataset.name) return;
   throw new LongshoreError('E_USAGE', 'the name does not match; nothing was deleted', {
     hint: 'Type the name as it is shown, or give --yes.',
   });
 };
+
+/** Null: left by Ctrl-C or Ctrl-D instead of an answer. */
+async function ask(question: string): Promise<string | null> {
+  const terminal = createInterface({ input: process.stdin, output: process.stdout });
+  const left = new AbortController();
+  // Of a question whose terminal is closed nothing is heard any more.
+  terminal.once('close', () => left.abort());
+  try {
+    return await terminal.question(question, { signal: left.signal });
+  } catch (error) {
+    if ((error as Error).name !== 'AbortError') throw error;
+    process.stdout.write('\n');
+    return null;
+  } finally {
+    terminal.close();
+  }
+}

@@ -9,6 +9,7 @@ import { openGround } from '../../drill/ground.ts';
 import { duration } from '../format.ts';
 import { EXIT, helpTail, jsonOption } from '../program.ts';
 import { printJson } from '../session.ts';
+import { stopOnSignal } from '../stop.ts';
 import { printTable } from '../table.ts';
 
 interface Options {
@@ -60,8 +61,11 @@ async function drill({ only, list = false, json = false }: Options): Promise<num
   mkdirSync(config.paths.scratch, { recursive: true });
   const folder = mkdtempSync(join(config.paths.scratch, 'longshore-drill-'));
   process.stderr.write(`drilling below ${folder}, on a Redis of its own\n`);
-  const rows: Row[] = [];
-  for (const fault of chosen) rows.push(await suffer(fault, join(folder, fault.name), config.dataset_types));
+  const { rows, stopped } = await sufferAll(chosen, folder, config.dataset_types);
+  if (stopped !== null) {
+    await removeTree(folder);
+    throw stopped;
+  }
   const passed = rows.every((row) => row.passed);
   if (passed) await removeTree(folder);
   const evidence = passed ? null : folder;
@@ -70,10 +74,27 @@ async function drill({ only, list = false, json = false }: Options): Promise<num
   return passed ? EXIT.ok : EXIT.failed;
 }
 
+/** @returns `stopped` by Ctrl-C when nothing of the fleet runs any more */
+async function sufferAll(
+  faults: readonly Fault[],
+  folder: string,
+  types: readonly string[],
+): Promise<{ rows: Row[]; stopped: Error | null }> {
+  const { signal, end } = stopOnSignal('the drill', 'nothing of it runs any more, and nothing of it is left');
+  const tell = (): void => void process.stderr.write('\nstopping the fleet of the drill …\n');
+  signal.addEventListener('abort', tell, { once: true });
+  const rows: Row[] = [];
+  for (const fault of faults)
+    if (!signal.aborted) rows.push(await suffer(fault, join(folder, fault.name), types, signal));
+  end();
+  return { rows, stopped: signal.aborted ? (signal.reason as Error) : null };
+}
+
 async function suffer(
   { run, needs, ...fault }: Fault,
   folder: string,
   types: readonly string[],
+  signal: AbortSignal,
 ): Promise<Row> {
   const begun = Date.now();
   const row = (passed: boolean, seen: string, skipped = false): Row => ({
@@ -84,7 +105,7 @@ async function suffer(
     seconds: (Date.now() - begun) / 1000,
   });
   try {
-    const ground = await openGround(folder, types, needs);
+    const ground = await openGround(folder, types, signal, needs);
     try {
       return row(true, await run(ground));
     } finally {
