@@ -89,6 +89,15 @@ test.each(scripts)(
   },
 );
 
+test.each(
+  'metrics populate_bundles purge_stale_workflows manage_upload_workflows reconcile setup_dirs init_dirs'.split(
+    ' ',
+  ),
+)('%s takes --dry_run=True, as crontabs of the reference have it', async (name) => {
+  const { code, stderr } = await runScript(`${name}.ts`, ['--dry_run=maybe'], {});
+  expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('Expected True or False.') });
+});
+
 test('the default schedules are those of the reference, and each is a script', () => {
   const at = Object.fromEntries(common.schedules.map(({ script, cron }) => [script, cron]));
   expect(at).toMatchObject({
