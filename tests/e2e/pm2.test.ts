@@ -133,13 +133,11 @@ test('npm start ends with 78 and says once what is wrong with the configuration 
   expect(wrong.status, wrong.stderr).toBe(78);
   expect(wrong.stderr.match(/E_CONFIG/g)).toHaveLength(1);
 
-  // A folder that looks as if it could be written, also to root.
-  const probe = join(root, 'scripts/setup/startable.ts');
-  const closed = spawnSync(process.execPath, [probe, '/proc/pm2'], {
-    env: environmentOf(place),
-    encoding: 'utf8',
-  });
-  expect(closed).toMatchObject({ status: 78, stderr: expect.stringContaining("mkdir '/proc/pm2'") });
+  // The folder of pm2 is not in the configuration, and not there: its place is taken.
+  writeFileSync(place.path('taken'), '');
+  const startable = [join(root, 'scripts/setup/startable.ts'), place.path('taken/pm2')];
+  const closed = spawnSync(process.execPath, startable, { env: environmentOf(place), encoding: 'utf8' });
+  expect(closed).toMatchObject({ status: 78, stderr: expect.stringMatching(/^E_IO: ENOTDIR.*taken\/pm2/) });
 });
 
 test('with REDIS_URL there is no Redis of its own, and a wrong configuration stops pm2 with all problems', async () => {
