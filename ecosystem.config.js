@@ -22,7 +22,7 @@ function configuredValues() {
   const { status, stdout, stderr } = spawnSync(interpreter, args, { encoding: 'utf8' });
   if (status === 0) return JSON.parse(stdout).values;
   if (status !== 78) throw new Error(`${stderr}\nIs everything set up? sh scripts/setup.sh`);
-  const { code, message, hint } = JSON.parse(stdout);
+  const { code, message, hint } = JSON.parse(stdout).error;
   throw new Error(`${code}: ${message}\n${hint}`);
 }
 

@@ -49,6 +49,7 @@ export const COMMAND_FILES: readonly CommandFile[] = [
   { names: ['scale'], load: async () => (await import('./commands/scale.ts')).addScale },
   { names: ['limits'], load: async () => (await import('./commands/limits.ts')).addLimits },
   { names: ['doctor'], load: async () => (await import('./commands/doctor.ts')).addDoctor },
+  { names: ['config'], load: async () => tool((await import('./commands/config.ts')).configTool) },
   { names: ['drill'], load: async () => (await import('./commands/drill.ts')).addDrill },
   { names: ['schedules'], load: async () => (await import('./commands/schedules.ts')).addSchedules },
   { names: ['gateway'], load: async () => (await import('./commands/gateway.ts')).addGateway },

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { explainConfig } from '../../config/explain.ts';
 import { load, overrides, problemsOf } from './support.ts';
@@ -100,4 +100,23 @@ test('npm run config shows one part on request, as JSON for programs, and lists 
   const bad = run([], overrides({ app_id: '' }));
   expect(bad.status).toBe(78);
   expect(bad.stderr).toContain('app_id: expected letters');
+  const told = run(['--json'], overrides({ app_id: '' }));
+  expect(told.status).toBe(78);
+  expect(JSON.parse(told.stdout)).toMatchObject({
+    error: { code: 'E_CONFIG', fields: { app_env: 'local' } },
+  });
+});
+
+test('it is a command as well, and a reader that has enough is no error', () => {
+  const shell = (command: string) =>
+    spawnSync('sh', ['-c', command], {
+      cwd: join(import.meta.dirname, '../..'),
+      env: { PATH: `${dirname(process.execPath)}:${process.env.PATH}`, LONGSHORE_DOTENV: 'none' },
+      encoding: 'utf8',
+    });
+  const { stdout } = shell('node scripts/longshore.ts config stage.purge.days_to_live --json');
+  expect(JSON.parse(stdout)).toMatchObject({ values: [{ value: 20 }] });
+  // Closed before it writes: every write meets EPIPE.
+  const closed = shell('(node scripts/config.ts; echo "ended with $?" >&2) | true');
+  expect(closed.stderr).toBe('ended with 0\n');
 });
