@@ -2,12 +2,15 @@ import type { Dataset } from '../../workers/dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../../workers/errors.ts';
 import type { Store } from '../../workers/store.ts';
 
-/** `17`, `id:17`, a dataset's name, `name:17`, or the id of a workflow. */
+/** `17`, `id:17`, a dataset's name, `name:17`, or the id of a workflow, or the beginning of one. */
 export type Found =
   | { readonly kind: 'dataset'; readonly dataset: Dataset }
   | { readonly kind: 'workflow'; readonly id: string };
 
 const WORKFLOW_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+/** So many characters of a workflow's id are printed where there is no room for all, and at least needed to find it. */
+export const SHORT_ID = 8;
+const SHORT_WORKFLOW_ID = /^[0-9a-f]{8}[0-9a-f-]{0,27}$/i;
 const INCLUDE = { bundle: true, states: true, workflows: true };
 
 /** @throws E_WORKFLOW_NOT_FOUND, E_DATASET_NOT_FOUND, E_USAGE when a name stands for several */
@@ -17,7 +20,23 @@ export async function find(store: Store, text: string): Promise<Found> {
     if ((await store.records.workflow(id)) !== null) return { kind: 'workflow', id };
     throw new LongshoreError('E_WORKFLOW_NOT_FOUND', `there is no workflow ${id}`, { fields: { id } });
   }
-  return { kind: 'dataset', dataset: await findDataset(store, text) };
+  try {
+    return { kind: 'dataset', dataset: await findDataset(store, text) };
+  } catch (error) {
+    const unknown = isLongshoreError(error) && error.code === 'E_DATASET_NOT_FOUND';
+    const id = unknown && SHORT_WORKFLOW_ID.test(text) ? await wholeId(store, text.toLowerCase()) : null;
+    if (id === null) throw error;
+    return { kind: 'workflow', id };
+  }
+}
+
+/** Null where no workflow begins so. @throws E_USAGE when several do */
+async function wholeId({ records }: Store, id_prefix: string): Promise<string | null> {
+  const { total, results } = await records.listWorkflows({ id_prefix, limit: 5 });
+  if (total <= 1) return results[0]?.workflow.id ?? null;
+  const which = results.map(({ workflow }) => workflow.id).join(', ');
+  const more = total > results.length ? `, and ${total - results.length} more` : '';
+  throw new LongshoreError('E_USAGE', `"${id_prefix}" begins several workflows: ${which}${more}`);
 }
 
 const NUMBER = /^[0-9]{1,15}$/;

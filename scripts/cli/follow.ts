@@ -11,7 +11,7 @@ import {
   statusLine,
   styleOf,
 } from './progress.ts';
-import { cutMiddle, type Out, paint, takesColour, textWidth } from './table.ts';
+import { columnsOf, cutMiddle, type Out, paint, rowsOf, takesColour, textWidth } from './table.ts';
 
 export interface FollowOptions {
   store: Pick<Store, 'catalog' | 'records'>;
@@ -115,8 +115,8 @@ function drawInPlace(out: Out): (followed: readonly Followed[]) => void {
   let last = '';
   return (followed) => {
     const lines = screenLines(followed, {
-      width: out.columns ?? 80,
-      height: 'rows' in out && typeof out.rows === 'number' ? out.rows : 24,
+      width: columnsOf(out) ?? 80,
+      height: rowsOf(out) ?? 24,
       colour: takesColour(out),
     });
     const text = lines.map((line) => `${line}\n`).join('');

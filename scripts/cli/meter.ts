@@ -1,5 +1,5 @@
 import { figuresText } from './progress.ts';
-import { cutMiddle, type Out } from './table.ts';
+import { columnsOf, cutMiddle, type Out } from './table.ts';
 
 /** Shows how far a command's own work is: one line redrawn on a terminal, else a line now and then. */
 export interface Meter {
@@ -40,7 +40,7 @@ export function createMeter(
       shown = now;
       looks.push({ at: now, done });
       const line = text(done, now);
-      out.write(onTerminal ? `\r\u001b[K${cutMiddle(line, (out.columns ?? 80) - 1)}` : `${line}\n`);
+      out.write(onTerminal ? `\r\u001b[K${cutMiddle(line, (columnsOf(out) ?? 80) - 1)}` : `${line}\n`);
       drawn = true;
     },
     end: () => {

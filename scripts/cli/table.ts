@@ -9,6 +9,10 @@ export interface Column<Row> {
   style?: (row: Row) => Style | undefined;
   /** Gives way first when the terminal is too narrow; cut in the middle, so that both ends of a path stay. */
   shrink?: boolean;
+  /** How narrow it may become, default 12. */
+  least?: number;
+  /** A sentence is cut at its end. */
+  cut?: 'end';
 }
 
 export type Style = 'red' | 'green' | 'yellow' | 'cyan' | 'gray' | 'bold';
@@ -17,7 +21,12 @@ export interface Out {
   write(text: string): unknown;
   isTTY?: boolean;
   columns?: number;
+  rows?: number;
 }
+
+/** A terminal that was never told its size says 0 by 0: nothing is known then, and nothing is cut. */
+export const columnsOf = (out: Out): number | undefined => out.columns || undefined;
+export const rowsOf = (out: Out): number | undefined => out.rows || undefined;
 
 /** Colours only on a terminal, and not where NO_COLOR, NODE_DISABLE_COLORS or TERM=dumb ask for none. */
 export function takesColour(out: Out): boolean {
@@ -47,7 +56,8 @@ export function table<Row>(
   const line = (texts: readonly string[], row?: Row): string =>
     columns
       .map((column, at) => {
-        const cut = cutMiddle(texts[at] ?? '', widths[at] ?? 0);
+        const shorten = column.cut === 'end' ? cutEnd : cutMiddle;
+        const cut = shorten(texts[at] ?? '', widths[at] ?? 0);
         const gap = ' '.repeat(Math.max(0, (widths[at] ?? 0) - textWidth(cut)));
         const style = row === undefined ? 'bold' : column.style?.(row);
         const painted = paint(cut, style, options.colour ?? false);
@@ -61,24 +71,40 @@ export function table<Row>(
 
 /** Writes the table to fit where it goes. */
 export function printTable<Row>(out: Out, rows: readonly Row[], columns: readonly Column<Row>[]): void {
-  const text = table(rows, columns, { width: out.isTTY ? out.columns : undefined, colour: takesColour(out) });
+  const text = table(rows, columns, {
+    width: out.isTTY ? columnsOf(out) : undefined,
+    colour: takesColour(out),
+  });
   if (text !== '') out.write(`${text}\n`);
 }
 
-/** Shrinkable columns give way, widest first, down to 12; after that the line is simply too long. */
+/** Shrinkable columns give way, widest first, down to their least; after that the line is simply too long. */
 function fit<Row>(wanted: number[], columns: readonly Column<Row>[], width: number): number[] {
   const widths = [...wanted];
   const total = (): number => widths.reduce((sum, one) => sum + one, 0) + 2 * (widths.length - 1);
   for (let over = total() - width; over > 0; over = total() - width) {
-    const candidates = widths.map((one, at) => (columns[at]?.shrink === true && one > 12 ? one : 0));
+    const leasts = columns.map(({ least = 12 }) => least);
+    const candidates = widths.map((one, at) =>
+      columns[at]?.shrink === true && one > (leasts[at] ?? 0) ? one : 0,
+    );
     const widest = Math.max(...candidates);
     if (widest === 0) break;
     const at = candidates.indexOf(widest);
-    const next = Math.max(12, ...candidates.filter((one) => one < widest));
+    const next = Math.max(leasts[at] ?? 0, ...candidates.filter((one) => one < widest));
     // Down to the next widest, so that two long columns end up sharing the loss; by one when they are equal.
     widths[at] = next === widest ? widest - 1 : Math.max(next, widest - over);
   }
   return widths;
+}
+
+export function cutEnd(text: string, width: number): string {
+  if (textWidth(text) <= width) return text;
+  let head = '';
+  for (const { segment } of graphemes.segment(text)) {
+    if (textWidth(head + segment) > width - 1) break;
+    head += segment;
+  }
+  return `${head}…`;
 }
 
 export function cutMiddle(text: string, width: number): string {

@@ -81,6 +81,9 @@ export function workflowBattery(open: OpenStore): void {
       ids: [ids[3], ids[1]],
     });
     expect(await list({ workflow_ids: [] })).toEqual({ total: 0, ids: [] });
+    const whole = ids[2] as string;
+    expect(await list({ id_prefix: whole.slice(0, 13) })).toEqual({ total: 1, ids: [whole] });
+    expect(await list({ id_prefix: `${whole.slice(0, 8)}-0000-0000-0000` })).toEqual({ total: 0, ids: [] });
     expect((await list({ names: ['stage', 'delete'] })).ids).toEqual(ids.slice(0, 5).toReversed());
     expect((await list({ names: ['delete', 'integrated'] })).total).toBe(20);
     expect(await list({ names: [] })).toEqual({ total: 0, ids: [] });

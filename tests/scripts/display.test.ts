@@ -2,7 +2,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { follow, screenLines } from '../../scripts/cli/follow.ts';
 import { ago, bytes, count, duration, oneLine, parseBytes, rate } from '../../scripts/cli/format.ts';
 import type { Followed } from '../../scripts/cli/progress.ts';
-import { cutMiddle, table, textWidth } from '../../scripts/cli/table.ts';
+import { cutMiddle, printTable, table, textWidth } from '../../scripts/cli/table.ts';
 import { openStore } from '../../workers/store.ts';
 import { buildWorkflow } from '../../workers/workflows/definition.ts';
 import { makePlace } from '../support/place.ts';
@@ -71,6 +71,26 @@ describe('tables', () => {
     for (const line of lines) expect(textWidth(line)).toBeLessThanOrEqual(40);
     expect(lines[1]).toMatch(/^\/start\/x+…x+\/end\s+5$/);
     expect(textWidth(cutMiddle('数据数据数据', 7))).toBeLessThanOrEqual(7);
+  });
+
+  test('a sentence is cut at its end, a column that does not shrink stays whole', () => {
+    const rows = [{ code: 'E_ARCHIVE_UNAVAILABLE', message: 'the archive is not mounted on this host' }];
+    const lines = table(
+      rows,
+      [
+        { title: 'CODE', value: ({ code }) => code },
+        { title: 'ERROR', value: ({ message }) => message, shrink: true, least: 8, cut: 'end' },
+      ],
+      { width: 40 },
+    ).split('\n');
+    expect(lines[1]).toBe('E_ARCHIVE_UNAVAILABLE  the archive is n…');
+  });
+
+  test('a terminal without a size cuts nothing', () => {
+    let text = '';
+    const out = { write: (part: string) => (text += part), isTTY: true, columns: 0, rows: 0 };
+    printTable(out, [['x'.repeat(100), 5] as [string, number]], columns);
+    expect(text).toContain('x'.repeat(100));
   });
 });
 

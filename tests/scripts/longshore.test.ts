@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
 import { openStore } from '../../workers/store.ts';
+import { buildWorkflow } from '../../workers/workflows/definition.ts';
 import { createEngine } from '../../workers/workflows/engine.ts';
 import { makePlace } from '../support/place.ts';
 import { runScript } from '../support/script.ts';
@@ -99,7 +100,7 @@ describe('the operator’s command line', () => {
     expect(shown.code).toBe(0);
     expect(shown.stdout).toContain('1 PENDING, 0 STARTED, 0 SUCCESS, 1 FAILURE, 0 REVOKED');
     expect(shown.stdout).toContain('No worker is there, so nothing runs.');
-    expect(shown.stdout).toMatch(new RegExp(`${failing}.*failed.*E_NO_SPACE: need 3 TiB, have 1 TiB`));
+    expect(shown.stdout).toMatch(new RegExp(`${failing}.*failed.*E_NO_SPACE +need 3 TiB, have 1 TiB`));
     expect(await json('status')).toMatchObject({
       workers: [],
       datasets: { total: 2 },
@@ -139,6 +140,22 @@ describe('the operator’s command line', () => {
     const shown = (await run('show', failing)).stdout;
     expect(shown).toMatch(/await stability\s+await_stability\s+FAILURE\s+1\s+1/);
     expect(shown).toContain('E_NO_SPACE: need 3 TiB, have 1 TiB\nFree the missing space.');
+  });
+
+  test('the beginning of a workflow’s id is enough where it is the only one of it', async () => {
+    const { run, store, place, failing } = await setUp();
+    const short = failing.slice(0, 8);
+    expect((await run('show', short)).stdout).toContain(failing);
+    expect((await run('logs', short)).stdout).toContain('Analysis complete');
+    const other = buildWorkflow(place.config, 'integrated', { dataset_id: 1, initiator: 'test' });
+    const twin = failing.slice(0, -1) + (failing.endsWith('0') ? '1' : '0');
+    await store.records.createWorkflow({ ...other, id: twin });
+    expect(await run('resume', failing.slice(0, -1))).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(new RegExp(`begins several workflows: .*${twin}`)),
+    });
+    expect(await run('show', failing)).toMatchObject({ code: 0 });
+    expect(await run('show', failing.slice(0, 7))).toMatchObject({ code: 3 });
   });
 
   test('logs prints each line once, control characters escaped, and as lines of JSON', async () => {

@@ -145,6 +145,8 @@ export interface WorkflowQuery {
   status?: WorkflowStatus | StatusGroup;
   /** An empty list matches nothing; leave it out for no filter. */
   workflow_ids?: readonly string[];
+  /** Only hexadecimal digits and dashes. */
+  id_prefix?: string;
   dataset_id?: number;
   name?: string;
   /** Any of these; an empty list matches nothing. */

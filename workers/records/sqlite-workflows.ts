@@ -187,6 +187,9 @@ function selectWorkflows(sql: Statements, query: WorkflowQuery): { total: number
     'id in (select value from json_each(?))',
     query.workflow_ids === undefined ? undefined : toJson(query.workflow_ids),
   );
+  // A range, which the primary key answers; no digit comes after f and before g.
+  where('id >= ?', query.id_prefix);
+  where('id < ?', query.id_prefix === undefined ? undefined : `${query.id_prefix}g`);
   where(
     'status in (select value from json_each(?))',
     query.status === undefined ? undefined : toJson(statusesOf(query.status)),

@@ -8,18 +8,20 @@ import { type Refusal, refusalsOf } from '../../../workers/watch/refusals.ts';
 import { sourcesOf } from '../../../workers/watch/watch.ts';
 import type { ServedWorkflow } from '../../../workers/workflows/status.ts';
 import { facts } from '../dataset-view.ts';
-import { namesOf } from '../find.ts';
+import { namesOf, SHORT_ID } from '../find.ts';
 import { readyIn, takersProblems } from '../fleet-problems.ts';
 import { ago, counted, duration, oneLine } from '../format.ts';
 import { EXIT, helpTail, jsonOption } from '../program.ts';
 import { currentStep, failureOf, failureText, waitsFor } from '../progress.ts';
 import { type EngineSession, printJson, withEngine } from '../session.ts';
-import { paint, printTable, takesColour } from '../table.ts';
+import { columnsOf, paint, printTable, takesColour } from '../table.ts';
 import { asTyped } from '../typed.ts';
 
 const SHOWN = 10;
 /** Of those that are at work the newest, for what they wait for. */
 const LOOKED_AT = 200;
+/** Below so many columns of a terminal, whole ids of workflows would leave no room for what went wrong. */
+const ROOMY = 140;
 
 interface Queue {
   running: number;
@@ -179,12 +181,14 @@ async function show({ store }: EngineSession, status: Status): Promise<void> {
   out.write(
     `\n${paint('Waiting for a person', 'bold', takesColour(out))}${more > 0 ? ` (and ${more} more: npx longshore workflows --status FAILURE)` : ''}\n`,
   );
+  const narrow = out.isTTY && (columnsOf(out) ?? 0) < ROOMY;
   printTable(out, needs_a_person, [
-    { title: 'WORKFLOW', value: ({ id }) => id },
-    { title: 'DATASET', value: ({ dataset_id }) => names.get(dataset_id ?? -1), shrink: true },
-    { title: 'STEP', value: (one) => one.steps[one.steps_done]?.name },
+    { title: 'WORKFLOW', value: ({ id }) => (narrow ? id.slice(0, SHORT_ID) : id) },
+    { title: 'DATASET', value: ({ dataset_id }) => names.get(dataset_id ?? -1), shrink: true, least: 8 },
+    { title: 'STEP', value: (one) => one.steps[one.steps_done]?.name, shrink: true, least: 8 },
     { title: 'SINCE', value: sinceText },
-    { title: 'ERROR', value: errorText, shrink: true, style: () => 'red' },
+    { title: 'CODE', value: (one) => errorOf(one).code, style: () => 'red' },
+    { title: 'ERROR', value: (one) => errorOf(one).message, shrink: true, least: 8, cut: 'end' },
   ]);
   out.write(
     'Details and what to do: npx longshore show <workflow>; then: npx longshore resume <workflow>, or revoke to dismiss it\n',
@@ -206,7 +210,9 @@ const sinceText = (workflow: ServedWorkflow): string =>
 const workerText = ({ name, age_seconds, slots, busy }: StatusWorker): string =>
   `${name} (${busy} of ${counted(slots, 'slot')}, up ${duration(age_seconds)})`;
 
-function errorText(workflow: ServedWorkflow): string {
+function errorOf(workflow: ServedWorkflow): { code: string; message: string } {
   const failure = failureOf(workflow.steps[workflow.steps_done]?.last_task_run);
-  return failure === null ? '-' : oneLine(failureText(failure));
+  if (failure === null) return { code: '-', message: '' };
+  const code = failure.code ?? failure.exc_type;
+  return { code, message: failureText(failure).slice(code.length + 2) };
 }
