@@ -1,7 +1,10 @@
 import { LongshoreError } from '../../workers/errors.ts';
 import type { Reply } from '../../workers/queue/control.ts';
+import type { JobQueue } from '../../workers/queue/queues.ts';
 import type { SeenWorker } from '../../workers/queue/registry.ts';
 import type { QueueSide } from '../../workers/queue/side.ts';
+import { configuredQueues, defaultQueue, queueName } from '../../workers/workflows/definition.ts';
+import { oneLine } from './format.ts';
 import { EXIT } from './program.ts';
 import { currentUser, type EngineSession, printJson, withStore } from './session.ts';
 import { asTyped } from './typed.ts';
@@ -49,6 +52,27 @@ export function chosen<W extends Pick<SeenWorker, 'name' | 'host'>>(
   throw new LongshoreError('E_NO_WORKER', `no worker or host is called "${text}"`, {
     fields: { target: text },
     hint: `Expected all, or one of ${workers.map(({ name }) => name).join(', ')}, or a host.`,
+  });
+}
+
+/**
+ * The queue of that name. BullMQ notes each queue that is merely opened, so that its note says nothing: it has to be
+ * configured, served by a worker, or hold jobs (of an older configuration, of a workflow made for one run) or a pause.
+ *
+ * @throws E_USAGE
+ */
+export async function knownQueue(
+  { config, side }: FleetSession,
+  text: string | undefined,
+): Promise<JobQueue> {
+  const name = text === undefined ? defaultQueue(config) : queueName(config, text);
+  const queue = side.queues.get(name);
+  const workers = await side.registry.list();
+  const served = workers.some(({ queues }) => queues.some((one) => one.queue === name));
+  if (served || configuredQueues(config).includes(name) || (await queue.isPaused())) return queue;
+  if (Object.values(await queue.getJobCounts()).some((jobs) => jobs > 0)) return queue;
+  throw new LongshoreError('E_USAGE', `no step and no worker has a queue "${oneLine(name)}"`, {
+    hint: 'The queues there are stand in `longshore fleet`.',
   });
 }
 

@@ -42,7 +42,7 @@ export const wholeNumber =
   (least = 0) =>
   (text: string): number => {
     if (/^[0-9]{1,9}$/.test(text) && Number(text) >= least) return Number(text);
-    throw new InvalidArgumentError(`Expected a whole number from ${least}.`);
+    throw new InvalidArgumentError(`Expected a whole number from ${least} to 999999999.`);
   };
 
 /** Runs it once at a time over the whole fleet; a dry run touches no lock either. Answers the exit code. */

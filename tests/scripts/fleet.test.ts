@@ -172,7 +172,9 @@ test('a paused queue hands out nothing until it is resumed, and that is shown', 
   const shown = await longshore(fleet, 'fleet');
   expect(shown.stdout).toMatch(/longshore-test\.q +paused +1 +0 +1/);
   expect(fleet.events('start')).toEqual([]);
-  expect(await longshore(fleet, 'pause-queue', 'no-such.q')).toMatchObject({ code: 2 });
+  // Also when it was asked for before: BullMQ notes what is merely opened.
+  for (const _try of [1, 2, 3])
+    expect(await longshore(fleet, 'pause-queue', 'no-such.q')).toMatchObject({ code: 2 });
   expect(await longshore(fleet, 'resume-queue')).toMatchObject({ code: 0 });
   await fleet.reaches(id, 'SUCCESS');
 });

@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
 import { LongshoreError } from '../../../workers/errors.ts';
-import { configuredQueues, defaultQueue, queueName } from '../../../workers/workflows/definition.ts';
-import { type FleetSession, withFleet } from '../fleet-session.ts';
+import { type FleetSession, knownQueue, withFleet } from '../fleet-session.ts';
 import { dryRunBesideArguments, EXIT, jsonOption } from '../program.ts';
 import { currentUser, printJson } from '../session.ts';
 import type { Tool } from '../tool.ts';
@@ -36,15 +35,13 @@ export const deleteQueueTool: Tool = {
 };
 
 async function deleteQueue(
-  { config, side, store }: FleetSession,
+  session: FleetSession,
   text: string | undefined,
   { yes = false, force = false, dryRun: dry_run = false, json }: Options,
 ): Promise<number> {
-  const name = text === undefined ? defaultQueue(config) : queueName(config, text);
-  const queue = side.queues.get(name);
-  const there = (await queue.getMeta()).version !== undefined;
-  if (!there && !configuredQueues(config).includes(name))
-    throw new LongshoreError('E_USAGE', `no step and no worker has a queue "${name}"`);
+  const { config, store } = session;
+  const queue = await knownQueue(session, text);
+  const { name } = queue;
   const counts = await queue.getJobCounts();
   const jobs = Object.values(counts).reduce((sum, count) => sum + count, 0);
   const active = counts.active ?? 0;

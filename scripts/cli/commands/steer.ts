@@ -1,8 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Reply } from '../../../workers/queue/control.ts';
-import { configuredQueues, defaultQueue, queueName } from '../../../workers/workflows/definition.ts';
-import { LongshoreError } from '../../../workers/errors.ts';
-import { chosen, type FleetSession, give, withFleet } from '../fleet-session.ts';
+import { chosen, type FleetSession, give, knownQueue, withFleet } from '../fleet-session.ts';
 import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson } from '../session.ts';
 import { waitOption } from './fleet.ts';
@@ -83,7 +81,7 @@ function addResize(program: Command, name: 'grow' | 'shrink'): void {
 
 function slots(text: string): number {
   if (/^[1-9][0-9]{0,2}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError('Expected a whole number from 1.');
+  throw new InvalidArgumentError('Expected a whole number from 1 to 999.');
 }
 
 function slotsText(result: unknown): string {
@@ -121,20 +119,17 @@ function addQueue(program: Command, action: 'pause' | 'resume'): void {
 }
 
 async function setQueue(
-  { config, side, store }: FleetSession,
+  session: FleetSession,
   action: 'pause' | 'resume',
   text: string | undefined,
   { json, dryRun }: SteerOptions,
 ): Promise<void> {
-  const name = text === undefined ? defaultQueue(config) : queueName(config, text);
-  const queue = side.queues.get(name);
-  // Of others there may be jobs or workers all the same: of an older configuration, or of a workflow made for one run.
-  const known = configuredQueues(config).includes(name) || (await queue.getMeta()).version !== undefined;
-  if (!known) throw new LongshoreError('E_USAGE', `no step and no worker has a queue "${name}"`);
+  const queue = await knownQueue(session, text);
+  const { name } = queue;
   const before = await queue.isPaused();
   if (!dryRun) {
     await (action === 'pause' ? queue.pause() : queue.resume());
-    await store.records.audit({
+    await session.store.records.audit({
       actor: currentUser(),
       action: `queue.${action}`,
       subject: `queue:${name}`,
