@@ -128,7 +128,7 @@ describe('registering by hand', () => {
     const before = content(place.config.catalog.path);
     const logs = readdirSync(place.config.logs.register_ondemand);
     mkdirSync(join(folder, 'more'));
-    const second = await register(...RAW, '--ingest-subdirs', '--dry-run');
+    const second = await register('--dry_run=True', ...RAW, '--ingest-subdirs');
     expect(second.stdout).toContain('nothing was changed');
     expect(content(place.config.catalog.path)).toBe(before);
     expect(readdirSync(place.config.logs.register_ondemand)).toEqual(logs);
