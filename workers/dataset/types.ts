@@ -110,16 +110,19 @@ export interface Proof {
   details: Record<string, unknown>;
 }
 
-export type DatasetStateName =
-  | 'REGISTERED'
-  | 'READY'
-  | 'ARCHIVED'
-  | 'FETCHED'
-  | 'STAGED'
-  | 'DOWNLOADED'
-  | 'QC'
-  | 'PURGED'
-  | 'DELETED';
+export const DATASET_STATES = [
+  'REGISTERED',
+  'READY',
+  'ARCHIVED',
+  'FETCHED',
+  'STAGED',
+  'DOWNLOADED',
+  'QC',
+  'PURGED',
+  'DELETED',
+] as const;
+
+export type DatasetStateName = (typeof DATASET_STATES)[number];
 
 export interface DatasetState {
   state: DatasetStateName;

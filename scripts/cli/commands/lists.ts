@@ -1,15 +1,19 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { DatasetQuery } from '../../../workers/catalog/contract.ts';
+import type { Catalog, DatasetQuery } from '../../../workers/catalog/contract.ts';
+import { type Dataset, DATASET_STATES as STATES } from '../../../workers/dataset/types.ts';
 import { coerceError, LongshoreError } from '../../../workers/errors.ts';
 import type { StatusGroup, WorkflowStatus } from '../../../workers/records/contract.ts';
 import { listTasks, loadTask } from '../../../workers/tasks/registry.ts';
 import { toServed } from '../../../workers/workflows/status.ts';
 import { datasetColumns, workflowColumns } from '../dataset-view.ts';
 import { findDataset, namesOf } from '../find.ts';
+import { oneLine } from '../format.ts';
 import { helpTail, jsonOption } from '../program.ts';
 import { printJson, withStore } from '../session.ts';
 import { printTable } from '../table.ts';
 
+/** Datasets that are asked for at a time where their state is wanted. */
+const PAGE = 100;
 const STATUSES = ['PENDING', 'STARTED', 'SUCCESS', 'FAILURE', 'REVOKED', 'DONE', 'ACTIVE', 'EXCEPTION'];
 
 export function addLists(program: Command): void {
@@ -76,25 +80,50 @@ function addDatasets(program: Command): void {
             `dataset type "${type}" is not configured; expected one of ${config.dataset_types.join(', ')}`,
           );
         const query = dropUndefined({ type, name, staged, archived, deleted });
-        const wanted = filters.state?.toUpperCase();
-        const rows = [];
-        // The state is not the catalog's to filter by: pages are read until enough have it.
-        let count = 0;
-        for (let offset = 0, more = true; more && rows.length < limit; offset += limit) {
-          const page = await catalog.list({ ...query, limit, offset });
-          count = page.count;
-          for (const dataset of page.datasets) {
-            const state = (await catalog.states(dataset.id))[0]?.state ?? '-';
-            if (wanted === undefined || state === wanted) rows.push({ ...dataset, state });
-          }
-          more = page.datasets.length === limit;
-        }
+        const wanted = filters.state === undefined ? undefined : stateOf(filters.state);
+        const { rows, count } =
+          wanted === undefined
+            ? await withStates(catalog, await catalog.list({ ...query, limit }))
+            : await inState(catalog, query, wanted, limit);
         const shown = rows.slice(0, limit);
         if (filters.json) return printJson({ count, datasets: shown });
         printTable(process.stdout, shown, datasetColumns);
-        process.stdout.write(shown.length === 0 ? 'no datasets\n' : `${shown.length} of ${count}\n`);
+        const all = count === null ? 'there may be more: --limit' : `of ${count}`;
+        process.stdout.write(shown.length === 0 ? 'no datasets\n' : `${shown.length} ${all}\n`);
       }),
     );
+}
+
+type Row = Dataset & { state: string };
+type Page = Awaited<ReturnType<Catalog['list']>>;
+type Listed = { rows: Row[]; count: number | null };
+
+async function withStates(catalog: Catalog, page: Page): Promise<Listed> {
+  const rows: Row[] = [];
+  for (const dataset of page.datasets)
+    rows.push({ ...dataset, state: (await catalog.states(dataset.id))[0]?.state ?? '-' });
+  return { rows, count: page.count };
+}
+
+/** The state is not the catalog's to filter by: pages are read until enough have it. How many have it is then not known. */
+async function inState(catalog: Catalog, query: DatasetQuery, state: string, limit: number): Promise<Listed> {
+  const found: Row[] = [];
+  for (let offset = 0; ; offset += PAGE) {
+    const page = await catalog.list({ ...query, limit: PAGE, offset });
+    const { rows } = await withStates(catalog, page);
+    found.push(...rows.filter((row) => row.state === state));
+    if (page.datasets.length < PAGE) return { rows: found, count: found.length };
+    if (found.length > limit) return { rows: found, count: null };
+  }
+}
+
+function stateOf(text: string): string {
+  const state = text.toUpperCase();
+  if ((STATES as readonly string[]).includes(state)) return state;
+  throw new LongshoreError(
+    'E_USAGE',
+    `"${oneLine(text)}" is no state of a dataset; expected one of ${STATES.join(', ')}`,
+  );
 }
 
 function dropUndefined(query: { [K in keyof DatasetQuery]: DatasetQuery[K] | undefined }): DatasetQuery {
@@ -113,7 +142,7 @@ function addWorkflows(program: Command): void {
   program
     .command('workflows')
     .description('workflows, newest first')
-    .addOption(new Option('--status <status>', 'only in this status').choices(STATUSES))
+    .addOption(new Option('--status <status>', 'only in this status').choices(STATUSES).argParser(statusOf))
     .option('--dataset <dataset>', 'only of this dataset (id or name)')
     .option('--name <workflow>', 'only of this kind, as integrated')
     .addOption(limitOption(20))
@@ -146,9 +175,16 @@ function addWorkflows(program: Command): void {
     );
 }
 
+/** In either case, as --state takes it. */
+function statusOf(text: string): string {
+  const status = text.toUpperCase();
+  if (STATUSES.includes(status)) return status;
+  throw new InvalidArgumentError(`Allowed choices are ${STATUSES.join(', ')}.`);
+}
+
 export function limitOption(usual: number): Option {
   return new Option('--limit <n>', 'at most this many').default(usual).argParser((text) => {
     if (/^[1-9][0-9]{0,6}$/.test(text)) return Number(text);
-    throw new InvalidArgumentError('Expected a whole number from 1.');
+    throw new InvalidArgumentError('Expected a whole number from 1 to 9999999.');
   });
 }
