@@ -15,7 +15,8 @@ async function postponed(landing: Landing, options: RunOptions): Promise<Postpon
 
 test('a tree that changed lately is postponed, tells when it changed and how long it must rest, and holds nothing', async () => {
   const landing = await makeLanding({ 'deep/er/a': 'x' });
-  const { until: again, progress } = await postponed(landing, strict);
+  const { until: again, progress, reason } = await postponed(landing, strict);
+  expect(reason).toMatch(/^last changed at \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ; stable after 3600 s without/);
   const seconds = (again.getTime() - Date.now()) / 1000;
   expect(seconds).toBeGreaterThan(50);
   expect(seconds).toBeLessThanOrEqual(60);

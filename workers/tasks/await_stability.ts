@@ -24,7 +24,9 @@ export const task = defineTask({
     if (age <= threshold) {
       // Strictly older is asked for, so the earliest moment that can do is a little later than the threshold.
       const pause = Math.min(wait, threshold - age + 0.01);
-      const reason = `changed ${age.toFixed(1)} s ago; stable after ${threshold} s without a change`;
+      // A date, not an age: it is read later than it is written.
+      const at = new Date(newest).toISOString().slice(0, 19);
+      const reason = `last changed at ${at}Z; stable after ${threshold} s without a change`;
       return postpone(new Date(Date.now() + pause * 1000), reason, progress);
     }
     ctx.report(progress);

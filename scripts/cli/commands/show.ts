@@ -12,6 +12,7 @@ import { helpTail, jsonOption } from '../program.ts';
 import { isDone } from '../progress.ts';
 import { printJson, type Session, withStore } from '../session.ts';
 import { paint, printTable, takesColour } from '../table.ts';
+import { asTyped } from '../typed.ts';
 
 export function addShow(program: Command): void {
   program
@@ -82,7 +83,8 @@ async function holdUpOf(store: Session['store'], workflow: ServedWorkflow): Prom
   const next = wait > 0 ? `; looked at again in ${duration(wait)}` : '';
   if (why === null) return null;
   const line = oneLine(`${workflow.name ?? '-'}, ${step.name}: ${why}${next}`);
-  return `${line}\n${problemLines(last.error?.fields)}`.trimEnd();
+  if (last.error === null) return line;
+  return `${line}\n${problemLines(last.error.fields)}${asTyped(last.error.hint)}`.trimEnd();
 }
 
 async function showWorkflow({ store }: Session, id: string, json: boolean): Promise<void> {
