@@ -296,6 +296,12 @@ describe('damage and outages', () => {
   });
 });
 
+test('an empty folder to put it into is refused, and the current one stays as it is', async () => {
+  const at = await makeArchived((root) => writeFileSync(join(root, 'a'), 'x'));
+  const done = await recall(at, 'a', '--to', '');
+  expect(done).toMatchObject({ code: 2, stderr: expect.stringContaining('Expected a folder') });
+});
+
 test('asked for one archive it asks no other', async () => {
   const at = await makeArchived(three, { others: ['second'] });
   unlinkSync(at.bundle());

@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import type { RecallListener, RecallParts } from '../../recall/findings.ts';
 import { planRecall, type RecallOutcome, type RecallPlan, runRecall, wholeText } from '../../recall/run.ts';
 import { facts } from '../dataset-view.ts';
@@ -26,7 +26,11 @@ export function addRecall(program: Command): void {
       'files or folders in the dataset (a folder with all below it, "." for everything), or globs in quotes',
     )
     .description('bring single files back from the archive, proven, without staging the rest')
-    .option('--to <folder>', 'where they are put, with their paths (default: ./<name of the dataset>)')
+    .option(
+      '--to <folder>',
+      'where they are put, with their paths (default: ./<name of the dataset>)',
+      folder,
+    )
     .option(
       '--archive <name>',
       'only from this archive; default: the first that is reachable and has the bundle',
@@ -187,4 +191,10 @@ function showOutcome(plan: RecallPlan, { from, damaged }: RecallOutcome, json = 
     process.stderr.write(
       `DAMAGE: ${count(damaged.length)} of them came from another copy, because one does not hold them as they were archived; see \`npx longshore fixity\`\n`,
     );
+}
+
+/** Of `--to "$DIR"` with nothing in the variable: the current folder would be filled instead. */
+function folder(text: string): string {
+  if (text !== '') return text;
+  throw new InvalidArgumentError('Expected a folder; "." is the current one.');
 }
