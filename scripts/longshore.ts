@@ -3,6 +3,7 @@
 import { enableCompileCache } from 'node:module';
 import { join } from 'node:path';
 import { addCommands } from './cli/commands.ts';
+import { packageVersion } from '../workers/fleet/code-version.ts';
 import { createProgram, runProgram } from './cli/program.ts';
 
 // In the checkout, which is trusted as the code itself is: what lies in a folder of /tmp may be somebody else's.
@@ -13,6 +14,10 @@ const program = createProgram('npx longshore', 'See and steer what Longshore doe
   'longshore show run_17',
   'longshore resume run_17',
   'longshore doctor',
-]);
+]).version(
+  packageVersion(join(import.meta.dirname, '..')),
+  '--version',
+  'print the version of this checkout',
+);
 await addCommands(program, process.argv.slice(2));
 await runProgram(program);

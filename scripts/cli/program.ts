@@ -53,9 +53,16 @@ export function createProgram(name: string, description: string, examples: reado
   return new Command(name)
     .description(description)
     .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text + hintOf(text)) })
     .showHelpAfterError('See --help for the arguments and examples.')
     .addHelpText('after', helpTail(examples));
 }
+
+/** `show -run_17`: what begins with a dash is taken for an option. */
+const hintOf = (text: string): string =>
+  text.includes('unknown option')
+    ? 'A name that begins with a dash stands behind --, as in: show -- -name\n'
+    : '';
 
 export function helpTail(examples: readonly string[]): string {
   return `\nExamples:\n${examples.map((example) => `  ${asTyped(example)}`).join('\n')}\n\n${EXIT_TEXT}`;

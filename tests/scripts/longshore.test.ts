@@ -124,7 +124,19 @@ describe('the operator’s command line', () => {
       datasets: [{ name: 'waiting' }],
     });
     expect(await json('datasets', '--state', 'archived')).toMatchObject({ datasets: [] });
-    expect(await json('workflows', '--status', 'ACTIVE')).toMatchObject({
+    expect(await json('datasets', '--state', 'registered', '--limit', '1')).toMatchObject({
+      count: 2,
+      datasets: [{ name: 'waiting' }],
+    });
+    expect(await run('datasets', '--state', 'nope')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('expected one of REGISTERED, READY'),
+    });
+    expect(await run('datasets', '--limit', '999999999999')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('from 1 to 9999999'),
+    });
+    expect(await json('workflows', '--status', 'active')).toMatchObject({
       total: 1,
       workflows: [{ id: waiting }],
     });
@@ -136,7 +148,9 @@ describe('the operator’s command line', () => {
     expect(await json('show', String(ids[0]))).toMatchObject({ dataset: { name: 'failed' } });
     const dataset = (await run('show', 'failed')).stdout;
     expect(dataset).toContain(failing);
-    expect(dataset).toContain('integrated, await stability: E_NO_SPACE: need 3 TiB, have 1 TiB');
+    expect(dataset).toContain(
+      'integrated, await stability: E_NO_SPACE: need 3 TiB, have 1 TiB\nFree the missing space.',
+    );
     const shown = (await run('show', failing)).stdout;
     expect(shown).toMatch(/await stability\s+await_stability\s+FAILURE\s+1\s+1/);
     expect(shown).toContain('E_NO_SPACE: need 3 TiB, have 1 TiB\nFree the missing space.');
@@ -292,6 +306,11 @@ describe('the operator’s command line', () => {
     });
     expect(await run('frobnicate')).toMatchObject({ code: 2 });
     expect(await run('show')).toMatchObject({ code: 2 });
+    expect(await run('show', '-dash')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('show -- -name'),
+    });
+    expect((await run('--version')).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
     expect(await run('--help')).toMatchObject({ code: 0, stdout: expect.stringContaining('Exit codes') });
   });
 
