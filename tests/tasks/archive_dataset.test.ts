@@ -1,4 +1,13 @@
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type Landing, makeLanding } from './landing.ts';
@@ -53,6 +62,22 @@ test('a rerun over an unchanged origin writes no second bundle; a changed origin
   await landing.run('archive_dataset', { attempt: 3 });
   expect(statSync(await archived(landing)).ino).not.toBe(before.ino);
   expect(archiveFolder(landing)).toEqual(['run_A.tar', 'run_A.tar.manifest.ndjson']);
+});
+
+test('a file that grows between inspection and archive is in the catalog with the size of the bundle', async () => {
+  const landing = await makeLanding(files);
+  await landing.run('inspect_dataset');
+  const before = await landing.dataset();
+  appendFileSync(join(landing.origin, 'a.txt'), 'four');
+  await landing.run('archive_dataset');
+  const { size, du_size, num_files } = await landing.dataset();
+  expect({ size, du_size, num_files }).toEqual({
+    size: (before.size ?? 0) + 4,
+    du_size: (before.du_size ?? 0) + 4,
+    num_files: 3,
+  });
+  const rows = await landing.store.catalog.files(landing.id, { limit: 10 });
+  expect(rows.reduce((sum, row) => sum + row.size, 0)).toBe(size);
 });
 
 test('killed between archive and catalog, the next attempt adopts the bundle that is there', async () => {

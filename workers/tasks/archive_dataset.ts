@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { openManifest } from '../archive/bundles.ts';
 import type { Archive } from '../archive/contract.ts';
 import { archivesOf } from '../archive/index.ts';
+import type { DatasetPatch } from '../catalog/contract.ts';
 import { compareTree } from '../content/compare.ts';
 import type { Digests } from '../content/digest.ts';
 import { inspectTree } from '../content/inspect.ts';
@@ -37,10 +38,11 @@ export const task = defineTask({
     };
     await tellReplaced(ctx, damaged, written);
     await assertInspected(ctx, dataset, archived.counts);
-    await recordFiles(ctx, archives, key);
+    const held = await recordFiles(ctx, archives, key);
     await recordCopies(ctx, { archives, key, known, bundle: archived.bundle, written });
     await ctx.catalog.patch(dataset.id, {
       archive_path: key,
+      ...sizesOf(dataset, held),
       bundle: {
         name: bundleName(dataset),
         size: archived.bundle.size,
@@ -186,7 +188,17 @@ async function assertInspected(
   });
 }
 
-async function recordFiles(ctx: TaskContext, archives: readonly Archive[], key: string): Promise<void> {
+/** A file that grew between inspection and packing changes no count: the size is what the bundle holds, too. */
+function sizesOf({ size, du_size }: Dataset, held: bigint): Pick<DatasetPatch, 'size' | 'du_size'> {
+  const grown = size === null || du_size === null ? 0n : held - BigInt(size);
+  return {
+    size: Number(held),
+    ...(du_size === null || grown === 0n ? {} : { du_size: Number(BigInt(du_size) + grown) }),
+  };
+}
+
+/** @returns the sizes of all rows together, as the inspection adds them up */
+async function recordFiles(ctx: TaskContext, archives: readonly Archive[], key: string): Promise<bigint> {
   const holder = archives.find(({ local }) => local !== null) ?? archives[0];
   const manifest =
     holder === undefined
@@ -195,9 +207,13 @@ async function recordFiles(ctx: TaskContext, archives: readonly Archive[], key: 
   if (manifest === null) throw new Error(`the archive kept no manifest of ${key}`);
   try {
     const generation = `archive ${ctx.run.task_id}.${ctx.run.attempt}`;
-    for await (const rows of manifestFileRows(manifest.path, ctx.config.inspect.file_metadata_batch_size))
+    let held = 0n;
+    for await (const rows of manifestFileRows(manifest.path, ctx.config.inspect.file_metadata_batch_size)) {
       await ctx.catalog.putFiles(ctx.dataset_id, rows, generation);
+      for (const { size } of rows) held += BigInt(size);
+    }
     await ctx.catalog.sweepFiles(ctx.dataset_id, generation);
+    return held;
   } finally {
     manifest.close();
   }
