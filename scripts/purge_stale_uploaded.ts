@@ -3,7 +3,7 @@ import { InvalidArgumentError } from 'commander';
 import { EXIT_BUSY, withScriptLock } from '../workers/queue/script-lock.ts';
 import type { Uploads } from '../workers/uploads/contract.ts';
 import { openUploads } from '../workers/uploads/rest.ts';
-import { bytes } from './cli/format.ts';
+import { bytes, oneLine } from './cli/format.ts';
 import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { printJson, type Session, withStore } from './cli/session.ts';
 import { printTable } from './cli/table.ts';
@@ -88,7 +88,7 @@ function show(report: PurgeReport, dry_run: boolean): void {
     { title: 'KEPT', value: ([, tally]) => String(tally.skipped), align: 'right' },
     { title: 'ERRORS', value: ([, tally]) => String(tally.errors), align: 'right' },
   ]);
-  for (const path of report.removed) out.write(`${path}\n`);
+  for (const path of report.removed) out.write(`${oneLine(path)}\n`);
   if (dry_run) out.write('dry run: nothing was changed\n');
 }
 

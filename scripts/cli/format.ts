@@ -60,6 +60,9 @@ export function oneLine(text: string): string {
   );
 }
 
+/** A message that may have several lines: names in it send nothing else to a terminal than these. */
+export const printable = (text: string): string => text.split('\n').map(oneLine).join('\n');
+
 const NAMED: Readonly<Record<string, string>> = {
   '\n': String.raw`\n`,
   '\r': String.raw`\r`,

@@ -1,6 +1,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { exactSizes } from '../../workers/dataset/byte-size.ts';
 import { coerceError, type ErrorCode, type ErrorReport, ERRORS, reportOf } from '../../workers/errors.ts';
+import { printable } from './format.ts';
 import { asTyped } from './typed.ts';
 
 /** What every command's exit code means; stands in each --help. */
@@ -144,7 +145,7 @@ function report(error: unknown, json: boolean): number {
   const { code, message, fields, traceback, ...said } = reportOf(error);
   const hint = asTyped(said.hint);
   if (json) printError({ code, message, hint, fields });
-  else process.stderr.write(`${code}: ${message}\n${hint}\n`);
+  else process.stderr.write(`${code}: ${printable(message)}\n${printable(hint)}\n`);
   // Without a code of its own it is a fault of ours: whoever reports it needs the place.
   if (code === 'E_TASK_CRASHED') process.stderr.write(`${traceback}\n`);
   return exitCodeOf(error);

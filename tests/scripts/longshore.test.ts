@@ -304,6 +304,8 @@ describe('the operator’s command line', () => {
       code: 2,
       stderr: expect.stringContaining('integrated'),
     });
+    const { stderr } = await run('show', '\u001b[31mred\u0007');
+    expect(stderr).toContain(String.raw`there is no dataset "\u001b[31mred\u0007"`);
     expect(await run('frobnicate')).toMatchObject({ code: 2 });
     expect(await run('show')).toMatchObject({ code: 2 });
     expect(await run('show', '-dash')).toMatchObject({

@@ -5,7 +5,7 @@ import { type Lacking, lackingCopies } from '../../fixity/lacking.ts';
 import { isFinding } from '../../fixity/prove.ts';
 import { findingText, readText, resultStyle } from '../../fixity/view.ts';
 import { findDataset } from '../find.ts';
-import { ago, bytes, count } from '../format.ts';
+import { ago, bytes, count, oneLine } from '../format.ts';
 import { helpTail, jsonOption } from '../program.ts';
 import { printJson, type Session, withStore } from '../session.ts';
 import { type Column, paint, printTable, takesColour } from '../table.ts';
@@ -171,7 +171,8 @@ async function ledger({ store: { catalog } }: Session, dataset: Dataset, options
     return printJson({ dataset_id: dataset.id, name: dataset.name, copies: copies.map(jsonOf), lines });
   const out = process.stdout;
   printTable(out, copies, copyColumns);
-  if (copies.length === 0) out.write(`dataset ${dataset.id} (${dataset.name}) has no recorded copies\n`);
+  if (copies.length === 0)
+    out.write(`dataset ${dataset.id} (${oneLine(dataset.name)}) has no recorded copies\n`);
   if (lines.length > 0) out.write('\n');
   printTable(out, lines, [
     { title: 'AT', value: ({ at }) => at },

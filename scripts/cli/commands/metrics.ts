@@ -6,7 +6,7 @@ import type { Logger } from '../../../workers/log.ts';
 import type { Records } from '../../../workers/records/contract.ts';
 import type { Store } from '../../../workers/store.ts';
 import { measure, type Source } from '../../metrics/measure.ts';
-import { bytes, count } from '../format.ts';
+import { bytes, count, oneLine } from '../format.ts';
 import { EXIT, flag, jsonOption } from '../program.ts';
 import { commandLog, printJson, type Session, withStore } from '../session.ts';
 import { printTable } from '../table.ts';
@@ -107,7 +107,7 @@ async function showRecorded({ store }: Session, json = false): Promise<number> {
 function show(metrics: readonly Metric[], sources: readonly Source[], dry_run: boolean): void {
   table(metrics);
   for (const { source, state, why } of sources)
-    if (state === 'failed') process.stdout.write(`${source}: ${why}\n`);
+    if (state === 'failed') process.stdout.write(`${source}: ${oneLine(why ?? '')}\n`);
   const absent = sources.filter(({ state }) => state === 'absent').map(({ source }) => source);
   const parts = [
     `${metrics.length} figures${dry_run ? ' (dry run: nothing was recorded)' : ' recorded'}`,

@@ -3,6 +3,7 @@ import { pinOf, pinText } from '../../../workers/dataset/pin.ts';
 import type { Dataset, Pin } from '../../../workers/dataset/types.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { findDataset } from '../find.ts';
+import { oneLine } from '../format.ts';
 import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson, type Session, withStore } from '../session.ts';
 
@@ -65,7 +66,7 @@ async function change(
     rows.push({ dataset_id: dataset.id, name: dataset.name, pinned: pin, before, changed });
   }
   if (json) return printJson(dryRun ? { dry_run: true, datasets: rows } : { datasets: rows });
-  for (const row of rows) process.stdout.write(`${lineOf(row, dryRun)}\n`);
+  for (const row of rows) process.stdout.write(`${oneLine(lineOf(row, dryRun))}\n`);
 }
 
 /** Told first, as everything that a person does to a dataset: no change without its entry. */

@@ -17,7 +17,7 @@ import {
   scheduleId,
   type TickQueue,
 } from '../../../workers/queue/tick-queue.ts';
-import { ago, duration } from '../format.ts';
+import { ago, duration, oneLine } from '../format.ts';
 import { dryRunBesideArguments, EXIT, helpTail, jsonOption } from '../program.ts';
 import { printJson, withQueue } from '../session.ts';
 import { printTable, type Style } from '../table.ts';
@@ -142,7 +142,10 @@ async function run({ config, queue }: Ground, name: string, options: RunOptions)
   const { id: job_id = '' } = await askForRun(queue, schedule);
   const last = wait ? await endOf(queue, job_id) : await lookAtRun(queue, job_id);
   if (json) printJson({ schedule: id, job_id, ...last });
-  else process.stdout.write(`${id}: ${last.state}${last.state === 'failed' ? `: ${last.reason}` : ''}\n`);
+  else
+    process.stdout.write(
+      `${id}: ${last.state}${last.state === 'failed' ? `: ${oneLine(last.reason ?? '')}` : ''}\n`,
+    );
   if (last.state === 'failed') return EXIT.failed;
   return last.state === 'skipped' ? EXIT_BUSY : EXIT.ok;
 }

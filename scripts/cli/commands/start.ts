@@ -9,6 +9,7 @@ import { liveWorkflowOf } from '../../plan/plan.ts';
 import { findDataset } from '../find.ts';
 import { startHint } from '../fleet-problems.ts';
 import { follow } from '../follow.ts';
+import { oneLine } from '../format.ts';
 import { dryRunBesideArguments, EXIT, helpTail, jsonOption } from '../program.ts';
 import { currentStep, failureOf } from '../progress.ts';
 import { currentUser, type EngineSession, printJson, withEngine } from '../session.ts';
@@ -156,8 +157,8 @@ async function startOne(
 }
 
 function tell({ workflow_id, workflow, joined, note }: Started, { id, name }: Dataset): void {
-  const what = `dataset ${id} ${name}`;
-  if (note !== null) process.stdout.write(`${what}: ${note}. --force stages it again\n`);
+  const what = `dataset ${id} ${oneLine(name)}`;
+  if (note !== null) process.stdout.write(`${what}: ${oneLine(note)}. --force stages it again\n`);
   else if (joined) process.stdout.write(`joined the workflow that brings ${what} already: ${workflow_id}\n`);
   else process.stdout.write(`started ${workflow} for ${what}: ${workflow_id}\n`);
 }
@@ -185,7 +186,7 @@ async function followThem({ store }: EngineSession, ids: readonly string[], json
   if (leaving.signal.aborted && !json) out.write(`it goes on; see \`npx longshore show ${first.id}\`\n`);
   for (const { workflow } of ends) {
     const failure = failureOf(currentStep(workflow)?.last_task_run);
-    if (failure !== null && !json) process.stderr.write(`${asTyped(failure.hint)}\n`);
+    if (failure !== null && !json) process.stderr.write(`${oneLine(asTyped(failure.hint))}\n`);
   }
   const all = ends.length === ids.length && ends.every(({ workflow }) => workflow.status === 'SUCCESS');
   return all || leaving.signal.aborted ? EXIT.ok : EXIT.failed;

@@ -8,7 +8,7 @@ import { isFinding, proveAndRecord } from '../../fixity/prove.ts';
 import { proveStaged, type StagedProof } from '../../fixity/staged.ts';
 import { differenceTexts, readText, resultStyle } from '../../fixity/view.ts';
 import { findDataset } from '../find.ts';
-import { count, oneLine } from '../format.ts';
+import { count, oneLine, printable } from '../format.ts';
 import { createMeter } from '../meter.ts';
 import { EXIT, exitCodeOf, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson, type Session, withStore } from '../session.ts';
@@ -175,7 +175,8 @@ function conclude(verified: Verified, json = false): number {
       ...verified,
       ...(error === null ? {} : { error: { code: error.code, message: error.message, hint: error.hint } }),
     });
-  else if (error !== null) process.stderr.write(`${error.code}: ${error.message}\n${asTyped(error.hint)}\n`);
+  else if (error !== null)
+    process.stderr.write(`${error.code}: ${printable(error.message)}\n${printable(asTyped(error.hint))}\n`);
   return error === null ? EXIT.ok : exitCodeOf(error);
 }
 
