@@ -11,7 +11,7 @@ import { loadTask } from '../workers/tasks/registry.ts';
 import { type AdHocWorkflow, buildWorkflow } from '../workers/workflows/definition.ts';
 import { unservedQueues } from '../workers/workflows/fleet.ts';
 import { follow } from './cli/follow.ts';
-import { bytes, duration, parseBytes } from './cli/format.ts';
+import { bytes, counted, duration, parseBytes } from './cli/format.ts';
 import { createProgram, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { currentStep, elapsedOf, type Followed, failureOf, failureText, isDone } from './cli/progress.ts';
 import { currentUser, type EngineSession, printJson, withEngine } from './cli/session.ts';
@@ -78,7 +78,8 @@ async function run(session: EngineSession, options: Options): Promise<number> {
     start_kwargs,
     initiator: currentUser(),
   });
-  if (!options.json) process.stdout.write(`${folder}: ${options.files} files, ${bytes(options.size)}\n`);
+  if (!options.json)
+    process.stdout.write(`${folder}: ${counted(options.files, 'file')}, ${bytes(options.size)}\n`);
   const followed = await watchIt(session, started, { folder, json: options.json ?? false });
   // What went wrong is what there is to report; all well, the workflow that was asked for.
   const end = followed.find((one) => one.workflow.status !== 'SUCCESS') ?? followed[0];

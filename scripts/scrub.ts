@@ -1,7 +1,7 @@
 /** Scheduled: proves the archived copies that were not proven for longest, within config.fixity's budget. */
 import { InvalidArgumentError } from 'commander';
 import { EXIT_BUSY, withScriptLock } from '../workers/queue/script-lock.ts';
-import { ago, bytes, parseBytes } from './cli/format.ts';
+import { ago, bytes, counted, parseBytes } from './cli/format.ts';
 import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { printJson, type Session, withStore } from './cli/session.ts';
 import { stopOnSignal } from './cli/stop.ts';
@@ -78,7 +78,11 @@ function show({ rows, bytes: read, left, away, adopted }: ScrubReport, dryRun: b
     `${rows.length} ${verb}, ${bytes(read)} ${dryRun ? 'to read (dry run: nothing was changed)' : 'read'}`,
     ...(left > 0 ? [`${left} more are due (budget)`] : []),
     ...(away > 0 ? [`${away} more are in archives that are away`] : []),
-    ...(adopted > 0 ? [`${adopted} copies from before ${dryRun ? 'would be' : 'were'} recorded`] : []),
+    ...(adopted > 0
+      ? [
+          `${counted(adopted, 'copy', 'copies')} from before ${dryRun ? 'would be recorded' : adopted === 1 ? 'was recorded' : 'were recorded'}`,
+        ]
+      : []),
   ];
   process.stdout.write(`${parts.join('; ')}\n`);
 }

@@ -8,6 +8,7 @@ import { currentUser, printJson } from './cli/session.ts';
 import { printTable } from './cli/table.ts';
 import { wholeNumber } from './cli/tool.ts';
 import { shutDown, type ShutdownRow } from './workers/shutdown.ts';
+import { counted } from './cli/format.ts';
 
 interface Options {
   hostname?: string;
@@ -54,7 +55,7 @@ async function run(session: FleetSession, options: Options & { hostname: string 
     if (json) printJson({ dry_run, immediate, workers });
     for (const { worker, running } of json ? [] : workers)
       process.stdout.write(
-        `would end ${worker}${immediate ? ` and revoke ${running} job(s)` : ` when ${running} job(s) have ended`} (dry run: nothing was changed)\n`,
+        `would end ${worker}${immediate ? ` and revoke ${counted(running, 'job')}` : ` when ${counted(running, 'job has', 'jobs have')} ended`} (dry run: nothing was changed)\n`,
       );
     return EXIT.ok;
   }

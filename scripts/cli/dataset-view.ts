@@ -2,7 +2,7 @@ import { pinOf, pinText } from '../../workers/dataset/pin.ts';
 import { type BundleCopy, type Dataset, openFinding } from '../../workers/dataset/types.ts';
 import type { Attempt } from '../../workers/records/contract.ts';
 import type { ServedStep, ServedWorkflow } from '../../workers/workflows/status.ts';
-import { ago, bytes, count, duration, oneLine } from './format.ts';
+import { ago, bytes, count, counted, duration, oneLine } from './format.ts';
 import { problemLines } from './problem-list.ts';
 import { elapsedOf, failureOf, failureText, meterText, styleOf } from './progress.ts';
 import { type Column, type Out, paint, printTable, takesColour } from './table.ts';
@@ -84,7 +84,9 @@ export function datasetFacts(
     ['origin', dataset.origin_path],
     [
       'content',
-      `${bytes(dataset.size)}, ${count(dataset.num_files)} files, ${count(dataset.num_directories)} folders`,
+      dataset.num_files === null
+        ? 'not inspected yet'
+        : `${bytes(dataset.size)}, ${counted(dataset.num_files, 'file')}, ${counted(dataset.num_directories, 'folder')}`,
     ],
     ['archive', dataset.archive_path],
     ['bundle', bundle ? `${bundle.name}, ${bytes(bundle.size)}${verified}` : null],
@@ -93,9 +95,7 @@ export function datasetFacts(
     ['staged', dataset.staged_path],
     ...(pin === null ? [] : [['pinned', pinText(pin)] as [string, string]]),
     ...(dataset.description === null ? [] : [['description', dataset.description] as [string, string]]),
-    ...(Object.keys(dataset.metadata).length === 0
-      ? []
-      : [['metadata', JSON.stringify(dataset.metadata)] as [string, string]]),
+    ...metadataFacts(dataset.metadata),
   ];
 }
 
@@ -107,6 +107,13 @@ function damageOf(copy: BundleCopy): [string, string][] {
     ['DAMAGED', `in ${archive}: ${result}, found ${ago(at)} by ${actor}; npx longshore fixity ${dataset_id}`],
   ];
 }
+
+/** A line for each key. */
+const metadataFacts = (metadata: Dataset['metadata']): [string, string][] =>
+  Object.entries(metadata).map(([key, value], at) => [
+    at === 0 ? 'metadata' : '',
+    `${key}: ${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  ]);
 
 /** Steps, then every attempt that did not simply succeed, then what to do about the last failure. */
 export function showSteps(

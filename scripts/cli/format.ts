@@ -33,9 +33,9 @@ export function count(value: number | null | undefined): string {
   return value === null || value === undefined ? '-' : value.toLocaleString('en-US');
 }
 
-/** `1 worker`, `2 workers`. */
-export const counted = (value: number, noun: string): string =>
-  `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
+/** `1 file`, `2 files`, `3 entries`; `-` where it is not known. */
+export const counted = (value: number | null | undefined, one: string, many = `${one}s`): string =>
+  `${count(value)} ${value === 1 ? one : many}`;
 
 /** How long ago an ISO date was. */
 export function ago(date: string | null | undefined, now = Date.now()): string {

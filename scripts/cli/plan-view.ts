@@ -1,7 +1,7 @@
 /** A plan for people: what moves where, what it needs, how long it takes, what would stop it. */
 import type { Expectation, Item, Plan, PlannedStep, Room, Stop, Totals } from '../plan/model.ts';
 import { isShort } from '../plan/space.ts';
-import { bytes, count, duration, oneLine, rate } from './format.ts';
+import { bytes, count, counted, duration, oneLine, rate } from './format.ts';
 import { type Out, paint, takesColour } from './table.ts';
 import { asTyped } from './typed.ts';
 
@@ -32,7 +32,7 @@ export function showSum(out: Out, plans: readonly Plan[], space: readonly Room[]
   const sum = (of: (totals: Totals) => number): number =>
     moving.reduce((total, plan) => total + of(plan.totals), 0);
   out.write(
-    `\n${plans.length} datasets: ${bytes(sum(({ read }) => read))} read, ${bytes(sum(({ written }) => written))} written, ${bytes(sum(({ removed }) => removed))} removed\n`,
+    `\n${counted(plans.length, 'dataset')}: ${bytes(sum(({ read }) => read))} read, ${bytes(sum(({ written }) => written))} written, ${bytes(sum(({ removed }) => removed))} removed\n`,
   );
   for (const room of space) showRoom(out, room, takesColour(out));
 }

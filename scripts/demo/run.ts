@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { readEnvironment } from '../../config/env.ts';
 import { type Config, loadConfig } from '../../config/index.ts';
 import { openStore, type Store } from '../../workers/store.ts';
-import { bytes, count } from '../cli/format.ts';
+import { bytes, counted } from '../cli/format.ts';
 import { follow } from '../cli/follow.ts';
 import type { Followed } from '../cli/progress.ts';
 import type { Out } from '../cli/table.ts';
@@ -56,7 +56,9 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const store = await openStore(config);
   try {
     startFleet(processes, options.workers);
-    out.write(`fleet: Redis, ${options.workers} workers and a watcher, all below ${place.folder}\n`);
+    out.write(
+      `fleet: Redis, ${counted(options.workers, 'worker')} and a watcher, all below ${place.folder}\n`,
+    );
     const landing = { store, config, out, signal, expected: plan?.expected ?? null, place };
     const followed = await Promise.race([land(landing), processes.failed, aborted(signal)]);
     notes.flush();
@@ -107,7 +109,7 @@ async function land({
     growing = growSample(place.raw, () => others >= SAMPLE_COUNT, stop);
     dropSamples(place.aside, place);
     out.write(
-      `${total} datasets dropped below ${join(place.folder, 'source')}; ${GROWING} is still being written\n\n`,
+      `${counted(total, 'dataset')} dropped below ${join(place.folder, 'source')}; ${GROWING} is still being written\n\n`,
     );
   }
   try {
@@ -157,12 +159,9 @@ async function prove(
 async function lend(plan: Plan, place: DemoPlace, out: Out): Promise<string> {
   const sizes = await Promise.all(plan.expected.map(({ origin }) => sizeOf(origin)));
   const sum = (pick: (one: TreeSize) => number): number => sizes.reduce((all, one) => all + pick(one), 0);
-  const size = sum((one) => one.bytes);
+  const [size, files] = [sum((one) => one.bytes), sum((one) => one.files)];
   out.write(
-    `${counted(sizes.length, 'folder')} to land: ${bytes(size)} in ${counted(
-      sum((one) => one.files),
-      'file',
-    )}; they are only read\n`,
+    `${counted(sizes.length, 'folder')} to land: ${bytes(size)} in ${counted(files, 'file')}; they are only read\n`,
   );
   assertSpace(
     place,
@@ -171,9 +170,6 @@ async function lend(plan: Plan, place: DemoPlace, out: Out): Promise<string> {
   );
   return fingerprintOf(plan);
 }
-
-const counted = (number: number, what: string): string =>
-  `${count(number)} ${what}${number === 1 ? '' : 's'}`;
 
 const fingerprintOf = async (plan: Plan): Promise<string> =>
   (await Promise.all(plan.expected.map(({ origin }) => fingerprint(origin)))).join();

@@ -5,6 +5,7 @@ import type { Config } from '../../config/index.ts';
 import { livingPm2Home } from '../../workers/fleet/pm2.ts';
 import { currentUser } from '../cli/session.ts';
 import { compareVersions, type Finding, finding, ok, warning } from './finding.ts';
+import { counted } from '../cli/format.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -71,8 +72,8 @@ export function* judgeLimits(limits: string, slots: number): Generator<Finding> 
   const processes = softLimit(limits, 'Max processes');
   const needed = slots * PROCESSES_EACH_SLOT;
   yield finding(processes < needed ? 'problem' : 'ok', 'host.processes', {
-    seen: `${shownLimit(processes)}, ${availableParallelism()} core(s)`,
-    expected: `at least ${needed}: ${PROCESSES_EACH_SLOT} for each of ${slots} slots (autoscale.max)`,
+    seen: `${shownLimit(processes)}, ${counted(availableParallelism(), 'core')}`,
+    expected: `at least ${needed}: ${PROCESSES_EACH_SLOT} for each of ${counted(slots, 'slot')} (autoscale.max)`,
     remedy: 'Raise it where the fleet is started: ulimit -u, or nproc in /etc/security/limits.d.',
   });
 }

@@ -5,7 +5,7 @@ import { coerceError } from '../../workers/errors.ts';
 import { createLogger } from '../../workers/log.ts';
 import { connectRedis } from '../../workers/queue/connection.ts';
 import { parseInfo } from '../../workers/queue/fitness.ts';
-import { bytes } from '../cli/format.ts';
+import { bytes, counted } from '../cli/format.ts';
 import { judgeClock } from './clock.ts';
 import { compareVersions, type Finding, finding, ok, problem, warning } from './finding.ts';
 
@@ -131,7 +131,7 @@ function judgeRole(info: RedisInfo): Finding {
   const role = info.get('role') ?? 'unknown';
   const replicas = info.get('connected_slaves') ?? '0';
   const words = {
-    seen: role === 'master' ? `primary, ${replicas} replica(s)` : role,
+    seen: role === 'master' ? `primary, ${counted(Number(replicas), 'replica')}` : role,
     expected: 'a primary, not a cluster',
   };
   if (info.get('cluster_enabled') === '1')

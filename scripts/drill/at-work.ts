@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Attempt } from '../../workers/records/contract.ts';
 import type { ServedWorkflow } from '../../workers/workflows/status.ts';
 import { type Ground, succeeds } from './ground.ts';
+import { counted } from '../cli/format.ts';
 
 export interface Struck {
   readonly child: number;
@@ -34,7 +35,7 @@ export async function atWork(
     await ground.assertIdentical();
     const attempts = run === null ? [] : await ground.attempts(run._id);
     if (attempts.some((one) => hit(one, mark, at)))
-      return `staging was struck in its midst, ${attempts.length} attempt(s), the copy is identical`;
+      return `staging was struck in its midst, ${counted(attempts.length, 'attempt')}, the copy is identical`;
   }
   throw new Error(`staging was over before it could be struck, ${TRIES} times`);
 }

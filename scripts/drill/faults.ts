@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import { atWork } from './at-work.ts';
 import { type Ground, type GroundNeeds, succeeds, until } from './ground.ts';
+import { counted } from '../cli/format.ts';
 
 type At = Ground & { id: string };
 
@@ -72,7 +73,7 @@ export const FAULTS: readonly Fault[] = [
       const cut = ground.proxy?.silenced() ?? 0;
       if (cut === 0) throw new Error('no connection could be cut');
       ground.go();
-      return `${cut} connections cut; ${await landed(ground)}; at work: ${await atWork(ground, 'outlived', silence)}`;
+      return `${counted(cut, 'connection')} cut; ${await landed(ground)}; at work: ${await atWork(ground, 'outlived', silence)}`;
     },
   },
   {
@@ -154,5 +155,5 @@ async function landed(ground: At): Promise<string> {
   const retries = steps.find(({ name }) => name === 'hold')?.last_task_run?.retries ?? 0;
   if (retries > 0) throw new Error(`${retries} retries of the step were used up`);
   await ground.assertIdentical();
-  return `the step ran ${ground.holds().length} time(s), no retry used, the copy is identical`;
+  return `the step ran ${counted(ground.holds().length, 'time')}, no retry used, the copy is identical`;
 }

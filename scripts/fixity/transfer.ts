@@ -6,6 +6,7 @@ import type { Archive } from '../../workers/archive/contract.ts';
 import { connectRedis } from '../../workers/queue/connection.ts';
 import { createPermits, type Permits } from '../../workers/queue/permits.ts';
 import type { Session } from '../cli/session.ts';
+import { counted } from '../cli/format.ts';
 
 const AGAIN_MS = 5_000;
 
@@ -32,7 +33,7 @@ export async function withTransfer<T>(
   try {
     await taken(permits, { resource: `archive:${name}`, limit: max_transfers, signal }, () =>
       process.stderr.write(
-        `the archive ${name} bears ${max_transfers} transfer(s) at a time; waiting for one to end\n`,
+        `the archive ${name} bears ${counted(max_transfers, 'transfer')} at a time; waiting for one to end\n`,
       ),
     );
     return await body();

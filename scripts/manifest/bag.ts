@@ -11,6 +11,7 @@ import { partialPath, publishTree, removeStale, removeTree } from '../../workers
 import type { Dataset } from '../../workers/dataset/types.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { refuseExisting } from './output.ts';
+import { counted } from '../cli/format.ts';
 
 export interface BagRequest {
   readonly to: string;
@@ -81,7 +82,7 @@ async function assertStaged({ staged, manifest, signal, onProgress, dataset }: B
   if (first === undefined) return;
   throw new LongshoreError(
     'E_VALIDATION',
-    `the staged copy of ${dataset.name} differs in ${num_problems} place(s), first ${first[0]}: ${first[1]}`,
+    `the staged copy of ${dataset.name} differs in ${counted(num_problems, 'place')}, first ${first[0]}: ${first[1]}`,
     { fields: { staged_path: staged, total: num_problems, problems } },
   );
 }

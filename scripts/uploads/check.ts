@@ -6,7 +6,7 @@ import type { UploadLog, Uploads } from '../../workers/uploads/contract.ts';
 import { isOutage } from '../../workers/uploads/failure.ts';
 import { notifyOf } from '../../workers/uploads/notify.ts';
 import { verifyUpload } from '../../workers/uploads/verify.ts';
-import { bytes } from '../cli/format.ts';
+import { bytes, counted } from '../cli/format.ts';
 
 export interface CheckParts {
   readonly config: Config;
@@ -51,7 +51,7 @@ export async function checkUpload(parts: CheckParts, check: Check): Promise<Chec
   try {
     const found = await verifyUpload(before, { onProgress: meter(say, totalOf(before)) });
     if (found.warning !== null) say(`warning: ${found.warning}`);
-    say(`verified by ${found.by}: ${found.files} files, ${bytes(found.bytes)}`);
+    say(`verified by ${found.by}: ${counted(found.files, 'file')}, ${bytes(found.bytes)}`);
     if (check.dry_run) return { status: before.status, ...found };
     const now = await uploads.log(check.dataset_id);
     if (BEYOND.includes(now.status)) return nothingToDo(now);
@@ -119,6 +119,6 @@ function meter(
   return ({ files, bytes: read }) => {
     if (Date.now() - said < SAY_EVERY_MS) return;
     said = Date.now();
-    say(`digested ${files} files, ${bytes(read)}${total === null ? '' : ` of ${bytes(total)}`}`);
+    say(`digested ${counted(files, 'file')}, ${bytes(read)}${total === null ? '' : ` of ${bytes(total)}`}`);
   };
 }

@@ -1,6 +1,16 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { follow, screenLines } from '../../scripts/cli/follow.ts';
-import { ago, bytes, count, duration, oneLine, parseBytes, rate } from '../../scripts/cli/format.ts';
+import {
+  ago,
+  bytes,
+  count,
+  counted,
+  duration,
+  oneLine,
+  printable,
+  parseBytes,
+  rate,
+} from '../../scripts/cli/format.ts';
 import type { Followed } from '../../scripts/cli/progress.ts';
 import { cutMiddle, printTable, table, textWidth } from '../../scripts/cli/table.ts';
 import { openStore } from '../../workers/store.ts';
@@ -40,6 +50,20 @@ describe('figures', () => {
       null,
       null,
     ]);
+  });
+
+  test('one of a thing is said as one', () => {
+    expect([0, 1, 2000, null].map((value) => counted(value, 'file'))).toEqual([
+      '0 files',
+      '1 file',
+      '2,000 files',
+      '- files',
+    ]);
+    expect(counted(2, 'entry', 'entries')).toBe('2 entries');
+  });
+
+  test('a message keeps its lines, and none of what steers a terminal', () => {
+    expect(printable('two\nlines \u001b[2J')).toBe(String.raw`two${'\n'}lines \u001b[2J`);
   });
 
   test('a name can neither break a line nor steer the terminal', () => {

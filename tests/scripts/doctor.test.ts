@@ -252,7 +252,7 @@ test('a terminal gets a table in colours with the remedies below, everybody else
     texts[String(isTTY)] = text;
   }
   expect(texts.false).toBe(
-    'ok a.b: fine\nproblem c.d (x): bad\\nline; expected good; remedy: mend it\n1 ok, 0 warning(s), 1 problem(s)\n',
+    'ok a.b: fine\nproblem c.d (x): bad\\nline; expected good; remedy: mend it\n1 ok, 0 warnings, 1 problem\n',
   );
   expect(texts.true).toContain('LEVEL');
   expect(texts.true).toContain('remedy:   mend it');

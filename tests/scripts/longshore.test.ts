@@ -144,9 +144,12 @@ describe('the operator’s command line', () => {
   });
 
   test('show finds a dataset by id and by name, and a workflow with its tries, reasons and hints', async () => {
-    const { run, json, failing, ids } = await setUp();
+    const { run, json, store, failing, ids } = await setUp();
     expect(await json('show', String(ids[0]))).toMatchObject({ dataset: { name: 'failed' } });
+    await store.catalog.patch(ids[0] ?? 0, { metadata: { project_id: 'p7', reads: { r1: 2 } } });
     const dataset = (await run('show', 'failed')).stdout;
+    expect(dataset).toMatch(/^content +not inspected yet$/m);
+    expect(dataset).toMatch(/^metadata +project_id: p7\n +reads: \{"r1":2\}$/m);
     expect(dataset).toContain(failing);
     expect(dataset).toContain(
       'integrated, await stability: E_NO_SPACE: need 3 TiB, have 1 TiB\nFree the missing space.',

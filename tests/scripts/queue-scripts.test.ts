@@ -1,3 +1,4 @@
+import { counted } from '../../scripts/cli/format.ts';
 import { expect, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
 import { withScriptLock } from '../../workers/queue/script-lock.ts';
@@ -26,7 +27,7 @@ test('delete_queue says what would go, asks for --yes, and deletes; the records 
   const asked = await run('delete_queue');
   expect(asked).toMatchObject({
     code: 2,
-    stderr: expect.stringContaining(`holds ${queued} jobs; nothing was deleted`),
+    stderr: expect.stringContaining(`holds ${counted(queued, 'job')}; nothing was deleted`),
   });
   expect(await jobs()).toBe(queued);
   const done = await run('delete_queue', '--yes');
@@ -52,7 +53,7 @@ test('a queue whose jobs run is not deleted unless it is forced', async () => {
   await fleet.worker();
   await until(() => fleet.events('start').length === 1);
   const refused = await run('delete_queue', '--yes');
-  expect(refused).toMatchObject({ code: 4, stderr: expect.stringContaining('workers run 1 jobs') });
+  expect(refused).toMatchObject({ code: 4, stderr: expect.stringContaining('workers run 1 job of') });
 });
 
 test('a reconciliation that finds another one at work ends with 75 and does nothing', async () => {

@@ -72,8 +72,8 @@ test('a file that grows between inspection and archive is in the catalog with th
   await landing.run('archive_dataset');
   const { size, du_size, num_files } = await landing.dataset();
   expect({ size, du_size, num_files }).toEqual({
-    size: (before.size ?? 0) + 4,
-    du_size: (before.du_size ?? 0) + 4,
+    size: Number(before.size) + 4,
+    du_size: Number(before.du_size) + 4,
     num_files: 3,
   });
   const rows = await landing.store.catalog.files(landing.id, { limit: 10 });

@@ -4,6 +4,7 @@ import { type FleetSession, knownQueue, withFleet } from '../fleet-session.ts';
 import { dryRunBesideArguments, EXIT, jsonOption } from '../program.ts';
 import { currentUser, printJson } from '../session.ts';
 import type { Tool } from '../tool.ts';
+import { counted } from '../format.ts';
 
 interface Options {
   yes?: boolean;
@@ -46,14 +47,14 @@ async function deleteQueue(
   const jobs = Object.values(counts).reduce((sum, count) => sum + count, 0);
   const active = counts.active ?? 0;
   if (!dry_run && !yes)
-    throw new LongshoreError('E_USAGE', `${name} holds ${jobs} jobs; nothing was deleted`, {
+    throw new LongshoreError('E_USAGE', `${name} holds ${counted(jobs, 'job')}; nothing was deleted`, {
       fields: { queue: name, jobs: counts },
       hint: 'Say --yes to delete it, or --dry-run to see what is in it.',
     });
   if (active > 0 && !force)
     throw new LongshoreError(
       'E_WORKFLOW_STATE',
-      `workers run ${active} jobs of ${name}; it was not deleted`,
+      `workers run ${counted(active, 'job')} of ${name}; it was not deleted`,
       {
         fields: { queue: name, jobs: counts },
         hint: `Let them end first (longshore pause-queue ${name}, longshore active), or say --force.`,
@@ -76,9 +77,9 @@ async function deleteQueue(
 
 function tell(name: string, jobs: number, { dry_run, seconds }: { dry_run: boolean; seconds: number }): void {
   const lines = dry_run
-    ? [`would delete ${name} with ${jobs} jobs (dry run: nothing was changed)`]
+    ? [`would delete ${name} with ${counted(jobs, 'job')} (dry run: nothing was changed)`]
     : [
-        `deleted ${name} with ${jobs} jobs`,
+        `deleted ${name} with ${counted(jobs, 'job')}`,
         `the records stay: workflows that wait or run are put back by the workers within ${seconds} s, or by npx longshore reconcile`,
       ];
   process.stdout.write(`${lines.join('\n')}\n`);

@@ -3,7 +3,7 @@ import { loadConfig } from '../../../config/index.ts';
 import { type Area, AREA_NAMES, areasOf } from '../../doctor/areas.ts';
 import { type Finding, type Level, worst } from '../../doctor/finding.ts';
 import { examine } from '../../doctor/run.ts';
-import { oneLine } from '../format.ts';
+import { counted, oneLine } from '../format.ts';
 import { EXIT, helpTail, jsonOption } from '../program.ts';
 import { printJson } from '../session.ts';
 import { type Out, paint, printTable, type Style, takesColour } from '../table.ts';
@@ -85,7 +85,9 @@ export function show(out: Out, findings: readonly Finding[]): void {
     out.write('\n');
   } else for (const finding of findings) out.write(`${lineOf(finding)}\n`);
   const count = (wanted: Level): number => findings.filter(({ level }) => level === wanted).length;
-  out.write(`${count('ok')} ok, ${count('warning')} warning(s), ${count('problem')} problem(s)\n`);
+  out.write(
+    `${count('ok')} ok, ${counted(count('warning'), 'warning')}, ${counted(count('problem'), 'problem')}\n`,
+  );
 }
 
 const idOf = (id: string, subject: string | null): string =>

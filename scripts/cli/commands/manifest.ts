@@ -15,7 +15,7 @@ import {
 } from '../../recall/copies.ts';
 import { createFindings } from '../../recall/findings.ts';
 import { findDataset } from '../find.ts';
-import { bytes, count, oneLine } from '../format.ts';
+import { bytes, counted, oneLine } from '../format.ts';
 import { createMeter, type Meter } from '../meter.ts';
 import { EXIT, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson, type Session, withStore } from '../session.ts';
@@ -164,11 +164,11 @@ async function bag(
   if (json) return printJson({ dataset_id: dataset.id, ...made, digests: digest, payload });
   const how = payload === 'none' ? ', without its payload' : made.copied ? ', copied' : ', by hard links';
   process.stdout.write(
-    `${oneLine(made.path)}: a bag of ${count(made.files)} files (${bytes(made.bytes)})${how}; ${digest.join(', ')}\n`,
+    `${oneLine(made.path)}: a bag of ${counted(made.files, 'file')} (${bytes(made.bytes)})${how}; ${digest.join(', ')}\n`,
   );
   const lost = [
-    made.empty_folders.length > 0 ? `${count(made.empty_folders.length)} empty folders` : '',
-    made.skipped_links.length > 0 ? `${count(made.skipped_links.length)} links` : '',
+    made.empty_folders.length > 0 ? counted(made.empty_folders.length, 'empty folder') : '',
+    made.skipped_links.length > 0 ? counted(made.skipped_links.length, 'link') : '',
   ].filter((part) => part !== '');
   if (lost.length > 0)
     process.stderr.write(`not in the bag: ${lost.join(' and ')}; bag-info.txt lists them\n`);

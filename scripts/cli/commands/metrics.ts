@@ -6,7 +6,7 @@ import type { Logger } from '../../../workers/log.ts';
 import type { Records } from '../../../workers/records/contract.ts';
 import type { Store } from '../../../workers/store.ts';
 import { measure, type Source } from '../../metrics/measure.ts';
-import { bytes, count, oneLine } from '../format.ts';
+import { bytes, count, counted, oneLine } from '../format.ts';
 import { EXIT, flag, jsonOption } from '../program.ts';
 import { commandLog, printJson, type Session, withStore } from '../session.ts';
 import { printTable } from '../table.ts';
@@ -98,7 +98,7 @@ async function showRecorded({ store }: Session, json = false): Promise<number> {
   if (json) printJson({ runs });
   else if (runs[0] === undefined) process.stdout.write('nothing was measured yet\n');
   else {
-    process.stdout.write(`measured ${runs[0].at}, ${runs.length} runs are kept\n`);
+    process.stdout.write(`measured ${runs[0].at}, ${counted(runs.length, 'run is', 'runs are')} kept\n`);
     table(runs[0].metrics);
   }
   return EXIT.ok;

@@ -3,7 +3,7 @@ import type { RecallListener, RecallParts } from '../../recall/findings.ts';
 import { planRecall, type RecallOutcome, type RecallPlan, runRecall, wholeText } from '../../recall/run.ts';
 import { facts } from '../dataset-view.ts';
 import { findDataset } from '../find.ts';
-import { bytes, count, oneLine } from '../format.ts';
+import { bytes, count, counted, oneLine } from '../format.ts';
 import { createMeter, type Meter } from '../meter.ts';
 import { dryRunBesideArguments, EXIT, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson, type Session, withStore } from '../session.ts';
@@ -148,7 +148,7 @@ function showPlan(plan: RecallPlan, scratch: string, json = false): number {
   }
   const out = process.stdout;
   facts(out, [
-    ['members', `${count(members)} (${count(files)} files, ${bytes(size)})`],
+    ['members', `${count(members)} (${counted(files, 'file')}, ${bytes(size)})`],
     ['there', kept === 0 ? 'none of them' : `${count(kept)} are there already and are left as they are`],
     ['ranges', `${count(ranges)}, ${bytes(range_bytes)} at most`],
     ...plan.copies.map(
@@ -185,7 +185,7 @@ function showOutcome(plan: RecallPlan, { from, damaged }: RecallOutcome, json = 
   const there = kept === 0 ? '' : `, ${count(kept)} of them were there already`;
   const names = from.map(({ archive }) => archive).join(', ');
   process.stdout.write(
-    `recalled ${count(members)} members (${count(files)} files, ${bytes(size)}) of ${oneLine(dataset.name)} to ${oneLine(to)}${there}; each proven${names === '' ? '' : `; from ${names}`}\n`,
+    `recalled ${counted(members, 'member')} (${counted(files, 'file')}, ${bytes(size)}) of ${oneLine(dataset.name)} to ${oneLine(to)}${there}; each proven${names === '' ? '' : `; from ${names}`}\n`,
   );
   if (damaged.length > 0)
     process.stderr.write(

@@ -4,6 +4,7 @@ import { chosen, type FleetSession, give, knownQueue, withFleet } from '../fleet
 import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson } from '../session.ts';
 import { waitOption } from './fleet.ts';
+import { counted } from '../format.ts';
 
 export interface SteerOptions {
   wait: number;
@@ -35,8 +36,8 @@ export function addSteer(program: Command): void {
             runningOf(result) === 0
               ? 'leaves'
               : immediate
-                ? `leaves, and hands ${runningOf(result)} job(s) back`
-                : `leaves when ${runningOf(result)} job(s) have ended; --immediate hands them back`,
+                ? `leaves, and hands ${counted(runningOf(result), 'job')} back`
+                : `leaves when ${counted(runningOf(result), 'job has', 'jobs have')} ended; --immediate hands ${runningOf(result) === 1 ? 'it' : 'them'} back`,
         }),
       );
     });
@@ -86,7 +87,7 @@ function slots(text: string): number {
 
 function slotsText(result: unknown): string {
   const { queue, before, slots: now, min, max } = result as Record<string, string | number>;
-  return `${before} → ${now} slots for ${queue} (${min} to ${max})`;
+  return `${before} → ${counted(Number(now), 'slot')} for ${queue} (${min} to ${max})`;
 }
 
 export const runningOf = (result: unknown): number => (result as { running: number }).running;

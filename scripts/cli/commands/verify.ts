@@ -8,7 +8,7 @@ import { isFinding, proveAndRecord } from '../../fixity/prove.ts';
 import { proveStaged, type StagedProof } from '../../fixity/staged.ts';
 import { differenceTexts, readText, resultStyle } from '../../fixity/view.ts';
 import { findDataset } from '../find.ts';
-import { count, oneLine, printable } from '../format.ts';
+import { counted, oneLine, printable } from '../format.ts';
 import { createMeter } from '../meter.ts';
 import { EXIT, exitCodeOf, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson, type Session, withStore } from '../session.ts';
@@ -157,14 +157,14 @@ function showProof(out: Out, proof: Proof): void {
   const texts = differenceTexts(details, SHOWN);
   for (const text of texts) out.write(`  ${text}\n`);
   const total = typeof details.num_differences === 'number' ? details.num_differences : 0;
-  if (total > texts.length) out.write(`  and ${count(total - texts.length)} more differences\n`);
+  if (total > texts.length) out.write(`  and ${counted(total - texts.length, 'more difference')}\n`);
 }
 
 function showStaged(out: Out, { path, result, files, problems, num_problems }: StagedProof): void {
   const text = paint(result, resultStyle(result), takesColour(out));
-  out.write(`staged: ${text}, ${count(files)} files read again, ${oneLine(path)}\n`);
+  out.write(`staged: ${text}, ${counted(files, 'file')} read again, ${oneLine(path)}\n`);
   for (const [at, reason] of problems.slice(0, SHOWN)) out.write(`  "${oneLine(at)}" ${oneLine(reason)}\n`);
-  if (num_problems > SHOWN) out.write(`  and ${count(num_problems - SHOWN)} more differences\n`);
+  if (num_problems > SHOWN) out.write(`  and ${counted(num_problems - SHOWN, 'more difference')}\n`);
 }
 
 /** The code of the worst of it, on stderr or in the one JSON document. */
@@ -193,7 +193,7 @@ function failureOf({ dataset_id, name, copies, staged }: Verified): LongshoreErr
   if (staged?.result === 'mismatch')
     return new LongshoreError(
       'E_VALIDATION',
-      `the staged copy of ${dataset} differs in ${staged.num_problems} place(s)`,
+      `the staged copy of ${dataset} differs in ${counted(staged.num_problems, 'place')}`,
     );
   const away = copies.filter(({ result }) => result === 'unavailable');
   if (away.length === 0) return null;
