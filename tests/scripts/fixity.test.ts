@@ -239,7 +239,7 @@ describe('longshore fixity', () => {
     expect(lines[5]).toMatch(
       /^4 copies, .*; 25% proven within 90 days; oldest proof 200 d .* ago; 1 never proven$/,
     );
-    expect(lines[6]).toBe('1 damaged or missing: longshore fixity --failed');
+    expect(lines[6]).toBe('1 damaged or missing: npx longshore fixity --failed');
     expect((await vault.longshore('fixity', '--limit', '2')).stdout).toContain('2 of 4 (--limit)');
   });
 

@@ -218,7 +218,7 @@ describe('a bag', () => {
       code: 0,
       stdout: expect.stringMatching(/a bag of 9 files .*by hard links; sha256, md5/),
     });
-    expect(done.stderr).toMatch(/not in the bag: 1 empty folders; bag-info.txt lists them/);
+    expect(done.stderr).toMatch(/not in the bag: 1 empty folder; bag-info.txt lists them/);
     const bag = at.place.path('bag');
     assertValid(bag);
     expect(readdirSync(bag).toSorted()).toEqual([
