@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { membersOf } from '../../workers/fleet/process-group.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
 import { runScript, startScript } from '../support/script.ts';
+import { onTerminal } from '../support/terminal.ts';
 import { makeSteerer } from '../support/steer.ts';
 import { until } from '../support/until.ts';
 
@@ -177,6 +178,17 @@ test('a paused queue hands out nothing until it is resumed, and that is shown', 
     expect(await longshore(fleet, 'pause-queue', 'no-such.q')).toMatchObject({ code: 2 });
   expect(await longshore(fleet, 'resume-queue')).toMatchObject({ code: 0 });
   await fleet.reaches(id, 'SUCCESS');
+});
+
+test('on a terminal --watch takes the other screen and gives it back, and wipes nothing', async () => {
+  const fleet = await makeFleet();
+  const { code, text } = await onTerminal('longshore.ts', ['fleet', '--watch'], fleet.place.env, {
+    after: 'No worker is there',
+    type: '\u0003',
+  });
+  expect(code).toBe(130);
+  expect([text.slice(0, 8), text.slice(-8)]).toEqual(['\u001b[?1049h', '\u001b[?1049l']);
+  expect(text).not.toContain('\u001b[3J');
 });
 
 test('longshore fleet --watch shows it again and again, and ends with an interrupt', async () => {

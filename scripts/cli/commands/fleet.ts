@@ -72,15 +72,24 @@ async function fleet(
   session: FleetSession,
   { watch, json }: { watch?: boolean; json?: boolean },
 ): Promise<void> {
+  const onScreen = watch === true && !json && process.stdout.isTTY;
+  if (onScreen) takeScreen();
   for (;;) {
     const report = await reportOf(session);
-    if (watch && process.stdout.isTTY) process.stdout.write('\u001b[H\u001b[2J\u001b[3J');
+    if (onScreen) process.stdout.write('\u001b[H\u001b[2J');
     if (json && watch) process.stdout.write(`${JSON.stringify(report)}\n`);
     else if (json) printJson(report);
     else showFleet(process.stdout, report, await datasetNames(session, report.workers));
     if (!watch) return;
     await sleep(WATCH_EVERY_MS);
   }
+}
+
+/** The terminal's other screen: what was printed before is there again afterwards, with all that can be scrolled to. */
+function takeScreen(): void {
+  process.stdout.write('\u001b[?1049h');
+  process.once('exit', () => process.stdout.write('\u001b[?1049l'));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(EXIT.stopped));
 }
 
 async function reportOf({ engine, side }: FleetSession): Promise<FleetReport> {
