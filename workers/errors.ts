@@ -113,7 +113,9 @@ export const ERRORS = {
   E_ORIGIN_MISSING: operator(
     'The origin folder is not there. Mount the file system or restore the folder, then resume.',
   ),
-  E_INSPECTION: operator('Make every listed entry readable for the service user, or remove it, then resume.'),
+  E_INSPECTION: operator(
+    'Make every listed entry readable for the service user, or remove it (a fifo, socket or device cannot be archived), then resume.',
+  ),
   E_SOURCE_CHANGED: retryable(
     'The named file changed while it was read. If it is still being written, wait until it is complete.',
   ),

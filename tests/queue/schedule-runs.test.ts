@@ -269,6 +269,7 @@ test('longshore schedules run hands it to a worker, waits and tells; without one
   expect(ran.code).toBe(0);
   expect(JSON.parse(ran.stdout)).toMatchObject({ schedule: 'scrub', state: 'done' });
   await until(() => /^scrub: \S/m.test(worker.stdout()), { what: 'its lines, with its name' });
+  expect((await longshore('run', 'scrub')).stdout).toBe('scrub: done; see npx longshore fixity\n');
   const shown = await longshore();
   expect(shown.stdout).toMatch(/scrub\s+0 7 \* \* \*\s+in .*done/);
   expect(shown.stdout).toContain('purge_staged_datasets --max-purges 2');

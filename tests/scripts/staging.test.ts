@@ -38,6 +38,7 @@ test('a landed dataset is pinned, unpinned, purged and staged again; a recall th
     code: 0,
     stdout: expect.stringContaining('nothing was changed'),
   });
+  expect(await run('pin', 'sample-1', '--days', '1e3')).toMatchObject({ code: 2 });
   expect(await actions()).not.toContain('dataset.pin');
   expect((await run('pin', 'sample-1', '--days', '3', '--reason', 'paper')).stdout).toMatch(
     /pinned until .*: paper/,

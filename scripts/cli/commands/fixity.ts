@@ -107,7 +107,7 @@ const copyColumns: Column<CopyFixity>[] = [
   { title: 'SIZE', value: (row) => bytes(row.size), align: 'right' },
   { title: 'ARCHIVED', value: (row) => ago(row.stored_at) },
   { title: 'PROVEN', value: (row) => (row.verified_at === null ? 'never' : ago(row.verified_at)) },
-  { title: 'BY', value: (row) => row.verified_how },
+  { title: 'LEVEL', value: (row) => row.verified_how },
   { title: 'RESULT', value: (row) => resultOf(row), style: (row) => resultStyle(resultOf(row)) },
   {
     title: 'LAST LOOK',

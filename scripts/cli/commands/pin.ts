@@ -98,6 +98,6 @@ function lineOf(
 
 function days(text: string): number {
   const value = Number(text);
-  if (text.trim() !== '' && Number.isFinite(value) && value > 0 && value <= 36_500) return value;
-  throw new InvalidArgumentError('Expected a number of days, at most 36500.');
+  if (/^[0-9]+(\.[0-9]+)?$/.test(text) && value > 0 && value <= 36_500) return value;
+  throw new InvalidArgumentError('Expected a number of days, as 30 or 0.5, at most 36500.');
 }

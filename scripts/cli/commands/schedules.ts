@@ -144,7 +144,7 @@ async function run({ config, queue }: Ground, name: string, options: RunOptions)
   if (json) printJson({ schedule: id, job_id, ...last });
   else
     process.stdout.write(
-      `${id}: ${last.state}${last.state === 'failed' ? `: ${oneLine(last.reason ?? '')}` : ''}\n`,
+      `${id}: ${last.state}${last.state === 'failed' ? `: ${oneLine(last.reason ?? '')}` : ''}${seeOf(schedule, last.state)}\n`,
     );
   if (last.state === 'failed') return EXIT.failed;
   return last.state === 'skipped' ? EXIT_BUSY : EXIT.ok;
@@ -159,6 +159,14 @@ async function endOf(queue: TickQueue, job_id: string): Promise<AskedRun> {
 }
 
 const commandOf = ({ script, args }: Schedule): string => [`node scripts/${script}.ts`, ...args].join(' ');
+
+const SHOWN_BY: Readonly<Record<string, string>> = { scrub: 'fixity', metrics: 'metrics --recorded' };
+
+/** What a script prints goes to the log of its worker; of some the result can be looked at. */
+function seeOf({ script }: Schedule, state: string): string {
+  const command = SHOWN_BY[script];
+  return state === 'done' && command !== undefined ? `; see npx longshore ${command}` : '';
+}
 
 /** By its whole name, or by its script where only one schedule runs that. @throws E_USAGE */
 function findSchedule({ schedules }: Config, name: string): Schedule {
