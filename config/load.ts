@@ -4,6 +4,7 @@ import { type Environment, readEnvironment } from './env.ts';
 import { fillFromEnvironment, type Origin } from './fill.ts';
 import { type Layer, mergeLayers, readLayers, resolveAppEnv } from './layers.ts';
 import { activeSchedules, deepFreeze } from './of.ts';
+import { logProblems } from './log.ts';
 import { findUnusablePlaces } from './places.ts';
 import { describeIssue, findContradictions } from './problems.ts';
 import { missingScripts } from './schedule.ts';
@@ -74,7 +75,8 @@ function check(
     .filter((issue) => !reported.has(issue.path.join('.')))
     .flatMap((issue) => describeIssue(issue, filled));
   const absent = places ? missingScripts(values.schedules) : [];
-  const problems = [...missing, ...issues, ...findContradictions(values), ...absent];
+  const log = logProblems(environment.values);
+  const problems = [...missing, ...issues, ...findContradictions(values), ...absent, ...log];
   const usable = checked.success && problems.length === 0;
   const config = usable
     ? (deepFreeze({

@@ -69,6 +69,13 @@ test('a type without folders, an unknown workflow and a relative archive are con
   expect(text).toContain('fixity.levels.tape: neither an archive nor a kind of archive (filesystem, sda,');
 });
 
+test('a level or format of log lines that there is not is refused before a logger is made of it', async () => {
+  expect(await problemsOf({ LOG_LEVEL: 'loud', LOG_FORMAT: 'xml' })).toEqual([
+    'LOG_LEVEL: expected one of trace, debug, info, warn, error, fatal, silent, got "loud"',
+    'LOG_FORMAT: expected one of json, pretty, got "xml"',
+  ]);
+});
+
 test('a lifetime for an unknown type and a low mark that is not below the high one are refused', async () => {
   const pressure = { high_percent: 80, low_percent: 80, min_age_days: 1 };
   const types = { RAW_DATA: { days_to_live: 5 }, RAW: { days_to_live: 5 } };
