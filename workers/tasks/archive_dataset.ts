@@ -13,6 +13,7 @@ import { inspectTree } from '../content/inspect.ts';
 import { manifestFileRows } from '../content/file-rows.ts';
 import { checkManifest } from '../content/manifest.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
+import { byteSize } from '../dataset/byte-size.ts';
 import { archivePathOf, bundleName } from '../dataset/paths.ts';
 import { type BundleCopy, type Dataset, openFinding } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
@@ -192,8 +193,8 @@ async function assertInspected(
 function sizesOf({ size, du_size }: Dataset, held: bigint): Pick<DatasetPatch, 'size' | 'du_size'> {
   const grown = size === null || du_size === null ? 0n : held - BigInt(size);
   return {
-    size: Number(held),
-    ...(du_size === null || grown === 0n ? {} : { du_size: Number(BigInt(du_size) + grown) }),
+    size: byteSize(held),
+    ...(du_size === null || grown === 0n ? {} : { du_size: byteSize(BigInt(du_size) + grown) }),
   };
 }
 
