@@ -14,7 +14,7 @@ import {
 } from '../workers/watch/watch.ts';
 import { createEngine } from '../workers/workflows/engine.ts';
 import { oneLine } from './cli/format.ts';
-import { createProgram, EXIT, jsonOption, runProgram } from './cli/program.ts';
+import { createProgram, EXIT, flag, jsonOption, runProgram } from './cli/program.ts';
 import { printJson, withStoreIfAny } from './cli/session.ts';
 
 /** How long --once, and an orderly end, wait for Redis to take what was registered. */
@@ -26,7 +26,7 @@ const program = createProgram('watch', 'Watch the configured source folders and 
   'npm run watch -- --once --dry-run',
 ])
   .option('--once', 'scan every source once, then end')
-  .option('--dry-run', 'with --once: say what would be registered and change nothing')
+  .addOption(flag('dry-run', 'with --once: say what would be registered and change nothing'))
   .addOption(jsonOption())
   .action(async (options: Options) => {
     if (options.dryRun && !options.once)

@@ -61,7 +61,7 @@ export function createProgram(name: string, description: string, examples: reado
 
 /** `show -run_17`: what begins with a dash is taken for an option. */
 const hintOf = (text: string): string =>
-  text.includes('unknown option')
+  /unknown option '-[^-]/.test(text)
     ? 'A name that begins with a dash stands behind --, as in: show -- -name\n'
     : '';
 

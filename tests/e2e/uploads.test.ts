@@ -170,6 +170,8 @@ test.each(['manage_upload_workflows.ts', 'purge_stale_uploaded.ts'])(
   '%s says what it needs where there are no uploads, before it does anything',
   async (script) => {
     const { place } = await makeUploads();
+    const { config } = place;
+    await (await openStore({ ...config, catalog: { ...config.catalog, backend: 'sqlite' } })).close();
     const off = await runScript(script, ['--json'], { ...place.env, LONGSHORE_OVERRIDES: '{}' });
     expect(off.code).toBe(1);
     expect(JSON.parse(off.stdout)).toMatchObject({

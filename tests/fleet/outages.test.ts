@@ -59,7 +59,7 @@ test('a worker whose Redis becomes one that may evict jobs takes none until that
   expect(fleet.events('start')).toEqual([]);
   await admin.config('SET', 'maxmemory-policy', 'noeviction');
   await fleet.reaches(id, 'SUCCESS');
-  expect((await steerer.workers())[0]?.suspended ?? null).toBeNull();
+  await until(async () => !(await steerer.workers())[0]?.suspended, { what: 'it to be told as over' });
 });
 
 test('a worker refuses to start on a Redis that may evict jobs, and says what to set', async () => {

@@ -1,5 +1,5 @@
 /** Many requests at once, and large pages. */
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { makeFleet } from '../support/fleet.ts';
 import { until } from '../support/until.ts';
@@ -12,13 +12,18 @@ test('of a hundred resumes at once one starts a run, of a workflow that failed',
   const fleet = await makeFleet();
   const { ask } = await makeGateway({ place: fleet.place });
   await fleet.worker();
-  const id = await fleet.start({ one: { fail: 1, fail_code: 'E_NO_SPACE' }, two: {} });
+  const go = fleet.place.path('go');
+  writeFileSync(go, '');
+  const id = await fleet.start({ one: { fail: 1, fail_code: 'E_NO_SPACE', until_file: go }, two: {} });
   await fleet.reaches(id, 'FAILURE');
+  // The step that is resumed is at work until all have asked: between two steps a resume may do something again.
+  rmSync(go);
   const answers = await Promise.all(
     Array.from({ length: MANY }, () => ask<{ resumed: boolean }>(`/workflows/${id}/resume`, { json: {} })),
   );
   expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
   expect(answers.filter(({ body }) => body.resumed)).toHaveLength(1);
+  writeFileSync(go, '');
   const done = await fleet.reaches(id, 'SUCCESS');
   expect(done.steps[0]?.prev_task_runs).toHaveLength(1);
   expect(fleet.events('start', 'one')).toHaveLength(2);

@@ -2,6 +2,7 @@
 import { Redis } from 'ioredis';
 import { expect, onTestFinished, test } from 'vitest';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
+import { openStore } from '../../workers/store.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { makePlace } from '../support/place.ts';
 import { runScript } from '../support/script.ts';
@@ -40,6 +41,7 @@ test.each([
   'longshore %s %s prints one message with the reason when Redis is away, and no line of a log',
   async (command, more) => {
     const place = await makePlace();
+    await (await openStore(place.config)).close();
     const env = { ...place.env, REDIS_URL: 'redis://user:geheim@127.0.0.1:1' };
     const { code, stdout, stderr } = await runScript('longshore.ts', [...command, ...more], env);
     expect(code).toBe(5);

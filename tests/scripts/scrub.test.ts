@@ -94,7 +94,9 @@ describe('a run of the scrub', () => {
     const done = await vault.scrub('--dry-run');
     expect(done.code).toBe(0);
     expect(done.stdout).toMatch(/a +filesystem .* never +stream +due/);
-    expect(done.stdout).toMatch(/1 would be looked at.*nothing was changed.*1 copies from before would be/);
+    expect(done.stdout).toMatch(
+      /1 would be looked at.*nothing was changed.*1 copy from before would be recorded/,
+    );
     expect(reportOf(await vault.scrub('--dry-run', '--json')).bytes).toBe(size);
     expect(await vault.store.catalog.proofs({ limit: 1 })).toEqual([]);
     expect(await vault.store.catalog.withoutCopies(9)).toHaveLength(1);

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { asTyped } from '../../scripts/cli/typed.ts';
+import { openStore } from '../../workers/store.ts';
 import { makePlace } from '../support/place.ts';
 import { runScript } from '../support/script.ts';
 
@@ -15,7 +16,8 @@ test('commands in texts are printed as a terminal takes them', () => {
 });
 
 test('help and hints name commands that work as they stand there', async () => {
-  const { env } = await makePlace();
+  const { config, env } = await makePlace();
+  await (await openStore(config)).close();
   const [show, scrub, missing] = await Promise.all([
     runScript('longshore.ts', ['show', '--help'], {}),
     runScript('scrub.ts', ['--help'], {}),

@@ -76,7 +76,7 @@ test('an unknown workflow is refused with the names there are; inherited names a
     expect(() => buildWorkflow(config, name, { dataset_id: 1, initiator: 'test' })).toThrowError(
       expect.objectContaining({
         code: 'E_WORKFLOW_INVALID',
-        message: expect.stringContaining('integrated, archive, stage, qc, purge, delete'),
+        message: expect.stringContaining('integrated, archive, copies, stage, qc, purge, delete'),
       }),
     );
   }
