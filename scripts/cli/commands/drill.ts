@@ -60,7 +60,6 @@ async function drill({ only, list = false, json = false }: Options): Promise<num
   const config = await configOrExit();
   mkdirSync(config.paths.scratch, { recursive: true });
   const folder = mkdtempSync(join(config.paths.scratch, 'longshore-drill-'));
-  process.stderr.write(`drilling below ${folder}, on a Redis of its own\n`);
   const { rows, stopped } = await sufferAll(chosen, folder, config.dataset_types);
   if (stopped !== null) {
     await removeTree(folder);
@@ -83,6 +82,8 @@ async function sufferAll(
   const { signal, end } = stopOnSignal('the drill', 'nothing of it runs any more, and nothing of it is left');
   const tell = (): void => void process.stderr.write('\nstopping the fleet of the drill …\n');
   signal.addEventListener('abort', tell, { once: true });
+  // Not before Ctrl-C is minded: whoever reads the line may press it at once.
+  process.stderr.write(`drilling below ${folder}, on a Redis of its own\n`);
   const rows: Row[] = [];
   for (const fault of faults)
     if (!signal.aborted) rows.push(await suffer(fault, join(folder, fault.name), types, signal));
