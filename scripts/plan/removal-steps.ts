@@ -3,7 +3,7 @@ import { lstatSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Archive } from '../../workers/archive/contract.ts';
 import { archiveNamesOf, openArchive } from '../../workers/archive/index.ts';
-import { whyNotHeld } from '../../workers/archive/presence.ts';
+import { whyNotHeld, whyNotHeldByAll } from '../../workers/archive/presence.ts';
 import { isThere, type StagedCopy, stagedCopyOf } from '../../workers/content/staged-copy.ts';
 import { roughSize } from '../../workers/dataset/byte-size.ts';
 import { downloadLinksOf, qcFolderOf } from '../../workers/dataset/paths.ts';
@@ -75,17 +75,9 @@ async function archiveStops({ dataset, copies }: Ground, known: number): Promise
 
 /** As delete_source: every archive of the policy must hold its copy, whole, proven, and with nothing found against it. */
 export const planDeleteSource: Planner = async ({ config, dataset, copies }) => {
-  const { id, name, type, origin_path, num_files } = dataset;
+  const { origin_path, num_files } = dataset;
   const size = roughSize(dataset.size);
-  const stops: LongshoreError[] = [];
-  for (const archive of archiveNamesOf(config, type)) {
-    const copy = copies.find((one) => one.archive.name === archive);
-    const reason =
-      copy === undefined
-        ? new Coded('E_NOT_ARCHIVED', `dataset ${id} (${name}) has no copy in the archive ${archive}`)
-        : await whyNotHeld(dataset, copy);
-    if (reason !== null) stops.push(reason);
-  }
+  const stops = await whyNotHeldByAll(config, dataset, copies);
   const there = isThere(origin_path);
   const reads = [item('every file, compared with the manifest', origin_path, size, num_files)];
   return {

@@ -1,8 +1,7 @@
 /** The fourth rule: folders of uploads whose datasets are archived. */
 import { dirname } from 'node:path';
 import { copiesOf } from '../../workers/archive/copies.ts';
-import { archiveNamesOf } from '../../workers/archive/index.ts';
-import { whyNotHeld } from '../../workers/archive/presence.ts';
+import { whyNotHeldByAll } from '../../workers/archive/presence.ts';
 import { removeTree } from '../../workers/content/coreutils.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../../workers/errors.ts';
@@ -79,16 +78,10 @@ async function whyKept(
   const recorded = await catalog.copies(dataset_id);
   const foreign = recorded.length === 0 && !(await isOurs(records, dataset_id));
   const copies = copiesOf(config, dataset, recorded);
-  // It is the origin that goes: every archive of the policy must have what it ought to have.
-  for (const name of archiveNamesOf(config, dataset.type)) {
-    const copy = copies.find(({ archive }) => archive.name === name);
-    if (copy === undefined)
-      return new LongshoreError('E_NOT_ARCHIVED', `dataset ${dataset_id} has no copy in the archive ${name}`);
-    const reason = await whyNotHeld(foreign ? asProven(dataset) : dataset, copy);
-    if (reason?.code === 'E_ARCHIVE_UNAVAILABLE') throw reason;
-    if (reason !== null) return reason;
-  }
-  return null;
+  const reasons = await whyNotHeldByAll(config, foreign ? asProven(dataset) : dataset, copies);
+  const [first = null] = reasons;
+  if (first?.code === 'E_ARCHIVE_UNAVAILABLE') throw first;
+  return first;
 }
 
 /** Its bundle was written by a task of this installation, which records when it was proven. */

@@ -1,8 +1,10 @@
 /** Whether an archive holds the bundle of a dataset, so that what was made from it may go. */
+import type { Config } from '../../config/index.ts';
 import { type Dataset, openFinding, type Proof } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import type { CallOptions } from './contract.ts';
 import type { Copy } from './copies.ts';
+import { archiveNamesOf } from './index.ts';
 
 /**
  * The first copy that its archive has with the recorded size, that was proven at least once since it was stored, and of
@@ -26,6 +28,27 @@ export async function heldCopy(
     reasons[0] ??
     notArchived(dataset, 'no archive holds a bundle of it')
   );
+}
+
+/**
+ * Why the origin of a dataset may not go: what is amiss in each archive of the policy, since it is the last place that all of
+ * them can be made from. Empty: every one holds its copy.
+ */
+export async function whyNotHeldByAll(
+  config: Config,
+  dataset: Dataset,
+  copies: readonly Copy[],
+): Promise<LongshoreError[]> {
+  const reasons: LongshoreError[] = [];
+  for (const name of archiveNamesOf(config, dataset.type)) {
+    const copy = copies.find(({ archive }) => archive.name === name);
+    const reason =
+      copy === undefined
+        ? notArchived(dataset, `there is no copy in the archive ${name}`)
+        : await whyNotHeld(dataset, copy);
+    if (reason !== null) reasons.push(reason);
+  }
+  return reasons;
 }
 
 /** Null: it is there, whole, proven, and nothing speaks against it. */

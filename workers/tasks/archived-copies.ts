@@ -1,9 +1,8 @@
 /** What an archiving does about the copies that there are already: which serve, which are written, what is recorded. */
 import type { Archive } from '../archive/contract.ts';
-import { proveCopy } from '../archive/proof.ts';
 import type { Digests } from '../content/digest.ts';
 import { type BundleCopy, type Dataset, openFinding } from '../dataset/types.ts';
-import { type BundleFacts, recordCopy, unproven } from './bundle-copies.ts';
+import { type BundleFacts, prove, recordCopy, unproven } from './bundle-copies.ts';
 import { type Archived, fill } from './bundle-packing.ts';
 import type { TaskContext } from './contract.ts';
 
@@ -37,18 +36,7 @@ export async function complete(
 
 /** Reads it once more, with a line in the ledger: what is copied from it would be as good as it is. */
 async function holds(ctx: TaskContext, archive: Archive, key: string, bundle: BundleFacts): Promise<boolean> {
-  const meter = ctx.progress(`verify in ${archive.name}`, { total: bundle.size, units: 'bytes' });
-  const proof = await proveCopy({
-    dataset_id: ctx.dataset_id,
-    archive,
-    copy: { key, ...bundle },
-    level: 'digest',
-    actor: 'archive',
-    scratch: ctx.config.paths.scratch,
-    signal: ctx.signal,
-    onProgress: (bytes) => meter.set(bytes),
-  });
-  meter.end();
+  const proof = await prove(ctx, archive, { key, ...bundle }, 'digest');
   await ctx.catalog.addProof(proof);
   if (proof.result === 'ok') return true;
   // That it could not be read says nothing about its bytes.

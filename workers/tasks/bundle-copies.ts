@@ -1,7 +1,7 @@
 /** Brings one packed bundle into archives, and proves what arrived, as the archiving task needs it. */
 import { openManifest } from '../archive/bundles.ts';
 import { type Archive, manifestKey } from '../archive/contract.ts';
-import { proveCopy } from '../archive/proof.ts';
+import { proveCopy, type ProveCopyOptions } from '../archive/proof.ts';
 import { digestMismatch, type Digests } from '../content/digest.ts';
 import { removeFile } from '../content/publish.ts';
 import type { Proof, ProofLevel } from '../dataset/types.ts';
@@ -63,7 +63,7 @@ export async function recordCopy(
   archive: Archive,
   { key, bundle, readBack }: { key: string; bundle: BundleFacts; readBack: boolean },
 ): Promise<void> {
-  const { dataset_id, catalog, config, signal } = ctx;
+  const { dataset_id, catalog } = ctx;
   const copy = { key, size: bundle.size, digests: bundle.digests };
   await catalog.putCopy(dataset_id, {
     archive: archive.name,
@@ -71,20 +71,31 @@ export async function recordCopy(
     stored_at: new Date().toISOString(),
   });
   const level = readBack || archive.capabilities.digest !== null ? 'digest' : 'size';
-  const meter = ctx.progress(`verify in ${archive.name}`, { total: bundle.size, units: 'bytes' });
+  const proof = await prove(ctx, archive, copy, level);
+  if (proof.result !== 'ok') throw unproven(archive, proof);
+  if (proof.level !== 'size') await catalog.addProof(proof);
+}
+
+/** Looks at a copy on behalf of the archiving, and tells how far it is. Leaves the ledger to the caller. */
+export async function prove(
+  ctx: TaskContext,
+  archive: Archive,
+  copy: ProveCopyOptions['copy'],
+  level: ProofLevel,
+): Promise<Proof> {
+  const meter = ctx.progress(`verify in ${archive.name}`, { total: copy.size, units: 'bytes' });
   const proof = await proveCopy({
-    dataset_id,
+    dataset_id: ctx.dataset_id,
     archive,
     copy,
     level,
     actor: 'archive',
-    scratch: config.paths.scratch,
-    signal,
+    scratch: ctx.config.paths.scratch,
+    signal: ctx.signal,
     onProgress: (bytes) => meter.set(bytes),
   });
   meter.end();
-  if (proof.result !== 'ok') throw unproven(archive, proof);
-  if (proof.level !== 'size') await catalog.addProof(proof);
+  return proof;
 }
 
 /** An archive that cannot be asked is said with its own code; what it has otherwise than sent is a failed transfer. */
