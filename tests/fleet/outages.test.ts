@@ -6,6 +6,7 @@ import { membersOf } from '../../workers/fleet/process-group.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { makeFleet, startWorker } from '../support/fleet.ts';
 import { startEvictingRedis } from '../support/evicting-redis.ts';
+import { startGuardedRedis } from '../support/guarded-redis.ts';
 import { makePlace } from '../support/place.ts';
 import { runScript, startScript } from '../support/script.ts';
 import { makeSteerer } from '../support/steer.ts';
@@ -79,13 +80,9 @@ test.each([
   'a worker whose Redis %s ends with a line that says so, and is not started again',
   async (_, who, hint) => {
     const place = await makePlace();
-    const redis = await startEmbeddedRedis(place.path('redis'));
-    onTestFinished(() => redis.stop());
-    const admin = new Redis(redis.url);
-    onTestFinished(() => admin.disconnect());
-    await admin.config('SET', 'requirepass', 'other');
+    const { url, admin } = await startGuardedRedis(place);
     await admin.call('acl', 'setuser', 'reader', 'on', '>geheim', '+@all', '~other:*', '&*');
-    const worker = startWorker(place, 0, { REDIS_URL: redis.url.replace('//', `//${who}`) });
+    const worker = startWorker(place, 0, { REDIS_URL: url.replace('//', `//${who}`) });
     expect(await worker.exited).toEqual({ code: 78, signal: null });
     expect(worker.log()).toContain('"level":60');
     expect(worker.log()).toContain(hint);

@@ -9,6 +9,7 @@ import { coerceError } from '../../workers/errors.ts';
 import { connectRedis, redisOptions } from '../../workers/queue/connection.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { checkRedis, watchFitness } from '../../workers/queue/fitness.ts';
+import { startGuardedRedis } from '../support/guarded-redis.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
 
@@ -51,11 +52,7 @@ test.each([
   ['a wrong one', ':geheim@', 'Redis refuses user and password: WRONGPASS', 'Correct QUEUE_USER'],
 ])('with %s a protected Redis is given up at once, and the error says why', async (_, who, message, hint) => {
   const place = await makePlace();
-  const redis = await startEmbeddedRedis(place.path('redis'));
-  onTestFinished(() => redis.stop());
-  const admin = new Redis(redis.url);
-  onTestFinished(() => admin.disconnect());
-  await admin.config('SET', 'requirepass', 'other');
+  const redis = await startGuardedRedis(place);
   const url = redis.url.replace('//', `//${who}`);
   const config = { ...place.config, queue: { ...place.config.queue, url } };
   const { lines, log } = collectingLog();

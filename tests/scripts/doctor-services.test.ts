@@ -1,14 +1,13 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { DatabaseSync } from 'node:sqlite';
-import { Redis } from 'ioredis';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Finding } from '../../scripts/doctor/finding.ts';
 import { judgeInfo, judgeLatency } from '../../scripts/doctor/redis.ts';
-import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { openStore } from '../../workers/store.ts';
 import { doctor } from '../support/doctor.ts';
 import { startEvictingRedis } from '../support/evicting-redis.ts';
+import { startGuardedRedis } from '../support/guarded-redis.ts';
 import { makePlace } from '../support/place.ts';
 
 const levels = (findings: readonly Finding[]): Record<string, string> =>
@@ -42,12 +41,8 @@ describe('Redis', () => {
 
   test('one that wants a password is told as that, with where it is set', async () => {
     const place = await makePlace();
-    const redis = await startEmbeddedRedis(place.path('redis'));
-    onTestFinished(() => redis.stop());
-    const admin = new Redis(redis.url);
-    onTestFinished(() => admin.disconnect());
-    await admin.config('SET', 'requirepass', 'other');
-    const { code, of } = await doctor(place, ['--only', 'redis'], { REDIS_URL: redis.url });
+    const { url } = await startGuardedRedis(place);
+    const { code, of } = await doctor(place, ['--only', 'redis'], { REDIS_URL: url });
     expect(code).toBe(1);
     expect(of('redis.reachable')?.seen).toContain('Redis wants a password: NOAUTH');
     expect(of('redis.reachable')?.remedy).toContain('Set QUEUE_USER and QUEUE_PASS');
