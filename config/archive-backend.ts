@@ -1,7 +1,5 @@
 import { z } from 'zod';
-
-const text = z.string().min(1, 'expected a non-empty text');
-const absolutePath = z.string().startsWith('/', 'expected an absolute path');
+import { absolutePath, text } from './scalars.ts';
 
 /** One place that holds bundles, by its kind; `docs/archives.md` has a page for each. */
 export const archiveBackend = z.discriminatedUnion('kind', [

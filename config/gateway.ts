@@ -1,7 +1,6 @@
 import { z } from 'zod';
+import { absolutePath, text } from './scalars.ts';
 
-const text = z.string().min(1, 'expected a non-empty text');
-const absolutePath = z.string().startsWith('/', 'expected an absolute path');
 /** Numbers and switches may come from the environment, which knows only texts. */
 const number = z.union([z.int(), z.string().regex(/^\d+$/, 'expected digits').transform(Number)], {
   error: 'expected a whole number',

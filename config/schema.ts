@@ -4,6 +4,7 @@ import { archiveBackend } from './archive-backend.ts';
 import { gateway } from './gateway.ts';
 import { metrics } from './metrics.ts';
 import { mongodb } from './mongodb.ts';
+import { absolutePath, count, text } from './scalars.ts';
 import { schedule } from './schedule.ts';
 import { retryPolicy, someRetryPolicy, someTaskLimits, taskLimits } from './task-limits.ts';
 import { uploads } from './uploads.ts';
@@ -13,9 +14,6 @@ import { workerApp, workflowDefinition } from './workflows.ts';
  * What a configuration must look like. Everything is strict: a key that stands nowhere here is a mistake and
  * stops the start with its name. Sizes are bytes, times are named by their unit.
  */
-const text = z.string().min(1, 'expected a non-empty text');
-const absolutePath = z.string().startsWith('/', 'expected an absolute path');
-const count = z.int().min(0);
 const seconds = z.number().min(0);
 const percent = z.number().min(0).max(100).nullable();
 const digestName = z.enum(['blake3', 'md5', 'sha256']);

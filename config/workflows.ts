@@ -1,7 +1,6 @@
 /** The schemas of workflows, and of the workers that take their steps from queues. */
 import { z } from 'zod';
-
-const text = z.string().min(1, 'expected a non-empty text');
+import { count, text } from './scalars.ts';
 
 /** `{app_id}` and `{host}` are filled in where it is used. */
 const queueName = z.string().regex(/^[^\s:]+$/, 'expected text without ":" and white space');
@@ -49,5 +48,5 @@ const servedQueue = z.union([
 export const workerApp = z.strictObject({
   queues: z.array(servedQueue).min(1, 'expected at least one queue'),
   /** Processes that pm2 keeps up on a host; default 1. None: the app is not started with the others. */
-  instances: z.int().min(0).optional(),
+  instances: count.optional(),
 });
