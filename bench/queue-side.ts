@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type FlowJob, FlowProducer, Worker } from 'bullmq';
@@ -23,7 +23,9 @@ export interface QueueBench {
   runRaw(workflows: number): Promise<number>;
   /** Workflows by the engine. */
   start(workflows: number): Promise<number>;
-  /** Until the records say that all have succeeded. */
+  /** Until the code of its task has been brought together, which its worker began after some starts. */
+  compiled(): Promise<void>;
+  /** @param workflows until the records say that so many have succeeded */
   run(how: 'in-process' | 'warm' | 'fresh', workflows: number): Promise<number>;
   list(query: WorkflowQuery): Promise<unknown>;
   counts(): Promise<unknown>;
@@ -109,6 +111,11 @@ export async function openBench({ folder, redis, prefix, steps, at_a_time }: Opt
         await slots.close();
       });
       return seconds;
+    },
+    compiled: async () => {
+      const place = join(process.env.NODE_COMPILE_CACHE ?? join(config.state_dir, 'cache', 'node'), 'tasks');
+      while (!(existsSync(place) && readdirSync(place).some((name) => /^noop-\w+$/.test(name))))
+        await sleep(100);
     },
     list: (query) => engine.list(query, { last_task_run: true }),
     counts: () => engine.counts(),

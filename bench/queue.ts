@@ -110,10 +110,14 @@ async function measure(
     await side.start(sizes.workflows);
     return (sizes.workflows * STEPS) / (await side.run('warm', sizes.workflows));
   });
-  const few = Math.max(2 * cores, Math.round(sizes.workflows / 25));
+  const few = Math.max(2 * cores, Math.round(sizes.workflows / 10));
   const fresh = await using(bench('fresh', 2 * cores), async (side) => {
+    // As a fleet is after its first minute: the code of its tasks has been brought together.
+    await side.start(2 * cores);
+    await side.run('fresh', 2 * cores);
+    await side.compiled();
     await side.start(few);
-    return (few * STEPS) / (await side.run('fresh', few));
+    return (few * STEPS) / (await side.run('fresh', 2 * cores + few));
   });
   const filled = async (side: QueueBench, fill: () => Promise<number>) => {
     const before = await side.memory();

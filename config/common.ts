@@ -209,7 +209,7 @@ export const config = {
     ionice: null,
     limits: {},
   },
-  reload: { watch: 'all', idle_wait_seconds: 300 },
+  reload: { watch: 'all', compile_tasks: true, idle_wait_seconds: 300 },
   inspect: { file_metadata_batch_size: 25_000, digests: true },
   qc: { threads: availableParallelism(), batch_size: 8, file_globs: ['**/*.fastq.gz', '**/*.fq.gz'] },
   tools: { fastqc: 'fastqc', multiqc: 'multiqc', bs: 'bs' },

@@ -278,6 +278,8 @@ export const schema = z.strictObject({
      * `all`: it also restarts itself when it is idle; `off`: nothing is watched.
      */
     watch: z.enum(['tasks', 'all', 'off']),
+    /** Brings together the code of a task that is started often, so that its processes start in two thirds of the time. */
+    compile_tasks: z.boolean(),
     /** After this long without an idle moment it says that it must be restarted by somebody. */
     idle_wait_seconds: seconds,
   }),

@@ -4,12 +4,14 @@ import { dirname, join, relative } from 'node:path';
 
 /** Imports lead from file to file by relative paths with their suffix, which a test holds; packages are not followed. */
 const IMPORT = /\b(?:import|export)\b[^'"`;]*?['"](\.{1,2}\/[^'"\n]+)['"]/g;
+/** The program of a thread. */
+const THREAD = /\bnew URL\(\s*['"](\.{1,2}\/[^'"\n]+\.ts)['"],\s*import\.meta\.url/g;
 /** Erased before anything runs. */
 const TYPES_ONLY = /^\s*(?:import|export) type\b[^;]*;/gm;
 
 const ROOT = join(import.meta.dirname, '../..');
 
-/** A file and everything that it imports, at once or later, as it stands on the disk. */
+/** Files and everything that they import, at once or later, or run in threads, as it stands on the disk. */
 export interface CodeGraph {
   /** Over names and texts of all files. */
   readonly digest: string;
@@ -29,9 +31,9 @@ interface FileCode {
 export class CodeReader {
   private readonly known = new Map<string, FileCode>();
 
-  graph(entry: string): CodeGraph {
+  graph(...entries: string[]): CodeGraph {
     const files = new Map<string, FileCode>();
-    const waiting = [realpathSync(entry)];
+    const waiting = entries.map((entry) => realpathSync(entry));
     for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
       if (files.has(path)) continue;
       const code = this.read(path);
@@ -68,6 +70,7 @@ export class CodeReader {
 
 /** What `text`, the file at `path`, loads of other files. Types alone are erased, so they are no part of what runs. */
 export function importsOf(path: string, text: string): string[] {
-  const found = text.replace(TYPES_ONLY, '').matchAll(IMPORT);
-  return [...found].map(([, target = '']) => join(dirname(path), target));
+  const running = text.replace(TYPES_ONLY, '');
+  const found = [...running.matchAll(IMPORT), ...running.matchAll(THREAD)];
+  return [...new Set(found.map(([, target = '']) => join(dirname(path), target)))];
 }

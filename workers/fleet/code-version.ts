@@ -7,8 +7,9 @@ import type { CodeGraph } from './code-graph.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 
-export const versionOf = (graph: CodeGraph): CodeVersion => ({
-  digest: graph.digest,
+/** @param digest of its {@link CodeGraph} */
+export const versionOf = (digest: string): CodeVersion => ({
+  digest,
   package: packageVersion(ROOT),
   commit: commitOf(ROOT),
 });

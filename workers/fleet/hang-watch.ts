@@ -24,5 +24,5 @@ export function watchForHangs(config: Config): void {
   setInterval(() => Atomics.add(counter, 0, 1), BEAT_EVERY_MS).unref();
   const workerData: HangWatchData = { beats, limit_ms: hang_seconds * 1000 };
   // Never stopped: a shutdown that hangs is one, too. It ends with the process.
-  new Worker(new URL('hang-watch-thread.ts', import.meta.url), { workerData }).unref();
+  new Worker(new URL('./hang-watch-thread.ts', import.meta.url), { workerData }).unref();
 }

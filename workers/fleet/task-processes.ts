@@ -13,6 +13,7 @@ import {
   type TaskChild,
   type WarmProcess,
 } from './child.ts';
+import { createCompiledTasks } from './compiled-tasks.ts';
 import { createMemoryWatch } from './memory-watch.ts';
 import { hardTimeout, launchOf, limitsOf, orFullHeap, softTimeout, tooMuchMemory } from './task-limits.ts';
 import { createWarmProcesses } from './warm-processes.ts';
@@ -58,6 +59,7 @@ export function createTaskProcesses(config: Config, worker: string, log: Logger)
   /** As each task declared them when it was last loaded. */
   const declared = new Map<string, SomeTaskLimits>();
   const memory = createMemoryWatch();
+  const compiled = createCompiledTasks(config.reload.compile_tasks ? join(cache, 'tasks') : null, log);
 
   /** Time and memory, for one child; answers how to end the watch. */
   const enforce = (child: Attempting, task: string, limits: TaskLimits): (() => void) => {
@@ -123,7 +125,8 @@ export function createTaskProcesses(config: Config, worker: string, log: Logger)
 
     start: ({ task, task_id }, questions) => {
       let limits = limitsOf(config, task, declared.get(task) ?? {});
-      let launch = launchOf(limits, TASK_PROGRAM);
+      let program = compiled.programOf(task);
+      let launch = launchOf(limits, program.launch);
       const remain = (pgid: number, pids: readonly number[]): void =>
         log.error({ task, pgid, pids }, 'processes of a task do not die; they hang in a call to the system');
       const begin = (): Attempting => startChild({ task, task_id, launch, cache, worker, remain }, questions);
@@ -131,11 +134,22 @@ export function createTaskProcesses(config: Config, worker: string, log: Logger)
       let stopping: LongshoreError | null = null;
       let release = enforce(child, task, whileLoading(limits));
       const settle = async () => {
-        const loaded = await child.loaded;
+        let loaded = await child.loaded;
+        if (loaded === null && program.compiled && stopping === null) {
+          // Damaged, or gone: what its source has to say to this attempt is what counts.
+          compiled.distrust(program);
+          program = { ...program, launch: TASK_PROGRAM, compiled: false };
+          launch = launchOf(limits, program.launch);
+          release();
+          child = begin();
+          release = enforce(child, task, whileLoading(limits));
+          loaded = await child.loaded;
+        }
         if (loaded === null || stopping !== null) return loaded;
+        compiled.loaded(task, program);
         declared.set(task, loaded.limits);
         limits = limitsOf(config, task, loaded.limits);
-        const wanted = launchOf(limits, TASK_PROGRAM);
+        const wanted = launchOf(limits, program.launch);
         release();
         if (wanted.command !== launch.command || wanted.args.join('\0') !== launch.args.join('\0')) {
           // The first time that this worker meets this declaration: memory and niceness are set at a start only.
@@ -154,7 +168,7 @@ export function createTaskProcesses(config: Config, worker: string, log: Logger)
       const ended = loaded.then(async () => {
         const ending = await child.ended;
         release();
-        await keep(task, launch, child);
+        await keep(task, launchOf(limits, TASK_PROGRAM), child);
         // Stopped while it was started again: for the reason that was given, not for that one.
         if (ending.kind === 'stopped' && stopping !== null) return { ...ending, error: stopping };
         return orFullHeap(ending, task, limits);

@@ -1,5 +1,4 @@
 /** What people do to a workflow: pause, revoke, resume, prioritize. Every function is one transaction, synced to disk. */
-import { randomUUID } from 'node:crypto';
 import { LongshoreError } from '../errors.ts';
 import type { Database, Statements } from '../sqlite/database.ts';
 import { now, toJsonOrNull } from '../sqlite/values.ts';
@@ -87,7 +86,8 @@ function resume(sql: Statements, id: string, options: Resume): ResumeAnswer {
   if (move(shown.state, force ? 'force' : 'resume') === 'revoked') {
     running = revokeRun(sql, step.next_task_id, `resumed by force by ${actor}`);
   }
-  const task_id = randomUUID();
+  // Not imported: the process of a task makes none, and would pay a tenth of its start for it.
+  const task_id = process.getBuiltinModule('node:crypto').randomUUID();
   const args = lastBegunRun(sql, step) === undefined ? options.args : undefined;
   sql.run(
     'update steps set next_task_id = ?, args = ifnull(?, args) where workflow_id = ? and position = ?',

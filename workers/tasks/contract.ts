@@ -5,7 +5,7 @@
 import type { Config } from '../../config/index.ts';
 import type { SomeRetryPolicy, SomeTaskLimits } from '../../config/task-limits.ts';
 import type { Catalog } from '../catalog/contract.ts';
-import { coerceError, isLongshoreError } from '../errors.ts';
+import { coerceError, isLongshoreError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Progress } from '../records/contract.ts';
 
@@ -139,3 +139,15 @@ export const isSoftTimeout = (reason: unknown): boolean =>
 
 /** Types a task where it stands: `export const task = defineTask({ … })`. */
 export const defineTask = (task: Task): Task => task;
+
+/**
+ * @param module what its file exports
+ * @throws E_TASK_UNKNOWN saying what the file lacks
+ */
+export function taskOf(name: string, file: string, { task }: { task?: Partial<Task> }): Task {
+  if (typeof task?.run === 'function') return task as Task;
+  throw new LongshoreError('E_TASK_UNKNOWN', `${file} does not export a task`, {
+    fields: { task: name, file },
+    hint: 'Export it as `export const task = defineTask({ description, run })`; see workers/tasks/contract.ts.',
+  });
+}

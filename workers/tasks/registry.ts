@@ -2,7 +2,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { variable } from '../../config/env.ts';
 import { LongshoreError } from '../errors.ts';
-import type { Task } from './contract.ts';
+import { type Task, taskOf } from './contract.ts';
 
 /** A task's file name is its name: a newcomer adds a file and nothing else. */
 const NAME = /^[a-z][a-z0-9_]*$/;
@@ -46,10 +46,5 @@ export function taskFile(name: string): string {
 /** @throws E_TASK_UNKNOWN naming the tasks there are, or saying what the file lacks */
 export async function loadTask(name: string): Promise<Task> {
   const file = taskFile(name);
-  const module = (await import(file)) as { task?: Partial<Task> };
-  if (typeof module.task?.run === 'function') return module.task as Task;
-  throw new LongshoreError('E_TASK_UNKNOWN', `${file} does not export a task`, {
-    fields: { task: name, file },
-    hint: 'Export it as `export const task = defineTask({ description, run })`; see workers/tasks/contract.ts.',
-  });
+  return taskOf(name, file, (await import(file)) as object);
 }

@@ -1,0 +1,42 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { CodeReader } from './code-graph.ts';
+
+export const ROOT = join(import.meta.dirname, '../..');
+/** Of the file that a process is started with, without its suffix `.mjs`. */
+export const ENTRY = 'task';
+/** What is brought together with a task, and what brings it together. */
+export const COMPILED_PARTS = [
+  'task-attempts.ts',
+  'code-version.ts',
+  'compiled-trace.ts',
+  'compile-task.ts',
+].map((name) => join(import.meta.dirname, name));
+
+/**
+ * Names the code that is on disk now, with all that its copy holds of this place: paths of the checkout, and where packages
+ * lie in it.
+ */
+export function compiledName(task: string, file: string, reader: CodeReader): string {
+  const { digest } = reader.graph(file, ...COMPILED_PARTS);
+  const sum = createHash('sha256').update(
+    JSON.stringify([ROOT, file, digest, packagesDigest(), process.version]),
+  );
+  return `${task}-${sum.digest('hex').slice(0, 20)}`;
+}
+
+let packages: string | null = null;
+
+/** Once for each process: packages are not exchanged under a worker that runs. */
+const packagesDigest = (): string =>
+  (packages ??= createHash('sha256').update(installedPackages()).digest('hex'));
+
+/** Written by npm with every change of `node_modules`. */
+function installedPackages(): Buffer | string {
+  try {
+    return readFileSync(join(ROOT, 'node_modules/.package-lock.json'));
+  } catch {
+    return ''; // Installed by another tool.
+  }
+}
