@@ -2,7 +2,7 @@
  * What people do to a workflow: pause, revoke, resume, prioritize. A pause is decided by the run of the pending step, all
  * else by the workflow; the entry in the audit trail is part of the decision.
  */
-import { randomUUID } from 'node:crypto';
+import { newTaskId } from './task-id.ts';
 import { LongshoreError } from '../errors.ts';
 import { change, type Decision } from '../mongodb/change.ts';
 import type { Mongo } from '../mongodb/connection.ts';
@@ -193,7 +193,7 @@ function resumed(
   { actor, force, args, app_id }: Omit<Resume, 'args'> & { args: unknown[] | undefined },
 ): Partial<WorkflowRecord> {
   const now = new Date();
-  const next_task_id = randomUUID();
+  const next_task_id = newTaskId();
   const steps = withRuns(workflow, runs).map((step, index) =>
     index === position ? { ...step, next_task_id, ...(args === undefined ? {} : { args }) } : step,
   );

@@ -21,8 +21,9 @@ import {
   moveRun,
   type Standing,
   standingOf,
+  standingOfRun,
 } from './sqlite-runs.ts';
-import { argsOf, kwargsOf, previousRun, stepRow } from './sqlite-steps.ts';
+import { argsOf, kwargsOf, lastBegunRun, runsUpTo, stepRow } from './sqlite-steps.ts';
 import { insertWorkflow } from './sqlite-workflows.ts';
 import { move, type RunState, stateOf } from './transition.ts';
 
@@ -53,10 +54,14 @@ function claimStep(sql: Statements, claim: Claim, max_losses: number): ClaimVerd
   const workflow = sql.get<WorkflowRow>('select * from workflows where id = ?', claim.workflow_id);
   const step = stepRow(sql, claim.workflow_id, claim.index);
   if (workflow === undefined || step === undefined) return { verdict: 'missing' };
-  const previous = previousRun(sql, step);
+  const runs = runsUpTo(sql, step);
+  const previous = runs.find(({ position }) => position === claim.index - 1);
   if (claim.index > 0 && previous?.status !== 'SUCCESS') return { verdict: 'early' };
 
-  const standing = standingOf(sql, step.next_task_id);
+  const standing = standingOfRun(
+    sql,
+    runs.find(({ task_id }) => task_id === step.next_task_id),
+  );
   const { run, state } = standing;
   if (run !== null && state === 'success') return { verdict: 'done', result: fromJson(run.result ?? '[]') };
   if (run !== null && (state === 'failure' || state === 'revoked'))
@@ -69,7 +74,8 @@ function claimStep(sql: Statements, claim: Claim, max_losses: number): ClaimVerd
   move(state, 'claim');
   let begun: RunRow;
   if (run === null) {
-    const args = argsOf(sql, workflow, step, previous);
+    const again = runs.some(({ position }) => position === claim.index);
+    const args = argsOf(workflow, step, again ? lastBegunRun(sql, step) : undefined, previous);
     begun = insertRun(sql, step, {
       args,
       kwargs: kwargsOf(workflow, step),

@@ -9,6 +9,7 @@ import { setWorkflowStatus } from './sqlite-claims.ts';
 import type { WorkflowRow } from './sqlite-rows.ts';
 import { closeAttempt, insertRun, lastRunOf, moveRun, type Standing, standingOf } from './sqlite-runs.ts';
 import { argsOf, kwargsOf, lastBegunRun, pendingStep, previousRun } from './sqlite-steps.ts';
+import { newTaskId } from './task-id.ts';
 import { accepts, move, stateOf } from './transition.ts';
 
 type Resume = Parameters<Records['resume']>[1];
@@ -41,7 +42,7 @@ function pause(sql: Statements, id: string, { actor, take_out, reason, task_id }
     return { paused: false, running: null, index: step.position };
   }
   if (standing.run === null) {
-    const args = argsOf(sql, workflow, step, previousRun(sql, step));
+    const args = argsOf(workflow, step, lastBegunRun(sql, step), previousRun(sql, step));
     insertRun(sql, step, { args, kwargs: kwargsOf(workflow, step), worker: '', state: 'absent' });
   }
   const because = reason === undefined ? '' : `: ${reason}`;
@@ -86,8 +87,7 @@ function resume(sql: Statements, id: string, options: Resume): ResumeAnswer {
   if (move(shown.state, force ? 'force' : 'resume') === 'revoked') {
     running = revokeRun(sql, step.next_task_id, `resumed by force by ${actor}`);
   }
-  // Not imported: the process of a task makes none, and would pay a tenth of its start for it.
-  const task_id = process.getBuiltinModule('node:crypto').randomUUID();
+  const task_id = newTaskId();
   const args = lastBegunRun(sql, step) === undefined ? options.args : undefined;
   sql.run(
     'update steps set next_task_id = ?, args = ifnull(?, args) where workflow_id = ? and position = ?',

@@ -13,12 +13,16 @@ export interface Standing {
   state: RunState;
 }
 
-export function standingOf(sql: Statements, task_id: string): Standing {
-  const run = sql.get<RunRow>('select * from runs where task_id = ?', task_id) ?? null;
-  if (run === null) return { run, attempt: null, state: stateOf(null, false) };
+export const standingOf = (sql: Statements, task_id: string): Standing =>
+  standingOfRun(sql, sql.get<RunRow>('select * from runs where task_id = ?', task_id));
+
+export function standingOfRun(sql: Statements, run: RunRow | undefined): Standing {
+  if (run === undefined) return { run: null, attempt: null, state: stateOf(null, false) };
   const attempt =
-    sql.get<AttemptRow>('select * from attempts where task_id = ? order by number desc limit 1', task_id) ??
-    null;
+    sql.get<AttemptRow>(
+      'select * from attempts where task_id = ? order by number desc limit 1',
+      run.task_id,
+    ) ?? null;
   return { run, attempt, state: stateOf(run, attempt !== null && attempt.date_end === null) };
 }
 

@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import type { Config } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import type { WorkflowDocument, WorkflowStep } from '../records/contract.ts';
+import { newTaskId } from '../records/task-id.ts';
 
 /** A workflow that stands in no configuration: one made for a single run. */
 export interface AdHocWorkflow {
@@ -114,7 +115,7 @@ function buildStep(step: StepDefinition, index: number, config: Config): Workflo
     priority: clampPriority(step.priority ?? index + 1),
     ...(step.needs === undefined || step.needs.length === 0 ? {} : { needs: [...step.needs] }),
     task_runs: [],
-    next_task_id: step.task_id ?? randomUUID(),
+    next_task_id: step.task_id ?? newTaskId(),
   };
 }
 
