@@ -35,7 +35,11 @@ export function readEnvironment(options: { folder?: string; base?: NodeJS.Proces
  * One variable, by the same precedence, for what is wanted beside or before the configuration. Nothing of `.env` is put
  * into process.env, where a process's children, and the programs that tasks call, would inherit it.
  */
-export const variable = (name: string): string | undefined => readEnvironment().values[name];
+export function variable(name: string): string | undefined {
+  // Without the file nothing needs the copy of all variables, which is slow to make.
+  const file = dotenvFile(process.env.LONGSHORE_DOTENV, import.meta.dirname);
+  return file === null ? process.env[name] : readEnvironment().values[name];
+}
 
 /** LONGSHORE_DOTENV names another file, or `none`: a run that brings its own settings (demo, tests) must not be bent. */
 function dotenvFile(named: string | undefined, folder: string): string | null {

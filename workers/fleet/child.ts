@@ -139,10 +139,13 @@ function serve(program: Program, questions: Questions, number: number): Attempti
     if (message.kind === 'lease') void answerLease(child, message.question, questions);
     else if (message.kind === 'permit') void answerPermit(child, message, questions);
     else if (message.kind === 'overtaken') questions.overtaken();
-    else if (message.kind !== 'again') report = message;
-    else if (stopping === null && report !== null) settle(report, true);
-    // Told to stop when it had ended: it waits for work, and would do so for the whole time of grace.
-    else if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL');
+    else {
+      report = message.report;
+      if (!message.stays) return; // It ends now, with what it started; program.end() takes the report.
+      if (stopping === null) settle(report, true);
+      // Told to stop when it had ended: it waits for work, and would do so for the whole time of grace.
+      else if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL');
+    }
   };
   program.end = ({ reason, signal }) => {
     // Finished work counts, even when the order to stop crossed it; the records decide whether they take it.

@@ -52,13 +52,12 @@ export type FromTask =
   | { kind: 'lease'; question: number }
   /** May I use one of so many? Held until this attempt has ended. */
   | { kind: 'permit'; question: number; resource: string; limit: number }
-  /** After its report: it is as it was before, and waits for another attempt. */
-  | { kind: 'again' }
   /** A write was refused: another attempt or a person has taken this step over. */
   | { kind: 'overtaken' }
-  | TaskReport;
+  /** Its last word of this attempt. `stays`: it is as it was before, and waits for another one. */
+  | { kind: 'over'; report: TaskReport; stays: boolean };
 
-/** How the body ended; the last message of a task. */
+/** How the body ended. */
 export type TaskReport =
   | { kind: 'result'; result: unknown[] }
   | { kind: 'postponed'; until: string; reason: string; progress: Record<string, unknown> | null }

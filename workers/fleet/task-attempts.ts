@@ -95,8 +95,7 @@ class AttemptHost {
     );
     if (keep && report.kind !== 'failed' && !this.word.stop.signal.aborted && this.traces.clean()) {
       this.word = newWord();
-      send(report);
-      send({ kind: 'again' });
+      send({ kind: 'over', report, stays: true });
       return;
     }
     // What is done is done, whatever its store says to the end.
@@ -104,7 +103,7 @@ class AttemptHost {
       .close()
       .catch((error: unknown) => log().warn({ err: error }, 'the store was not closed'));
     // Whatever the body left open (a timer, a socket) must not keep a finished task alive.
-    process.send?.(report, () => process.exit(0));
+    process.send?.({ kind: 'over', report, stays: false } satisfies FromTask, () => process.exit(0));
   }
 
   private async attempt(work: Work, given: Config | null, log: () => logging.Logger): Promise<TaskReport> {

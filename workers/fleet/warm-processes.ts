@@ -9,6 +9,8 @@ const IDLE_MS = 30_000;
  * queue a job for it in less.
  */
 const CODE_LOOK_MS = 5;
+/** Where a task's file lies depends on variables and folders that are not changed for a single job. */
+const PLACE_LOOK_MS = 1_000;
 
 /** Processes of tasks that wait for their next attempt. */
 export interface WarmProcesses {
@@ -53,21 +55,25 @@ const keyOf = (task: string, { command, args }: Launch): string => [task, comman
 /** The digest of a task's code as it is on disk; null when there is no such task any more. */
 function currentCode(): (task: string) => string | null {
   const reader = new CodeReader();
-  const seen = new Map<string, { at: number; digest: string | null }>();
+  const file = kept(PLACE_LOOK_MS, taskFile);
+  return kept(CODE_LOOK_MS, (task) => {
+    try {
+      return reader.graph(file(task)).digest;
+    } catch {
+      return null; // A fresh process says what is wrong.
+    }
+  });
+}
+
+/** What `look` found for a task, for so long. */
+function kept<T>(ms: number, look: (task: string) => T): (task: string) => T {
+  const seen = new Map<string, { at: number; found: T }>();
   return (task) => {
     const now = performance.now();
     const known = seen.get(task);
-    if (known !== undefined && now - known.at < CODE_LOOK_MS) return known.digest;
-    const digest = digestOf(reader, task);
-    seen.set(task, { at: now, digest });
-    return digest;
+    if (known !== undefined && now - known.at < ms) return known.found;
+    const found = look(task);
+    seen.set(task, { at: now, found });
+    return found;
   };
-}
-
-function digestOf(reader: CodeReader, task: string): string | null {
-  try {
-    return reader.graph(taskFile(task)).digest;
-  } catch {
-    return null; // A fresh process says what is wrong.
-  }
 }
