@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { TASK_PROGRAM } from '../../workers/fleet/child.ts';
@@ -149,6 +149,24 @@ test('what was brought together and is damaged costs no attempt: its source runs
   truncateSync(join(cache, name, 'task.mjs'));
   const { compiled, attempts } = await runOf(fleet, await start());
   expect([compiled, attempts.length]).toEqual([false, 1]);
+});
+
+test('what nobody has used for a month goes, and what was left half-written for an hour', async () => {
+  const folder = (await makePlace()).dir('compiled');
+  const aged = (name: string, hours: number): void => {
+    const path = join(folder, name);
+    mkdirSync(path);
+    writeFileSync(join(path, 'task.mjs'), '');
+    const then = new Date(Date.now() - hours * 3_600_000);
+    utimesSync(path, then, then);
+  };
+  aged('speak-1', 31 * 24);
+  aged('speak-2', 29 * 24);
+  aged('speak-3.1.new', 2);
+  aged('speak-4.1.new', 0.5);
+  expect(compile('await_stability', folder).status).toBe(0);
+  const left = readdirSync(folder).filter((name) => name.startsWith('speak'));
+  expect(left.toSorted()).toEqual(['speak-2', 'speak-4.1.new']);
 });
 
 test('reload.compile_tasks false: every process runs its source', async () => {

@@ -27,6 +27,8 @@ import { CodeReader } from './code-graph.ts';
 const [task = '', folder = ''] = process.argv.slice(2);
 /** Long after the last attempt that ran from it, which may load a part of it at its very end. */
 const UNUSED_MS = 30 * 24 * 60 * 60 * 1000;
+/** Of one that was killed while it wrote. */
+const UNFINISHED_MS = 60 * 60 * 1000;
 
 /** @throws when the code is of a kind that runs from its source only, saying which */
 async function compile(file: string): Promise<void> {
@@ -142,7 +144,9 @@ function publish(made: string, place: string): void {
 function removeUnused(): void {
   for (const name of readdirSync(folder)) {
     const path = join(folder, name);
-    if (Date.now() - statSync(path).mtimeMs > UNUSED_MS) rmSync(path, { recursive: true, force: true });
+    const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+    if (age > (name.endsWith('.new') ? UNFINISHED_MS : UNUSED_MS))
+      rmSync(path, { recursive: true, force: true });
   }
 }
 
