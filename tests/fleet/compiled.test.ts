@@ -103,8 +103,7 @@ test('code that is started often is brought together, with its threads and late 
   const { fleet, folder, cache, write, start, worker } = await speaking();
   const first = await runOf(fleet, await start());
   expect(first.compiled).toBe(false);
-  await runOf(fleet, await start());
-  await runOf(fleet, await start());
+  await Promise.all(Array.from({ length: 5 }, async () => runOf(fleet, await start())));
   await until(() => existsSync(cache) && readdirSync(cache).some((name) => /^speak-\w+$/.test(name)), {
     what: 'the code of the task in one place',
   });
