@@ -65,6 +65,9 @@ export const ERRORS = {
   ),
   E_VALUE: fatal('The named value cannot be recorded exactly as it is; correct what computed it.'),
   E_WORKFLOW_NOT_FOUND: fatal('Check the id with `longshore workflows`.'),
+  E_WORKFLOW_UNREADABLE: operator(
+    'Something else wrote or changed it. Put it right in MongoDB, or remove it: DELETE /workflows/<id> at the gateway.',
+  ),
   E_WORKFLOW_INVALID: fatal('Correct the workflow in config.workflow_registry or the request.'),
   E_WORKFLOW_STATE: fatal(
     'Look at the workflow with `longshore show <id>`; the operation does not apply to its state.',

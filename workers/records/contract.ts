@@ -239,6 +239,11 @@ export interface Records {
    * is STARTED or resumed; looked at and removed in one unit, so that a resume at the same moment is not cut off.
    */
   deleteWorkflow(id: string, options?: { unless_running?: boolean }): Promise<number>;
+  /**
+   * Removes a workflow that E_WORKFLOW_UNREADABLE names, and everything that names it; answers the attempts that ran, to be
+   * stopped by their workers, or null when it is gone. Absent where nobody else writes the documents.
+   */
+  discardUnreadable?(id: string): Promise<RunningAttempt[] | null>;
 
   claim(claim: Claim, policy: { max_losses: number }): Promise<ClaimVerdict>;
   /** The child runs: its process group and code, and `{pid, hostname}` as the run's first result. False: not current any more. */

@@ -10,6 +10,7 @@ import { addTo } from '../mongodb/outbox.ts';
 import type { PauseAnswer, Records, ResumeAnswer, RunningAttempt } from './contract.ts';
 import { auditItem } from './mongodb-audit.ts';
 import { nextTaskIdOf, type RunRecord, type StepDocument, type WorkflowRecord } from './mongodb-documents.ts';
+import { assertReadable } from './mongodb-readable.ts';
 import { revoked, revokeRun, runningIn } from './mongodb-revoke.ts';
 import {
   argsOf,
@@ -234,7 +235,10 @@ async function prioritize(
 }
 
 function found(workflow: WorkflowRecord | null, id: string): WorkflowRecord {
-  if (workflow !== null && workflow.deleting !== true) return workflow;
+  if (workflow !== null && workflow.deleting !== true) {
+    assertReadable(workflow);
+    return workflow;
+  }
   throw new LongshoreError('E_WORKFLOW_NOT_FOUND', `there is no workflow "${id}"`, {
     fields: { workflow_id: id },
   });

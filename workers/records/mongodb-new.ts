@@ -4,6 +4,7 @@ import { change, insertOnce, read, type Versioned } from '../mongodb/change.ts';
 import type { Mongo } from '../mongodb/connection.ts';
 import type { WorkflowDocument } from './contract.ts';
 import { recordOf, type WorkflowRecord, workflowOf } from './mongodb-documents.ts';
+import { assertReadable } from './mongodb-readable.ts';
 import { readWorkflow, workflowsOf } from './mongodb-settle.ts';
 
 export const newRecord = (workflow: WorkflowDocument): WorkflowRecord => ({
@@ -39,7 +40,13 @@ const isLive = (workflow: WorkflowRecord | null): workflow is WorkflowRecord =>
   workflow !== null &&
   (workflow._status === 'PENDING' || workflow._status === 'STARTED' || Boolean(workflow.resume_lock));
 
-/** Answers the live workflow that is in the way; null when this one is made. */
+/** One that nobody can read may be at work, too: it is in the way until somebody puts it right or removes it. */
+function whole(other: WorkflowRecord): WorkflowDocument {
+  assertReadable(other);
+  return workflowOf(other);
+}
+
+/** Answers the live workflow that is in the way; null when this one is made. @throws E_WORKFLOW_UNREADABLE */
 export async function startAlone(mongo: Mongo, workflow: WorkflowDocument): Promise<WorkflowDocument | null> {
   const { id, dataset_id } = workflow;
   if (dataset_id === null) {
@@ -49,7 +56,7 @@ export async function startAlone(mongo: Mongo, workflow: WorkflowDocument): Prom
   const other = await mongo.run(() =>
     workflowsOf(mongo).findOne({ ...THERE, ...LIVE, dataset_id, _id: { $ne: id } }, { sort: { order: 1 } }),
   );
-  if (other !== null) return workflowOf(other);
+  if (other !== null) return whole(other);
   const holder = await change<Start, WorkflowRecord | null>(
     mongo,
     startsOf(mongo),
@@ -60,7 +67,7 @@ export async function startAlone(mongo: Mongo, workflow: WorkflowDocument): Prom
       return { answer: null, set: { workflow_id: id, workflow: newRecord(workflow) } };
     },
   );
-  if (holder !== null) return workflowOf(holder);
+  if (holder !== null) return whole(holder);
   await insertWorkflow(mongo, workflow);
   await mongo.run(() =>
     startsOf(mongo).updateOne({ _id: dataset_id, workflow_id: id }, { $set: { workflow: null } }),

@@ -1,38 +1,58 @@
-import type { WorkflowDocument } from './contract.ts';
-import { type WorkflowRecord, workflowOf } from './mongodb-documents.ts';
+/**
+ * Documents of `workflow_meta` that are no workflows, whoever wrote them. In lists they are left out; who asks for one of
+ * them by its id is told what is odd about it, and may remove it.
+ */
+import { z } from 'zod';
+import { LongshoreError } from '../errors.ts';
+import { WORKFLOWS, type WorkflowRecord } from './mongodb-documents.ts';
+
+/** Without this nobody can tell what a workflow does next. What else may be odd is read as if it were not known. */
+const workflow = z.object({
+  steps: z.array(
+    z.object({
+      name: z.string(),
+      task: z.string(),
+      task_runs: z.array(z.object({ task_id: z.string() })).nullish(),
+    }),
+  ),
+});
+
+/** Null: nothing. */
+export function oddityOf(record: WorkflowRecord): string | null {
+  const [issue] = workflow.safeParse(record).error?.issues ?? [];
+  return issue === undefined ? null : `${issue.path.join('.')}: ${issue.message}`;
+}
+
+/** @throws E_WORKFLOW_UNREADABLE */
+export function assertReadable(record: WorkflowRecord): void {
+  const oddity = oddityOf(record);
+  if (oddity === null) return;
+  throw new LongshoreError(
+    'E_WORKFLOW_UNREADABLE',
+    `the document "${record._id}" of ${WORKFLOWS} is no workflow (${oddity})`,
+    { fields: { workflow_id: record._id, oddity } },
+  );
+}
 
 /**
- * Without those that are no workflows, whoever wrote them: one must not hide the others of its page, nor stop the look at
- * what is missing in the queue. The reference's server leaves them out, too; they count in totals.
+ * Without those that are no workflows: one must not hide the others of its page, nor stop the look at what is missing in
+ * the queue. The reference's server leaves them out, too; they count in totals.
  */
 export async function readable(records: readonly WorkflowRecord[]): Promise<WorkflowRecord[]> {
   const whole: WorkflowRecord[] = [];
   for (const record of records) {
-    try {
-      check(workflowOf(record));
-      whole.push(record);
-    } catch (error) {
-      await tell(record, error);
-    }
+    const oddity = oddityOf(record);
+    if (oddity === null) whole.push(record);
+    else await tell(record, oddity);
   }
   return whole;
 }
 
-function check({ steps }: WorkflowDocument): void {
-  const texts = steps.flatMap(({ name, task, task_runs }) => [
-    name,
-    task,
-    ...task_runs.map(({ task_id }) => task_id),
-  ]);
-  if (!texts.every((text) => typeof text === 'string'))
-    throw new TypeError('a step has no name, no task, or a run without an id');
-}
-
 /** Loaded where it is wanted: it costs every process of a task 15 ms. On stderr, as stdout may be what a command answers. */
-async function tell({ _id }: WorkflowRecord, err: unknown): Promise<void> {
+async function tell({ _id }: WorkflowRecord, oddity: string): Promise<void> {
   const { createLogger } = await import('../log.ts');
   createLogger('records', {}, { to: 2 }).error(
-    { workflow_id: _id, err },
+    { workflow_id: _id, oddity },
     'a document of workflow_meta is no workflow; it was left out',
   );
 }

@@ -9,6 +9,7 @@ import { change, read } from '../mongodb/change.ts';
 import type { Mongo } from '../mongodb/connection.ts';
 import { deliver } from '../mongodb/outbox.ts';
 import { nextTaskIdOf, type StepDocument, WORKFLOWS, type WorkflowRecord } from './mongodb-documents.ts';
+import { assertReadable } from './mongodb-readable.ts';
 import {
   derivedStatus,
   lastRunOf,
@@ -21,16 +22,19 @@ import {
 
 export const workflowsOf = (mongo: Mongo) => mongo.collection<WorkflowRecord>(WORKFLOWS);
 
-/** One that is being deleted is gone. */
+/** One that is being deleted is gone. @throws E_WORKFLOW_UNREADABLE */
 export async function readWorkflow(mongo: Mongo, id: string): Promise<WorkflowRecord | null> {
   const found = await read(mongo, workflowsOf(mongo), id);
-  return found === null || found.deleting === true ? null : found;
+  if (found === null || found.deleting === true) return null;
+  assertReadable(found);
+  return found;
 }
 
 /** Answers the workflow as it is then; null when there is none. */
 export function settle(mongo: Mongo, id: string): Promise<WorkflowRecord | null> {
   return change<WorkflowRecord, WorkflowRecord | null>(mongo, workflowsOf(mongo), id, async (workflow) => {
     if (workflow === null || workflow.deleting === true) return { answer: null };
+    assertReadable(workflow);
     const runs = await loadRuns(mongo, [workflow]);
     // Before the status: a workflow that is live is looked at again, and one that is done must have its followers.
     await deliverAll(mongo, workflow, runs);

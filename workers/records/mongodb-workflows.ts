@@ -1,12 +1,10 @@
 import type { Filter } from 'mongodb';
-import { change } from '../mongodb/change.ts';
 import type { Mongo } from '../mongodb/connection.ts';
-import { deliver } from '../mongodb/outbox.ts';
 import type { LiveWorkflow, Records, WorkflowQuery, WorkflowStatus, WorkflowWithRuns } from './contract.ts';
-import { ATTEMPTS, runOf, type WorkflowRecord, workflowOf } from './mongodb-documents.ts';
-import { deleteLogs } from './mongodb-logs.ts';
-import { forgetStart, insertWorkflow, LIVE, startAlone, THERE } from './mongodb-new.ts';
-import { allTaskIdsOf, loadRuns, pendingPosition, type Runs, runsOf, runsOfStep } from './mongodb-runs.ts';
+import { finishDeletions } from './mongodb-deletion.ts';
+import { runOf, type WorkflowRecord, workflowOf } from './mongodb-documents.ts';
+import { insertWorkflow, LIVE, startAlone, THERE } from './mongodb-new.ts';
+import { loadRuns, pendingPosition, type Runs, runsOf, runsOfStep } from './mongodb-runs.ts';
 import { readable } from './mongodb-readable.ts';
 import { readWorkflow, settle, settled, workflowsOf } from './mongodb-settle.ts';
 import { statusesOf } from './status.ts';
@@ -20,7 +18,6 @@ type WorkflowRecords = Pick<
   | 'countWorkflows'
   | 'stepNames'
   | 'liveWorkflows'
-  | 'deleteWorkflow'
 >;
 
 export function workflowRecords(mongo: Mongo): WorkflowRecords {
@@ -43,7 +40,6 @@ export function workflowRecords(mongo: Mongo): WorkflowRecords {
     countWorkflows: (app_id) => countByStatus(mongo, app_id),
     stepNames: () => stepNames(mongo),
     liveWorkflows: (page) => liveWorkflows(mongo, page),
-    deleteWorkflow: (id, options = {}) => deleteWorkflow(mongo, id, options),
   };
 }
 
@@ -134,9 +130,9 @@ async function liveWorkflows(
   page: { after?: string; limit?: number },
 ): Promise<LiveWorkflow[]> {
   const limit = page.limit ?? 1000;
-  if (page.after === undefined) await finishDeletions(mongo);
-  const live: LiveWorkflow[] = [];
   let after = page.after ?? '';
+  if (after === '') await finishDeletions(mongo);
+  const live: LiveWorkflow[] = [];
   while (live.length < limit) {
     const wanted = limit - live.length;
     const records = await mongo.run(() =>
@@ -167,46 +163,4 @@ async function liveEntry(mongo: Mongo, record: WorkflowRecord, runs: Runs): Prom
   const isLive =
     workflow._status === 'PENDING' || workflow._status === 'STARTED' || Boolean(workflow.resume_lock);
   return isLive && index !== -1 ? [{ id: workflow._id, app_id: workflow.app_id ?? '', index }] : [];
-}
-
-/**
- * The mark decides: from then on there is no such workflow for anybody. Its document goes last, because it names all
- * others; a deletion that was cut off is finished by the next look at the live ones.
- */
-async function deleteWorkflow(
-  mongo: Mongo,
-  id: string,
-  { unless_running = false }: { unless_running?: boolean },
-): Promise<number> {
-  const marked = await change<WorkflowRecord, WorkflowRecord | null>(
-    mongo,
-    workflowsOf(mongo),
-    id,
-    (workflow) =>
-      workflow === null || workflow.deleting === true || (unless_running && isRunning(workflow))
-        ? { answer: null }
-        : { answer: workflow, set: { deleting: true } },
-  );
-  if (marked === null) return 0;
-  await removeMarked(mongo, marked);
-  return 1;
-}
-
-const isRunning = ({ _status, resume_lock = null }: WorkflowRecord): boolean =>
-  _status === 'STARTED' || resume_lock !== null;
-
-async function finishDeletions(mongo: Mongo): Promise<void> {
-  const marked = await mongo.run(() => workflowsOf(mongo).find({ deleting: true }).limit(1000).toArray());
-  for (const workflow of marked) await removeMarked(mongo, workflow);
-}
-
-async function removeMarked(mongo: Mongo, workflow: WorkflowRecord): Promise<void> {
-  const { _id } = workflow;
-  const ids = allTaskIdsOf(workflow);
-  await deliver(mongo, workflowsOf(mongo), workflow);
-  await forgetStart(mongo, _id, workflow.dataset_id ?? null);
-  await deleteLogs(mongo, _id);
-  await mongo.run(() => mongo.collection(ATTEMPTS).deleteMany({ task_id: { $in: ids } }));
-  await mongo.run(() => runsOf(mongo).deleteMany({ _id: { $in: ids } }));
-  await mongo.run(() => workflowsOf(mongo).deleteOne({ _id }));
 }

@@ -2,6 +2,7 @@ import type { Mongo } from '../mongodb/connection.ts';
 import type { CleanRun, Records } from './contract.ts';
 import { auditRecords } from './mongodb-audit.ts';
 import { claimRecords } from './mongodb-claims.ts';
+import { deletionRecords } from './mongodb-deletion.ts';
 import { lifecycleRecords } from './mongodb-lifecycle.ts';
 import { logRecords } from './mongodb-logs.ts';
 import { runsOf } from './mongodb-runs.ts';
@@ -14,6 +15,7 @@ export function mongodbRecords(mongo: Mongo): Records {
     ...workflowRecords(mongo),
     ...claimRecords(mongo),
     ...lifecycleRecords(mongo),
+    ...deletionRecords(mongo),
     ...logRecords(mongo),
     ...auditRecords(mongo),
     ...noteRecords(mongo),

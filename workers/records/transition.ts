@@ -92,5 +92,8 @@ export function stateOf(run: { status: TaskStatus } | null, attemptIsOpen: boole
       return 'revoked';
     case 'PENDING':
       return 'absent';
+    // Another status of Celery's (REJECTED, IGNORED, one of a site's own): begun, not ended, and run by nobody here.
+    default:
+      return 'parked';
   }
 }

@@ -1,5 +1,5 @@
 import type { Config } from '../../config/index.ts';
-import { coerceError, LongshoreError } from '../errors.ts';
+import { coerceError, isLongshoreError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { assertAnswers } from '../queue/connection.ts';
 import { type FitnessWatch, watchFitness } from '../queue/fitness.ts';
@@ -299,10 +299,29 @@ async function prioritize(
   return workflow.steps[index]?.name ?? null;
 }
 
+interface Deletion {
+  actor: string;
+  unless_running?: boolean;
+}
+
 async function deleteWorkflow(
   parts: Parts,
   id: string,
-  { actor, unless_running = false }: { actor: string; unless_running?: boolean },
+  deletion: Deletion,
+): Promise<{ deleted_count: number }> {
+  try {
+    return await deleteReadable(parts, id, deletion);
+  } catch (error) {
+    const isUnreadable = isLongshoreError(error) && error.code === 'E_WORKFLOW_UNREADABLE';
+    if (!isUnreadable || deletion.unless_running === true) throw error;
+    return discard(parts, id, deletion.actor, error.fields);
+  }
+}
+
+async function deleteReadable(
+  parts: Parts,
+  id: string,
+  { actor, unless_running = false }: Deletion,
 ): Promise<{ deleted_count: number }> {
   const { records } = parts.store;
   const workflow = await records.workflow(id);
@@ -317,4 +336,20 @@ async function deleteWorkflow(
   if (deleted_count === 0) await enqueue(id, records, chains);
   else await records.audit({ actor, action: 'workflow.delete', subject: `workflow:${id}`, details: {} });
   return { deleted_count };
+}
+
+/** Nobody can tell what is queued of it; a worker drops such a job, as of every workflow that is not recorded. */
+async function discard(
+  parts: Parts,
+  id: string,
+  actor: string,
+  { oddity }: Record<string, unknown>,
+): Promise<{ deleted_count: number }> {
+  const { records } = parts.store;
+  const running = (await records.discardUnreadable?.(id)) ?? null;
+  if (running === null) return { deleted_count: 0 };
+  for (const attempt of running) await stopProcess(parts, attempt, 'deleted');
+  const subject = `workflow:${id}`;
+  await records.audit({ actor, action: 'workflow.delete', subject, details: { oddity } });
+  return { deleted_count: 1 };
 }
