@@ -8,14 +8,19 @@ import { makeIndexes } from './mongodb/indexes.ts';
 import { mongodbRecords } from './records/mongodb.ts';
 import type { RestCompany } from './store-rest.ts';
 
-export async function openMongodbStore(config: Config) {
-  const mongo = await openMongo(config);
+export interface StoreOptions {
+  /** Of a process whose callers wait for each answer: instead of `mongodb.patience_seconds`, once MongoDB was reached. */
+  patience_seconds?: number;
+}
+
+export async function openMongodbStore(config: Config, options: StoreOptions) {
+  const mongo = await openMongo(config, options);
   return { catalog: mongodbCatalog(mongo), records: mongodbRecords(mongo), close: () => mongo.close() };
 }
 
 /** The records, a catalog for what the API cannot store, and what the API has yet to be told. */
-export async function openMongodbCompany(config: Config): Promise<RestCompany> {
-  const mongo = await openMongo(config);
+export async function openMongodbCompany(config: Config, options: StoreOptions): Promise<RestCompany> {
+  const mongo = await openMongo(config, options);
   return {
     companion: { catalog: mongodbCatalog(mongo), mirror: mongodbMirror(mongo) },
     records: mongodbRecords(mongo),
@@ -24,8 +29,8 @@ export async function openMongodbCompany(config: Config): Promise<RestCompany> {
   };
 }
 
-async function openMongo(config: Config): Promise<Mongo> {
-  const mongo = await connectMongo(config);
+async function openMongo(config: Config, { patience_seconds }: StoreOptions): Promise<Mongo> {
+  const mongo = await connectMongo(config, patience_seconds);
   try {
     await makeIndexes(mongo);
     return mongo;

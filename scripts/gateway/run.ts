@@ -16,6 +16,8 @@ export interface GatewayOptions {
 
 /** What a request waits for a Redis that is away, before it is answered with 503. */
 const WAIT_SECONDS = 3;
+/** What it waits for a MongoDB that is away; a replica set has another primary by then. */
+const RECORDS_SECONDS = 15;
 /** Less than the 10 s that pm2 gives before it kills. */
 const CLOSE_SECONDS = 8;
 
@@ -24,7 +26,7 @@ export async function runGateway({ host, port }: GatewayOptions): Promise<void> 
   const config = await configOrExit();
   const log = createLogger('gateway');
   const stopped = stopSignal();
-  const store = await openStore(config);
+  const store = await openStore(config, { patience_seconds: RECORDS_SECONDS });
   const engine = await createEngine({ config, store, log, wait_seconds: WAIT_SECONDS, stays: true });
   const version = packageVersion(join(import.meta.dirname, '../..'));
   const app = await createGateway({ config, store, engine, log, version });

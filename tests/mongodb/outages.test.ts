@@ -2,12 +2,14 @@ import { writeFileSync } from 'node:fs';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import { membersOf } from '../../workers/fleet/process-group.ts';
 import type { Records } from '../../workers/records/contract.ts';
-import { openStore } from '../../workers/store.ts';
+import { openStore, type Store } from '../../workers/store.ts';
+import { bodyOf, clientOf, makeGateway, tokenOf, writeKeys } from '../gateway/gateway.ts';
 import { begin, claimOf, makeWorkflow, policy } from '../records/fixture.ts';
 import { findFerretdb, startFerretdb } from '../services/mongodb.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { describeMongodb, isFerretdb, mongoPlace } from '../support/mongodb.ts';
 import { makePlace, type Place } from '../support/place.ts';
+import { startScript } from '../support/script.ts';
 import { until } from '../support/until.ts';
 import { startWireProxy } from './wire-proxy.ts';
 
@@ -90,7 +92,7 @@ describeMongodb('a MongoDB server that is away', () => {
       mongodb: { url: server.url, database: 'own' },
       queue: { lock_seconds: 30, stalled_check_seconds: 5 },
     });
-    await fleet.worker();
+    const worker = await fleet.worker();
     const ids: string[] = [];
     const go = fleet.place.path('go');
     for (let n = 0; n < 4; n++) ids.push(await fleet.start({ one: { until_file: go }, two: {} }));
@@ -100,7 +102,9 @@ describeMongodb('a MongoDB server that is away', () => {
     const running = fleet.events('start').map(({ pid }) => pid);
     writeFileSync(go, '');
     await until(() => running.every((pid) => membersOf(pid).length === 0), { what: 'these tasks to end' });
+    await until(() => worker.log().includes('MongoDB does not answer'), { what: 'the log to tell' });
     await server.start();
+    await until(() => worker.log().includes('MongoDB answers again'), { what: 'the log to tell the end' });
     for (const id of ids) {
       const done = await fleet.reaches(id, 'SUCCESS');
       for (const step of done.steps) expect(step.last_task_run).toMatchObject({ retries: 0, losses: 0 });
@@ -125,6 +129,86 @@ describeMongodb('a MongoDB server that is away', () => {
     await expect(openStore(place.config)).rejects.toMatchObject(outage);
     await server.start();
     expect(await records.note('x')).toBeNull();
+  });
+
+  test('a process that begins while the server is away goes on as soon as it is there', async ({ skip }) => {
+    const server = await ownServer(skip);
+    const place = await makePlace({ ...IN_MONGODB, mongodb: { url: server.url, database: 'own' } });
+    await server.kill();
+    const script = startScript('longshore.ts', ['workflows', '--json'], place.env);
+    // It has been refused at least once by then.
+    await until(() => script.stderr().includes('MongoDB does not answer'), { what: script.stdout() });
+    await server.start();
+    const { code, stderr } = await script.ended;
+    expect(code, stderr).toBe(0);
+    expect(stderr).toContain('MongoDB answers again');
+  });
+
+  test('the gateway answers 503 while the server is away, having changed nothing, and goes on when it is back', async ({
+    skip,
+  }) => {
+    const server = await ownServer(skip);
+    const place = await makePlace({
+      ...IN_MONGODB,
+      mongodb: { url: server.url, database: 'own', patience_seconds: 0.2 },
+    });
+    const { ask } = await makeGateway({ place });
+    const { body } = await ask<{ workflow_id: string }>('/workflows', { json: bodyOf(place.config) });
+    const path = `/workflows/${body.workflow_id}`;
+    const before = await ask(path);
+    await server.kill();
+    for (const answer of [
+      await ask('/workflows'),
+      await ask(path),
+      await ask('/workflows', { json: bodyOf(place.config) }),
+      await ask(`${path}/pause`, { method: 'POST' }),
+      await ask(`${path}/resume?force=true`, { json: {} }),
+      await ask(path, { method: 'DELETE' }),
+    ]) {
+      expect(answer).toMatchObject({ status: 503, body: { code: 'E_MONGODB_UNAVAILABLE' } });
+      expect(answer.headers.get('retry-after')).toBe('5');
+    }
+    await server.start();
+    expect((await ask(path)).body).toEqual(before.body);
+    expect((await ask<{ metadata: object }>('/workflows')).body.metadata).toMatchObject({ total: 1 });
+  });
+
+  test('what the gateway was changing when the server went away is told to look for', async ({ skip }) => {
+    const server = await ownServer(skip);
+    const place = await makePlace({
+      ...IN_MONGODB,
+      mongodb: { url: server.url, database: 'own', patience_seconds: 0.2 },
+    });
+    const wrap = ({ records, ...store }: Store): Store => ({
+      ...store,
+      records: {
+        ...records,
+        createWorkflow: async (...args) => {
+          await server.kill();
+          return records.createWorkflow(...args);
+        },
+      },
+    });
+    const { ask } = await makeGateway({ place, wrap });
+    expect(await ask('/workflows', { json: bodyOf(place.config) })).toMatchObject({
+      status: 503,
+      body: { code: 'E_MONGODB_UNAVAILABLE', hint: expect.stringContaining('Look before') as string },
+    });
+  });
+
+  test('a gateway gives a server that is away 15 s, whatever jobs give it', async ({ skip }) => {
+    const server = await ownServer(skip);
+    const place = await makePlace({ ...IN_MONGODB, mongodb: { url: server.url, database: 'own' } });
+    writeKeys(place.config);
+    const running = startScript('gateway.ts', ['--port', '0'], place.env);
+    const line = await until(() => /"address":"([^"]+)"/.exec(running.stdout()), { what: running.stderr() });
+    const ask = clientOf(line[1] ?? '', await tokenOf(place.config));
+    expect((await ask('/workflows')).status).toBe(200);
+    await server.kill();
+    const asked = performance.now();
+    expect((await ask('/workflows')).status).toBe(503);
+    expect((performance.now() - asked) / 1000).toBeLessThan(30);
+    expect(running.stderr()).toContain('MongoDB does not answer');
   });
 
   test('a write that was done although its answer was lost is neither done twice nor refused', async () => {

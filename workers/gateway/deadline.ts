@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { coerceError, LongshoreError } from '../errors.ts';
 
-/** Gives up waiting after a while. @throws E_REDIS_UNAVAILABLE */
+/** Gives up waiting after a while. For work that was begun when everybody had answered. @throws E_REDIS_UNAVAILABLE */
 export type Within = <T>(work: Promise<T>) => Promise<T>;
 
 /** Commands that are given to a Redis that goes away wait for it, however long; a caller does not. */
@@ -24,6 +24,8 @@ export function within(seconds: number): Within {
     work.catch(() => undefined);
     try {
       return await Promise.race([work, late]);
+    } catch (error) {
+      throw coerceError(error).code === 'E_MONGODB_UNAVAILABLE' ? goneMeanwhile(error) : error;
     } finally {
       waiting.abort();
     }
@@ -31,3 +33,9 @@ export function within(seconds: number): Within {
 }
 
 export const isRedisAway = (error: unknown): boolean => coerceError(error).code === 'E_REDIS_UNAVAILABLE';
+
+const goneMeanwhile = (error: unknown): LongshoreError =>
+  new LongshoreError('E_MONGODB_UNAVAILABLE', `in the middle of it ${(error as Error).message}`, {
+    hint: 'What was asked for may be done, or be done when MongoDB is back. Look before you repeat it.',
+    cause: error,
+  });

@@ -11,6 +11,7 @@ import { type Collection, type Db, type Document, MongoClient } from 'mongodb';
 import type { Config } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import { isAway, mongoFailure } from './failure.ts';
+import { type OutageTeller, outageTeller } from './outage.ts';
 
 export interface Mongo {
   readonly database: string;
@@ -25,8 +26,14 @@ const LONGEST_PAUSE_MS = 5_000;
 /** Short, since the waiting is done here, where it can be seen and ends when the process is closed. */
 const SELECTION_MS = 2_000;
 
-/** @throws E_CONFIG, E_MONGODB_UNAVAILABLE, E_MONGODB_DENIED */
-export async function connectMongo({ mongodb }: Config): Promise<Mongo> {
+/**
+ * @param patience_seconds of each operation, once the server was reached
+ * @throws E_CONFIG, E_MONGODB_UNAVAILABLE, E_MONGODB_DENIED
+ */
+export async function connectMongo(
+  { mongodb }: Config,
+  patience_seconds = mongodb.patience_seconds,
+): Promise<Mongo> {
   if (mongodb.url === null) {
     throw new LongshoreError('E_CONFIG', 'mongodb.url is not set; expected the URL of a server');
   }
@@ -41,11 +48,16 @@ export async function connectMongo({ mongodb }: Config): Promise<Mongo> {
     ignoreUndefined: true,
   });
   const db = databaseOf(client, mongodb.database);
+  // Said again each time: a driver that has not reached the server once makes no other attempt by itself.
+  const connect = async (): Promise<void> => {
+    await client.connect();
+    await db.command({ ping: 1 });
+  };
   const closing = new AbortController();
-  const run = <T>(once: () => Promise<T>): Promise<T> =>
-    patiently(once, db.databaseName, mongodb.patience_seconds * 1000, closing.signal);
+  const outage = outageTeller(db.databaseName);
+  const patience = (seconds: number): Patience => ({ ms: seconds * 1000, closing: closing.signal, outage });
   try {
-    await run(() => db.command({ ping: 1 }));
+    await patiently(connect, db.databaseName, patience(mongodb.patience_seconds));
   } catch (error) {
     await client.close();
     throw error;
@@ -53,7 +65,7 @@ export async function connectMongo({ mongodb }: Config): Promise<Mongo> {
   return {
     database: db.databaseName,
     collection: <D extends Document>(name: string) => db.collection<D>(name),
-    run,
+    run: (once) => patiently(once, db.databaseName, patience(patience_seconds)),
     close: async () => {
       closing.abort();
       await client.close();
@@ -67,20 +79,28 @@ function databaseOf(client: MongoClient, configured: string | null): Db {
   return client.db(configured ?? (inUrl === 'test' ? 'longshore' : inUrl));
 }
 
+interface Patience {
+  ms: number;
+  closing: AbortSignal;
+  outage: OutageTeller;
+}
+
 /** Random pauses, so that a fleet does not come back in step. */
 async function patiently<T>(
   once: () => Promise<T>,
   database: string,
-  patience_ms: number,
-  closing: AbortSignal,
+  { ms, closing, outage }: Patience,
 ): Promise<T> {
-  const deadline = performance.now() + patience_ms;
+  const begun = performance.now();
   for (let turn = 0; ; turn++) {
     try {
-      return await once();
+      const answer = await once();
+      await outage.isOver();
+      return answer;
     } catch (error) {
-      if (!isAway(error) || closing.aborted || performance.now() > deadline)
-        throw mongoFailure(error, database);
+      const waited = performance.now() - begun;
+      if (!isAway(error) || closing.aborted || waited > ms) throw mongoFailure(error, database);
+      await outage.goesOn(waited, error);
     }
     const longest = Math.min(FIRST_PAUSE_MS * 2 ** turn, LONGEST_PAUSE_MS);
     await sleep(longest / 2 + (Math.random() * longest) / 2);

@@ -58,8 +58,8 @@ export interface Engine {
   /** The workers that are there, and the jobs of all queues. */
   fleet(): Promise<FleetView>;
   /**
-   * Resolves when Redis answers now: what is refused before it begins has changed nothing.
-   * @throws E_REDIS_UNAVAILABLE after `wait_seconds`
+   * Resolves when Redis and the records answer now: what is refused before it begins has changed nothing.
+   * @throws E_REDIS_UNAVAILABLE after `wait_seconds`, or what the records say
    */
   ready(): Promise<void>;
   /** `dry_run`: only tells what it would look into. */
@@ -155,7 +155,10 @@ export async function createEngine(given: EngineParts): Promise<Engine> {
     },
     counts: () => records.countWorkflows(config.app_id),
     fleet: async () => viewFleet(config, await side()),
-    ready: async () => assertAnswers((await side()).redis, given.wait_seconds ?? WAIT_SECONDS),
+    ready: async () => {
+      await assertAnswers((await side()).redis, given.wait_seconds ?? WAIT_SECONDS);
+      await records.note('ready');
+    },
     reconcile: async (options) => reconcile(config, records, (await side()).chains, log, options),
     close,
   };
