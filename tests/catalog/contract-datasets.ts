@@ -220,6 +220,16 @@ export function datasetBattery(open: OpenStore): void {
     await expect(catalog.putReport(5, { report_id: 'r', path: '/r' })).rejects.toMatchObject(gone);
   });
 
+  test('metadata hold whatever JSON does', async () => {
+    const { catalog } = await openBench(open);
+    const metadata = { lists: [[1], [[2]]], 'a.b': { $ref: 'x', $id: 1 }, none: null };
+    const { id } = created((await catalog.register([makeRegistration({ metadata })], 'x'))[0]);
+    await catalog.patch(id, { metadata: { more: [['x']] } });
+    await catalog.addState(id, 'READY', metadata);
+    expect((await catalog.get(id)).metadata).toEqual({ ...metadata, more: [['x']] });
+    expect((await catalog.states(id))[0]?.metadata).toEqual(metadata);
+  });
+
   test('states are kept in order with their metadata, the newest first', async () => {
     const { catalog } = await openBench(open);
     const { id } = created((await catalog.register([makeRegistration()], 'x'))[0]);

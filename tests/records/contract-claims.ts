@@ -126,6 +126,19 @@ export function claimBattery(open: OpenStore): void {
     expect(await records.claim(claimOf(workflow), policy)).toEqual({ verdict: 'stopped', status: 'FAILURE' });
   });
 
+  test('a failure is kept with whatever its fields hold', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    const { key } = await begin(records, workflow);
+    // As an inspection lists what it found.
+    const fields = { problems: [['pipe', 'is no file'], [['deep']]], 'a.b': { $ref: 'x', $id: 1 } };
+    const error = { ...failure, fields };
+    expect(await records.finish(key, { outcome: 'failure', error })).not.toBeNull();
+    expect((await look(records, workflow.id)).runs[0]?.result).toMatchObject({ fields });
+    expect(await records.attempts(key.task_id)).toMatchObject([{ outcome: 'failure', error }]);
+  });
+
   test('success of the last step, and of no other, completes the workflow', async () => {
     const { records } = await openBench(open);
     const workflow = makeWorkflow();

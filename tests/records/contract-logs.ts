@@ -57,12 +57,12 @@ export function logBattery(open: OpenStore): void {
         actor: `u${n}`,
         action: 'dataset.delete',
         subject: `dataset:${n % 2}`,
-        details: { n },
+        details: { n, lists: [[n], []], 'a.b': { $c: null } },
       });
     expect((await records.auditLog({})).map((entry) => entry.actor)).toEqual(['u3', 'u2', 'u1']);
     expect(
       (await records.auditLog({ subject: 'dataset:1', limit: 1 })).map((entry) => entry.details),
-    ).toEqual([{ n: 3 }]);
+    ).toEqual([{ n: 3, lists: [[3], []], 'a.b': { $c: null } }]);
     expect((await records.auditLog({}))[0]?.at).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]{12}Z$/);
   });
 

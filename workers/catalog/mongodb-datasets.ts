@@ -6,8 +6,8 @@ import { LongshoreError } from '../errors.ts';
 import { change } from '../mongodb/change.ts';
 import type { Mongo } from '../mongodb/connection.ts';
 import { isDuplicateKey } from '../mongodb/failure.ts';
-import { longOf, longOrNull } from '../mongodb/values.ts';
-import { fromJson, toJson, wellFormed } from '../sqlite/values.ts';
+import { asJson, jsonRead, longOf, longOrNull } from '../mongodb/values.ts';
+import { wellFormed } from '../sqlite/values.ts';
 import type { Catalog, DatasetPatch, DatasetQuery } from './contract.ts';
 import {
   type DatasetRecord,
@@ -36,10 +36,7 @@ export function datasetCatalog(mongo: Mongo): DatasetCatalog {
       change<DatasetRecord, void>(mongo, datasetsOf(mongo), id, (dataset) => {
         if (dataset === null) throw missing(id);
         const timestamp = new Date();
-        const states = [
-          ...dataset.states,
-          { state, timestamp, metadata: fromJson<typeof metadata>(toJson(metadata)) },
-        ];
+        const states = [...dataset.states, { state, timestamp, metadata: asJson(metadata) }];
         return {
           answer: undefined,
           set: { states, ...(state === 'STAGED' ? { last_staged_at: timestamp } : {}) },
@@ -150,7 +147,9 @@ function fieldsOf(patch: DatasetPatch, before: DatasetRecord): Partial<DatasetRe
   }
   // By way of JSON, so that a key that is there but undefined does not wipe out a value.
   if (patch.metadata !== undefined)
-    set.metadata = mergeLayers(before.metadata, fromJson<object>(toJson(patch.metadata)));
+    set.metadata = asJson(
+      mergeLayers(jsonRead<Dataset['metadata']>(before.metadata), jsonRead(asJson(patch.metadata))),
+    );
   if (patch.bundle === null) set.bundle = null;
   else if (patch.bundle !== undefined)
     set.bundle = { ...patch.bundle, size: longOf('bundle.size', patch.bundle.size) };

@@ -2,7 +2,7 @@
 import { LongshoreError } from '../errors.ts';
 import { read, type Versioned } from '../mongodb/change.ts';
 import type { Mongo } from '../mongodb/connection.ts';
-import { sizeRead } from '../mongodb/values.ts';
+import { jsonRead, sizeRead } from '../mongodb/values.ts';
 import { deliver, type Outbox } from '../mongodb/outbox.ts';
 import type { Bundle, Dataset, DatasetStateName } from '../dataset/types.ts';
 import type { WorkflowRecord } from '../records/mongodb-documents.ts';
@@ -11,12 +11,13 @@ import { workflowsOf } from '../records/mongodb-settle.ts';
 export interface StateRecord {
   state: DatasetStateName;
   timestamp: Date;
-  metadata: Record<string, unknown>;
+  /** JSON. */
+  metadata: string;
 }
 
 type Plain = Omit<
   Dataset,
-  'id' | 'created_at' | 'updated_at' | 'states' | 'workflows' | 'bundle' | 'project_id'
+  'id' | 'created_at' | 'updated_at' | 'states' | 'workflows' | 'bundle' | 'project_id' | 'metadata'
 >;
 
 export interface DatasetRecord extends Versioned, Plain {
@@ -24,6 +25,8 @@ export interface DatasetRecord extends Versioned, Plain {
   /** `TYPE/name` while it is not deleted; its id afterwards, so that the name is free again. Unique. */
   name_key: string;
   project_id: string | null;
+  /** JSON. */
+  metadata: string;
   created_at: Date;
   updated_at: Date;
   bundle: Bundle | null;
@@ -77,7 +80,7 @@ export function datasetOf(record: DatasetRecord): Dataset {
     size: sizeRead(record.size),
     num_files: record.num_files,
     num_directories: record.num_directories,
-    metadata: record.metadata,
+    metadata: jsonRead<Dataset['metadata']>(record.metadata),
     description: record.description,
     project_id: record.project_id,
     create_method: record.create_method,
@@ -98,7 +101,11 @@ export async function loadDataset(mongo: Mongo, id: number, include: Include): P
 /** Newest first. */
 export const statesOf = ({ states }: DatasetRecord): NonNullable<Dataset['states']> =>
   states
-    .map(({ state, timestamp, metadata }) => ({ state, timestamp: timestamp.toISOString(), metadata }))
+    .map(({ state, timestamp, metadata }) => ({
+      state,
+      timestamp: timestamp.toISOString(),
+      metadata: jsonRead<Record<string, unknown>>(metadata),
+    }))
     .toReversed();
 
 async function workflowIdsOf(mongo: Mongo, dataset_id: number): Promise<{ id: string }[]> {

@@ -2,11 +2,10 @@
 import { change } from '../mongodb/change.ts';
 import type { Mongo } from '../mongodb/connection.ts';
 import { addTo } from '../mongodb/outbox.ts';
-import { longOf, longOrNull } from '../mongodb/values.ts';
+import { asJson, longOf, longOrNull } from '../mongodb/values.ts';
 import { auditItem } from '../records/mongodb-audit.ts';
 import { WORKFLOWS } from '../records/mongodb-documents.ts';
 import { newRecord } from '../records/mongodb-new.ts';
-import { fromJson, toJson } from '../sqlite/values.ts';
 import type { Arrival, Mirror, ToldDataset } from './mirror.ts';
 import { type DatasetRecord, datasetsOf, loadDataset, nameKey } from './mongodb-documents.ts';
 
@@ -59,12 +58,12 @@ function recordOf(
   const told = states?.toReversed().map(({ state, timestamp, metadata }) => ({
     state,
     timestamp: new Date(timestamp),
-    metadata: fromJson<typeof metadata>(toJson(metadata)),
+    metadata: asJson(metadata),
   }));
   const staged = told?.findLast(({ state }) => state === 'STAGED')?.timestamp;
   return {
     ...plain,
-    metadata: fromJson(toJson(plain.metadata)),
+    metadata: asJson(plain.metadata),
     du_size: longOrNull('du_size', du_size),
     size: longOrNull('size', size),
     name_key: nameKey({ ...plain, _id: id }),

@@ -13,7 +13,8 @@ import { auditItem } from '../records/mongodb-audit.ts';
 import { WORKFLOWS } from '../records/mongodb-documents.ts';
 import { newRecord } from '../records/mongodb-new.ts';
 import { workflowsOf } from '../records/mongodb-settle.ts';
-import { fromJson, toJson, wellFormed } from '../sqlite/values.ts';
+import { asJson } from '../mongodb/values.ts';
+import { wellFormed } from '../sqlite/values.ts';
 import type { Catalog, NewDataset, RegisterOutcome, Registration } from './contract.ts';
 import { type DatasetRecord, datasetsOf, loadDataset, missing, nameKey } from './mongodb-documents.ts';
 
@@ -125,7 +126,7 @@ function newDataset(_id: number, name: string, dataset: NewDataset): DatasetReco
     size: null,
     num_files: null,
     num_directories: null,
-    metadata: fromJson(toJson(dataset.metadata ?? {})),
+    metadata: asJson(dataset.metadata ?? {}),
     description: dataset.description ?? null,
     project_id: dataset.project_id ?? null,
     create_method: dataset.create_method,
@@ -133,7 +134,7 @@ function newDataset(_id: number, name: string, dataset: NewDataset): DatasetReco
     updated_at: at,
     bundle: null,
     report: null,
-    states: [{ state: 'REGISTERED', timestamp: at, metadata: {} }],
+    states: [{ state: 'REGISTERED', timestamp: at, metadata: asJson({}) }],
     last_staged_at: null,
   };
 }

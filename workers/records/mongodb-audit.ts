@@ -2,19 +2,22 @@ import { ObjectId } from 'mongodb';
 import { insertOnce } from '../mongodb/change.ts';
 import type { Mongo } from '../mongodb/connection.ts';
 import type { Item } from '../mongodb/outbox.ts';
+import { asJson, jsonRead } from '../mongodb/values.ts';
 import { now } from '../sqlite/values.ts';
 import type { AuditEntry, Records } from './contract.ts';
 import { AUDIT } from './mongodb-documents.ts';
 
-type AuditRecord = AuditEntry & { _id: ObjectId };
+/** `details` are JSON. */
+type AuditRecord = Omit<AuditEntry, 'details'> & { _id: ObjectId; details: string };
 
 const auditOf = (mongo: Mongo) => mongo.collection<AuditRecord>(AUDIT);
 
 /** Object ids of one process sort in the order they were made. */
-const entryOf = (entry: Omit<AuditEntry, 'at'>): AuditRecord => ({
+const entryOf = ({ details, ...entry }: Omit<AuditEntry, 'at'>): AuditRecord => ({
   _id: new ObjectId(),
   at: now(),
   ...entry,
+  details: asJson(details),
 });
 
 /** Part of the decision that it tells about. */
@@ -39,7 +42,7 @@ export function auditRecords(mongo: Mongo): Pick<Records, 'audit' | 'auditLog'> 
         actor,
         action,
         subject: about,
-        details,
+        details: jsonRead<AuditEntry['details']>(details),
       }));
     },
   };

@@ -4,8 +4,10 @@
  * ours, and very old ones name, app_id and _status, too.
  */
 import type { ObjectId } from 'mongodb';
+import type { ErrorReport } from '../errors.ts';
 import type { Versioned } from '../mongodb/change.ts';
 import type { Outbox } from '../mongodb/outbox.ts';
+import { jsonRead } from '../mongodb/values.ts';
 import type {
   Attempt,
   TaskRun,
@@ -53,8 +55,8 @@ export interface WorkflowRecord extends Versioned {
   outbox?: Outbox;
 }
 
-/** An attempt inside of its run; `given_on`: its job was given to another worker while it was open. */
-export type AttemptPart = Omit<Attempt, 'task_id'> & { given_on?: boolean };
+/** An attempt inside of its run; `given_on`: its job was given to another worker while it was open. `error` is JSON. */
+export type AttemptPart = Omit<Attempt, 'task_id' | 'error'> & { error: string | null; given_on?: boolean };
 export type AttemptRecord = AttemptPart & { _id: string; task_id: string };
 
 export interface RunRecord extends Versioned {
@@ -232,7 +234,7 @@ export function attemptOf(task_id: string, part: AttemptPart): Attempt {
     date_start,
     date_end,
     outcome,
-    error,
+    error: error === null ? null : jsonRead<ErrorReport>(error),
     reason,
     next_attempt_at,
   };

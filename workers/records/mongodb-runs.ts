@@ -2,6 +2,7 @@
 import { ObjectId } from 'mongodb';
 import type { ErrorReport } from '../errors.ts';
 import type { Mongo } from '../mongodb/connection.ts';
+import { asJson } from '../mongodb/values.ts';
 import { now, toJson } from '../sqlite/values.ts';
 import type { AttemptOutcome, AttemptProcess, Claim, WorkflowStatus } from './contract.ts';
 import {
@@ -191,7 +192,7 @@ export const closeAttempt = (
   ...attempt,
   date_end: now(),
   outcome: end.outcome,
-  error: end.error ?? null,
+  error: end.error === undefined ? null : asJson(end.error),
   reason: end.reason ?? null,
   next_attempt_at: end.next_attempt_at ?? null,
 });
