@@ -8,6 +8,8 @@ test.each([
   ['wrong credentials', answered(18), 'E_MONGODB_DENIED', 'operator'],
   ['what the user may not do', answered(13), 'E_MONGODB_DENIED', 'operator'],
   ['a full disk', answered(14031), 'E_NO_SPACE', 'operator'],
+  ['a value that it does not take', answered(2), 'E_VALUE', 'fatal'],
+  ['a document that is too large', answered(10334), 'E_VALUE', 'fatal'],
   ['a server that is no primary any more', answered(10107), 'E_MONGODB_UNAVAILABLE', 'retryable'],
   ['a server that shuts down', answered(91), 'E_MONGODB_UNAVAILABLE', 'retryable'],
   ['a broken connection', new MongoNetworkError('gone'), 'E_MONGODB_UNAVAILABLE', 'retryable'],

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DelayedError, type Job, UnrecoverableError, WaitingError } from 'bullmq';
-import { LongshoreError } from '../errors.ts';
+import { coerceError, LongshoreError, reportOf } from '../errors.ts';
 import type { CancelOrder } from '../queue/control.ts';
 import type { JobData } from '../queue/jobs.ts';
 import { holdLock } from '../queue/job-lock.ts';
@@ -213,6 +213,7 @@ async function conclude(parts: WorkerParts, held: Held, finish: Finish | null): 
   if (finish === null) throw new UnrecoverableError('stopped');
   const recorded = await record(parts, held.key, finish);
   if (recorded === null) throw new UnrecoverableError('overtaken');
+  if (recorded.instead !== undefined) throw new UnrecoverableError(recorded.instead);
   crashPoint('after-finish');
   switch (finish.outcome) {
     case 'success':
@@ -233,16 +234,32 @@ async function record(
   { store, log }: WorkerParts,
   key: AttemptKey,
   finish: Finish,
-): Promise<Finished | null> {
+): Promise<(Finished & { instead?: string }) | null> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await store.records.finish(key, finish);
     } catch (error) {
+      if (coerceError(error).code === 'E_VALUE') return recordInstead(store, key, finish, error);
       if (tries === FINISH_TRIES) throw error;
       log.error({ err: error, task_id: key.task_id }, 'an outcome could not be recorded yet');
       await sleep(LOOK_AGAIN_MS);
     }
   }
+}
+
+/** What the records can never take fails the step and says so; else the job would count as lost, again and again. */
+async function recordInstead(
+  { records }: WorkerParts['store'],
+  key: AttemptKey,
+  { outcome }: Finish,
+  cause: unknown,
+) {
+  const { message } = coerceError(cause);
+  const instead = `the step ended as "${outcome}", which cannot be recorded: ${message.slice(0, 1_000)}`;
+  // Without its cause: that may quote all of what is too much.
+  const error = reportOf(new LongshoreError('E_VALUE', instead));
+  const finished = await records.finish(key, { outcome: 'failure', error });
+  return finished === null ? null : { ...finished, instead };
 }
 
 /** To the next step, or after the last one to the workflows that follow. */

@@ -6,6 +6,8 @@ import { LongshoreError } from '../errors.ts';
 const DUPLICATE_KEY = 11000;
 const NAMESPACE_NOT_FOUND = 26;
 const OUT_OF_DISK = 14031;
+/** A value that the server does not take, or a document that is too large. */
+const NOT_TAKEN = new Set([2, 10334, 17419, 17420]);
 /** Wrong credentials, or what they may not do. */
 const DENIED = new Set([13, 18, 8000]);
 /** Shutting down, stepping down, no primary yet, cut off: the same request succeeds with the next primary. */
@@ -59,6 +61,12 @@ export function mongoFailure(error: unknown, database: string): unknown {
   }
   if (error.code === OUT_OF_DISK) {
     return new LongshoreError('E_NO_SPACE', `the disk of MongoDB is full: ${error.message}`, {
+      fields,
+      cause: error,
+    });
+  }
+  if (NOT_TAKEN.has(Number(error.code))) {
+    return new LongshoreError('E_VALUE', `MongoDB does not take what was to be recorded: ${error.message}`, {
       fields,
       cause: error,
     });
