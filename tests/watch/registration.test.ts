@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { registrationOf } from '../../config/index.ts';
 import type { Catalog } from '../../workers/catalog/contract.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { createLogger } from '../../workers/log.ts';
@@ -241,6 +242,40 @@ describe('registering what a scan finds', () => {
     rmSync(join(raw, 'run-1'), { recursive: true });
     await scan();
     expect(await kinds()).toEqual(['caf\uFFFD unsafe', 'deleted deleted']);
+  });
+
+  test('what a person registered by hand, or the configuration rejects by now, is not told as missing any more', async () => {
+    const { make, raw, scan, store, parts, datasets } = await setUp({
+      registration: { full_scan_every_n_scans: 1 },
+    });
+    make('run 1', 'run-1', 'deleted', 'later.tmp', 'later tmp');
+    await scan();
+    const gone = (await store.catalog.list({ name: 'deleted' })).datasets[0];
+    await store.catalog.patch(gone?.id ?? 0, { is_deleted: true, name: 'deleted-1' });
+    await scan();
+    const refused = async (): Promise<string[]> =>
+      (await refusalsOf(store.records, raw)).folders.map(({ name }) => name).toSorted();
+    expect(await refused()).toEqual(['deleted', 'later.tmp', 'run-1']);
+    // As the reasons advise: with a prefix, and under its own name.
+    const byHand = (name: string, folder: string) => ({
+      dataset: {
+        name,
+        type: 'RAW_DATA',
+        origin_path: join(raw, folder),
+        create_method: 'ON_DEMAND' as const,
+      },
+    });
+    await store.catalog.register([byHand('mine-run-1', 'run-1'), byHand('deleted', 'deleted')], 'test');
+    const known = (await datasets()).length;
+    const rejecting = {
+      ...parts.config.registration,
+      RAW_DATA: { ...registrationOf(parts.config, 'RAW_DATA'), rejects: ['*.tmp'] },
+    };
+    await scanOnce({ ...parts, config: { ...parts.config, registration: rejecting } }, signal);
+    expect(await refused()).toEqual([]);
+    expect(await datasets()).toHaveLength(known);
+    await scan();
+    expect(await refused()).toEqual(['later.tmp']);
   });
 
   test('a name of 255 bytes is registered under a shortened one, the same each time', async () => {

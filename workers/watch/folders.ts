@@ -56,11 +56,13 @@ export function registerFolders(parts: {
       const origin_path = await realpath(join(source, name));
       const deletedAt = deleted.get(origin_path);
       if (deletedAt !== undefined && (await stat(origin_path)).birthtimeMs < Date.parse(deletedAt)) {
-        refuse(
-          name,
-          'deleted',
-          'the dataset of this folder was deleted; register it by hand to land it again',
-        );
+        if (await isRegistered(origin_path)) refusals.remove(name);
+        else
+          refuse(
+            name,
+            'deleted',
+            'the dataset of this folder was deleted; register it by hand to land it again',
+          );
         return null;
       }
       if (minimum_dataset_size > 0 && !(await isLarge(origin_path))) {
@@ -82,14 +84,22 @@ export function registerFolders(parts: {
     }
   }
 
+  /** Also by hand, under whatever name. */
+  async function isRegistered(origin_path: string): Promise<boolean> {
+    return (await catalog.list({ type, origin_path, limit: 1 })).count > 0;
+  }
+
   /** What is registered has been large enough: its tree is not walked at each full scan for ever. */
   async function isLarge(origin_path: string): Promise<boolean> {
-    const { count } = await catalog.list({ type, origin_path, limit: 1 });
-    return count > 0 || (await holdsAtLeast(origin_path, minimum_dataset_size));
+    return (await isRegistered(origin_path)) || (await holdsAtLeast(origin_path, minimum_dataset_size));
   }
 
   /** False: not done with; it comes again with the next scan. What no repeat can heal waits for the next full scan. */
-  function settle(name: string, item: NewDataset, result: RegistrationOutcome | Foreseen): boolean {
+  async function settle(
+    name: string,
+    item: NewDataset,
+    result: RegistrationOutcome | Foreseen,
+  ): Promise<boolean> {
     if (result.outcome === 'foreseen') return true;
     if (result.outcome === 'failed') {
       const { code, message, hint } = result.error;
@@ -97,13 +107,13 @@ export function registerFolders(parts: {
       return result.error.class !== 'retryable';
     }
     const { dataset, outcome } = result;
-    if (outcome === 'taken') {
+    if (outcome === 'taken' && !(await isRegistered(item.origin_path))) {
       const text = `not registered: the name ${dataset.name} belongs to dataset ${dataset.id} from ${dataset.origin_path}. Rename this folder, or register it by hand with --prefix or --suffix`;
       refuse(name, 'taken', text);
       return true;
     }
     refusals.remove(name);
-    if (outcome !== 'present') {
+    if (outcome === 'created' || outcome === 'completed') {
       const fields = { dataset_id: dataset.id, dataset: dataset.name, type, origin_path: item.origin_path };
       const told =
         outcome === 'created' ? 'registered' : 'registered before without a workflow; it has one now';
@@ -126,6 +136,8 @@ export function registerFolders(parts: {
     signal: AbortSignal,
   ): Promise<string[]> {
     const accepted = names.filter((name) => !rejected(name));
+    // Of what is rejected by now nobody wants to hear any more.
+    for (const name of names) if (rejected(name)) refusals.remove(name);
     const items = await Promise.all(accepted.map((name) => candidate(name, deleted)));
     const requests = accepted.flatMap((name, at) => {
       const item = items[at];
@@ -137,7 +149,7 @@ export function registerFolders(parts: {
     );
     const left = new Set(accepted.filter((_, at) => items[at] === 'again'));
     for (const [at, { name, item }] of requests.entries())
-      if (!settle(name, item, outcomes[at] as RegistrationOutcome | Foreseen)) left.add(name);
+      if (!(await settle(name, item, outcomes[at] as RegistrationOutcome | Foreseen))) left.add(name);
     await refusals.save();
     return names.filter((name) => !left.has(name));
   }

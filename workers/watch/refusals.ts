@@ -41,7 +41,7 @@ export async function refusalsOf(records: Pick<Records, 'note'>, source: string)
 export interface Refusals {
   /** True when the reason is another one than before: a scan repeats every few seconds for ever. */
   add(name: string, kind: RefusalKind, reason: string): boolean;
-  /** It is registered, or gone. */
+  /** It is registered, rejected by now, or gone. */
   remove(name: string): void;
   names(kind: RefusalKind): string[];
   load(): Promise<void>;
