@@ -2,7 +2,7 @@
 import { openArchive } from '../../workers/archive/index.ts';
 import { proveCopy, type ProveCopyOptions } from '../../workers/archive/proof.ts';
 import type { Difference } from '../../workers/content/differences.ts';
-import type { BundleCopy, Proof, ProofLevel } from '../../workers/dataset/types.ts';
+import { type BundleCopy, openFinding, type Proof, type ProofLevel } from '../../workers/dataset/types.ts';
 import { coerceError } from '../../workers/errors.ts';
 import type { Store } from '../../workers/store.ts';
 import { toServed } from '../../workers/workflows/status.ts';
@@ -18,15 +18,35 @@ export interface ProofRequest
 export const isFinding = ({ result }: { readonly result: string }): boolean =>
   result === 'mismatch' || result === 'missing';
 
-export async function proveAndRecord(session: Session, request: ProofRequest): Promise<Proof> {
+/** Reads also where only a digest was asked for, see {@link levelFor}. */
+export async function proveAndRecord(session: Session, asked: ProofRequest): Promise<Proof> {
+  const before = await recordedNow(session.store, asked);
+  const request = { ...asked, level: levelFor(asked, before) };
   const found = await withManifest(session.store, await prove(session, request));
-  const proof = await confirmed(session.store, request, found);
+  const proof = await confirmed(session.store, { ...request, before }, found);
   // Said before it is written down: a catalog that is away must not keep it from those who can act.
   if (isFinding(proof))
     session.log.error({ code: 'E_FIXITY', ...proof }, 'an archived copy is not what was archived');
   else if (proof.result === 'unavailable') session.log.warn(proof, 'an archived copy could not be looked at');
   await session.store.catalog.addProof(proof);
   return proof;
+}
+
+/** Null: the catalog has none there any more. */
+async function recordedNow(
+  { catalog }: Store,
+  { dataset_id, copy }: Pick<ProofRequest, 'dataset_id' | 'copy'>,
+): Promise<BundleCopy | null> {
+  return (await catalog.copies(dataset_id)).find(({ archive }) => archive === copy.archive) ?? null;
+}
+
+/** What a reading has found is taken back by a reading alone: of an object that has rotted the archive states the same digest. */
+function levelFor({ level }: ProofRequest, before: BundleCopy | null): ProofLevel {
+  const finding = before === null ? null : openFinding(before);
+  const wasRead = finding?.level === 'stream' && finding.result === 'mismatch';
+  // Since then another object was stored there.
+  const isOther = (finding?.at ?? '') < (before?.stored_at ?? '');
+  return level === 'digest' && wasRead && !isOther ? 'stream' : level;
 }
 
 async function prove(session: Session, request: ProofRequest): Promise<Proof> {
@@ -78,9 +98,9 @@ async function withManifest({ catalog }: Store, proof: Proof): Promise<Proof> {
 }
 
 /** A finding about a copy that is being stored anew or deleted just now is none. */
-async function confirmed(store: Store, request: ProofRequest, proof: Proof): Promise<Proof> {
+async function confirmed(store: Store, look: Look, proof: Proof): Promise<Proof> {
   if (!isFinding(proof)) return proof;
-  const reason = await changing(store, request);
+  const reason = await changing(store, look);
   if (reason === null) return proof;
   return { ...proof, result: 'unavailable', details: { ...proof.details, code: 'E_WORKFLOW_STATE', reason } };
 }
@@ -88,10 +108,13 @@ async function confirmed(store: Store, request: ProofRequest, proof: Proof): Pro
 /** Tasks that change what the archive holds. */
 const WRITERS = new Set(['archive_dataset', 'delete_dataset']);
 
-async function changing(
-  { catalog, records }: Store,
-  { dataset_id, copy }: ProofRequest,
-): Promise<string | null> {
+/** A copy that is looked at, and as it was recorded when the look began. */
+interface Look extends ProofRequest {
+  readonly before: BundleCopy | null;
+}
+
+async function changing(store: Store, { dataset_id, copy, before }: Look): Promise<string | null> {
+  const { catalog, records } = store;
   // First the workflows: one that ends between the two questions has changed the record by then.
   const { results } = await records.listWorkflows({ dataset_id, status: 'ACTIVE' });
   const writer = results.find((one) =>
@@ -100,9 +123,10 @@ async function changing(
   if (writer !== undefined) return `workflow ${writer.workflow.id} (${writer.workflow.name}) changes it`;
   const { is_deleted } = await catalog.get(dataset_id);
   if (is_deleted) return 'the dataset was deleted meanwhile';
-  const now = (await catalog.copies(dataset_id)).find(({ archive }) => archive === copy.archive);
+  const now = await recordedNow(store, { dataset_id, copy });
   const same = now?.key === copy.key && now.size === copy.size && sameDigests(now.digests, copy.digests);
-  return same ? null : 'the copy was stored anew or removed meanwhile';
+  // The same dataset gives the same bundle, so that only the date tells a new object from the old one.
+  return same && now.stored_at === before?.stored_at ? null : 'the copy was stored anew or removed meanwhile';
 }
 
 const sameDigests = (a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean =>

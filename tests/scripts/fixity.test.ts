@@ -3,13 +3,18 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { totalsOf } from '../../scripts/cli/commands/fixity.ts';
-import type { CopyFixity } from '../../workers/catalog/contract.ts';
-import type { Proof } from '../../workers/dataset/types.ts';
+import { proveAndRecord, type ProofRequest } from '../../scripts/fixity/prove.ts';
+import type { Catalog, CopyFixity } from '../../workers/catalog/contract.ts';
+import type { BundleCopy, Proof } from '../../workers/dataset/types.ts';
+import { createLogger } from '../../workers/log.ts';
 import { flip } from '../support/archived.ts';
+import { runScript } from '../support/script.ts';
 import { BUNDLES, type Entry, makeVault, removeManifest, type Vault } from '../support/vault.ts';
-import { fingerprint } from '../tasks/landing.ts';
+import { fingerprint, makeLanding } from '../tasks/landing.ts';
 
 const me = userInfo().username;
+const HSI = join(import.meta.dirname, '../fixtures/bin/hsi');
+const silent = createLogger('test', {}, { level: 'silent' });
 
 const proofsOf = ({ store }: Vault, { id }: Entry): Promise<Proof[]> =>
   store.catalog.proofs({ dataset_id: id, limit: 100 });
@@ -189,6 +194,60 @@ describe('longshore verify', () => {
     await store.catalog.patch(run.id, { is_deleted: true });
     expect(await vault.longshore('verify', String(run.id))).toMatchObject({ code: 4 });
   });
+});
+
+describe('a look that goes on for long', () => {
+  test('finds nothing about a copy that was stored anew and proven meanwhile, byte for byte the same', async () => {
+    const vault = await makeVault();
+    const { store, place } = vault;
+    const run = await vault.add('run_A');
+    const [known] = (await store.catalog.copies(run.id)) as [BundleCopy];
+    const { archive, key, size, digests } = known;
+    flip(run.bundle(), 2048);
+    const storedAnew = async (): Promise<void> => {
+      const at = new Date().toISOString();
+      await store.catalog.putCopy(run.id, { archive, key, size, digests, stored_at: at });
+      const about = { dataset_id: run.id, archive, key, at, actor: 'archive', details: {} };
+      await store.catalog.addProof({ ...about, level: 'digest', result: 'ok', bytes: 0, seconds: 0 });
+    };
+    const catalog: Catalog = {
+      ...store.catalog,
+      // Asked for between the look and its line in the ledger.
+      get: async (id, include) => storedAnew().then(() => store.catalog.get(id, include)),
+    };
+    const request: ProofRequest = { dataset_id: run.id, copy: known, actor: me, level: 'stream' };
+    const session = { config: place.config, store: { ...store, catalog }, log: silent };
+    expect(await proveAndRecord(session, request)).toMatchObject({
+      result: 'unavailable',
+      details: { reason: 'the copy was stored anew or removed meanwhile' },
+    });
+    expect(await store.catalog.fixity({ failed: true })).toEqual([]);
+    // Of the new one it says the truth.
+    const again = { ...session, store };
+    expect(await proveAndRecord(again, request)).toMatchObject({ result: 'mismatch' });
+  });
+});
+
+test('what a reading has found, no digest takes back that the archive only states', async () => {
+  const tape = { kind: 'sda', hsi: HSI, hsi_args: ['--stand-in={home}/hpss'], poll_seconds: 1 };
+  const landing = await makeLanding(
+    { 'data.bin': Buffer.alloc(50_000, 7) },
+    { config: { archive: { copies: ['tape'], backends: { tape } } } },
+  );
+  await landing.upTo('archive_dataset');
+  const key = (await landing.dataset()).archive_path as string;
+  const object = landing.place.path('hpss/files', key);
+  const verify = (level: string) =>
+    runScript('longshore.ts', ['verify', String(landing.id), '--level', level], landing.place.env);
+  expect((await verify('digest')).stdout).toMatch(/^tape: ok, by digest/);
+  flip(object, 5000);
+  expect((await verify('stream')).stdout).toMatch(/^tape: mismatch, by stream/);
+  expect((await verify('digest')).stdout).toMatch(/^tape: mismatch, by stream/);
+  expect(await landing.store.catalog.fixity({ failed: true })).toHaveLength(1);
+  // Another object has another history.
+  await landing.run('archive_dataset', { attempt: 2 });
+  expect(await landing.store.catalog.fixity({ failed: true })).toEqual([]);
+  expect((await verify('digest')).stdout).toMatch(/^tape: ok, by digest/);
 });
 
 describe('longshore fixity', () => {
