@@ -94,7 +94,7 @@ test('status tells how many folders are not registered, and with --json why', as
   await openAll(place);
   await runScript('watch.ts', ['--once'], place.env);
   const shown = await runScript('longshore.ts', ['status'], place.env);
-  expect(shown.stdout).toMatch(/not registered +1 folder \(1 taken\); reasons: longshore status --json/);
+  expect(shown.stdout).toMatch(/not registered +1 folder \(1 taken\); reasons: npx longshore status --json/);
   const { stdout } = await runScript('longshore.ts', ['status', '--json'], place.env);
   expect(JSON.parse(stdout)).toMatchObject({
     not_registered: {

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { raiseAlarms } from '../../fixity/alarms.ts';
 import { findingText } from '../../fixity/view.ts';
+import { counted } from '../format.ts';
 import { EXIT, flag, jsonOption } from '../program.ts';
 import { printJson, type Session, withStore } from '../session.ts';
 import { alone, busyHelp, type Tool } from '../tool.ts';
@@ -40,7 +41,7 @@ async function raiseAndTell(session: Session, { dryRun: dry_run = false, json }:
       `${dry_run ? 'would tell of' : 'told of'} ${dataset_id} ${name} in ${archive}: ${finding.result} at ${finding.at}, ${findingText(finding)}\n`,
     );
   process.stdout.write(
-    `${raised.length} findings ${dry_run ? 'to tell of (dry run: nobody was told)' : 'told of'}\n`,
+    `${counted(raised.length, 'finding')} ${dry_run ? 'to tell of (dry run: nobody was told)' : 'told of'}\n`,
   );
   return EXIT.ok;
 }

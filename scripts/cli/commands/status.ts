@@ -195,12 +195,12 @@ async function show({ store }: EngineSession, status: Status): Promise<void> {
   );
 }
 
-/** `3 folders (2 taken, 1 small): longshore status --json`. */
+/** `3 folders (2 taken, 1 small); reasons: npx longshore status --json`. */
 function refusedText({ total, folders }: Status['not_registered']): string {
   const kinds = [...Map.groupBy(folders, ({ kind }) => kind)].map(([kind, all]) => `${all.length} ${kind}`);
   const listed = folders.length < total ? `of the first ${folders.length} ` : '';
   const what = total === 1 ? 'folder' : 'folders';
-  return `${total} ${what} (${listed}${kinds.join(', ')}); reasons: longshore status --json`;
+  return `${total} ${what} (${listed}${kinds.join(', ')}); reasons: npx longshore status --json`;
 }
 
 /** Of the failure, not of what was done with the workflow since. */
