@@ -1,6 +1,9 @@
+import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
   existsSync,
+  linkSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -160,10 +163,13 @@ test('an origin that has vanished since its inspection fails by name and leaves 
 test('files that came after the inspection are counted again, so that the landing can go on', async () => {
   const landing = await makeLanding(files);
   await landing.run('inspect_dataset');
-  writeFileSync(join(landing.origin, 'late.txt'), 'late');
+  mkdirSync(join(landing.origin, 'late'));
+  writeFileSync(join(landing.origin, 'late', 'late.txt'), 'late');
+  linkSync(join(landing.origin, 'a.txt'), join(landing.origin, 'late', 'same.txt'));
   await landing.run('archive_dataset');
-  expect(await landing.dataset()).toMatchObject({ num_files: 4, num_directories: 1 });
-  expect(await landing.store.catalog.countFiles(landing.id)).toBe(4);
+  const du_size = Number.parseInt(execFileSync('du', ['-sb', landing.origin], { encoding: 'utf8' }), 10);
+  expect(await landing.dataset()).toMatchObject({ num_files: 5, num_directories: 2, du_size });
+  expect(await landing.store.catalog.countFiles(landing.id)).toBe(5);
   await landing.run('stage_dataset');
   expect(await landing.run('validate_dataset')).toEqual([landing.id, []]);
 });

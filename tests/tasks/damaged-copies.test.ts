@@ -135,6 +135,9 @@ describe('archiving again', () => {
       'filesystem ok stage',
     ]);
     expect(await open(landing)).toEqual([]);
+    expect(landing.audit).toMatchObject([
+      { action: 'archive.replaced', details: { archive: 'mirror', found: 'mismatch' } },
+    ]);
   });
 
   test('what it has written is dated by its own proof, not by that of the bytes before', async () => {

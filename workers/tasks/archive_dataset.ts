@@ -37,13 +37,13 @@ export const task = defineTask({
       archived: await packInto(ctx, archives, dataset, key),
       written: archives,
     };
-    await tellReplaced(ctx, damaged, written);
-    await assertInspected(ctx, dataset, archived.counts);
+    await tellReplaced(ctx, key, written);
+    const inspected = await assertInspected(ctx, dataset, archived.counts);
     const held = await recordFiles(ctx, archives, key);
     await recordCopies(ctx, { archives, key, known, bundle: archived.bundle, written });
     await ctx.catalog.patch(dataset.id, {
       archive_path: key,
-      ...sizesOf(dataset, held),
+      ...sizesOf(inspected, held),
       bundle: {
         name: bundleName(dataset),
         size: archived.bundle.size,
@@ -156,15 +156,16 @@ const coversDigests = (ctx: TaskContext, archive: Archive, digests: Digests): bo
 /**
  * The bundle must hold what the inspection counted. A difference means that the origin changed in between: either it
  * is at rest again and equals the bundle, then the new counts are recorded, or it is still being written.
+ * @returns the sizes that are recorded now
  */
 async function assertInspected(
   ctx: TaskContext,
   dataset: Dataset,
   counts: Archived['counts'],
-): Promise<void> {
+): Promise<Sizes> {
   const agrees = (found: { num_files: number | null; num_directories: number | null }): boolean =>
     found.num_files === counts.num_files && found.num_directories === counts.num_directories;
-  if (agrees(dataset)) return;
+  if (agrees(dataset)) return dataset;
   const found = await inspectTree({
     root: dataset.origin_path,
     genome_file_types: ctx.config.genome_file_types,
@@ -187,10 +188,13 @@ async function assertInspected(
     num_directories,
     metadata: { num_genome_files, hole_bytes },
   });
+  return found;
 }
 
+type Sizes = Pick<Dataset, 'size' | 'du_size'>;
+
 /** A file that grew between inspection and packing changes no count: the size is what the bundle holds, too. */
-function sizesOf({ size, du_size }: Dataset, held: bigint): Pick<DatasetPatch, 'size' | 'du_size'> {
+function sizesOf({ size, du_size }: Sizes, held: bigint): Pick<DatasetPatch, 'size' | 'du_size'> {
   const grown = size === null || du_size === null ? 0n : held - BigInt(size);
   return {
     size: byteSize(held),

@@ -45,16 +45,22 @@ async function holds(ctx: TaskContext, archive: Archive, key: string, bundle: Bu
   return false;
 }
 
-/** Never in silence: what was found before stands in the history with what was done about it. */
+/**
+ * Never in silence: what was found, before or by this very run, stands in the history with what was done about it. To be
+ * called before the new copies are proven, which closes the findings.
+ */
 export async function tellReplaced(
   ctx: TaskContext,
-  damaged: readonly BundleCopy[],
+  key: string,
   written: readonly Archive[],
 ): Promise<void> {
-  for (const { archive, key, finding } of damaged) {
-    if (!written.some(({ name }) => name === archive)) continue;
+  if (written.length === 0) return;
+  for (const copy of await ctx.catalog.copies(ctx.dataset_id)) {
+    const finding = openFinding(copy);
+    const { archive } = copy;
+    if (finding === null || copy.key !== key || !written.some(({ name }) => name === archive)) continue;
     ctx.log.warn({ archive, key, finding }, 'a copy that was found damaged or missing was written anew');
-    await ctx.audit('archive.replaced', { archive, key, found: finding?.result, found_at: finding?.at });
+    await ctx.audit('archive.replaced', { archive, key, found: finding.result, found_at: finding.at });
   }
 }
 
