@@ -239,6 +239,22 @@ export function copyBattery(open: OpenStore): void {
     expect(await catalog.withoutCopies(0)).toEqual([]);
   });
 
+  test('a finding that comes in while its copy is recorded anew is not lost', async () => {
+    const { catalog, id, again } = await begin();
+    const prover = await again();
+    await catalog.putCopy(id, copyIn('disk'));
+    for (let turn = 0; turn < 25; turn += 1) {
+      const at = new Date(Date.UTC(2026, 2, 1, 0, turn)).toISOString();
+      const found = proofOf(id, 'disk', { at, result: 'mismatch' });
+      // Later and later in what the other one does.
+      const late = new Promise((resolve) => setTimeout(resolve, turn % 12)).then(() =>
+        prover.catalog.addProof(found),
+      );
+      await Promise.all([catalog.putCopy(id, copyIn('disk', { stored_at: at })), late]);
+      expect((await catalog.copies(id))[0]?.finding).toEqual(found);
+    }
+  });
+
   test('processes that record and prove at once lose no copy and no line', async () => {
     const { catalog, ids, place } = await begin(['one', 'two', 'three']);
     const names = ['disk', 'tape', 'cloud', 'vault'];

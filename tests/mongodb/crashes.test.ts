@@ -3,6 +3,7 @@ import { openStore } from '../../workers/store.ts';
 import { begin, claimOf, makeWorkflow, policy, startProcess } from '../records/fixture.ts';
 import { describeMongodb, mongoPlace } from '../support/mongodb.ts';
 import { makeRegistration } from '../catalog/registration.ts';
+import { until } from '../support/until.ts';
 import { startWireProxy } from './wire-proxy.ts';
 
 /** A store of our own, and processes that are killed when the server has done the n-th write that they asked for. */
@@ -70,4 +71,21 @@ describeMongodb('a process that is killed between two writes to MongoDB', () => 
     }
     expect(kills).toBeGreaterThanOrEqual(6);
   }, 600_000);
+
+  test('what a prover had said before it was killed takes back nothing that was found after it', async () => {
+    const { catalog, killedAfter } = await killer();
+    const [outcome] = await catalog.register([makeRegistration({ name: 'set' })], 'test');
+    const id = outcome?.outcome === 'created' ? outcome.dataset.id : 0;
+    // The copy, and the line that says that it is good; the copy does not know of that yet.
+    expect(await killedAfter(2, 'copies', 'disk', '1', String(id))).toBe(true);
+    const [said] = await catalog.proofs({ dataset_id: id, limit: 1 });
+    if (said === undefined) throw new Error('it was killed before it had said anything');
+    const second = Math.floor(Date.now() / 1000); // Ids of lines are ordered by seconds.
+    await until(() => Math.floor(Date.now() / 1000) > second);
+    const found = { ...said, at: new Date().toISOString(), result: 'mismatch' as const, details: {} };
+    await catalog.addProof(found);
+    const [copy] = await catalog.copies(id);
+    expect(copy).toMatchObject({ finding: found, verified_at: said.at });
+    expect(await catalog.fixity({ failed: true })).toMatchObject([{ dataset_id: id, last: found }]);
+  });
 });

@@ -137,12 +137,34 @@ function after(copy: CopyRecord, line: ProofRecord): Partial<CopyRecord> {
 }
 
 async function bringInto(mongo: Mongo, line: ProofRecord): Promise<void> {
-  await change<CopyRecord, void>(mongo, copiesOf(mongo), idOf(line.dataset_id, line.archive), (copy) => {
-    const known =
-      copy === null || copy.key !== line.key || (copy.line !== null && copy.line.equals(line._id));
-    return known ? { answer: undefined } : { answer: undefined, set: after(copy, line) };
-  });
+  await change<CopyRecord, void>(
+    mongo,
+    copiesOf(mongo),
+    idOf(line.dataset_id, line.archive),
+    async (copy) => {
+      const known =
+        copy === null || copy.key !== line.key || (copy.line !== null && copy.line.equals(line._id));
+      if (known) return { answer: undefined };
+      return { answer: undefined, set: await told(mongo, copy, line) };
+    },
+  );
   await mongo.run(() => proofsOf(mongo).updateOne({ _id: line._id }, { $unset: { pending: '' } }));
+}
+
+/** A line that a killed process has left may come after newer ones: it takes nothing of them back. */
+async function told(mongo: Mongo, copy: CopyRecord, line: ProofRecord): Promise<Partial<CopyRecord>> {
+  const late = copy.line !== null && copy.line.getTimestamp() > line._id.getTimestamp();
+  if (!late) return after(copy, line);
+  const dates = isHeld(line) && line.at >= copy.stored_at && line.at > (copy.verified_at ?? '');
+  const held = dates ? { verified_at: line.at, verified_how: line.level } : {};
+  const {
+    finding,
+    last,
+    failed_at,
+    looked_at,
+    line: newest,
+  } = toldAnew({ ...copy, ...held }, await linesOf(mongo, copy));
+  return { ...held, finding, last, failed_at, looked_at, line: newest };
 }
 
 /** Lines whose process was killed before their copies knew of them. */
@@ -154,10 +176,7 @@ async function bringIn(mongo: Mongo): Promise<void> {
 }
 
 async function putCopy(mongo: Mongo, id: number, copy: StoredCopy): Promise<void> {
-  const lines = await mongo.run(() =>
-    proofsOf(mongo).find({ dataset_id: id, archive: copy.archive, key: copy.key }).sort({ _id: 1 }).toArray(),
-  );
-  await change<CopyRecord, void>(mongo, copiesOf(mongo), idOf(id, copy.archive), (before) => {
+  await change<CopyRecord, void>(mongo, copiesOf(mongo), idOf(id, copy.archive), async (before) => {
     const same =
       before !== null &&
       before.key === copy.key &&
@@ -173,23 +192,31 @@ async function putCopy(mongo: Mongo, id: number, copy: StoredCopy): Promise<void
       stored_at: copy.stored_at,
       verified_at: same ? before.verified_at : null,
       verified_how: same ? before.verified_how : null,
-      finding: null,
-      last: null,
-      failed_at: '',
-      looked_at: '',
-      line: null,
+      ...NOTHING_TOLD,
     };
-    // What the ledger says of an object of this key stays said; a proof of other bytes dates nothing.
-    const told = lines.reduce<CopyRecord>((so, line) => {
-      const { verified_at, verified_how } = so;
-      return { ...so, ...after(so, line), verified_at, verified_how };
-    }, fresh);
-    const verified = told.verified_at ?? '';
-    const looked_at = told.failed_at > verified ? told.failed_at : verified;
-    const set: Partial<CopyRecord> = { ...told, looked_at };
-    delete set._id;
+    // Read after the copy was: a line that comes later finds that it has changed, or is found to have changed it.
+    const { _id, ...set } = toldAnew(fresh, await linesOf(mongo, fresh));
     return { answer: undefined, set };
   });
+}
+
+const linesOf = (mongo: Mongo, { dataset_id, archive, key }: CopyRecord): Promise<ProofRecord[]> =>
+  mongo.run(() => proofsOf(mongo).find({ dataset_id, archive, key }).sort({ _id: 1 }).toArray());
+
+const NOTHING_TOLD = { finding: null, last: null, failed_at: '', looked_at: '', line: null } as const;
+
+/** What the ledger says of an object of this key stays said; a proof of other bytes dates nothing. */
+function toldAnew(copy: CopyRecord, lines: readonly ProofRecord[]): CopyRecord {
+  const { verified_at, verified_how } = copy;
+  const told = lines.reduce<CopyRecord>(
+    (so, line) => ({ ...so, ...after(so, line), verified_at, verified_how }),
+    {
+      ...copy,
+      ...NOTHING_TOLD,
+    },
+  );
+  const verified = verified_at ?? '';
+  return { ...told, looked_at: told.failed_at > verified ? told.failed_at : verified };
 }
 
 type Place = { record: CopyRecord; name: string; type: string };
