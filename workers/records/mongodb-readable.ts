@@ -34,18 +34,34 @@ export function assertReadable(record: WorkflowRecord): void {
   );
 }
 
+/** So many are remembered; a database that holds more of them has its lines again. */
+const MOST_TOLD = 10_000;
+const told = new Set<string>();
+
 /**
  * Without those that are no workflows: one must not hide the others of its page, nor stop the look at what is missing in
- * the queue. The reference's server leaves them out, too; they count in totals.
+ * the queue. The reference's server leaves them out, too; they count in totals. A process tells each of them once: whoever
+ * looks does so again in a few seconds, for ever.
  */
-export async function readable(records: readonly WorkflowRecord[]): Promise<WorkflowRecord[]> {
+export async function readable(
+  records: readonly WorkflowRecord[],
+  teller: typeof tell = tell,
+): Promise<WorkflowRecord[]> {
   const whole: WorkflowRecord[] = [];
   for (const record of records) {
     const oddity = oddityOf(record);
     if (oddity === null) whole.push(record);
-    else await tell(record, oddity);
+    else await tellOnce(record, () => teller(record, oddity));
   }
   return whole;
+}
+
+async function tellOnce({ _id }: WorkflowRecord, telling: () => Promise<void>): Promise<void> {
+  const id = String(_id); // Of another type it may be, too.
+  if (told.has(id)) return;
+  if (told.size >= MOST_TOLD) told.clear();
+  told.add(id);
+  await telling();
 }
 
 /** Loaded where it is wanted: it costs every process of a task 15 ms. On stderr, as stdout may be what a command answers. */
