@@ -10,6 +10,7 @@ import { downloadLinksOf, qcFolderOf } from '../../workers/dataset/paths.ts';
 import { pinOf, pinText } from '../../workers/dataset/pin.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import { coerceError, type LongshoreError, LongshoreError as Coded } from '../../workers/errors.ts';
+import { assertSource, NEVER_READ_BACK, originKept } from '../../workers/tasks/origin-removal.ts';
 import { amountOf } from './rates.ts';
 import type { Ground } from './ground.ts';
 import type { Item } from './model.ts';
@@ -73,11 +74,17 @@ async function archiveStops({ dataset, copies }: Ground, known: number): Promise
   );
 }
 
-/** As delete_source: every archive of the policy must hold its copy, whole, proven, and with nothing found against it. */
-export const planDeleteSource: Planner = async ({ config, dataset, copies }) => {
+/**
+ * As delete_source: the bundle was read back, or will be by a step before, and every archive of the policy must hold its
+ * copy, whole, proven, and with nothing found against it.
+ */
+export const planDeleteSource: Planner = async ({ config, dataset, copies, coming }) => {
   const { origin_path, num_files } = dataset;
   const size = roughSize(dataset.size);
   const stops = await whyNotHeldByAll(config, dataset, copies);
+  if (dataset.bundle?.verified_at === null && !coming.staged)
+    stops.push(originKept(dataset, NEVER_READ_BACK));
+  safely(() => assertSource({ config }, dataset), stops);
   const there = isThere(origin_path);
   const reads = [item('every file, compared with the manifest', origin_path, size, num_files)];
   return {

@@ -139,6 +139,30 @@ test('the plan of a removal of the origin names it, and refuses as the task does
   expect((await plan(landing, 'clear')).steps[0]).toMatchObject({ removes: [], reads: [] });
 });
 
+test('so does the plan for an origin whose bundle was never read back, or that lies where none comes from', async () => {
+  const landing = await registered({
+    workflow_registry: {
+      clear: { steps: [{ name: 'clear', task: 'delete_source' }] },
+      turn: { steps: ['stage_dataset', 'delete_source'].map((task) => ({ name: task, task })) },
+    },
+    archive: {
+      types: { RAW_DATA: ['filesystem', 'mirror'] },
+      backends: { mirror: { kind: 'filesystem', root: '{home}/mirror' } },
+    },
+  });
+  await landing.upTo('archive_dataset');
+  // Each of the two copies is proven, and yet nobody has read the bundle back into a tree.
+  const refused = await landing.fails('delete_source');
+  expect((await plan(landing, 'clear')).stops).toMatchObject([
+    { code: refused.code, message: refused.message },
+  ]);
+  expect(stopsOf(await plan(landing, 'turn'))).toEqual([]);
+  await landing.run('stage_dataset');
+  expect(stopsOf(await plan(landing, 'clear'))).toEqual([]);
+  await landing.store.catalog.patch(landing.id, { origin_path: '/etc' });
+  expect(stopsOf(await plan(landing, 'clear'))).toEqual(['E_NAME_UNSAFE']);
+});
+
 test('a new archive is not marked by a plan, and is not called away; the origin is counted', async () => {
   const landing = await registered();
   const before = await traces(landing);

@@ -12,7 +12,7 @@ import { roughSize } from '../dataset/byte-size.ts';
 import { liveDataset } from '../dataset/lifecycle.ts';
 import { type Dataset, openFinding } from '../dataset/types.ts';
 import { defineTask, type TaskContext } from './contract.ts';
-import { originKept, removeOrigin } from './origin-removal.ts';
+import { NEVER_READ_BACK, originKept, removeOrigin } from './origin-removal.ts';
 
 export const task = defineTask({
   description: 'Deletes the origin folder; refuses unless the archived bundle was read back and equals it.',
@@ -41,8 +41,7 @@ export const task = defineTask({
 async function provenManifest(ctx: TaskContext, dataset: Dataset): Promise<OpenManifest> {
   const { archive_path, bundle } = dataset;
   if (archive_path === null || !bundle) throw originKept(dataset, 'no archived bundle is recorded');
-  if (bundle.verified_at === null)
-    throw originKept(dataset, 'its bundle has never been read back and verified');
+  if (bundle.verified_at === null) throw originKept(dataset, NEVER_READ_BACK);
   const copies = copiesOf(ctx.config, dataset, await ctx.catalog.copies(dataset.id));
   for (const name of archiveNamesOf(ctx.config, dataset.type)) {
     const copy = copies.find(({ archive }) => archive.name === name);

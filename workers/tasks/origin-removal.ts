@@ -39,6 +39,8 @@ export async function removeOrigin(ctx: TaskContext, dataset: Dataset, removal: 
   await removeStale(origin);
 }
 
+export const NEVER_READ_BACK = 'its bundle has never been read back and verified';
+
 /** The refusal of a removal. */
 export const originKept = (
   dataset: Dataset,
@@ -50,8 +52,7 @@ export const originKept = (
   });
 
 /** Only what came in by one of the configured ways may go: a recorded path may be anything. */
-export function assertSource(ctx: TaskContext, dataset: Dataset): void {
-  const { config } = ctx;
+export function assertSource({ config }: Pick<TaskContext, 'config'>, dataset: Dataset): void {
   const { source_dir } = registrationOf(config, dataset.type);
   const folders = [
     ...(typeof source_dir === 'string' ? [source_dir] : source_dir),
