@@ -20,8 +20,8 @@ export interface CopyPlace extends Pick<Copy, 'key' | 'recorded'> {
 
 /**
  * What is recorded, in the order of the policy; then copies in archives that the policy no longer names, and those that
- * were found damaged or missing at the very end. A dataset from
- * before copies were recorded has one, in the first archive of its type.
+ * were found damaged or missing at the very end. A dataset from before copies were recorded has one, in the first archive
+ * of its type.
  * @param recorded of the catalog: `catalog.copies(dataset.id)`
  */
 export function placesOf(config: Config, dataset: Dataset, recorded: readonly BundleCopy[]): CopyPlace[] {

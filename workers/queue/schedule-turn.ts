@@ -97,7 +97,7 @@ async function leavesOut(job: TickJob, { runs, missed_after_ms, log }: TurnParts
  * The end of the script that another worker has started for this turn, once it has come. Null: none was started, or it
  * died without a word.
  *
- * @param patience_ms a script that was just started may not have its lock yet
+ * @param begun_at when it was started, in ms, where that is known: it may not have its lock yet
  */
 async function endOfStarted(
   job: TickJob,

@@ -56,8 +56,9 @@ export async function readable(
   return whole;
 }
 
-async function tellOnce({ _id }: WorkflowRecord, telling: () => Promise<void>): Promise<void> {
-  const id = String(_id); // Of another type it may be, too.
+/** By its id, which is a text only in what is a workflow. */
+async function tellOnce({ _id }: { readonly _id: unknown }, telling: () => Promise<void>): Promise<void> {
+  const id = String(_id);
   if (told.has(id)) return;
   if (told.size >= MOST_TOLD) told.clear();
   told.add(id);

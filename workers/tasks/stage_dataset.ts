@@ -203,8 +203,10 @@ function recorded(dataset: Dataset): { bundle: Bundle } {
   );
 }
 
-/** Older records hold only the md5, in its own column. */
-/** Those of the copy count where the bundle has none; beside others they would only be computed as well. */
+/**
+ * Older records hold only the md5, in its own column. Those of the copy count where the bundle has none; beside others they
+ * would only be computed as well.
+ */
 function expectedDigests({ bundle, copy }: Pick<Staging, 'bundle' | 'copy'>): Record<string, string> {
   const known = bundle.md5 === null ? bundle.digests : { ...bundle.digests, md5: bundle.md5 };
   return Object.keys(known).length > 0 ? known : (copy.recorded?.digests ?? {});
