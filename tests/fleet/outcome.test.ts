@@ -51,6 +51,7 @@ test('the wait for an archive is counted over stopped and lost workers, and anew
   const end = (outcome: AttemptOutcome | null, code: ErrorCode | null, minute: number) => ({
     outcome,
     error: code === null ? null : reportOf(new LongshoreError(code, 'x')),
+    date_start: `2026-01-02T03:${String(minute).padStart(2, '0')}:00.000Z`,
     date_end: `2026-01-02T03:${String(minute).padStart(2, '0')}:00.000Z`,
   });
   const away = (minute: number) => end('postponed', 'E_ARCHIVE_UNAVAILABLE', minute);
@@ -63,6 +64,13 @@ test('the wait for an archive is counted over stopped and lost workers, and anew
   expect(of(away(5), end('revoked', null, 15), away(16))).toMatchObject({ looks: 1, patient: true });
   // With the patience over it is tried again as its policy says, and not patient once more.
   expect(of(away(5), end('retry', 'E_ARCHIVE_UNAVAILABLE', 29))).toMatchObject({ looks: 2, patient: false });
+  // What had long been at work when its worker was stopped or killed had reached the archive.
+  const worked = (outcome: 'lost' | 'postponed') => ({
+    ...end(outcome, null, 27),
+    date_start: '2026-01-02T03:06:00.000Z',
+  });
+  expect(of(away(5), worked('postponed'), away(28))).toMatchObject({ looks: 1, patient: true });
+  expect(of(away(5), worked('lost'), away(28))).toMatchObject({ looks: 1, patient: true });
 });
 
 test('a lost lease and a worker that leaves cost neither a retry nor a loss', () => {

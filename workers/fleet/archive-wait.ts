@@ -17,19 +17,22 @@ export interface ArchiveWait {
 
 const LONGEST_SECONDS = 300;
 const SHORTEST_SECONDS = 0.2;
+/** An attempt that went on for so long had reached the archive, whatever ended it. */
+const REACHED_MS = 600_000;
 
 /** @param attempts of the same run, oldest first */
 export function archiveWaitOf(
-  attempts: readonly Pick<Attempt, 'outcome' | 'error' | 'date_end'>[],
+  attempts: readonly Pick<Attempt, 'outcome' | 'error' | 'date_start' | 'date_end'>[],
   patience_seconds: number,
   now: Date,
 ): ArchiveWait {
   let since: string | null = null;
   let looks = 0;
-  for (const { outcome, error, date_end } of attempts.toReversed()) {
+  for (const { outcome, error, date_start, date_end } of attempts.toReversed()) {
     if (outcome === null) continue; // The one that begins now.
-    // A worker that was stopped or lost, or a wait for something else, says nothing of the archive.
-    if (error === null && (outcome === 'postponed' || outcome === 'lost')) continue;
+    // A worker that was soon stopped or lost, or a wait for something else, says nothing of the archive.
+    const soon = Date.parse(date_end ?? date_start) - Date.parse(date_start) < REACHED_MS;
+    if (error === null && soon && (outcome === 'postponed' || outcome === 'lost')) continue;
     if (error?.code !== 'E_ARCHIVE_UNAVAILABLE') break;
     since = date_end ?? since;
     looks += 1;
