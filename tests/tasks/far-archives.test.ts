@@ -8,6 +8,7 @@ import { manifestKey } from '../../workers/archive/contract.ts';
 import { gather } from '../support/gather.ts';
 import { startHttpProxy } from '../support/http-proxy.ts';
 import { hasRclone } from '../support/rclone.ts';
+import { until } from '../support/until.ts';
 import { backEndOf, type S3Server, startS3Server } from '../support/s3.ts';
 import { fingerprint, type Landing, makeLanding } from './landing.ts';
 
@@ -126,6 +127,29 @@ test('what fails on its way to tape is not packed again, while it is to be tried
   expect(halfOf()).not.toEqual([]);
   await other.fails('archive_dataset', { attempt: 2, retries_left: 0 });
   expect(halfOf()).toEqual([]);
+});
+
+test('a transfer to staging that goes wrong once is repeated, and is no finding; twice it is one', async () => {
+  const mirror = { kind: 'filesystem', root: '{home}/mirror' };
+  const landing = await landIn('twice', { tape, mirror }, ['tape', 'mirror']);
+  await landing.upTo('archive_dataset');
+  const control = (how: object): void =>
+    writeFileSync(landing.place.path('hpss/control.json'), JSON.stringify(how));
+  const calls = landing.place.path('hpss/calls.ndjson');
+  writeFileSync(calls, '');
+  control({ truncate: 'get', slow_ms: 500 });
+  const staged = landing.run('stage_dataset');
+  await until(() => readFileSync(calls, 'utf8').includes('"get '));
+  control({});
+  await staged;
+  const found = async () =>
+    (await landing.store.catalog.proofs({ dataset_id: landing.id, limit: 10 }))
+      .filter(({ actor }) => actor === 'stage')
+      .map(({ archive, result }) => `${archive} ${result}`);
+  expect(await found()).toEqual(['tape ok']);
+  control({ truncate: 'get' });
+  await landing.run('stage_dataset', { workflow_id: 'workflow-2', task_id: 'task-0002' });
+  expect(await found()).toEqual(['mirror ok', 'tape mismatch', 'tape ok']);
 });
 
 test('in S3, streamed as it is packed, without a file of it here', async () => {

@@ -19,7 +19,7 @@ import { treeEstimate } from '../dataset/estimates.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
 import { aliasOf, fetchedBundleOf, stagedBundleOf, stagedPathOf } from '../dataset/paths.ts';
 import type { Bundle, Dataset } from '../dataset/types.ts';
-import { LongshoreError } from '../errors.ts';
+import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { proofOf } from './bundle-copies.ts';
 import { defineTask, type ProgressMeter, type TaskContext, willGoOn } from './contract.ts';
 import { stagedMeanwhile, turnTaken } from './dataset-turn.ts';
@@ -44,7 +44,7 @@ export const task = defineTask({
     if (waiting !== null) return waiting;
     await firstServing(
       copies,
-      (copy) => stageFrom(ctx, { dataset, bundle, copy }),
+      (copy) => stageTwice(ctx, { dataset, bundle, copy }),
       (copy, error) => tell(ctx, copy, error),
     );
     await reachState(ctx.catalog, dataset.id, 'FETCHED', ctx.run.workflow_id);
@@ -56,6 +56,20 @@ interface Staging {
   readonly dataset: Dataset;
   readonly bundle: Bundle;
   readonly copy: Copy;
+}
+
+/** A transfer that went wrong once was the network's fault more often than the archive's; twice, it is a finding. */
+async function stageTwice(ctx: TaskContext, staging: Staging): Promise<void> {
+  try {
+    await stageFrom(ctx, staging);
+  } catch (error) {
+    ctx.signal.throwIfAborted();
+    if (!isLongshoreError(error) || error.code !== 'E_TRANSFER') throw error;
+    const { archive, key } = staging.copy;
+    const about = { archive: archive.name, path: archive.locate(key), code: error.code };
+    ctx.log.warn({ ...about, reason: error.message }, 'a transfer went wrong, and is repeated');
+    await stageFrom(ctx, staging);
+  }
 }
 
 async function stageFrom(ctx: TaskContext, staging: Staging): Promise<void> {
