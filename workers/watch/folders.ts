@@ -2,6 +2,7 @@ import { lstat, readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Config, registrationOf } from '../../config/index.ts';
 import type { Catalog, NewDataset } from '../catalog/contract.ts';
+import { normaliseName } from '../dataset/name.ts';
 import { coerceError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { RefusalKind, Refusals } from './refusals.ts';
@@ -56,7 +57,7 @@ export function registerFolders(parts: {
       const origin_path = await realpath(join(source, name));
       const deletedAt = deleted.get(origin_path);
       if (deletedAt !== undefined && (await stat(origin_path)).birthtimeMs < Date.parse(deletedAt)) {
-        if (await isRegistered(origin_path)) refusals.remove(name);
+        if (await isRegistered(name, origin_path)) refusals.remove(name);
         else
           refuse(
             name,
@@ -84,14 +85,16 @@ export function registerFolders(parts: {
     }
   }
 
-  /** Also by hand, under whatever name. */
-  async function isRegistered(origin_path: string): Promise<boolean> {
-    return (await catalog.list({ type, origin_path, limit: 1 })).count > 0;
+  /** By hand, with or without a prefix. By its name, too, as the API does not filter by the path. */
+  async function isRegistered(folder: string, origin_path: string): Promise<boolean> {
+    const name = normaliseName(datasetNameOf(folder));
+    return (await catalog.list({ type, name, origin_path, limit: 1 })).count > 0;
   }
 
   /** What is registered has been large enough: its tree is not walked at each full scan for ever. */
   async function isLarge(origin_path: string): Promise<boolean> {
-    return (await isRegistered(origin_path)) || (await holdsAtLeast(origin_path, minimum_dataset_size));
+    const { count } = await catalog.list({ type, origin_path, limit: 1 });
+    return count > 0 || (await holdsAtLeast(origin_path, minimum_dataset_size));
   }
 
   /** False: not done with; it comes again with the next scan. What no repeat can heal waits for the next full scan. */
@@ -107,7 +110,7 @@ export function registerFolders(parts: {
       return result.error.class !== 'retryable';
     }
     const { dataset, outcome } = result;
-    if (outcome === 'taken' && !(await isRegistered(item.origin_path))) {
+    if (outcome === 'taken' && !(await isRegistered(name, item.origin_path))) {
       const text = `not registered: the name ${dataset.name} belongs to dataset ${dataset.id} from ${dataset.origin_path}. Rename this folder, or register it by hand with --prefix or --suffix`;
       refuse(name, 'taken', text);
       return true;
