@@ -6,7 +6,6 @@ import type { Proof } from '../../workers/dataset/types.ts';
 import { namesOf } from '../cli/find.ts';
 import { createMeter } from '../cli/meter.ts';
 import type { Session } from '../cli/session.ts';
-import { raiseAlarm } from './alarm.ts';
 import { raiseAlarms } from './alarms.ts';
 import { adoptCopies } from './copies.ts';
 import { isFinding, proveAndRecord } from './prove.ts';
@@ -96,7 +95,7 @@ async function scrubOne(
   reading: { pace: ReturnType<typeof createPace> | null; signal: AbortSignal | undefined },
 ): Promise<Proof & { name: string }> {
   const { dataset_id, archive, size } = candidate;
-  const { name, type } = await session.store.catalog.get(dataset_id);
+  const { name } = await session.store.catalog.get(dataset_id);
   const label = `${dataset_id} ${name} in ${archive}`;
   const meter = createMeter(process.stderr, { label, total: size });
   const { pace, signal } = reading;
@@ -109,7 +108,7 @@ async function scrubOne(
     ...(signal === undefined ? {} : { signal }),
     onProgress: (bytes) => meter.set(bytes),
   }).finally(() => meter.end());
-  if (isFinding(proof)) await raiseAlarm(session, { ...proof, name, type });
+  if (isFinding(proof)) await raiseAlarms(session, { dataset_id });
   return { ...proof, name };
 }
 

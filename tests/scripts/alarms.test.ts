@@ -80,6 +80,18 @@ test('a scrub that was killed before it told has its findings told by the next o
   expect(duty.calls()).toEqual(['bad mismatch by stage']);
 });
 
+test('what was told of is not told again by a scrub that finds the same', async () => {
+  const duty = await onDuty();
+  const entry = await duty.add('bad');
+  flip(entry.bundle(), 2048);
+  await found(duty, entry, 'mismatch');
+  await duty.raise();
+  const fixity = { ...duty.place.config.fixity, alarm: [duty.program, duty.place.path('alarms')] };
+  duty.reconfigure({ fixity: { ...fixity, prove_every_days: 1e-9 } });
+  for (let run = 0; run < 2; run += 1) expect((await duty.scrub('--json')).code).toBe(1);
+  expect(duty.calls()).toEqual(['bad mismatch by stage']);
+});
+
 test('an alarm that reached nobody is not taken for told', async () => {
   const duty = await onDuty();
   const entry = await duty.add('bad');
