@@ -142,16 +142,24 @@ function report(error: unknown, json: boolean): number {
       });
     return EXIT.usage;
   }
-  const { code, message, fields, traceback, ...said } = reportOf(error);
-  const hint = asTyped(said.hint);
-  if (json) printError({ code, message, hint, fields });
+  const told = toldOf(error);
+  const { code, message, hint } = told;
+  if (json) printError(told);
   else process.stderr.write(`${code}: ${printable(message)}\n${printable(hint)}\n`);
   // Without a code of its own it is a fault of ours: whoever reports it needs the place.
-  if (code === 'E_TASK_CRASHED') process.stderr.write(`${traceback}\n`);
+  if (code === 'E_TASK_CRASHED') process.stderr.write(`${reportOf(error).traceback}\n`);
   return exitCodeOf(error);
 }
 
-const printError = (error: Pick<ErrorReport, 'code' | 'message' | 'hint' | 'fields'>): void =>
+type Told = Pick<ErrorReport, 'code' | 'message' | 'hint' | 'fields'>;
+
+/** As commands tell it, with --json under `error`. */
+export function toldOf(error: unknown): Told {
+  const { code, message, hint, fields } = reportOf(error);
+  return { code, message, hint: asTyped(hint), fields };
+}
+
+const printError = (error: Told): void =>
   void process.stdout.write(`${JSON.stringify({ error }, exactSizes)}\n`);
 
 const usageMessage = ({ code, message }: CommanderError): string =>

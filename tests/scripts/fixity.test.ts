@@ -1,4 +1,4 @@
-import { cpSync, unlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -150,6 +150,28 @@ describe('longshore verify', () => {
       copies: [{ result: 'ok', details: { manifest: false } }],
       staged: { result: 'mismatch', problems: [['extra', 'is not in the catalog']] },
       error: { code: 'E_VALIDATION' },
+    });
+  });
+
+  test('of several datasets each is proven, whatever was found of those before it', async () => {
+    const vault = await makeVault();
+    const damaged = await vault.add('run_A');
+    const good = await vault.add('run_B');
+    truncateSync(damaged.bundle(), damaged.size - 512);
+    const done = await vault.longshore('verify', 'run_A', 'nobody', 'run_B');
+    expect(done).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^E_FIXITY: [^]*\n2 of 3 failed\n$/),
+    });
+    expect(done.stdout).toMatch(
+      /^dataset \d+ run_A\nfilesystem: mismatch[^]*\ndataset \d+ run_B\nfilesystem: ok/,
+    );
+    const { stdout } = await vault.longshore('verify', 'run_A', 'run_B', '--level', 'size', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({
+      datasets: [
+        { given: 'run_A', dataset_id: damaged.id, error: { code: 'E_FIXITY' } },
+        { given: 'run_B', dataset_id: good.id, copies: [{ result: 'ok' }] },
+      ],
     });
   });
 

@@ -251,6 +251,49 @@ describe('the operator’s command line', () => {
     expect((await store.records.workflow(waiting))?.revoked_at).not.toBeNull();
   });
 
+  test('a dry run is refused where the command would be', async () => {
+    const { run, failing, waiting } = await setUp();
+    expect(await run('resume', failing, '--dry-run')).toMatchObject({ code: 0 });
+    expect(await run('resume', waiting, '--dry-run', '--force')).toMatchObject({ code: 0 });
+    for (const refused of [
+      ['pause', failing],
+      ['resume', waiting],
+    ])
+      expect(await run(...refused, '--dry-run')).toMatchObject({
+        code: 4,
+        stderr: expect.stringContaining('there is nothing to'),
+      });
+  });
+
+  test('of several ids each is tried; each has a line or an entry, and the code tells that one failed', async () => {
+    const { run, json, engine, failing, waiting } = await setUp();
+    const tried = await run('resume', 'nobody', 'failed', 'waiting', 'failed');
+    expect(tried).toMatchObject({
+      code: 1, // not found, and not possible
+      stdout: `resumed ${failing} at step "await stability"\n`,
+    });
+    expect(tried.stderr.split('\n')).toEqual([
+      'nobody: E_DATASET_NOT_FOUND: there is no dataset "nobody"',
+      `waiting: E_WORKFLOW_STATE: workflow ${waiting} is PENDING; there is nothing to resume`,
+      'Check the id with `npx longshore datasets`.',
+      'It is at work. With --force the step that runs is given up and started anew.',
+      '2 of 3 failed',
+      '',
+    ]);
+    expect(await json('pause', 'waiting', 'nobody')).toEqual({
+      workflows: [
+        expect.objectContaining({ given: 'waiting', workflow_id: waiting, paused: true }),
+        { given: 'nobody', error: expect.objectContaining({ code: 'E_DATASET_NOT_FOUND' }) },
+      ],
+    });
+    expect((await engine.show(waiting)).status).toBe('REVOKED');
+    expect(await run('revoke', 'nobody', 'nothing')).toMatchObject({ code: 3 });
+    expect(await run('revoke', 'waiting', failing)).toMatchObject({ code: 0, stderr: '' });
+    const shown = await run('show', 'waiting', failing, 'nobody');
+    expect(shown).toMatchObject({ code: 3, stderr: expect.stringContaining('1 of 3 failed') });
+    expect(shown.stdout).toMatch(new RegExp(`^dataset[^]*\n\nworkflow +${failing}\n`));
+  });
+
   test('stage and qc refuse at once what cannot work, and say what comes first', async () => {
     const { run, engine } = await setUp();
     expect(await run('stage', 'failed')).toMatchObject({

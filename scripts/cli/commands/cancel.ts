@@ -1,10 +1,11 @@
 import type { Command } from 'commander';
 import { LongshoreError } from '../../../workers/errors.ts';
 import type { RunningJob } from '../../../workers/queue/registry.ts';
+import { type Outcome, tryEach } from '../each.ts';
 import { type FleetSession, withFleet } from '../fleet-session.ts';
 import { jobsOf } from '../fleet-view.ts';
 import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
-import { currentUser, printJson } from '../session.ts';
+import { currentUser } from '../session.ts';
 
 /** What its programs get between SIGTERM and SIGKILL: with one second, a deaf one took up to 2.1 s from the shell. */
 const GRACE_SECONDS = 0.5;
@@ -21,8 +22,8 @@ interface Options {
 export function addCancel(program: Command): void {
   program
     .command('cancel')
-    .argument('<id>', 'task id or job id of what runs; see npx longshore active')
-    .description('stop a running job, on whatever host it runs')
+    .argument('<id...>', 'task ids or job ids of what runs; see npx longshore active')
+    .description('stop running jobs, on whatever host they run')
     .option('--reason <text>', 'kept with the attempt and in the history')
     .option('--revoke', 'take the rest of its workflow out of the queue too')
     .addOption(dryRunBesideArguments())
@@ -39,20 +40,22 @@ export function addCancel(program: Command): void {
       'after',
       '\nIts workflow is REVOKED afterwards, as by longshore pause (with --revoke: as by longshore revoke); longshore resume runs the step again.',
     )
-    .action((id: string, options: Options) => withFleet((session) => cancel(session, id, options)));
+    .action(async (ids: string[], options: Options) => {
+      process.exitCode = await withFleet((session) =>
+        tryEach(ids, { list: 'jobs', json: options.json }, (id) => cancel(session, id, options)),
+      );
+    });
 }
 
-async function cancel(session: FleetSession, id: string, options: Options): Promise<void> {
+async function cancel(session: FleetSession, id: string, options: Options): Promise<Outcome> {
   const { engine } = session;
   const job = await runningJob(session, id);
   const { workflow_id, task_id, step, worker } = job;
-  if (options.dryRun) {
-    if (options.json) return printJson({ dry_run: true, would: 'cancel', ...job });
-    process.stdout.write(
-      `would cancel ${task_id} (step "${step}") on ${worker} (dry run: nothing was changed)\n`,
-    );
-    return;
-  }
+  if (options.dryRun)
+    return {
+      json: { dry_run: true, would: 'cancel', ...job },
+      text: `would cancel ${task_id} (step "${step}") on ${worker} (dry run: nothing was changed)`,
+    };
   const how = options.revoke ? 'revoke' : 'pause';
   const answer = await engine[how](workflow_id, {
     actor: currentUser(),
@@ -65,12 +68,12 @@ async function cancel(session: FleetSession, id: string, options: Options): Prom
       fields: { task_id, workflow_id },
       hint: `See what became of it with \`longshore show ${workflow_id}\`.`,
     });
-  if (options.json) return printJson({ ...job, process: answer.process });
   const silent =
     answer.process === 'silent' ? '. Its worker did not answer; the task may publish nothing any more' : '';
-  process.stdout.write(
-    `cancelled ${task_id} (step "${step}") on ${worker}; npx longshore resume ${workflow_id} runs it again${silent}\n`,
-  );
+  return {
+    json: { ...job, process: answer.process },
+    text: `cancelled ${task_id} (step "${step}") on ${worker}; npx longshore resume ${workflow_id} runs it again${silent}`,
+  };
 }
 
 type Placed = RunningJob & { worker: string };

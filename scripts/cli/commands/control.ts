@@ -1,9 +1,11 @@
 import type { Command } from 'commander';
 import { LongshoreError } from '../../../workers/errors.ts';
+import type { WorkflowStatus } from '../../../workers/records/contract.ts';
 import { toServed } from '../../../workers/workflows/status.ts';
+import { type Outcome, tryEach } from '../each.ts';
 import { findWorkflow } from '../find.ts';
 import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
-import { currentUser, type EngineSession, printJson, withEngine } from '../session.ts';
+import { currentUser, type EngineSession, withEngine } from '../session.ts';
 
 interface Options {
   force?: boolean;
@@ -13,65 +15,75 @@ interface Options {
 
 /** pause, revoke, resume. */
 export function addControl(program: Command): void {
-  command(program, 'pause', 'stop the step that runs or is next; resume goes on with it').action(
-    (id: string, options: Options) => withEngine((session) => stop(session, id, 'pause', options)),
-  );
+  command(program, 'pause', 'stop the step that runs or is next; resume goes on with it', stop);
   command(
     program,
     'revoke',
     'stop it and take the rest of it out of the queue; dismiss one that has failed',
-  ).action((id: string, options: Options) => withEngine((session) => stop(session, id, 'revoke', options)));
-  command(program, 'resume', 'go on with a workflow that failed or was stopped')
-    .option('--force', 'also when a step is said to be running (after an outage of its worker)')
-    .action((id: string, options: Options) => withEngine((session) => resume(session, id, options)));
+    stop,
+  );
+  command(program, 'resume', 'go on with a workflow that failed or was stopped', resume).option(
+    '--force',
+    'also when a step is said to be running (after an outage of its worker)',
+  );
 }
 
-function command(program: Command, name: string, description: string): Command {
+type How = 'pause' | 'revoke' | 'resume';
+type Act = (session: EngineSession, request: Request) => Promise<Outcome>;
+
+interface Request {
+  id: string;
+  how: How;
+  force: boolean;
+}
+
+function command(program: Command, how: How, description: string, act: Act): Command {
   return program
-    .command(name)
-    .argument('<id>', 'id of a workflow, or id or name of a dataset: its active or newest workflow')
+    .command(how)
+    .argument('<id...>', 'ids of workflows, or ids or names of datasets: their active or newest workflow')
     .description(description)
     .addOption(dryRunBesideArguments())
     .addOption(jsonOption())
     .addHelpText(
       'after',
-      helpTail([`longshore ${name} 3d9ed8a4-5438-4b6b-af14-f6193186c136`, `longshore ${name} run_17`]),
-    );
+      helpTail([
+        `longshore ${how} 3d9ed8a4-5438-4b6b-af14-f6193186c136`,
+        `longshore ${how} run_17 run_18 --dry-run`,
+      ]),
+    )
+    .action(async (words: string[], options: Options) => {
+      process.exitCode = await withEngine((session) =>
+        tryEach(words, { list: 'workflows', json: options.json }, async (word) => {
+          const id = await findWorkflow(session.store, word);
+          const { dryRun = false, force = false } = options;
+          return (dryRun ? preview : act)(session, { id, how, force });
+        }),
+      );
+    });
 }
 
-async function stop(
-  session: EngineSession,
-  text: string,
-  how: 'pause' | 'revoke',
-  { dryRun, json }: Options,
-): Promise<void> {
-  const id = await findWorkflow(session.store, text);
-  if (dryRun) return preview(session, id, how, json);
-  const answer = await session.engine[how](id, { actor: currentUser() });
-  const { status } = await session.engine.show(id);
+async function stop({ engine }: EngineSession, { id, how }: Request): Promise<Outcome> {
+  const answer = await engine[how === 'revoke' ? 'revoke' : 'pause'](id, { actor: currentUser() });
+  const { status } = await engine.show(id);
   // A revoke of what has failed or is paused takes out the rest of it.
   const changed = answer.paused || (how === 'revoke' && (status === 'FAILURE' || status === 'REVOKED'));
   if (!changed) throw wrongState(id, status, how);
   const dismissed = !answer.paused && status === 'FAILURE';
-  if (json) return printJson({ workflow_id: id, ...answer, ...(dismissed ? { dismissed } : {}) });
-  if (dismissed) {
-    process.stdout.write(
-      `dismissed ${id}: it has failed before and stays FAILURE, and waits for nobody any more; resume starts it again from its step\n`,
-    );
-    return;
-  }
+  const json = { workflow_id: id, ...answer, ...(dismissed ? { dismissed } : {}) };
+  if (dismissed)
+    return {
+      json,
+      text: `dismissed ${id}: it has failed before and stays FAILURE, and waits for nobody any more; resume starts it again from its step`,
+    };
   const step = answer.revoked_step === undefined ? '' : ` at step "${answer.revoked_step.name}"`;
   const silent =
     answer.process === 'silent' ? '. Its worker did not answer; the task may publish nothing any more' : '';
   const next = how === 'pause' ? 'resume goes on with it' : 'resume starts it again from this step';
-  process.stdout.write(`${how === 'pause' ? 'paused' : 'revoked'} ${id}${step}; ${next}${silent}\n`);
+  return { json, text: `${how === 'pause' ? 'paused' : 'revoked'} ${id}${step}; ${next}${silent}` };
 }
 
-async function resume(session: EngineSession, text: string, options: Options): Promise<void> {
-  const { engine } = session;
-  const id = await findWorkflow(session.store, text);
-  if (options.dryRun) return preview(session, id, 'resume', options.json);
-  const answer = await engine.resume(id, { actor: currentUser(), force: options.force ?? false });
+async function resume({ engine }: EngineSession, { id, force }: Request): Promise<Outcome> {
+  const answer = await engine.resume(id, { actor: currentUser(), force });
   if (!answer.resumed) {
     const { status, resume_lock } = await engine.show(id);
     if (resume_lock !== null)
@@ -81,19 +93,29 @@ async function resume(session: EngineSession, text: string, options: Options): P
       );
     throw wrongState(id, status, 'resume');
   }
-  if (options.json) return printJson({ workflow_id: id, ...answer });
-  process.stdout.write(`resumed ${id} at step "${answer.restarted_step?.name ?? '?'}"\n`);
+  const text = `resumed ${id} at step "${answer.restarted_step?.name ?? '?'}"`;
+  return { json: { workflow_id: id, ...answer }, text };
 }
 
-async function preview({ store }: EngineSession, id: string, what: string, json = false): Promise<void> {
+/** @throws E_WORKFLOW_STATE where the command would be refused */
+async function preview({ store }: EngineSession, { id, how, force }: Request): Promise<Outcome> {
   const found = await store.records.workflowWithRuns(id);
   if (found === null) throw new LongshoreError('E_WORKFLOW_NOT_FOUND', `there is no workflow ${id}`);
   const { name, status, steps, steps_done } = toServed(found);
+  if (!APPLIES[how].includes(status) && !(force && status !== 'SUCCESS')) throw wrongState(id, status, how);
   const step = steps[steps_done]?.name ?? null;
-  if (json) return printJson({ dry_run: true, would: what, workflow_id: id, name, status, step });
-  const where = step === null ? 'it has succeeded' : `at step "${step}"`;
-  process.stdout.write(`would ${what} ${id} (${name}, ${status}), ${where} (dry run: nothing was changed)\n`);
+  return {
+    json: { dry_run: true, would: how, workflow_id: id, name, status, step },
+    text: `would ${how} ${id} (${name}, ${status}) at step "${step}" (dry run: nothing was changed)`,
+  };
 }
+
+/** As the moves of a run in workers/records/transition.ts have it, for the workflow's status. */
+const APPLIES: Readonly<Record<How, readonly WorkflowStatus[]>> = {
+  pause: ['PENDING', 'STARTED'],
+  revoke: ['PENDING', 'STARTED', 'FAILURE', 'REVOKED'],
+  resume: ['FAILURE', 'REVOKED'],
+};
 
 function wrongState(id: string, status: string, how: string): LongshoreError {
   const hint =

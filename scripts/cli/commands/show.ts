@@ -3,24 +3,24 @@ import type { Command } from 'commander';
 import { downloadLinksOf } from '../../../workers/dataset/paths.ts';
 import type { Dataset } from '../../../workers/dataset/types.ts';
 import type { Attempt } from '../../../workers/records/contract.ts';
+import { LongshoreError } from '../../../workers/errors.ts';
 import { type ServedWorkflow, toServed } from '../../../workers/workflows/status.ts';
 import { datasetFacts, facts, showSteps, workflowColumns } from '../dataset-view.ts';
+import { type Outcome, tryEach } from '../each.ts';
 import { find, namesOf } from '../find.ts';
 import { ago, duration, oneLine } from '../format.ts';
 import { problemLines } from '../problem-list.ts';
 import { helpTail, jsonOption } from '../program.ts';
 import { isDone } from '../progress.ts';
-import { printJson, type Session, withStore } from '../session.ts';
+import { type Session, withStore } from '../session.ts';
 import { paint, printTable, takesColour } from '../table.ts';
 import { asTyped } from '../typed.ts';
 
 export function addShow(program: Command): void {
   program
     .command('show')
-    .argument('<id>', 'id or name of a dataset, or id of a workflow')
-    .description(
-      'all about a dataset (paths, bundle, states, workflows) or a workflow (steps, tries, errors)',
-    )
+    .argument('<id...>', 'ids or names of datasets, or ids of workflows')
+    .description('all about datasets (paths, bundle, states, workflows) or workflows (steps, tries, errors)')
     .addOption(jsonOption())
     .addHelpText(
       'after',
@@ -30,13 +30,17 @@ export function addShow(program: Command): void {
         'longshore show 3d9ed8a4-5438-4b6b-af14-f6193186c136',
       ]),
     )
-    .action((id: string, { json = false }: { json?: boolean }) =>
-      withStore(async (session) => {
-        const found = await find(session.store, id);
-        if (found.kind === 'dataset') await showDataset(session, found.dataset, json);
-        else await showWorkflow(session, found.id, json);
-      }),
-    );
+    .action(async (words: string[], { json = false }: { json?: boolean }) => {
+      process.exitCode = await withStore((session) =>
+        tryEach(words, { list: 'shown', json }, async (word) => {
+          const found = await find(session.store, word);
+          if (words.length > 1 && words[0] !== word && !json) process.stdout.write('\n');
+          return found.kind === 'dataset'
+            ? showDataset(session, found.dataset, json)
+            : showWorkflow(session, found.id, json);
+        }),
+      );
+    });
   program
     .command('logs')
     .argument('<id>', 'id of a workflow, or id or name of a dataset: all its workflows, one after the other')
@@ -47,14 +51,15 @@ export function addShow(program: Command): void {
     .action((id: string, options: LogOptions) => withStore((session) => logs(session, id, options)));
 }
 
-async function showDataset({ config, store }: Session, dataset: Dataset, json: boolean): Promise<void> {
+async function showDataset({ config, store }: Session, dataset: Dataset, json: boolean): Promise<Outcome> {
   const { results } = await store.records.listWorkflows({ dataset_id: dataset.id, limit: 100 });
   const workflows = results.map((one) => toServed(one));
   const report = await store.catalog.report(dataset.id);
   const links = dataset.is_staged ? downloadLinksOf(config, dataset) : null;
   const audit = await store.records.auditLog({ subject: `dataset:${dataset.id}`, limit: 20 });
   const copies = await store.catalog.copies(dataset.id);
-  if (json) return printJson({ dataset, copies, report, links, workflows, audit });
+  const told = { json: { dataset, copies, report, links, workflows, audit } };
+  if (json) return told;
   const out = process.stdout;
   facts(out, [
     ...datasetFacts(dataset, copies),
@@ -69,6 +74,7 @@ async function showDataset({ config, store }: Session, dataset: Dataset, json: b
     (line) => line ?? [],
   );
   if (held.length > 0) out.write(`\n${held.join('\n')}\n`);
+  return told;
 }
 
 /** Why a workflow that is not done does not go on right now; null: it runs, or nothing has been tried yet. */
@@ -87,20 +93,22 @@ async function holdUpOf(store: Session['store'], workflow: ServedWorkflow): Prom
   return `${line}\n${problemLines(last.error.fields)}${asTyped(last.error.hint)}`.trimEnd();
 }
 
-async function showWorkflow({ store }: Session, id: string, json: boolean): Promise<void> {
+async function showWorkflow({ store }: Session, id: string, json: boolean): Promise<Outcome> {
   const found = await store.records.workflowWithRuns(id, { prev_runs: true });
-  if (found === null) return; // Deleted since it was found: there is nothing to show.
+  // Deleted since it was found.
+  if (found === null) throw new LongshoreError('E_WORKFLOW_NOT_FOUND', `there is no workflow ${id}`);
   const workflow = toServed(found);
   const attempts = await attemptsOf(store, workflow);
   const audit = await store.records.auditLog({ subject: `workflow:${id}`, limit: 20 });
-  if (json) {
-    const { args, start_kwargs, revoked_at } = found.workflow;
-    return printJson({
+  const { args, start_kwargs, revoked_at } = found.workflow;
+  const told = {
+    json: {
       workflow: { ...workflow, args, start_kwargs, revoked_at },
       attempts: Object.fromEntries(attempts),
       audit,
-    });
-  }
+    },
+  };
+  if (json) return told;
   const out = process.stdout;
   const { dataset_id } = workflow;
   const name = (await namesOf(store, [dataset_id])).get(dataset_id ?? -1) ?? '';
@@ -110,9 +118,9 @@ async function showWorkflow({ store }: Session, id: string, json: boolean): Prom
     ['status', workflow.status],
     ['dataset', dataset_id === null ? null : `${dataset_id} ${name}`],
     ['started by', `${workflow.initiator || '-'}, ${ago(workflow.created_at)}`],
-    ...(Object.keys(found.workflow.start_kwargs).length === 0
+    ...(Object.keys(start_kwargs).length === 0
       ? []
-      : [['arguments', JSON.stringify(found.workflow.start_kwargs)] as [string, string]]),
+      : [['arguments', JSON.stringify(start_kwargs)] as [string, string]]),
     ...audit
       .toReversed()
       .map(({ action, actor, at }): [string, string] => [
@@ -122,6 +130,7 @@ async function showWorkflow({ store }: Session, id: string, json: boolean): Prom
   ]);
   out.write('\n');
   showSteps(out, workflow, attempts);
+  return told;
 }
 
 async function attemptsOf(

@@ -7,14 +7,14 @@ import { recordedCopies } from '../../fixity/copies.ts';
 import { isFinding, proveAndRecord } from '../../fixity/prove.ts';
 import { proveStaged, type StagedProof } from '../../fixity/staged.ts';
 import { differenceTexts, readText, resultStyle } from '../../fixity/view.ts';
+import { type Outcome, tryEach } from '../each.ts';
 import { findDataset } from '../find.ts';
 import { counted, oneLine, printable } from '../format.ts';
 import { createMeter } from '../meter.ts';
-import { EXIT, exitCodeOf, helpTail, jsonOption } from '../program.ts';
-import { currentUser, printJson, type Session, withStore } from '../session.ts';
+import { exitCodeOf, helpTail, jsonOption, toldOf } from '../program.ts';
+import { currentUser, type Session, withStore } from '../session.ts';
 import { stopOnSignal } from '../stop.ts';
 import { type Out, paint, takesColour } from '../table.ts';
-import { asTyped } from '../typed.ts';
 
 const LEVELS = ['size', 'digest', 'stream', 'readback'] as const;
 /** Differences shown of one copy; the ledger keeps more. */
@@ -37,8 +37,8 @@ interface Verified {
 export function addVerify(program: Command): void {
   program
     .command('verify')
-    .argument('<dataset>', 'id or name')
-    .description('prove every archived copy of a dataset now; each result goes into the fixity ledger')
+    .argument('<dataset...>', 'ids or names')
+    .description('prove every archived copy of datasets now; each result goes into the fixity ledger')
     .addOption(
       new Option(
         '--level <level>',
@@ -53,21 +53,28 @@ export function addVerify(program: Command): void {
       'after',
       helpTail([
         'longshore verify run_17',
-        'longshore verify run_17 --level size',
+        'longshore verify run_17 run_18 --level size',
         'longshore verify 17 --level readback --archive s3 --json',
       ]),
     )
-    .action(async (text: string, options: Options) => {
-      process.exitCode = await withStore((session) => run(session, text, options));
+    .action(async (words: string[], options: Options) => {
+      process.exitCode = await withStore((session) =>
+        tryEach(words, { list: 'datasets', json: options.json }, (word) =>
+          run(session, word, options, words.length > 1),
+        ),
+      );
     });
 }
 
-async function run(session: Session, text: string, options: Options): Promise<number> {
+/** @param headed of several: whose results follow */
+async function run(session: Session, text: string, options: Options, headed: boolean): Promise<Outcome> {
   const quiet = { ...session, log: session.log.child({}, { level: 'silent' }) }; // Said below, once.
   const dataset = await findDataset(session.store, text);
   if (dataset.is_deleted)
     throw new LongshoreError('E_DATASET_DELETED', `dataset ${dataset.id} (${dataset.name}) was deleted`);
   const copies = chosen(dataset, await recordedCopies(session, dataset), options.archive);
+  const { id, name } = dataset;
+  if (headed && !options.json) process.stdout.write(`dataset ${id} ${oneLine(name)}\n`);
   const stopping = stopOnSignal('the verification', 'what was proven before is in the ledger');
   try {
     const proofs: Proof[] = [];
@@ -79,7 +86,6 @@ async function run(session: Session, text: string, options: Options): Promise<nu
     const staged =
       options.level === 'readback' ? await verifyStaged(session, dataset, proofs, stopping.signal) : null;
     if (staged !== null && !options.json) showStaged(process.stdout, staged);
-    const { id, name } = dataset;
     const verified = { dataset_id: id, name, level: options.level, copies: proofs, staged };
     await recordAudit(session, verified);
     if (proofs.some(isFinding)) await raiseAlarms(session, { dataset_id: id });
@@ -167,17 +173,13 @@ function showStaged(out: Out, { path, result, files, problems, num_problems }: S
   if (num_problems > SHOWN) out.write(`  and ${counted(num_problems - SHOWN, 'more difference')}\n`);
 }
 
-/** The code of the worst of it, on stderr or in the one JSON document. */
-function conclude(verified: Verified, json = false): number {
-  const error = failureOf(verified);
-  if (json)
-    printJson({
-      ...verified,
-      ...(error === null ? {} : { error: { code: error.code, message: error.message, hint: error.hint } }),
-    });
-  else if (error !== null)
-    process.stderr.write(`${error.code}: ${printable(error.message)}\n${printable(asTyped(error.hint))}\n`);
-  return error === null ? EXIT.ok : exitCodeOf(error);
+/** The worst of it, on stderr or in its JSON. */
+function conclude(verified: Verified, json = false): Outcome {
+  const failure = failureOf(verified);
+  if (failure === null) return { json: verified };
+  const error = toldOf(failure);
+  if (!json) process.stderr.write(`${error.code}: ${printable(error.message)}\n${printable(error.hint)}\n`);
+  return { json: { ...verified, error }, code: exitCodeOf(failure) };
 }
 
 function failureOf({ dataset_id, name, copies, staged }: Verified): LongshoreError | null {
