@@ -12,6 +12,7 @@ import { type AdHocWorkflow, buildWorkflow } from '../workers/workflows/definiti
 import { unservedQueues } from '../workers/workflows/fleet.ts';
 import { follow } from './cli/follow.ts';
 import { bytes, counted, duration, parseBytes } from './cli/format.ts';
+import { checkAll } from './cli/mistakes.ts';
 import { createProgram, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { currentStep, elapsedOf, type Followed, failureOf, failureText, isDone } from './cli/progress.ts';
 import { currentUser, type EngineSession, printJson, withEngine } from './cli/session.ts';
@@ -58,8 +59,10 @@ const program = createProgram('enqueue-test', 'Make a small dataset and run one 
 
 async function run(session: EngineSession, options: Options): Promise<number> {
   const { config, engine } = session;
-  pathsOf(config, options.type);
-  const workflow = await workflowOf(session, options);
+  const [workflow] = await checkAll([
+    () => workflowOf(session, options),
+    () => pathsOf(config, options.type),
+  ]);
   const document = buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' });
   const unserved = unservedQueues(document, await engine.fleet());
   if (unserved.length > 0)
@@ -131,7 +134,11 @@ async function workflowOf({ config }: EngineSession, options: Options): Promise<
   const { task, workflow, prepare = false } = options;
   if (task !== undefined && workflow !== undefined)
     throw new LongshoreError('E_USAGE', 'expected --task or --workflow, not both');
-  if (task === undefined) return workflow ?? config.registration.workflow;
+  if (task === undefined) {
+    const name = workflow ?? config.registration.workflow;
+    buildWorkflow(config, name, { dataset_id: 0, initiator: 'check' });
+    return name;
+  }
   await loadTask(task);
   const landing = landingOf(config);
   const at = landing.findIndex((step) => step.task === task);

@@ -8,6 +8,7 @@ import { openStore } from '../workers/store.ts';
 import { createRegistrar, datasetNameOf } from '../workers/watch/registration.ts';
 import { buildWorkflow } from '../workers/workflows/definition.ts';
 import { createEngine } from '../workers/workflows/engine.ts';
+import { checkAll } from './cli/mistakes.ts';
 import { createProgram, dryRunBesideArguments, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { currentUser, printJson, withStoreIfAny } from './cli/session.ts';
 import type { Candidate } from './register/candidates.ts';
@@ -55,11 +56,12 @@ async function register(
   options: Options,
 ): Promise<number> {
   const workflow = options.workflow ?? config.registration.workflow;
-  buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' });
-  const type = typeOf(config, options);
   const folder = resolve(process.env.INIT_CWD ?? '', path);
-  const origin_path = await existing(folder);
-  refuseOwn(config, origin_path);
+  const [type, origin_path] = await checkAll([
+    () => typeOf(config, options),
+    () => originOf(config, folder),
+    () => buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' }),
+  ]);
   const candidate: Candidate = {
     folder,
     dataset: {
@@ -98,8 +100,8 @@ function typeOf(config: Config, { rawData, dataProduct, datasetType }: Options):
   );
 }
 
-/** @throws E_ORIGIN_MISSING, E_USAGE when it is no folder */
-async function existing(folder: string): Promise<string> {
+/** @throws E_ORIGIN_MISSING, E_USAGE when it is no folder, or one that Longshore writes itself */
+async function originOf(config: Config, folder: string): Promise<string> {
   const found = await stat(folder).catch((error: unknown) => {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return null;
@@ -109,8 +111,11 @@ async function existing(folder: string): Promise<string> {
     throw new LongshoreError('E_ORIGIN_MISSING', `there is no folder ${folder}; nothing was registered`, {
       hint: 'Check the path, and that its file system is mounted.',
     });
-  if (found.isDirectory()) return realpath(folder);
-  throw new LongshoreError('E_USAGE', `${folder} is not a folder; nothing was registered`);
+  if (!found.isDirectory())
+    throw new LongshoreError('E_USAGE', `${folder} is not a folder; nothing was registered`);
+  const origin_path = await realpath(folder);
+  refuseOwn(config, origin_path);
+  return origin_path;
 }
 
 const foresee = (config: Config, candidate: Candidate): Promise<Row> =>

@@ -1,6 +1,7 @@
 import type { Dataset } from '../../workers/dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../../workers/errors.ts';
 import type { Store } from '../../workers/store.ts';
+import { checkAll } from './mistakes.ts';
 
 /** `17`, `id:17`, a dataset's name, `name:17`, or the id of a workflow, or the beginning of one. */
 export type Found =
@@ -62,6 +63,10 @@ export async function findDataset(store: Store, text: string): Promise<Dataset> 
   if (other === undefined) return numbered ?? store.catalog.get(only.id, INCLUDE);
   throw ambiguous(what, numbered, named);
 }
+
+/** As {@link findDataset}; of several that cannot be found all are told. */
+export const findDatasets = (store: Store, texts: readonly string[]): Promise<Dataset[]> =>
+  checkAll(texts.map((text) => () => findDataset(store, text)));
 
 /** Null: there is none. */
 const byId = ({ catalog }: Store, id: number): Promise<Dataset | null> =>

@@ -45,6 +45,8 @@ test('an unknown task, workflow or size is refused with what there is', async ()
   });
   expect(await run('--size', 'huge')).toMatchObject({ code: 2 });
   expect(await run('--type', 'NOPE')).toMatchObject({ code: 2 });
+  const both = await run('--workflow', 'nope', '--type', 'NOPE');
+  expect(both).toMatchObject({ code: 2, stderr: expect.stringMatching(/nope.*; .*NOPE/) });
 });
 
 test('runs one task, follows it, prints its result and leaves nothing; a failing one says why and is kept', async () => {

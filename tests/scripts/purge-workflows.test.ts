@@ -92,6 +92,8 @@ test('app, types, age and cap are those of the command line, spelled as the refe
   // Configured nowhere, and recorded for another app at most.
   const unknown = await purge('--workflow_types', 'notjson');
   expect(unknown).toMatchObject({ code: 2, stderr: expect.stringContaining('no workflow "notjson" is') });
+  const two = await purge('--workflow_types', 'qc,one,two');
+  expect(two.stderr).toMatch(/no workflow "one" is .*; no workflow "two" is /);
 });
 
 test('a dry run leaves every row as it was', async () => {

@@ -64,6 +64,21 @@ test('a missing folder ends with code 1, no or two types with code 2, and a dry 
   expect(existsSync(place.config.catalog.path)).toBe(false);
 });
 
+test('several wrong arguments are told at once', async () => {
+  const { place, register } = await setUp();
+  const args = ['a', place.path('gone'), '--dataset-type', 'NO_SUCH', '--workflow', 'nonsense'];
+  const { code, stdout } = await register(...args, '--json');
+  expect(code).toBe(2);
+  const { error } = JSON.parse(stdout) as { error: { code: string; fields: { problems: string[] } } };
+  expect(error).toMatchObject({ code: 'E_USAGE', hint: expect.stringContaining('is mounted') });
+  expect(error.fields.problems).toEqual([
+    expect.stringContaining('"NO_SUCH" is not configured'),
+    expect.stringContaining('there is no folder'),
+    expect.stringContaining('nonsense'),
+  ]);
+  expect(existsSync(place.config.catalog.path)).toBe(false);
+});
+
 test('register_ondemand is the same script as register', async () => {
   const { place, folder, read } = await setUp();
   const args = [folder, '--dataset-type', 'RAW_DATA', '--prefix', 'p'];

@@ -103,7 +103,10 @@ test('several at once: all are looked at before the first is started', async () 
   const { fleet, engine, run, json } = await setUp();
   await fleet.dataset();
   expect(await run('stage', 'sample-1', 'sample-2')).toMatchObject({ code: 4 });
-  expect(await run('archive', 'sample-1', 'nobody')).toMatchObject({ code: 3 });
+  expect(await run('archive', 'sample-1', 'nobody', 'nothing')).toMatchObject({
+    code: 3,
+    stderr: expect.stringContaining('there is no dataset "nobody"; there is no dataset "nothing"'),
+  });
   expect((await engine.list({})).metadata.total).toBe(0);
   const { started } = (await json('archive', 'sample-1', 'sample-2')) as {
     started: { dataset_id: number }[];

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { pinOf, pinText } from '../../../workers/dataset/pin.ts';
 import type { Dataset, Pin } from '../../../workers/dataset/types.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
-import { findDataset } from '../find.ts';
+import { findDatasets } from '../find.ts';
 import { oneLine } from '../format.ts';
 import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson, type Session, withStore } from '../session.ts';
@@ -53,8 +53,7 @@ async function change(
   options: Options,
 ): Promise<void> {
   const { dryRun = false, json = false } = options;
-  const datasets: Dataset[] = [];
-  for (const text of texts) datasets.push(await findDataset(store, text));
+  const datasets = await findDatasets(store, texts);
   const deleted = datasets.find(({ is_deleted }) => is_deleted);
   if (deleted !== undefined)
     throw new LongshoreError('E_DATASET_DELETED', `dataset ${deleted.id} (${deleted.name}) was deleted`);

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { toServed } from '../../../workers/workflows/status.ts';
 import { findWorkflow } from '../find.ts';
+import { checkAll } from '../mistakes.ts';
 import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
 import { currentUser, type EngineSession, printJson, withEngine } from '../session.ts';
 
@@ -54,8 +55,7 @@ async function prioritize(
   priority: number,
   { dryRun = false, json = false }: Options,
 ): Promise<void> {
-  const rows: Row[] = [];
-  for (const text of texts) rows.push(await rowOf(store, await findWorkflow(store, text)));
+  const rows = await checkAll(texts.map((text) => async () => rowOf(store, await findWorkflow(store, text))));
   const actor = currentUser();
   if (!dryRun) for (const { workflow_id } of rows) await engine.prioritize(workflow_id, { actor, priority });
   if (json) return printJson({ dry_run: dryRun, priority, workflows: rows });

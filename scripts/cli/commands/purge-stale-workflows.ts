@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { type PurgedWorkflow, findStale, purgeWorkflow, type Stale } from '../../purge/workflows.ts';
 import { ago } from '../format.ts';
+import { checkAll } from '../mistakes.ts';
 import { EXIT, flag, jsonOption } from '../program.ts';
 import { currentUser, type EngineSession, printJson, withEngine } from '../session.ts';
 import { printTable } from '../table.ts';
@@ -49,7 +50,7 @@ async function purgeAll(session: EngineSession, options: Options, signal?: Abort
   const { purge } = config.workflow;
   const { dryRun: dry_run = false, json } = options;
   const app_id = options.appId ?? config.app_id;
-  for (const name of options.workflowTypes ?? []) await refuseUnknown(session, app_id, name);
+  await checkAll((options.workflowTypes ?? []).map((name) => () => refuseUnknown(session, app_id, name)));
   const age_seconds = options.ageThreshold ?? purge.age_threshold_seconds;
   const stale = await findStale(store, {
     app_id,

@@ -6,10 +6,11 @@ import { buildWorkflow } from '../../../workers/workflows/definition.ts';
 import { unservedQueues } from '../../../workers/workflows/fleet.ts';
 import { differencesOf } from '../../plan/intact.ts';
 import { liveWorkflowOf } from '../../plan/plan.ts';
-import { findDataset } from '../find.ts';
+import { findDatasets } from '../find.ts';
 import { startHint } from '../fleet-problems.ts';
 import { follow } from '../follow.ts';
 import { oneLine } from '../format.ts';
+import { checkAll } from '../mistakes.ts';
 import { dryRunBesideArguments, EXIT, helpTail, jsonOption } from '../program.ts';
 import { currentStep, failureOf } from '../progress.ts';
 import { currentUser, type EngineSession, printJson, withEngine } from '../session.ts';
@@ -95,17 +96,16 @@ interface Started {
 async function run(workflow: string, texts: readonly string[], options: StartOptions): Promise<void> {
   process.exitCode = await withEngine(async (session) => {
     const { store, config } = session;
-    const datasets: Dataset[] = [];
-    for (const text of texts) datasets.push(await findDataset(store, text));
-    const document = buildWorkflow(config, workflow, { dataset_id: 0, initiator: currentUser() });
+    const [document, datasets] = await checkAll([
+      () => buildWorkflow(config, workflow, { dataset_id: 0, initiator: currentUser() }),
+      () => findDatasets(store, texts),
+    ]);
     if (options.dryRun) return preview(session, workflow, datasets, options);
     // All or none: whoever names five datasets does not have to find out which ones were taken.
-    for (const dataset of datasets) {
-      refuseDeleted(dataset);
-      // What is being landed is not in the archive yet, and will be staged by that. No other check may ever be left out.
-      if (workflow !== 'stage' || !(await isAtWork(session, dataset)))
-        await CHECKS[workflow]?.(dataset, options);
-    }
+    const checks = datasets.map((dataset) => () => check(session, workflow, dataset, options));
+    // A deletion asks: a wrong answer ends it, without another question.
+    if (workflow === 'delete') for (const one of checks) await one();
+    else await checkAll(checks);
     const started: Started[] = [];
     for (const dataset of datasets) {
       const one = await startOne(session, workflow, dataset, options);
@@ -118,6 +118,17 @@ async function run(workflow: string, texts: readonly string[], options: StartOpt
     else if (ids.length > 0) await warnWithoutWorker(session, document);
     return EXIT.ok;
   });
+}
+
+async function check(
+  session: EngineSession,
+  workflow: string,
+  dataset: Dataset,
+  options: StartOptions,
+): Promise<void> {
+  refuseDeleted(dataset);
+  // What is being landed is not in the archive yet, and will be staged by that. No other check may ever be left out.
+  if (workflow !== 'stage' || !(await isAtWork(session, dataset))) await CHECKS[workflow]?.(dataset, options);
 }
 
 function refuseDeleted({ id, name, is_deleted }: Dataset): void {
