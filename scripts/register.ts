@@ -136,6 +136,7 @@ const STYLES: Record<Row['outcome'], Style> = {
   taken: 'yellow',
   failed: 'red',
   'would create': 'cyan',
+  'would complete': 'cyan',
 };
 
 function show(rows: readonly Row[], dryRun: boolean): void {

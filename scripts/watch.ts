@@ -26,7 +26,7 @@ const program = createProgram('watch', 'Watch the configured source folders and 
   'npm run watch -- --once --dry-run',
 ])
   .option('--once', 'scan every source once, then end')
-  .addOption(flag('dry-run', 'with --once: say what would be registered and change nothing'))
+  .addOption(flag('dry-run', 'with --once: say what would be registered or started, and change nothing'))
   .addOption(jsonOption())
   .action(async (options: Options) => {
     if (options.dryRun && !options.once)
@@ -73,14 +73,19 @@ async function watch({ once = false, dryRun = false, json = false }: Options): P
 
 function tellForeseen(sources: readonly ForeseenScan[], json: boolean): number {
   if (json) printJson({ dry_run: true, sources });
-  else
-    for (const { type, path, result, would } of sources) {
-      const seen = result.outcome === 'outage' ? result.reason : `${would.length} would be registered`;
-      process.stdout.write(`${type} ${oneLine(path)}: ${seen}\n`);
-      for (const { name, origin_path } of would) process.stdout.write(`  ${name}  ${oneLine(origin_path)}\n`);
-    }
+  else for (const source of sources) process.stdout.write(foreseenText(source));
   if (!json) process.stdout.write('dry run: nothing was changed\n');
   return sources.every(({ result }) => result.outcome === 'scanned') ? EXIT.ok : EXIT.failed;
+}
+
+function foreseenText({ type, path, result, would, would_complete }: ForeseenScan): string {
+  const listed = (rows: readonly { name: string; origin_path: string }[]): string =>
+    rows.map(({ name, origin_path }) => `  ${name}  ${oneLine(origin_path)}\n`).join('');
+  const head = `${type} ${oneLine(path)}:`;
+  if (result.outcome === 'outage') return `${head} ${result.reason}\n`;
+  const registered = `${head} ${would.length} would be registered\n${listed(would)}`;
+  if (would_complete.length === 0) return registered;
+  return `${registered}${head} ${would_complete.length} registered before would get the workflow they lack\n${listed(would_complete)}`;
 }
 
 async function reportOnce(

@@ -2,14 +2,14 @@ import { basename } from 'node:path';
 import type { Catalog } from '../../workers/catalog/contract.ts';
 import { normaliseName } from '../../workers/dataset/name.ts';
 import type { LongshoreError } from '../../workers/errors.ts';
-import type { RegistrationOutcome } from '../../workers/watch/registration.ts';
+import { lacksWorkflow, type RegistrationOutcome } from '../../workers/watch/registration.ts';
 import type { Candidate, Refused } from './candidates.ts';
 
 /** One line of the answer: what was done with a folder, or would be. */
 export interface Row {
   folder: string;
   name: string;
-  outcome: RegistrationOutcome['outcome'] | 'would create';
+  outcome: RegistrationOutcome['outcome'] | 'would create' | 'would complete';
   dataset_id: number | null;
   workflow_id: string | null;
   note: string;
@@ -27,15 +27,19 @@ export async function predict(candidates: readonly Candidate[], catalog: Catalog
     const existing = found?.datasets.find((one) => one.name === name);
     const twin = earlier.get(name);
     earlier.set(name, folder);
-    if (existing?.origin_path === dataset.origin_path)
-      rows.push({ ...row, outcome: 'present', dataset_id: existing.id, note: 'registered already' });
-    else if (existing !== undefined)
+    if (catalog !== null && existing?.origin_path === dataset.origin_path) {
+      const told = (await lacksWorkflow(catalog, existing.id)) ? LACKING : PRESENT;
+      rows.push({ ...row, ...told, dataset_id: existing.id });
+    } else if (existing !== undefined)
       rows.push({ ...row, outcome: 'taken', dataset_id: existing.id, note: takenNote(existing.origin_path) });
     else if (twin !== undefined) rows.push({ ...row, outcome: 'taken', note: takenNote(twin) });
     else rows.push({ ...row, outcome: 'would create' });
   }
   return rows;
 }
+
+const PRESENT = { outcome: 'present', note: 'registered already' } as const;
+const LACKING = { outcome: 'would complete', note: 'it has no workflow' } as const;
 
 export function rowOf({ folder, dataset }: Candidate, result: RegistrationOutcome): Row {
   if (result.outcome === 'failed') return failedRow(folder, dataset.name, result.error);

@@ -136,6 +136,40 @@ test('--once --dry-run lists what would be registered, and changes nothing', asy
   expect(await runScript('watch.ts', ['--dry-run'], place.env)).toMatchObject({ code: 2 });
 });
 
+test('--once --dry-run says which known datasets would get the workflow they lack, as does registering by hand', async () => {
+  const place = await makePlace();
+  const raw = place.dir('data/source/raw_data');
+  place.dir('data/source/data_products');
+  const { store } = await openAll(place);
+  for (const name of ['bare', 'new']) mkdirSync(join(raw, name));
+  const item = {
+    name: 'bare',
+    type: 'RAW_DATA',
+    origin_path: join(raw, 'bare'),
+    create_method: 'SCAN' as const,
+  };
+  const [answer] = await store.catalog.register([{ dataset: item }], 'test');
+  if (answer?.outcome !== 'created') throw new Error('not registered');
+  const once = (...args: string[]) => runScript('watch.ts', ['--once', ...args], place.env);
+  const told = await once('--dry-run');
+  expect(told.stdout).toMatch(
+    /raw_data: 1 would be registered\n {2}new .*\n.*raw_data: 1 registered before would get the workflow they lack\n {2}bare /,
+  );
+  expect(JSON.parse((await once('--dry-run', '--json')).stdout)).toMatchObject({
+    sources: [{ would_complete: [{ dataset_id: answer.dataset.id, name: 'bare' }] }, { would_complete: [] }],
+  });
+  const byHand = await runScript(
+    'register.ts',
+    [join(raw, 'bare'), '--dataset-type', 'RAW_DATA', '--dry-run', '--json'],
+    place.env,
+  );
+  expect(JSON.parse(byHand.stdout)).toMatchObject({ datasets: [{ outcome: 'would complete' }] });
+  expect((await store.records.listWorkflows({})).total).toBe(0);
+  await once();
+  expect((await store.records.listWorkflows({})).total).toBe(2);
+  expect((await once('--dry-run')).stdout).not.toContain('lack');
+});
+
 test('the sources of an unconfigured installation are made, those of a site are not', async () => {
   const place = await makePlace({ registration: { DATA_PRODUCT: { source_dir: '/nonexistent/products' } } });
   await openAll(place);

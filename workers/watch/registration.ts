@@ -141,6 +141,10 @@ function neverStarted(dataset: Dataset): boolean {
   );
 }
 
+/** Of one that the catalog has listed: its registration by the same origin would give it a workflow. */
+export const lacksWorkflow = async (catalog: Pick<Catalog, 'get'>, id: number): Promise<boolean> =>
+  neverStarted(await catalog.get(id, { workflows: true }));
+
 const failedOutcome = (error: unknown): RegistrationOutcome => ({
   outcome: 'failed',
   error: coerceError(error),
