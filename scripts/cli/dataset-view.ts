@@ -2,7 +2,7 @@ import { pinOf, pinText } from '../../workers/dataset/pin.ts';
 import { type BundleCopy, type Dataset, openFinding } from '../../workers/dataset/types.ts';
 import type { Attempt } from '../../workers/records/contract.ts';
 import type { ServedStep, ServedWorkflow } from '../../workers/workflows/status.ts';
-import { ago, bytes, count, counted, duration, oneLine } from './format.ts';
+import { ago, bytes, count, counted, duration, moment, oneLine } from './format.ts';
 import { problemLines } from './problem-list.ts';
 import { elapsedOf, failureOf, failureText, meterText, styleOf } from './progress.ts';
 import { type Column, type Out, paint, printTable, takesColour } from './table.ts';
@@ -149,7 +149,7 @@ export function showSteps(
   printTable(out, tries, [
     { title: 'STEP', value: ({ step }) => step.name },
     { title: 'TRY', value: ({ attempt }) => attempt.number, align: 'right' },
-    { title: 'STARTED', value: ({ attempt }) => attempt.date_start },
+    { title: 'STARTED', value: ({ attempt }) => moment(attempt.date_start) },
     { title: 'CODE', value: ({ attempt }) => codeText(attempt) },
     { title: 'ENDED AS', value: ({ attempt }) => attempt.outcome },
     {
@@ -158,7 +158,7 @@ export function showSteps(
         `${times > 1 ? `(${times} times) ` : ''}${error === null ? reason : `${error.code}: ${error.message}`}`,
       shrink: true,
     },
-    { title: 'NEXT TRY', value: ({ attempt }) => attempt.next_attempt_at },
+    { title: 'NEXT TRY', value: ({ attempt }) => moment(attempt.next_attempt_at) },
   ]);
   const failure = failureOf(workflow.steps[workflow.steps_done]?.last_task_run);
   if (failure === null) return;

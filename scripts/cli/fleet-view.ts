@@ -26,7 +26,7 @@ export function jobColumns(datasets: ReadonlyMap<number, string>): Column<Placed
   return [
     { title: 'TASK ID', value: ({ task_id }) => task_id },
     { title: 'DATASET', value: ({ dataset_id }) => datasets.get(dataset_id ?? -1), shrink: true },
-    { title: 'WORKFLOW', value: ({ workflow }) => workflow },
+    { title: 'NAME', value: ({ workflow }) => workflow },
     { title: 'STEP', value: ({ step }) => step },
     { title: 'TRY', value: ({ attempt }) => attempt, align: 'right' },
     { title: 'WORKER', value: ({ worker }) => shortName(worker) },

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Store } from '../../workers/store.ts';
 import { toServed } from '../../workers/workflows/status.ts';
-import { oneLine } from './format.ts';
+import { moment, oneLine } from './format.ts';
 import {
   changeLines,
   currentStep,
@@ -108,7 +108,7 @@ function writeChanges(out: Out): (followed: readonly Followed[]) => void {
   };
 }
 
-const clock = (): string => new Date().toTimeString().slice(0, 8);
+const clock = (): string => moment(new Date().toISOString());
 
 function drawInPlace(out: Out): (followed: readonly Followed[]) => void {
   let drawn = 0;

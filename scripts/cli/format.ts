@@ -1,5 +1,6 @@
 /** Figures as people read them. */
 import { humanBytes } from '../../workers/content/human-bytes.ts';
+import { momentText } from '../../workers/dataset/moment.ts';
 import type { ByteSize } from '../../workers/dataset/byte-size.ts';
 
 export function bytes(size: ByteSize | null | undefined): string {
@@ -43,6 +44,10 @@ export function ago(date: string | null | undefined, now = Date.now()): string {
   const seconds = (now - Date.parse(date)) / 1000;
   return seconds < 1 ? 'now' : `${duration(Math.round(seconds))} ago`;
 }
+
+/** Where how long ago would not do: to compare, or to find again in a log. */
+export const moment = (date: string | null | undefined): string =>
+  date === null || date === undefined ? '-' : momentText(date);
 
 /** `10MB`, `1.5 GiB`, `4096`: MB and MiB both count in 1024s, as `dd` and `split` do for M. Null: no size. */
 export function parseBytes(text: string): number | null {

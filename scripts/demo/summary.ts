@@ -97,7 +97,7 @@ export function printSummary(outcomes: readonly Outcome[], out: Out): void {
     { title: 'STATE', value: (one) => one.state },
     { title: 'SIZE', value: (one) => bytes(one.size), align: 'right' },
     { title: 'FILES', value: (one) => count(one.files), align: 'right' },
-    { title: 'TIME', value: (one) => duration(one.seconds), align: 'right' },
+    { title: 'TOOK', value: (one) => duration(one.seconds), align: 'right' },
     {
       title: 'BYTES',
       value: (one) => (one.identical ? 'identical' : 'NOT PROVEN'),

@@ -2,6 +2,7 @@
 import { statfsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { openReadable, type ReadableBundle } from '../../workers/archive/recall.ts';
+import { humanBytes } from '../../workers/content/human-bytes.ts';
 import { recallMembers, type Recalled } from '../../workers/content/recall.ts';
 import { createAsked } from '../../workers/content/recall-paths.ts';
 import { type RecallSurvey, refuseConflicts, surveyRecall } from '../../workers/content/recall-survey.ts';
@@ -195,7 +196,7 @@ async function recallFrom({
 async function* noData(): AsyncGenerator<Buffer> {}
 
 export const wholeText = ({ archive, size }: OpenCopy, scratch: string): string =>
-  `archive ${archive} gives no parts: the whole bundle (${size.toLocaleString('en-US')} bytes) is fetched to ${scratch} first`;
+  `archive ${archive} gives no parts: the whole bundle (${humanBytes(size)}) is fetched to ${scratch} first`;
 
 const missingOf = ({ members, done }: RecallPlan): number =>
   members - done.reduce((sum, one) => sum + one, 0);

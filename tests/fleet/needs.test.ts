@@ -17,7 +17,8 @@ async function startNeeding(fleet: Fleet, step: string, needs: string[]): Promis
 }
 
 async function limitsOf(fleet: Fleet): Promise<ResourceView[]> {
-  return JSON.parse((await runScript('longshore.ts', ['limits', '--json'], fleet.place.env)).stdout);
+  const { stdout } = await runScript('longshore.ts', ['limits', '--json'], fleet.place.env);
+  return (JSON.parse(stdout) as { resources: ResourceView[] }).resources;
 }
 
 test('who finds a resource taken waits without slot, process or retry, and goes on as soon as it is given back', async () => {

@@ -127,7 +127,7 @@ test('longshore scale --history tells people and programs who changed what, and 
   const entry = { at, who: 'w@h:1', of: 'slots', action: 'grow', from: 2, to: 8, reason: '6 wait' } as const;
   await rememberScale(side.redis, place.config, entry);
   const told = await runScript('longshore.ts', ['scale', '--history', '--json'], place.env);
-  expect(JSON.parse(told.stdout)).toEqual([entry]);
+  expect(JSON.parse(told.stdout)).toEqual({ decisions: [entry] });
   const shown = await runScript('longshore.ts', ['scale', '--history'], place.env);
   expect(shown.stdout).toMatch(/w@h:1 +2 to 8 slots +6 wait/);
 });

@@ -321,7 +321,12 @@ describe('longshore fixity', () => {
       /^4 copies, .*; 25% proven within 90 days; oldest proof 200 d .* ago; 1 never proven$/,
     );
     expect(lines[6]).toBe('1 damaged or missing: npx longshore fixity --failed');
-    expect((await vault.longshore('fixity', '--limit', '2')).stdout).toContain('2 of 4 (--limit)');
+    expect((await vault.longshore('fixity', '--limit', '2')).stdout).toContain(
+      '2 of 4 copies, 2 more: --limit N or --all\n',
+    );
+    const all = await vault.longshore('fixity', '--all', '--json');
+    expect((JSON.parse(all.stdout) as { copies: object[] }).copies).toHaveLength(4);
+    expect((await vault.longshore('fixity', '--all', '--limit', '2')).code).toBe(2);
   });
 
   test('as JSON, and only what failed', async () => {

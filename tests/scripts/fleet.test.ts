@@ -33,7 +33,7 @@ test('longshore fleet, ping and active show workers, slots, release, load, queue
   for (const { pid } of workers) expect(shown.stdout).toContain(`${hostname()}:${pid}`);
   expect(shown.stdout).toMatch(/sample-1 +drill +one +1 .*% · /);
   const active = (await longshore(fleet, 'active', '--json')).json();
-  expect(active).toEqual([expect.objectContaining({ workflow_id: id, step: 'one' })]);
+  expect(active).toEqual({ count: 1, jobs: [expect.objectContaining({ workflow_id: id, step: 'one' })] });
   const ping = (await longshore(fleet, 'ping', hostname(), '--json')).json();
   expect(ping.silent).toEqual([]);
   expect(ping.replies).toHaveLength(2);

@@ -137,10 +137,13 @@ describe('the operator’s command line', () => {
       stderr: expect.stringContaining('from 1 to 9999999'),
     });
     expect(await json('workflows', '--status', 'active')).toMatchObject({
-      total: 1,
+      count: 1,
       workflows: [{ id: waiting }],
     });
     expect((await run('workflows', '--dataset', 'waiting')).stdout).toContain('1/6 await stability');
+    const first = (await run('workflows', '--limit', '1')).stdout;
+    expect(first).toContain('\n1 of 2 workflows, 1 more: --limit N or --all\n');
+    expect((await run('workflows', '--all')).stdout).toContain('\n2 workflows\n');
   });
 
   test('show finds a dataset by id and by name, and a workflow with its tries, reasons and hints', async () => {

@@ -1,4 +1,5 @@
 /** Whether the staged copy of a dataset is pinned, and how a pin is told. */
+import { momentText } from './moment.ts';
 import type { Dataset, Pin } from './types.ts';
 
 /** The pin that holds now; null when there is none, or when its time is over. */
@@ -19,8 +20,8 @@ function recordedPin(value: unknown): Pin | null {
   };
 }
 
-/** `until 2026-10-30, by anna: needed for the paper` */
+/** `until 2026-10-30 09:15:00 UTC, by anna: needed for the paper` */
 export function pinText({ until, by, reason }: Pin): string {
-  const when = until === null ? 'without an end' : `until ${until.slice(0, 16).replace('T', ' ')} UTC`;
+  const when = until === null ? 'without an end' : `until ${momentText(until)}`;
   return `${when}, by ${by}${reason === null ? '' : `: ${reason}`}`;
 }

@@ -4,6 +4,7 @@ import type { WorkflowStatus } from '../../../workers/records/contract.ts';
 import { toServed } from '../../../workers/workflows/status.ts';
 import { type Outcome, tryEach } from '../each.ts';
 import { findWorkflow } from '../find.ts';
+import { moment } from '../format.ts';
 import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
 import { currentUser, type EngineSession, withEngine } from '../session.ts';
 
@@ -89,7 +90,7 @@ async function resume({ engine }: EngineSession, { id, force }: Request): Promis
     if (resume_lock !== null)
       throw new LongshoreError(
         'E_WORKFLOW_STATE',
-        `workflow ${id} is being resumed already, since ${resume_lock}`,
+        `workflow ${id} is being resumed already, since ${moment(resume_lock)}`,
       );
     throw wrongState(id, status, 'resume');
   }

@@ -5,16 +5,15 @@ import { type Lacking, lackingCopies } from '../../fixity/lacking.ts';
 import { isFinding } from '../../fixity/prove.ts';
 import { findingText, readText, resultStyle } from '../../fixity/view.ts';
 import { findDataset } from '../find.ts';
-import { ago, bytes, count, oneLine } from '../format.ts';
+import { ago, bytes, count, moment, oneLine } from '../format.ts';
+import { addLimit, type Limited, limitOf, tailOf } from '../limit.ts';
 import { helpTail, jsonOption } from '../program.ts';
 import { printJson, type Session, withStore } from '../session.ts';
 import { type Column, paint, printTable, takesColour } from '../table.ts';
-import { limitOption } from './lists.ts';
 
-interface Options {
+interface Options extends Limited {
   failed?: boolean;
   lacking?: boolean;
-  limit: number;
   json?: boolean;
 }
 
@@ -32,13 +31,11 @@ export interface Totals {
 }
 
 export function addFixity(program: Command): void {
-  program
-    .command('fixity')
+  addLimit(program.command('fixity'), 50)
     .argument('[dataset]', 'id or name: its copies and the ledger of all that was found about them')
     .description('when each archived copy was proven last, how and by whom; those never proven first')
     .option('--failed', 'only copies that are damaged or missing, as far as anybody has found out')
     .option('--lacking', 'datasets that lie in fewer archives than the policy asks for')
-    .addOption(limitOption(50))
     .addOption(jsonOption())
     .addHelpText(
       'after',
@@ -53,14 +50,15 @@ export function addFixity(program: Command): void {
     );
 }
 
-async function overview({ config, store }: Session, { failed = false, limit, json }: Options): Promise<void> {
+async function overview({ config, store }: Session, options: Options): Promise<void> {
+  const { failed = false, json } = options;
   const all = await store.catalog.fixity({});
   const totals = {
     ...totalsOf(all, config.fixity.prove_every_days),
     lacking: lackingCopies(config, all).length,
   };
   const rows = failed ? all.filter(isOpen) : all;
-  const shown = rows.slice(0, limit);
+  const shown = rows.slice(0, limitOf(options));
   if (json) return printJson({ totals, count: rows.length, copies: shown.map(jsonOf) });
   const out = process.stdout;
   printTable(out, shown, [
@@ -68,7 +66,7 @@ async function overview({ config, store }: Session, { failed = false, limit, jso
     { title: 'DATASET', value: (row) => row.name, shrink: true },
     ...copyColumns,
   ]);
-  if (shown.length < rows.length) out.write(`${shown.length} of ${count(rows.length)} (--limit)\n`);
+  if (shown.length < rows.length) out.write(`${tailOf(shown.length, rows.length, 'copy', 'copies')}\n`);
   if (failed && rows.length === 0) out.write('no copy is known to be damaged or missing\n');
   else out.write(`${totalsText(totals)}\n`);
   if (totals.failed > 0) {
@@ -79,10 +77,10 @@ async function overview({ config, store }: Session, { failed = false, limit, jso
     out.write(`${count(totals.lacking)} in too few archives: npx longshore fixity --lacking\n`);
 }
 
-async function lacking({ config, store }: Session, { limit, json }: Options): Promise<void> {
+async function lacking({ config, store }: Session, options: Options): Promise<void> {
   const rows = lackingCopies(config, await store.catalog.fixity({}));
-  const shown = rows.slice(0, limit);
-  if (json) return printJson({ count: rows.length, datasets: shown });
+  const shown = rows.slice(0, limitOf(options));
+  if (options.json) return printJson({ count: rows.length, datasets: shown });
   const out = process.stdout;
   const columns: Column<Lacking>[] = [
     { title: 'ID', value: (row) => row.dataset_id, align: 'right' },
@@ -92,7 +90,7 @@ async function lacking({ config, store }: Session, { limit, json }: Options): Pr
     { title: 'LACKS', value: (row) => row.lacks.join(', ') },
   ];
   printTable(out, shown, columns);
-  if (shown.length < rows.length) out.write(`${shown.length} of ${count(rows.length)} (--limit)\n`);
+  if (rows.length > 0) out.write(`${tailOf(shown.length, rows.length, 'dataset')}\n`);
   out.write(
     rows.length === 0
       ? 'every dataset lies in all archives of its type\n'
@@ -162,20 +160,20 @@ function totalsText(totals: Totals): string {
 
 async function ledger({ store: { catalog } }: Session, dataset: Dataset, options: Options): Promise<void> {
   const copies = await catalog.fixity({ dataset_id: dataset.id });
-  const lines = (
-    await catalog.proofs({ dataset_id: dataset.id, limit: options.failed ? MANY : options.limit })
-  )
-    .filter((line) => options.failed !== true || isFinding(line))
-    .slice(0, options.limit);
+  const found = (await catalog.proofs({ dataset_id: dataset.id, limit: MANY })).filter(
+    (line) => options.failed !== true || isFinding(line),
+  );
+  const lines = found.slice(0, limitOf(options));
+  const { id: dataset_id, name } = dataset;
   if (options.json)
-    return printJson({ dataset_id: dataset.id, name: dataset.name, copies: copies.map(jsonOf), lines });
+    return printJson({ dataset_id, name, copies: copies.map(jsonOf), count: found.length, lines });
   const out = process.stdout;
   printTable(out, copies, copyColumns);
   if (copies.length === 0)
     out.write(`dataset ${dataset.id} (${oneLine(dataset.name)}) has no recorded copies\n`);
   if (lines.length > 0) out.write('\n');
   printTable(out, lines, [
-    { title: 'AT', value: ({ at }) => at },
+    { title: 'WHEN', value: ({ at }) => moment(at) },
     { title: 'ARCHIVE', value: ({ archive }) => archive },
     { title: 'LEVEL', value: ({ level }) => level },
     { title: 'RESULT', value: ({ result }) => result, style: ({ result }) => resultStyle(result) },
@@ -184,6 +182,7 @@ async function ledger({ store: { catalog } }: Session, dataset: Dataset, options
     { title: 'NOTE', value: (line) => (line.result === 'ok' ? '' : findingText(line)), shrink: true },
   ]);
   if (lines.length === 0) out.write('the ledger has no line about it\n');
+  else if (lines.length < found.length) out.write(`${tailOf(lines.length, found.length, 'line')}\n`);
 }
 
 const MANY = 100_000;

@@ -43,7 +43,7 @@ export function addFleet(program: Command): void {
       withFleet(async (session) => {
         const workers = await session.side.registry.list();
         const jobs = jobsOf(workers.length === 0 && target === 'all' ? [] : chosen(workers, target));
-        if (json) return printJson(jobs);
+        if (json) return printJson({ count: jobs.length, jobs });
         printTable(process.stdout, jobs, jobColumns(await datasetNames(session, workers)));
         if (jobs.length === 0) process.stdout.write('no jobs run\n');
       }),
@@ -125,6 +125,8 @@ function codeProblems(workers: readonly SeenWorker[]): string[] {
   return problems;
 }
 
+const tookText = (ms: number | undefined): string => (ms === undefined ? '-' : `${ms.toFixed(1)} ms`);
+
 async function ping(
   { side }: FleetSession,
   target: string,
@@ -141,7 +143,7 @@ async function ping(
   else
     printTable(process.stdout, to, [
       { title: 'WORKER', value: ({ name }) => shortName(name) },
-      { title: 'MS', value: ({ name }) => ms.get(name)?.toFixed(1), align: 'right' },
+      { title: 'TOOK', value: ({ name }) => tookText(ms.get(name)), align: 'right' },
       {
         title: 'ANSWER',
         value: ({ name, state }) => (ms.has(name) ? state : `none within ${wait} s`),

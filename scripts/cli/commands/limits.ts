@@ -19,7 +19,7 @@ async function limits(json: boolean): Promise<void> {
   const views = await withQueue(({ config, side }) =>
     resourceViews({ redis: side.redis, queues: side.queues, prefix: config.queue.prefix }, config.resources),
   );
-  if (json) return printJson(views);
+  if (json) return printJson({ resources: views });
   if (views.length === 0) {
     process.stdout.write('no limits: config.resources names none\n');
     return;

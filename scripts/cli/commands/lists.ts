@@ -8,6 +8,7 @@ import { toServed } from '../../../workers/workflows/status.ts';
 import { datasetColumns, workflowColumns } from '../dataset-view.ts';
 import { findDataset, namesOf } from '../find.ts';
 import { oneLine } from '../format.ts';
+import { addLimit, type Limited, limitOf, tailOf } from '../limit.ts';
 import { helpTail, jsonOption } from '../program.ts';
 import { printJson, withStore } from '../session.ts';
 import { printTable } from '../table.ts';
@@ -25,7 +26,7 @@ export function addLists(program: Command): void {
     .addOption(jsonOption())
     .action(async ({ json }: { json?: boolean }) => {
       const tasks = await Promise.all(listTasks().map(describe));
-      if (json) return printJson(tasks);
+      if (json) return printJson({ count: tasks.length, tasks });
       printTable(process.stdout, tasks, [
         { title: 'TASK', value: ({ name }) => name },
         { title: 'WHAT IT DOES', value: ({ description }) => description, shrink: true },
@@ -41,20 +42,18 @@ async function describe(name: string): Promise<{ name: string; description: stri
   );
 }
 
-interface DatasetFilters {
+interface DatasetFilters extends Limited {
   type?: string;
   state?: string;
   name?: string;
   staged?: boolean;
   archived?: boolean;
   deleted?: boolean;
-  limit: number;
   json?: boolean;
 }
 
 function addDatasets(program: Command): void {
-  program
-    .command('datasets')
+  addLimit(program.command('datasets'), 50)
     .description('datasets, the one that changed last first')
     .option('--type <type>', 'only of this type')
     .option('--name <text>', 'only with this in the name')
@@ -62,7 +61,6 @@ function addDatasets(program: Command): void {
     .option('--staged', 'only those with a staged copy')
     .option('--archived', 'only those in the archive')
     .option('--deleted', 'those that were deleted')
-    .addOption(limitOption(50))
     .addOption(jsonOption())
     .addHelpText(
       'after',
@@ -73,7 +71,8 @@ function addDatasets(program: Command): void {
     )
     .action((filters: DatasetFilters) =>
       withStore(async ({ config, store: { catalog } }) => {
-        const { type, name, staged, archived, deleted, limit } = filters;
+        const { type, name, staged, archived, deleted } = filters;
+        const limit = limitOf(filters);
         if (type !== undefined && !config.dataset_types.includes(type))
           throw new LongshoreError(
             'E_USAGE',
@@ -88,8 +87,7 @@ function addDatasets(program: Command): void {
         const shown = rows.slice(0, limit);
         if (filters.json) return printJson({ count, datasets: shown });
         printTable(process.stdout, shown, datasetColumns);
-        const all = count === null ? 'there may be more: --limit' : `of ${count}`;
-        process.stdout.write(shown.length === 0 ? 'no datasets\n' : `${shown.length} ${all}\n`);
+        process.stdout.write(`${tailOf(shown.length, count, 'dataset')}\n`);
       }),
     );
 }
@@ -130,22 +128,19 @@ function dropUndefined(query: { [K in keyof DatasetQuery]: DatasetQuery[K] | und
   return Object.fromEntries(Object.entries(query).filter(([, value]) => value !== undefined));
 }
 
-interface WorkflowFilters {
+interface WorkflowFilters extends Limited {
   status?: WorkflowStatus | StatusGroup;
   dataset?: string;
   name?: string;
-  limit: number;
   json?: boolean;
 }
 
 function addWorkflows(program: Command): void {
-  program
-    .command('workflows')
+  addLimit(program.command('workflows'), 20)
     .description('workflows, newest first')
     .addOption(new Option('--status <status>', 'only in this status').choices(STATUSES).argParser(statusOf))
     .option('--dataset <dataset>', 'only of this dataset (id or name)')
     .option('--name <workflow>', 'only of this kind, as integrated')
-    .addOption(limitOption(20))
     .addOption(jsonOption())
     .addHelpText(
       'after',
@@ -153,24 +148,24 @@ function addWorkflows(program: Command): void {
     )
     .action((filters: WorkflowFilters) =>
       withStore(async ({ config, store }) => {
-        const { status, name, limit } = filters;
+        const { status, name } = filters;
         const dataset_id =
           filters.dataset === undefined ? undefined : (await findDataset(store, filters.dataset)).id;
-        const { total, results } = await store.records.listWorkflows({
+        const { total: count, results } = await store.records.listWorkflows({
           app_id: config.app_id,
           status,
           name,
           dataset_id,
-          limit,
+          limit: limitOf(filters),
         });
         const workflows = results.map((one) => toServed(one));
-        if (filters.json) return printJson({ total, workflows });
+        if (filters.json) return printJson({ count, workflows });
         const names = await namesOf(
           store,
           workflows.map((one) => one.dataset_id),
         );
         printTable(process.stdout, workflows, workflowColumns(names));
-        process.stdout.write(workflows.length === 0 ? 'no workflows\n' : `${workflows.length} of ${total}\n`);
+        process.stdout.write(`${tailOf(workflows.length, count, 'workflow')}\n`);
       }),
     );
 }
@@ -180,11 +175,4 @@ function statusOf(text: string): string {
   const status = text.toUpperCase();
   if (STATUSES.includes(status)) return status;
   throw new InvalidArgumentError(`Allowed choices are ${STATUSES.join(', ')}.`);
-}
-
-export function limitOption(usual: number): Option {
-  return new Option('--limit <n>', 'at most this many').default(usual).argParser((text) => {
-    if (/^[1-9][0-9]{0,6}$/.test(text)) return Number(text);
-    throw new InvalidArgumentError('Expected a whole number from 1 to 9999999.');
-  });
 }

@@ -5,13 +5,13 @@ import { scaleProcesses } from '../../../workers/fleet/process-scaling.ts';
 import { USUAL_APP } from '../../../workers/fleet/routing.ts';
 import { type ScaleEntry, scaleHistory } from '../../../workers/queue/scale-history.ts';
 import { ago } from '../format.ts';
+import { addLimit, type Limited, limitOf, tailOf } from '../limit.ts';
 import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson, withQueue } from '../session.ts';
 import { printTable } from '../table.ts';
 
-interface Options {
+interface Options extends Limited {
   history?: boolean;
-  limit: number;
   app: string;
   dryRun?: boolean;
   json?: boolean;
@@ -19,14 +19,12 @@ interface Options {
 
 /** scale. */
 export function addScale(program: Command): void {
-  program
-    .command('scale')
+  addLimit(program.command('scale'), 30)
     .argument('[n]', 'so many worker processes on this host, from 1', positive)
     .description(
       'change the number of worker processes on this host, or tell what was decided about slots and processes',
     )
     .option('--history', 'the decisions of all workers, newest first (what it does without arguments)')
-    .option('--limit <n>', 'so many decisions', positive, 30)
     .option('--app <name>', 'of this app of config.workers', USUAL_APP)
     .addOption(dryRunBesideArguments())
     .addOption(jsonOption())
@@ -67,9 +65,12 @@ async function scale(wanted: number, { app, dryRun = false, json }: Options): Pr
   process.stdout.write(`${text}${leave}${gone}${dryRun ? ' (dry run: nothing was changed)' : ''}\n`);
 }
 
-async function history({ limit, json }: Options): Promise<void> {
-  const entries = await withQueue(({ config, side }) => scaleHistory(side.redis, config, limit));
-  if (json) return printJson(entries);
+async function history({ json, ...options }: Options): Promise<void> {
+  const limit = limitOf(options);
+  // One more than is shown tells whether there are more.
+  const found = await withQueue(({ config, side }) => scaleHistory(side.redis, config, limit + 1));
+  const entries = found.slice(0, limit);
+  if (json) return printJson({ decisions: entries });
   if (entries.length === 0) {
     process.stdout.write('no decision of the last 7 days\n');
     return;
@@ -82,8 +83,9 @@ async function history({ limit, json }: Options): Promise<void> {
       value: ({ of, action, from, to }) =>
         from === to ? `${action} ${from} ${of}` : `${from} to ${to} ${of}`,
     },
-    { title: 'WHY', value: ({ reason }) => reason, shrink: true },
+    { title: 'BECAUSE', value: ({ reason }) => reason, shrink: true },
   ]);
+  if (found.length > limit) process.stdout.write(`${tailOf(limit, null, 'decision')}\n`);
 }
 
 function positive(text: string): number {
