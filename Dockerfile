@@ -11,4 +11,5 @@ COPY . .
 RUN npm run prepare
 ENV APP_ENV=docker LONGSHORE_HOME=/opt/sca/longshore
 VOLUME /opt/sca
-CMD ["npx", "pm2-runtime", "--no-auto-exit", "ecosystem.config.js"]
+# As `npm start`, without its installing: what is wrong with configuration or folders is said once, with 78.
+CMD ["node", "scripts/foreground.ts"]

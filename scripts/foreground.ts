@@ -1,7 +1,8 @@
-/** `npm start`: worker, watcher and Redis under a pm2 in the foreground, once in a checkout. */
+/** `npm start`, and what a container runs: worker, watcher and Redis under a pm2 in the foreground, once in a checkout. */
 import { join } from 'node:path';
 import { createProgram, EXIT, runProgram } from './cli/program.ts';
 import { takeForeground } from './foreground/lock.ts';
+import { mustBeStartable } from './foreground/startable.ts';
 import { become } from './workers/become.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -11,8 +12,9 @@ const program = createProgram('foreground', 'Run worker, watcher and Redis in th
   'LONGSHORE_WORKERS=2 npm start',
 ])
   .addHelpText('after', `\nIt is running already: ${EXIT.state}`)
-  .action(() => {
+  .action(async () => {
     const PM2_HOME = process.env.PM2_HOME ?? join(root, 'var/pm2');
+    await mustBeStartable(PM2_HOME);
     const holder = takeForeground(PM2_HOME);
     if (holder !== null) {
       process.stderr.write(

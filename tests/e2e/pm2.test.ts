@@ -135,9 +135,20 @@ test('npm start ends with 78 and says once what is wrong with the configuration 
 
   // The folder of pm2 is not in the configuration, and not there: its place is taken.
   writeFileSync(place.path('taken'), '');
-  const startable = [join(root, 'scripts/setup/startable.ts'), place.path('taken/pm2')];
-  const closed = spawnSync(process.execPath, startable, { env: environmentOf(place), encoding: 'utf8' });
+  const closed = spawnSync(process.execPath, [join(root, 'scripts/foreground.ts')], {
+    env: { ...environmentOf(place), PM2_HOME: place.path('taken/pm2') },
+    encoding: 'utf8',
+  });
   expect(closed).toMatchObject({ status: 78, stderr: expect.stringMatching(/^E_IO: ENOTDIR.*taken\/pm2/) });
+});
+
+test('a container starts as npm start does', () => {
+  const command = /^CMD (.*)$/m.exec(readFileSync(join(root, 'Dockerfile'), 'utf8'))?.[1] ?? '';
+  expect(JSON.parse(command)).toEqual(['node', 'scripts/foreground.ts']);
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    scripts: Record<string, string>;
+  };
+  expect(scripts.start).toMatch(/exec node scripts\/foreground\.ts$/);
 });
 
 test('with REDIS_URL there is no Redis of its own, and a wrong configuration stops pm2 with all problems', async () => {

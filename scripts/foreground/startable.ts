@@ -1,7 +1,3 @@
-/**
- * Before pm2 starts anything: the configuration is usable, and the folders given as arguments (pm2's own) can be written.
- * pm2 itself says a problem of the configuration twice and ends with 0, and stays where it cannot write.
- */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { configOrExit } from '../../config/index.ts';
@@ -9,6 +5,15 @@ import { coerceError } from '../../workers/errors.ts';
 
 /** EX_CONFIG, as for every other problem that the next start would meet again. */
 const EXIT_CONFIG = 78;
+
+/**
+ * Before pm2 starts anything: the configuration is usable, and the folders (the state's and pm2's own) can be written; else
+ * this process ends. pm2 itself says a problem of the configuration twice and ends with 0, and stays where it cannot write.
+ */
+export async function mustBeStartable(pm2_home: string): Promise<void> {
+  const { state_dir } = await configOrExit();
+  for (const folder of [state_dir, pm2_home]) mustBeWritable(folder);
+}
 
 /** By writing: for root, and over NFS, what the permissions say is not what happens. */
 function mustBeWritable(folder: string): void {
@@ -23,6 +28,3 @@ function mustBeWritable(folder: string): void {
     process.exit(EXIT_CONFIG);
   }
 }
-
-const { state_dir } = await configOrExit();
-for (const folder of [state_dir, ...process.argv.slice(2)]) mustBeWritable(folder);
