@@ -73,6 +73,7 @@ export function figuresText(meter: Readonly<Record<string, unknown>>): string {
     return remaining === null ? '' : `stable in ${duration(Math.max(0, remaining))} if unchanged`;
   const inBytes = meter.units === 'bytes';
   const total = number('total');
+  if (total === 0) return ''; // Nothing is to be done.
   const figure = (value: number): string => (inBytes ? bytes(value) : count(value));
   const speed = number('wt_avg_rate') ?? number('avg_rate');
   const fraction = number('fraction_done');

@@ -33,7 +33,7 @@ test('a backlog with every slot busy makes the worker grow at once, by as much a
     action: 'grow',
     from: 2,
     to: 5,
-    reason: expect.stringContaining('3 job(s)'),
+    reason: expect.stringContaining('3 jobs wait'),
   });
   expect(grow(100)?.to).toBe(8);
 });
@@ -87,7 +87,7 @@ describe('pressure', () => {
         limits,
       );
       expect(decision).toMatchObject({ action: 'shrink', from: 8, to: 2 });
-      expect(decision?.reason).toContain('6 job(s) above 2 end by themselves');
+      expect(decision?.reason).toContain('6 jobs above 2 end by themselves');
     },
   );
 

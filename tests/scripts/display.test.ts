@@ -213,7 +213,7 @@ describe('following workflows', () => {
         ),
     });
     expect(end?.workflow.status).toBe('SUCCESS');
-    expect(text.split('\n').map((line) => line.slice(9))).toEqual([
+    expect(text.split('\n').map((line) => line.replace(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC /, ''))).toEqual([
       `run_1: one (${workflow.id})`,
       'run_1: archive started',
       expect.stringMatching(/^run_1: archive done in/),

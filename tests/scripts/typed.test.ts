@@ -11,7 +11,11 @@ test('commands in texts are printed as a terminal takes them', () => {
   expect(asTyped('WORKER_TYPE=watch node scripts/entrypoint.ts')).toBe(
     'WORKER_TYPE=watch npx node scripts/entrypoint.ts',
   );
-  const kept = 'npx longshore show 17, npx node scripts/scrub.ts, /opt/longshore data, Longshore node';
+  expect(asTyped('`npm start` (or `pm2 start ecosystem.config.js`)')).toBe(
+    '`npm start` (or `npx pm2 start ecosystem.config.js`)',
+  );
+  const kept =
+    'npx longshore show 17, npx node scripts/scrub.ts, /opt/longshore data, Longshore node, pm2 starts it';
   expect(asTyped(kept)).toBe(kept);
 });
 

@@ -103,13 +103,17 @@ function underShortage(seen: ScaleMemory, facts: ScaleFacts, limits: ScaleLimits
   const most = Math.max(limits.min, Math.min(busy, slots) - 1);
   const ceiling = { slots: Math.min(most, seen.ceiling?.slots ?? most), until: now + CEILING_MS };
   const left = Math.max(0, busy - limits.min);
-  const reason = `${short}; ${left > 0 ? `${left} job(s) above ${limits.min} end by themselves` : 'before the kernel kills'}`;
+  const ending =
+    left === 1
+      ? `1 job above ${limits.min} ends by itself`
+      : `${left} jobs above ${limits.min} end by themselves`;
+  const reason = `${short}; ${left > 0 ? ending : 'before the kernel kills'}`;
   return changed({ ...seen, ceiling, holding: true }, facts, { action: 'shrink', to: limits.min, reason });
 }
 
 function wantsMore(seen: ScaleMemory, facts: ScaleFacts, limits: ScaleLimits, pressed: string | null): Look {
   const { now, slots, backlog } = facts;
-  const waiting = `${backlog} job(s) wait and all ${slots} slots are busy`;
+  const waiting = `${backlog === 1 ? '1 job waits' : `${backlog} jobs wait`} and all ${slots} slots are busy`;
   const hold = (reason: string): Look => ({
     memory: { ...seen, holding: true },
     decision: seen.holding

@@ -121,7 +121,7 @@ function refuse(dataset: Dataset, problems: readonly Problem[], total: number): 
   if (first === undefined) return;
   throw new LongshoreError(
     'E_VALIDATION',
-    `the staged copy of ${dataset.name} differs in ${total} place(s), first ${first[0]}: ${first[1]}`,
+    `the staged copy of ${dataset.name} differs in ${total === 1 ? '1 place' : `${total} places`}, first ${first[0]}: ${first[1]}`,
     {
       fields: {
         staged_path: dataset.staged_path,

@@ -106,7 +106,7 @@ function codeProblems(workers: readonly SeenWorker[]): string[] {
   const codes = new Set(workers.map(({ release }) => release.code));
   if (codes.size > 1)
     problems.push(
-      `The workers run ${codes.size} different releases; reload the older ones (pm2 reload worker).`,
+      `The workers run ${codes.size} different releases; reload the older ones (npx pm2 reload worker).`,
     );
   for (const [reason, names] of Map.groupBy(workers, ({ suspended }) => suspended))
     if (reason)
