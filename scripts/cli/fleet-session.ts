@@ -4,9 +4,10 @@ import type { JobQueue } from '../../workers/queue/queues.ts';
 import type { SeenWorker } from '../../workers/queue/registry.ts';
 import type { QueueSide } from '../../workers/queue/side.ts';
 import { configuredQueues, defaultQueue, queueName } from '../../workers/workflows/definition.ts';
+import type { Outcome } from './each.ts';
 import { oneLine } from './format.ts';
 import { EXIT } from './program.ts';
-import { currentUser, type EngineSession, printJson, withStore } from './session.ts';
+import { currentUser, type EngineSession, withStore } from './session.ts';
 import { asTyped } from './typed.ts';
 
 export interface FleetSession extends EngineSession {
@@ -86,32 +87,32 @@ export interface Ordered {
   dry_run?: boolean | undefined;
 }
 
-/** Gives an order, prints what each worker answered, names those that did not, and says the exit code. */
+/** Gives an order: what each worker answered, and those that did not, which a person is told on stderr. */
 export async function give(
   { side }: FleetSession,
   to: readonly SeenWorker[],
   { order, tell, args = {}, wait_seconds, json, dry_run }: Ordered,
-): Promise<number> {
+): Promise<Outcome> {
   const names = to.map(({ name }) => name);
-  if (dry_run) {
-    if (json) printJson({ dry_run: true, would: order, args, workers: names });
-    else
-      for (const name of names)
-        process.stdout.write(`would ${order} ${name} (dry run: nothing was changed)\n`);
-    return EXIT.ok;
-  }
+  if (dry_run)
+    return {
+      json: { dry_run: true, would: order, args, workers: names },
+      text: names.map((name) => `would ${order} ${name} (dry run: nothing was changed)`).join('\n'),
+    };
   const { replies, silent } = await side.control.ask(
     order,
     { ...args, actor: currentUser() },
     { to: names, wait_seconds },
   );
-  if (json) printJson({ order, replies, silent });
-  else {
-    for (const reply of replies) process.stdout.write(`${reply.worker}  ${textOf(order, reply, to, tell)}\n`);
-    for (const name of silent) process.stderr.write(`${name}  no answer within ${wait_seconds} s\n`);
-  }
-  if (silent.length > 0) return EXIT.unavailable;
-  return replies.every(({ outcome }) => outcome === 'done') ? EXIT.ok : EXIT.failed;
+  for (const name of json ? [] : silent)
+    process.stderr.write(`${name}  no answer within ${wait_seconds} s\n`);
+  const lines = replies.map((reply) => `${reply.worker}  ${textOf(order, reply, to, tell)}`);
+  const done = replies.every(({ outcome }) => outcome === 'done');
+  return {
+    json: { order, replies, silent },
+    ...(lines.length > 0 ? { text: lines.join('\n') } : {}),
+    code: silent.length > 0 ? EXIT.unavailable : done ? EXIT.ok : EXIT.failed,
+  };
 }
 
 function textOf(

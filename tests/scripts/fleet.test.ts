@@ -137,6 +137,18 @@ test('longshore grow, drain and shutdown reach one worker, a host or all, and ch
       [second.pid, 2],
     ]),
   );
+  const two = `${hostname()}:${second.pid}`;
+  const several = await longshore(fleet, 'drain', one, 'nowhere', two, '--dry-run', '--json');
+  expect(several).toMatchObject({ code: 5 });
+  expect(several.json()).toMatchObject({
+    orders: [
+      { given: one, would: 'drain', workers: [expect.stringContaining(one)] },
+      { given: 'nowhere', error: { code: 'E_NO_WORKER' } },
+      { given: two, would: 'drain', workers: [expect.stringContaining(two)] },
+    ],
+  });
+  const pinged = await longshore(fleet, 'ping', one, two, hostname(), '--json');
+  expect((pinged.json() as { replies: object[] }).replies).toHaveLength(2);
   await longshore(fleet, 'drain', hostname());
   expect((await steerer.workers()).map(({ state }) => state)).toEqual(['draining', 'draining']);
   expect(await steerer.side.registry.drainedHosts()).toEqual([hostname()]);

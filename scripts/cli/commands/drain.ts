@@ -1,14 +1,14 @@
 import type { Command } from 'commander';
 import type { SeenWorker } from '../../../workers/queue/registry.ts';
 import { hostOfSeat } from '../../../workers/fleet/seat.ts';
-import { type FleetSession, withFleet } from '../fleet-session.ts';
-import { printJson } from '../session.ts';
-import { order, runningOf, type SteerOptions, steeringCommand } from './steer.ts';
+import type { Outcome } from '../each.ts';
+import type { FleetSession } from '../fleet-session.ts';
+import { order, runningOf, steer, type SteerOptions, steeringCommand } from './steer.ts';
 
 /** drain, undrain: hosts and workers that are to be left alone for a while. */
 export function addDrain(program: Command): void {
-  steeringCommand(program, 'drain', 'take no more jobs, and let those that run end', [
-    'longshore drain node7',
+  steeringCommand(program, 'drain', '<worker...>', 'take no more jobs, and let those that run end', [
+    'longshore drain node7 node8',
     'longshore undrain node7',
     'longshore drain node7:4711',
   ])
@@ -17,22 +17,22 @@ export function addDrain(program: Command): void {
       'after',
       '\nIt lasts until undrain: a host also for workers that are started there later, a worker of pm2 also when it is started again.',
     )
-    .action(async (target: string, options: SteerOptions & { undo?: boolean }) => {
-      process.exitCode = await withFleet((session) => drain(session, target, options));
-    });
-  steeringCommand(program, 'undrain', 'take jobs again after drain', [
+    .action((targets: string[], options: SteerOptions & { undo?: boolean }) =>
+      steer(targets, options, (session, target) => drain(session, target, options)),
+    );
+  steeringCommand(program, 'undrain', '<worker...>', 'take jobs again after drain', [
     'longshore undrain node7',
     'longshore undrain all',
-  ]).action(async (target: string, options: SteerOptions) => {
-    process.exitCode = await withFleet((session) => drain(session, target, { ...options, undo: true }));
-  });
+  ]).action((targets: string[], options: SteerOptions) =>
+    steer(targets, options, (session, target) => drain(session, target, { ...options, undo: true })),
+  );
 }
 
 async function drain(
   session: FleetSession,
   target: string,
   options: SteerOptions & { undo?: boolean },
-): Promise<number> {
+): Promise<Outcome> {
   const { registry } = session.side;
   const workers = await registry.list();
   const marked = await hostsOf(session, target, workers, options.undo === true);
@@ -43,11 +43,11 @@ async function drain(
       for (const seat of await registry.drainedWorkers())
         if (target === 'all' || target === hostOfSeat(seat)) await registry.setWorkerDrained(seat, false);
   }
-  if (options.undo && marked.length > 0 && !workers.some(({ host }) => marked.includes(host))) {
-    if (options.json) printJson({ order: 'undrain', hosts: marked, replies: [], silent: [] });
-    else process.stdout.write(`${marked.join(', ')}: workers that are started there take jobs again\n`);
-    return 0;
-  }
+  if (options.undo && marked.length > 0 && !workers.some(({ host }) => marked.includes(host)))
+    return {
+      json: { order: 'undrain', hosts: marked, replies: [], silent: [] },
+      text: `${marked.join(', ')}: workers that are started there take jobs again`,
+    };
   return order(session, target, options, {
     order: options.undo ? 'undrain' : 'drain',
     args: { keep: marked.length === 0 },

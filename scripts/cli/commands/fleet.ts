@@ -25,24 +25,28 @@ export function addFleet(program: Command): void {
     );
   program
     .command('ping')
-    .argument('[worker]', 'a worker, a host, or all', 'all')
+    .argument('[worker...]', 'workers, hosts, or all', ['all'])
     .description('ask workers for an answer, and say how long each took')
     .addOption(waitOption())
     .addOption(jsonOption())
-    .addHelpText('after', helpTail(['longshore ping', 'longshore ping node7', 'longshore ping node7:4711']))
-    .action(async (target: string, options: { wait: number; json?: boolean }) => {
-      process.exitCode = await withFleet((session) => ping(session, target, options));
+    .addHelpText(
+      'after',
+      helpTail(['longshore ping', 'longshore ping node7 node8', 'longshore ping node7:4711']),
+    )
+    .action(async (targets: string[], options: { wait: number; json?: boolean }) => {
+      process.exitCode = await withFleet((session) => ping(session, targets, options));
     });
   program
     .command('active')
-    .argument('[worker]', 'a worker, a host, or all', 'all')
+    .argument('[worker...]', 'workers, hosts, or all', ['all'])
     .description('the jobs that run now')
     .addOption(jsonOption())
     .addHelpText('after', helpTail(['longshore active', 'longshore active node7 --json']))
-    .action((target: string, { json }: { json?: boolean }) =>
+    .action((targets: string[], { json }: { json?: boolean }) =>
       withFleet(async (session) => {
         const workers = await session.side.registry.list();
-        const jobs = jobsOf(workers.length === 0 && target === 'all' ? [] : chosen(workers, target));
+        const nobody = workers.length === 0 && targets.includes('all');
+        const jobs = jobsOf(nobody ? [] : chosenOf(workers, targets));
         if (json) return printJson({ count: jobs.length, jobs });
         printTable(process.stdout, jobs, jobColumns(await datasetNames(session, workers)));
         if (jobs.length === 0) process.stdout.write('no jobs run\n');
@@ -125,14 +129,19 @@ function codeProblems(workers: readonly SeenWorker[]): string[] {
   return problems;
 }
 
+/** Each once, also where it is named by its host and by itself. */
+const chosenOf = (workers: readonly SeenWorker[], targets: readonly string[]): SeenWorker[] => [
+  ...new Set(targets.flatMap((target) => chosen(workers, target))),
+];
+
 const tookText = (ms: number | undefined): string => (ms === undefined ? '-' : `${ms.toFixed(1)} ms`);
 
 async function ping(
   { side }: FleetSession,
-  target: string,
+  targets: readonly string[],
   { wait, json }: { wait: number; json?: boolean },
 ): Promise<number> {
-  const to = chosen(await side.registry.list(), target);
+  const to = chosenOf(await side.registry.list(), targets);
   const { replies, silent } = await side.control.ask(
     'ping',
     {},

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Reply } from '../../../workers/queue/control.ts';
+import { type Outcome, tryEach } from '../each.ts';
 import { chosen, type FleetSession, give, knownQueue, withFleet } from '../fleet-session.ts';
 import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson } from '../session.ts';
@@ -15,8 +16,8 @@ export interface SteerOptions {
 /** grow, shrink, shutdown, pause-queue, resume-queue: what changes workers and queues. */
 export function addSteer(program: Command): void {
   for (const order of ['grow', 'shrink'] as const) addResize(program, order);
-  steeringCommand(program, 'shutdown', 'let workers end, and not be started again by pm2', [
-    'longshore shutdown node7',
+  steeringCommand(program, 'shutdown', '<worker...>', 'let workers end, and not be started again by pm2', [
+    'longshore shutdown node7 node8',
     'longshore shutdown all --immediate',
     'longshore shutdown node7:4711 --restart',
   ])
@@ -26,9 +27,9 @@ export function addSteer(program: Command): void {
     )
     .option('--restart', 'pm2 starts them again')
     .addHelpText('after', '\nA worker that was told to stay down is started by `npx pm2 restart worker`.')
-    .action(async (target: string, options: SteerOptions & { immediate?: boolean; restart?: boolean }) => {
+    .action((targets: string[], options: SteerOptions & { immediate?: boolean; restart?: boolean }) => {
       const { immediate = false, restart = false } = options;
-      process.exitCode = await withFleet((session) =>
+      return steer(targets, options, (session, target) =>
         order(session, target, options, {
           order: 'shutdown',
           args: { immediate, restart },
@@ -44,15 +45,27 @@ export function addSteer(program: Command): void {
   for (const action of ['pause', 'resume'] as const) addQueue(program, action);
 }
 
+/** Of several hosts or workers each is told by itself: one that is not there keeps no order from the others. */
+export async function steer(
+  targets: readonly string[],
+  { json }: SteerOptions,
+  one: (session: FleetSession, target: string) => Promise<Outcome>,
+): Promise<void> {
+  process.exitCode = await withFleet((session) =>
+    tryEach(targets, { list: 'orders', json }, (target) => one(session, target)),
+  );
+}
+
 export function steeringCommand(
   program: Command,
   name: string,
+  targets: '<worker>' | '<worker...>',
   description: string,
   examples: string[],
 ): Command {
   return program
     .command(name)
-    .argument('<worker>', 'a worker (host:pid, or its whole name), a host, or all')
+    .argument(targets, 'a worker (host:pid, or its whole name), a host, or all')
     .description(description)
     .addOption(waitOption())
     .addOption(dryRunBesideArguments())
@@ -65,16 +78,16 @@ function addResize(program: Command, name: 'grow' | 'shrink'): void {
     name === 'grow'
       ? ['more', 'They are there at once, and the maximum rises; idle ones go again as always.']
       : ['fewer', 'The maximum falls, down to 1; jobs that run go on.'];
-  steeringCommand(program, name, `give workers ${what} slots, until they end`, [
+  steeringCommand(program, name, '<worker>', `give workers ${what} slots, until they end`, [
     `longshore ${name} node7`,
     `longshore ${name} all 2`,
   ])
     .argument('[n]', 'how many', slots, 1)
     .option('--queue <queue>', 'of workers that serve several; default: their first')
     .addHelpText('after', `\n${effect}`)
-    .action(async (target: string, by: number, options: SteerOptions & { queue?: string }) => {
+    .action((target: string, by: number, options: SteerOptions & { queue?: string }) => {
       const args = { by, ...(options.queue === undefined ? {} : { queue: options.queue }) };
-      process.exitCode = await withFleet((session) =>
+      return steer([target], options, (session) =>
         order(session, target, options, { order: name, args, tell: ({ result }) => slotsText(result) }),
       );
     });
@@ -97,7 +110,7 @@ export async function order(
   target: string,
   { wait, json, dryRun }: SteerOptions,
   given: { order: string; args?: Record<string, unknown>; tell: (reply: Reply) => string },
-): Promise<number> {
+): Promise<Outcome> {
   const to = chosen(await session.side.registry.list(), target);
   return give(session, to, { ...given, wait_seconds: wait, json, dry_run: dryRun });
 }
