@@ -21,8 +21,11 @@ const BENCHES: Readonly<Record<string, { run(args: string[]): Promise<void> }>> 
 const [name = '', ...args] = process.argv.slice(2);
 const bench = BENCHES[name];
 
-if (bench === undefined) {
-  process.stderr.write(`usage: npm run bench -- <${Object.keys(BENCHES).join('|')}> [options]\n`);
+const usage = `usage: npm run bench -- <${Object.keys(BENCHES).join('|')}> [options]; the options stand at the top of bench/NAME.ts\n`;
+
+if (name === '--help' || name === '-h') process.stdout.write(usage);
+else if (bench === undefined) {
+  process.stderr.write(usage);
   process.exitCode = 64;
 } else {
   try {

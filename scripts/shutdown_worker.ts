@@ -55,7 +55,7 @@ async function run(session: FleetSession, options: Options & { hostname: string 
     if (json) printJson({ dry_run, immediate, workers });
     for (const { worker, running } of json ? [] : workers)
       process.stdout.write(
-        `would end ${worker}${immediate ? ` and revoke ${counted(running, 'job')}` : ` when ${counted(running, 'job has', 'jobs have')} ended`} (dry run: nothing was changed)\n`,
+        `would end ${worker}${jobsText(running, immediate)} (dry run: nothing was changed)\n`,
       );
     return EXIT.ok;
   }
@@ -70,6 +70,13 @@ async function run(session: FleetSession, options: Options & { hostname: string 
   if (rows.some(({ outcome }) => outcome === 'silent')) return EXIT.unavailable;
   const late = options.untilGone > 0 && rows.some(({ outcome }) => outcome === 'leaving');
   return late || rows.some(({ outcome }) => outcome === 'failed') ? EXIT.failed : EXIT.ok;
+}
+
+function jobsText(running: number, immediate: boolean): string {
+  if (running === 0) return '';
+  return immediate
+    ? ` and revoke ${counted(running, 'job')}`
+    : ` when ${counted(running, 'job has', 'jobs have')} ended`;
 }
 
 /** @throws E_USAGE when nothing says which workers are meant */
