@@ -2,26 +2,41 @@
  * Documents of `workflow_meta` that are no workflows, whoever wrote them. In lists they are left out; who asks for one of
  * them by its id is told what is odd about it, and may remove it.
  */
-import { z } from 'zod';
 import { LongshoreError } from '../errors.ts';
 import { WORKFLOWS, type WorkflowRecord } from './mongodb-documents.ts';
 
-/** Without this nobody can tell what a workflow does next. What else may be odd is read as if it were not known. */
-const workflow = z.object({
-  steps: z.array(
-    z.object({
-      name: z.string(),
-      task: z.string(),
-      task_runs: z.array(z.object({ task_id: z.string() })).nullish(),
-    }),
-  ),
-});
-
-/** Null: nothing. */
-export function oddityOf(record: WorkflowRecord): string | null {
-  const [issue] = workflow.safeParse(record).error?.issues ?? [];
-  return issue === undefined ? null : `${issue.path.join('.')}: ${issue.message}`;
+/**
+ * What nobody can tell the next step of a workflow without; null: nothing is missing. What else may be odd is read as if it
+ * were not known. By hand, not by a schema: loading zod takes half as long as the driver of MongoDB (80 ms), in every
+ * process of a task.
+ */
+export function oddityOf({ steps }: { readonly steps?: unknown }): string | null {
+  if (!Array.isArray(steps)) return `steps: ${notA('list', steps)}`;
+  for (const [at, step] of steps.entries()) {
+    const oddity = oddityOfStep(step);
+    if (oddity !== null) return `steps.${at}${oddity}`;
+  }
+  return null;
 }
+
+function oddityOfStep(step: unknown): string | null {
+  if (!isDocument(step)) return `: ${notA('document', step)}`;
+  for (const field of ['name', 'task'])
+    if (typeof step[field] !== 'string') return `.${field}: ${notA('text', step[field])}`;
+  const runs = step.task_runs ?? [];
+  if (!Array.isArray(runs)) return `.task_runs: ${notA('list', runs)}`;
+  for (const [at, run] of runs.entries()) {
+    const task_id: unknown = isDocument(run) ? run.task_id : undefined;
+    if (typeof task_id !== 'string') return `.task_runs.${at}.task_id: ${notA('text', task_id)}`;
+  }
+  return null;
+}
+
+const isDocument = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const notA = (expected: string, value: unknown): string =>
+  `expected a ${expected}, found ${value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 60)}`;
 
 /** @throws E_WORKFLOW_UNREADABLE */
 export function assertReadable(record: WorkflowRecord): void {
