@@ -2,14 +2,17 @@
 import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
+  closeSync,
   existsSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -57,13 +60,30 @@ async function work(): Promise<Work> {
   makeSparse(join(source, 'b/holes'), 3 * MB, [0, MB]);
   chmodSync(join(source, 'ro/inside'), 0o444);
   chmodSync(join(source, 'ro'), 0o555);
+  return packed(place, source);
+}
+
+/** A file with holes and 24 MiB of data, between small ones. */
+async function sparseWork(): Promise<Work> {
+  const place = await makePlace();
+  const source = place.path('source');
+  writeTree(source, { 'a/small': 'before', 'z/small': 'after' });
+  makeSparse(join(source, 'holes.bin'), 300 * MB + 5, []);
+  const fd = openSync(join(source, 'holes.bin'), 'r+');
+  for (let part = 0; part < 24; part++)
+    writeSync(fd, randomBytes(MB + 777), 0, MB + 777, part * 3 * MB + (part > 11 ? 200 * MB : 0));
+  closeSync(fd);
+  return packed(place, source);
+}
+
+async function packed(place: Place, source: string): Promise<Work> {
   const bundle = place.path('bundle.tar');
   const manifest = place.path('manifest');
   const digests = { member: ['blake3'], bundle: ['blake3', 'md5', 'sha256'] } as const;
-  const packed = await packBundle({ source, target: bundle, manifest, digests });
+  const { size, digests: known } = await packBundle({ source, target: bundle, manifest, digests });
   const target = place.path('staged/.run.partial-1');
   mkdirSync(target, { recursive: true });
-  const expected = { size: packed.size, digests: packed.digests };
+  const expected = { size, digests: known };
   const options = {
     bundle,
     manifest,
@@ -118,6 +138,37 @@ test.each([1, 5, 9, 16, 22, 27, 31])(
     expect(written).toBeLessThanOrEqual(whole - tree - copy + MB);
   },
 );
+
+test.each([5, 13, 21])(
+  'killed after %i MiB of a file with holes, only what is missing of that file is written',
+  async (mib) => {
+    const at = await sparseWork();
+    await killed(at, mib * MB);
+    const allocated = statSync(join(at.options.target, 'holes.bin')).blocks * 512;
+    const copy = statSync(at.options.copy).size;
+    const { written } = await inProcess('unpack', { ...at.options, resume: true }, null);
+    expect(fingerprint(at.options.target)).toBe(fingerprint(at.source));
+    const { size } = statSync(at.options.bundle);
+    expect(allocated).toBeGreaterThan(2 * MB);
+    expect(written).toBeLessThanOrEqual(2 * size - allocated - copy + MB);
+  },
+);
+
+test.each([
+  ['a small hole', 2 * MB],
+  ['a large one', 150 * MB],
+  ['the last one', 299 * MB],
+])('bytes that stand in %s of what was kept do not stay', async (_, place) => {
+  const at = await sparseWork();
+  await killed(at, 20 * MB);
+  const fd = openSync(join(at.options.target, 'holes.bin'), 'r+');
+  writeSync(fd, Buffer.from('left'), 0, 4, place);
+  closeSync(fd);
+  for (const verify of ['bundle', 'member'] as const) {
+    await unpackBundle({ ...at.options, verify, resume: true });
+    expect(fingerprint(at.options.target)).toBe(fingerprint(at.source));
+  }
+});
 
 test('killed again and again, at last it is whole', async () => {
   const at = await work();

@@ -10,7 +10,6 @@ import {
   lutimesSync,
   mkdirSync,
   openSync,
-  readSync,
   readlinkSync,
   symlinkSync,
   unlinkSync,
@@ -20,6 +19,7 @@ import {
 import { dirname } from 'node:path';
 import { LongshoreError } from '../errors.ts';
 import { type DeferredEntry, DeferredList } from './deferred.ts';
+import { KeptFile } from './kept-file.ts';
 import { fsPath, unsafe } from './path.ts';
 import { settable } from './times.ts';
 import { absolutePath } from './walk.ts';
@@ -29,37 +29,6 @@ import type { Xattrs } from './xattrs.ts';
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
 const TWICE = 'stands twice in it';
-
-/** The bytes of a file that were there before, as long as they are those that come now. */
-export class KeptFile {
-  readonly #fd: number;
-  #left: number;
-  #buffer = Buffer.alloc(0);
-
-  constructor(fd: number, size: number) {
-    this.#fd = fd;
-    this.#left = size;
-  }
-
-  /** How many of these bytes stand at `position` already. */
-  matching(bytes: Buffer, position: number): number {
-    const wanted = Math.min(bytes.length, this.#left - position);
-    if (wanted <= 0) return 0;
-    if (this.#buffer.length < wanted) this.#buffer = Buffer.allocUnsafe(wanted);
-    let read = 0;
-    while (read < wanted) {
-      const length = readSync(this.#fd, this.#buffer, read, wanted - read, position + read);
-      if (length === 0) break;
-      read += length;
-    }
-    if (this.#buffer.compare(bytes, 0, read, 0, read) === 0) {
-      if (read < bytes.length) this.#left = 0;
-      return read;
-    }
-    this.#left = 0; // From here on it is written.
-    return 0;
-  }
-}
 
 /**
  * Writes the members of an untrusted bundle below a fresh directory that nobody else writes to.

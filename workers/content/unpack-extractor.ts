@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import type { DigestName } from '../../config/index.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { createHasher, digestMismatch, type Digests, digestOf, feedZeros, type Hasher } from './digest.ts';
+import type { KeptFile } from './kept-file.ts';
 import { type ManifestMember, ManifestReader, type ManifestTrailer } from './manifest.ts';
 import { containedPath, linkEscapes, shownPath, unsafe } from './path.ts';
 import { type Counters, createCounters, openConsumer, type RingMemory } from './ring.ts';
@@ -11,7 +12,7 @@ import { type TarMember, TarMembers } from './tar/members.ts';
 import { TarSource } from './tar/source.ts';
 import { serveThread } from './threads.ts';
 import { secondsOf } from './times.ts';
-import { type KeptFile, TreeWriter } from './tree-writer.ts';
+import { TreeWriter } from './tree-writer.ts';
 
 interface Data {
   readonly target: string;
@@ -197,12 +198,17 @@ class Extractor {
     const hasher = createHasher(this.#digests);
     let at = 0;
     for (const { offset, length } of member.extents ?? []) {
-      if (this.#digests.length > 0) feedZeros(hasher, offset - at);
+      this.#hole(file, at, offset, hasher);
       this.#run(file, offset, length, hasher);
       at = offset + length;
     }
-    if (this.#digests.length > 0) feedZeros(hasher, member.size - at);
+    this.#hole(file, at, member.size, hasher);
     return hasher.digests();
+  }
+
+  #hole({ kept }: Target, start: number, end: number, hasher: Hasher): void {
+    kept?.hole(start, end);
+    if (this.#digests.length > 0) feedZeros(hasher, end - start);
   }
 
   #run(file: Target, position: number, length: number, hasher: Hasher): void {

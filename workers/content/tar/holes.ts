@@ -2,6 +2,12 @@ import { spawnSync } from 'node:child_process';
 import { statfsSync } from 'node:fs';
 import { FILE_SYSTEM } from '../system-calls.ts';
 
+/** Of a file; the holes lie in between. */
+export interface Part {
+  readonly offset: number;
+  readonly length: number;
+}
+
 /** SEEK_DATA and SEEK_HOLE, in turn, until the end. */
 const SCRIPT = `
 use strict;
@@ -38,11 +44,7 @@ const MAX_PARTS = 100_000;
  * Node has no lseek: reading 100 GB of holes takes more than three minutes (0.5 GB/s: each page of zeros is made first), a
  * run of perl five milliseconds.
  */
-export function allocatedParts(
-  fd: number,
-  size: number,
-  page: number,
-): { offset: number; length: number }[] | null {
+export function allocatedParts(fd: number, size: number, page: number): Part[] | null {
   if (!tellsHoles(`/proc/self/fd/${fd}`)) return null;
   const args = ['-e', SCRIPT, '--', String(size), String(MAX_PARTS)];
   const done = spawnSync('perl', args, {
@@ -51,7 +53,7 @@ export function allocatedParts(
     maxBuffer: MAX_PARTS * 40,
   });
   if (done.error !== undefined || done.status !== 0) return null;
-  const parts: { offset: number; length: number }[] = [];
+  const parts: { -readonly [K in keyof Part]: Part[K] }[] = [];
   for (const line of done.stdout.split('\n')) {
     if (line === '') continue;
     const [data = Number.NaN, hole = Number.NaN] = line.split(' ').map(Number);
