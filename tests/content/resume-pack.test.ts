@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import {
   appendFileSync,
   existsSync,
+  ftruncateSync,
   linkSync,
   openSync,
   readFileSync,
@@ -18,7 +19,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { ledgerPath, marksPath } from '../../workers/content/checkpoint.ts';
+import { holesPath, ledgerPath, marksPath } from '../../workers/content/checkpoint.ts';
 import { packBundle } from '../../workers/content/pack.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { writeTree } from '../tasks/landing.ts';
@@ -66,6 +67,18 @@ async function work(
   return { place, source, options };
 }
 
+/** A file with holes that has `mib` MiB of data in parts of 1 MiB and a little, the last one before a hole. */
+async function sparseWork(mib: number): Promise<Work> {
+  const at = await work({ member: ['md5', 'sha256'], bundle: ['md5', 'sha256'] });
+  rmSync(at.source, { recursive: true });
+  writeTree(at.source, { 'a/small': 'before', 'z/small': 'after' });
+  const fd = openSync(join(at.source, 'holes.bin'), 'w');
+  for (let part = 0; part < mib; part++) writeSync(fd, randomBytes(MB + 777), 0, MB + 777, part * 3 * MB);
+  ftruncateSync(fd, mib * 3 * MB + 5);
+  closeSync(fd);
+  return at;
+}
+
 /** What an undisturbed process makes. */
 async function whole({ place, options }: Work): Promise<{ bundle: Buffer; manifest: string }> {
   const target = place.path('whole.tar');
@@ -80,11 +93,11 @@ function expectSame({ options }: Work, { bundle, manifest }: { bundle: Buffer; m
 }
 
 /** Killed so far on; at least once a mark was made. */
-async function killed(at: Work, bytes: number): Promise<void> {
+async function killed(at: Work, when: number | string): Promise<void> {
   // On a busy machine the kill may come too late; then once more, from nothing.
   for (let tries = 0; tries < 5; tries++) {
     for (const path of [at.options.target, at.options.manifest]) rmSync(path, { force: true });
-    if ((await inProcess('pack', { ...at.options, resume: true }, bytes)).killed) return;
+    if ((await inProcess('pack', { ...at.options, resume: true }, when)).killed) return;
   }
   throw new Error('it ended before it could be killed, five times');
 }
@@ -104,6 +117,51 @@ test.each([1, 5, 9, 16, 22, 27, 31])(
     expect(written).toBeLessThanOrEqual(expected.bundle.length - good + 3 * MB);
   },
 );
+
+test.each([4, 21, 39])(
+  'killed after %i MiB of a file with holes, it goes on within that file',
+  async (mib) => {
+    const at = await sparseWork(40);
+    await killed(at, 3 * mib * MB); // Holes count as they are passed.
+    const there = statSync(at.options.target).size;
+    const { written, read, kept } = await inProcess('pack', { ...at.options, resume: true }, null);
+    const expected = await whole(at);
+    expectSame(at, expected);
+    const good = kept[0] ?? 0;
+    expect(good).toBeGreaterThanOrEqual(there - SEGMENT - 3 * MB);
+    expect(good).toBeGreaterThan(0);
+    expect(written).toBeLessThanOrEqual(expected.bundle.length - good + 3 * MB);
+    // What was kept is read by both threads, the rest of the file once; its holes are not looked for again (40 MiB).
+    expect(read).toBeLessThanOrEqual(expected.bundle.length + good + 15 * MB);
+  },
+);
+
+test('killed while it looks for holes, it goes on with the search', async () => {
+  const at = await sparseWork(120);
+  const notes = holesPath(at.options.target);
+  await killed(at, notes);
+  const before = readFileSync(notes, 'utf8').split('\n').length;
+  const places = (): number[] =>
+    readFileSync(notes, 'utf8')
+      .split('\n')
+      .slice(1, -1)
+      .map((line) => (JSON.parse(line) as { at: number }).at);
+  const { read } = await inProcess('pack', { ...at.options, resume: true }, null);
+  expectSame(at, await whole(at));
+  expect(places().length).toBeGreaterThan(before - 2);
+  expect(places()).toEqual(places().toSorted((a, b) => a - b)); // Added to, not begun again.
+  expect(read).toBeLessThan(280 * MB);
+});
+
+test('holes that were found of a file that changed since are looked for again', async () => {
+  const at = await sparseWork(20);
+  await killed(at, 45 * MB);
+  const fd = openSync(join(at.source, 'holes.bin'), 'r+');
+  writeSync(fd, randomBytes(5000), 0, 5000, 2 * MB - 3000);
+  closeSync(fd);
+  await inProcess('pack', { ...at.options, resume: true }, null);
+  expectSame(at, await whole(at));
+});
 
 test('killed again and again, at last it is whole', async () => {
   const at = await work();

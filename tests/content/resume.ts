@@ -8,32 +8,35 @@ const url = (file: string): string =>
 export interface Outcome {
   readonly killed: boolean;
   readonly written: number;
+  readonly read: number;
   readonly kept: number[];
 }
 
 /**
  * @param call `packBundle` or `unpackBundle`, and its options as JSON
- * @param kill_at bytes of progress at which it kills itself with SIGKILL; null: never
+ * @param kill_at bytes of progress at which it kills itself with SIGKILL, or a file of which there are two lines then; null: never
  */
 export async function inProcess(
   call: 'pack' | 'unpack',
   options: Record<string, unknown>,
-  kill_at: number | null,
+  kill_at: number | string | null,
 ): Promise<Outcome> {
   const name = call === 'pack' ? 'packBundle' : 'unpackBundle';
   const script = `
     import { readFileSync } from 'node:fs';
     const { ${name} } = await import(${url(`${call}.ts`)});
     const [options, killAt] = JSON.parse(process.argv[1]);
-    const wchar = () => Number(/wchar: (\\d+)/.exec(readFileSync('/proc/self/io', 'utf8'))[1]);
-    const before = wchar();
+    const chars = (way) => Number(new RegExp(way + 'char: (\\\\d+)').exec(readFileSync('/proc/self/io', 'utf8'))[1]);
+    const before = { w: chars('w'), r: chars('r') };
+    const noted = (path) => { try { return readFileSync(path, 'utf8').split('\\n').length > 2; } catch { return false; } };
+    const due = () => typeof killAt === 'string' ? noted(killAt) : killAt !== null && done >= killAt;
     const kept = [];
     let done = 0;
     // Asked more often than the progress is told: the kill is to come in the middle of something.
-    const poll = setInterval(() => { if (killAt !== null && done >= killAt) process.kill(process.pid, 'SIGKILL'); }, 1);
+    const poll = setInterval(() => { if (due()) process.kill(process.pid, 'SIGKILL'); }, 1);
     await ${name}({ ...options, progress_ms: 5, onProgress: ({ bytes }) => { done = bytes; }, onResume: (bytes) => kept.push(bytes) });
     clearInterval(poll);
-    process.stdout.write(JSON.stringify({ written: wchar() - before, kept }));
+    process.stdout.write(JSON.stringify({ written: chars('w') - before.w, read: chars('r') - before.r, kept }));
   `;
   const args = ['--input-type=module', '-e', script, JSON.stringify([options, kill_at])];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -42,7 +45,7 @@ export async function inProcess(
     said += chunk.toString();
   });
   const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
-  if (signal === 'SIGKILL') return { killed: true, written: 0, kept: [] };
+  if (signal === 'SIGKILL') return { killed: true, written: 0, read: 0, kept: [] };
   if (code !== 0) throw new Error(`the process ended with ${code}`);
   return { killed: false, ...(JSON.parse(said) as Omit<Outcome, 'killed'>) };
 }

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { allocatedParts } from '../../workers/content/tar/holes.ts';
-import { type Extent, findExtents } from '../../workers/content/tar/sparse.ts';
+import { type Extent, findExtents, type FoundParts } from '../../workers/content/tar/sparse.ts';
 import { makePlace } from '../support/place.ts';
 
 const PAGE = 4096;
@@ -17,14 +17,10 @@ async function sparse(size: number, parts: readonly [at: number, content: Buffer
 
 const data = (pages: number): Buffer => Buffer.alloc(pages * PAGE, 'x');
 const zeros = (pages: number): Buffer => Buffer.alloc(pages * PAGE);
+const check = (): void => undefined;
 const byReading = (fd: number, size: number): Extent[] =>
-  findExtents(
-    fd,
-    size,
-    () => undefined,
-    () => null,
-  );
-const byAsking = (fd: number, size: number): Extent[] => findExtents(fd, size, () => undefined);
+  findExtents(fd, size, { check, allocated: () => null });
+const byAsking = (fd: number, size: number): Extent[] => findExtents(fd, size, { check });
 
 const SIZE = 100 * 1024 * 1024 + 777;
 
@@ -52,6 +48,32 @@ test.each<[string, [number, Buffer][]]>([
   const fd = await sparse(SIZE, parts);
   expect(allocatedParts(fd, SIZE, PAGE)).not.toBeNull();
   expect(byAsking(fd, SIZE)).toEqual(byReading(fd, SIZE));
+});
+
+test('wherever the search was stopped, it goes on from there and finds the same, also by the other way', async () => {
+  const fd = await sparse(SIZE, [
+    [PAGE * 3, data(200)],
+    [PAGE * 500, Buffer.concat([data(70), zeros(60), data(1)])],
+    [64 * PAGE * 20, data(64)],
+    [SIZE - 5, Buffer.from('12345')],
+  ]);
+  const whole = byReading(fd, SIZE);
+  const stops: FoundParts[] = [];
+  const note = (found: FoundParts): void => void stops.push(structuredClone(found));
+  const ways = [() => null, allocatedParts];
+  for (const allocated of ways)
+    findExtents(fd, SIZE, { check, allocated, notes: { before: null, offer: note } });
+  expect(stops.length).toBeGreaterThan(300);
+  expect(stops.some(({ open }) => open !== null)).toBe(true);
+  // Of the many stops between two changes some are enough.
+  const going = stops
+    .filter(({ open }, index) => open !== null || index % 50 === 0)
+    .flatMap((before) =>
+      ways.map((allocated) =>
+        findExtents(fd, SIZE, { check, allocated, notes: { before, offer: () => undefined } }),
+      ),
+    );
+  for (const found of going) expect(found).toEqual(whole);
 });
 
 test('holes of a large file are not read', async () => {

@@ -4,6 +4,10 @@
  *     <target>.marks    by the reading thread: what the manifest and the source were like at a place of the bundle
  *     <target>.ledger   by the writing thread: the digests of the bundle up to that place
  *
+ * and a third while a large file with holes is in it (hole-notes.ts):
+ *
+ *     <target>.holes    by the reading thread: which parts of that file hold data, as far as it has looked
+ *
  * Nothing is synced for it: a kill loses no page, and after a power cut what does not agree is found by reading the kept
  * part once, which is done in any case, to go on with its digests.
  */
@@ -22,7 +26,7 @@ export type PaxTimes = 'large' | 'all';
 
 /** What the work is about: marks of anything else are of no use. */
 export interface CheckpointHead {
-  readonly longshore_checkpoint: 1;
+  readonly longshore_checkpoint: 2;
   readonly source: string;
   readonly member: readonly DigestName[];
   readonly bundle: readonly DigestName[];
@@ -30,16 +34,22 @@ export interface CheckpointHead {
   readonly xattrs: boolean;
 }
 
-/** A file in the middle of which a mark stands. */
-export interface OpenMember {
+/** Which file it is, and that nobody has written to it since. */
+export interface FileIdentity {
   readonly path: string;
   readonly size: number;
   readonly mtime_ns: string;
   readonly ctime_ns: string;
   readonly ino: string;
   readonly dev: string;
-  /** Where its data starts in the bundle; the mark's offset minus this are read already. */
+}
+
+/** A file in the middle of which a mark stands. */
+export interface OpenMember extends FileIdentity {
+  /** Where its data starts in the bundle: up to the mark it is there already. */
   readonly data_offset: number;
+  /** Its data are a map and the parts that are no holes. */
+  readonly sparse?: true;
 }
 
 export interface Mark {
@@ -66,14 +76,21 @@ export interface Checkpoint {
 }
 
 /** Endings of the two. */
-export const CHECKPOINT_SIDES = ['.marks', '.ledger'] as const;
+export const CHECKPOINT_SIDES = ['.marks', '.ledger', '.holes'] as const;
 
 export const marksPath = (target: string): string => `${target}.marks`;
 export const ledgerPath = (target: string): string => `${target}.ledger`;
+export const holesPath = (target: string): string => `${target}.holes`;
 
-export function removeCheckpoints(target: string): void {
+/** What was found of holes says itself whether it still holds, also when the bundle begins anew. */
+export function removeMarks(target: string): void {
   removeFile(marksPath(target));
   removeFile(ledgerPath(target));
+}
+
+export function removeCheckpoints(target: string): void {
+  removeMarks(target);
+  removeFile(holesPath(target));
 }
 
 export const appendLine = (path: string, value: unknown): void =>
@@ -105,7 +122,7 @@ export function lastCheckpoint(
 }
 
 /** Complete lines only: the last one may have been cut short. */
-function linesOf(path: string): unknown[] {
+export function linesOf(path: string): unknown[] {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');

@@ -4,13 +4,16 @@ import { LongshoreError } from '../errors.ts';
 import {
   appendLine,
   type CheckpointHead,
+  type FileIdentity,
   type Mark,
   MARK_MS,
   marksPath,
   type OpenMember,
 } from './checkpoint.ts';
+import { noteHoles } from './hole-notes.ts';
 import { CHUNK_BYTES, type ManifestMember, type ManifestWriter } from './manifest.ts';
 import { shownPath } from './path.ts';
+import type { HoleNotes } from './tar/sparse.ts';
 import type { TarStream } from './tar/stream.ts';
 import type { Member } from './walk.ts';
 
@@ -28,10 +31,12 @@ export interface Marking {
 export interface Marker {
   /** Marks the place when it is time to. */
   offer(open: OpenMember | null): void;
+  /** Of a file whose holes are looked for; null: nothing is noted. */
+  holes(member: Member): HoleNotes | null;
 }
 
 export function createMarker({ marks, from }: Marking, tar: TarStream, writer: ManifestWriter): Marker {
-  if (marks === null) return { offer: () => undefined };
+  if (marks === null) return { offer: () => undefined, holes: () => null };
   const { target, head, every_bytes } = marks;
   let last = { offset: from?.offset ?? 0, at: performance.now() };
   let begun = from !== null;
@@ -47,6 +52,7 @@ export function createMarker({ marks, from }: Marking, tar: TarStream, writer: M
       tar.mark();
       last = { offset: tar.offset, at: performance.now() };
     },
+    holes: (member) => noteHoles(target, identityOf(member), every_bytes),
   };
 }
 
@@ -95,13 +101,9 @@ export class Kept {
     const open = this.#open;
     if (open === null) return null;
     this.#open = null;
-    const same =
-      open.path === member.path &&
-      open.size === member.size &&
-      open.mtime_ns === String(member.mtime_ns) &&
-      open.ctime_ns === String(member.ctime_ns) &&
-      open.ino === String(member.ino) &&
-      open.dev === String(member.dev);
+    const same = Object.entries(identityOf(member)).every(
+      ([key, value]) => open[key as keyof FileIdentity] === value,
+    );
     if (!same) throw stale(member.path, `was ${open.path} of ${open.size} bytes`);
     return open;
   }
@@ -112,13 +114,56 @@ export class Kept {
   }
 }
 
+/** What the half bundle holds of the file in the middle of which it ended, from the file's first byte in it on. */
+export class KeptData {
+  readonly #fd: number;
+  readonly #path: string;
+  readonly #check: () => void;
+  #at: number;
+  readonly #end: number;
+  readonly #buffer = Buffer.allocUnsafe(1024 * 1024);
+
+  /** @param end where the half bundle ends */
+  constructor({ open, target }: Begun, end: number, check: () => void) {
+    this.#fd = openSync(target, 'r');
+    this.#path = open.path;
+    this.#check = check;
+    this.#at = open.data_offset;
+    this.#end = end;
+  }
+
+  /** The next bytes, up to `most`, piece by piece to `each`; gives how many there were. */
+  take(most: number, each: (bytes: Buffer) => void): number {
+    const wanted = Math.min(most, this.#end - this.#at);
+    for (let left = wanted; left > 0; ) {
+      this.#check();
+      const length = readSync(this.#fd, this.#buffer, 0, Math.min(this.#buffer.length, left), this.#at);
+      if (length === 0) throw stale(this.#path, 'the half bundle is shorter than it was');
+      each(this.#buffer.subarray(0, length));
+      this.#at += length;
+      left -= length;
+    }
+    return wanted;
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+/** The beginning of a file that is in the bundle at `target` already. */
+export interface Begun {
+  readonly open: OpenMember;
+  readonly target: string;
+}
+
 /** Caught by packBundle, which begins anew. */
 export const stale = (path: string, why: string): LongshoreError =>
   new LongshoreError('E_SOURCE_CHANGED', `"${shownPath(path)}" is not what was packed before: ${why}`, {
     fields: { path: shownPath(path), checkpoint_good: 0 },
   });
 
-export const identityOf = (member: Member): Omit<OpenMember, 'data_offset'> => ({
+export const identityOf = (member: Member): FileIdentity => ({
   path: member.path,
   size: member.size,
   mtime_ns: String(member.mtime_ns),

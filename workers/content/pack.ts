@@ -7,6 +7,7 @@ import {
   MARK_BYTES,
   type PaxTimes,
   removeCheckpoints,
+  removeMarks,
 } from './checkpoint.ts';
 import { createHasher, type Digests } from './digest.ts';
 import { endManifest, type ManifestCounts } from './manifest.ts';
@@ -64,10 +65,11 @@ export interface PackResult extends ManifestCounts {
  */
 export async function packBundle(options: PackOptions): Promise<PackResult> {
   const { source, target, manifest, digests, pax_times = 'large', xattrs = true } = options;
-  const head: CheckpointHead = { longshore_checkpoint: 1, source, ...digests, pax_times, xattrs };
+  const head: CheckpointHead = { longshore_checkpoint: 2, source, ...digests, pax_times, xattrs };
+  if (options.resume !== true) removeCheckpoints(target);
   let checkpoint = options.resume === true ? lastCheckpoint(options, head) : null;
   for (;;) {
-    if (checkpoint === null) removeCheckpoints(target);
+    if (checkpoint === null) removeMarks(target);
     else options.onResume?.(checkpoint.mark.offset);
     const writer: Thread = {
       file: new URL('./pack-writer.ts', import.meta.url),

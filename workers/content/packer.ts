@@ -7,7 +7,7 @@ import { createHasher, type Digests, digestOf, feedZeros, type Hasher } from './
 import { reading } from './files.ts';
 import { changed, type HardLinks } from './hard-links.ts';
 import type { ManifestMember } from './manifest.ts';
-import { identityOf, type Marker, stale } from './pack-kept.ts';
+import { type Begun, identityOf, KeptData, type Marker, stale } from './pack-kept.ts';
 import { encodePath, fsPath, shownPath } from './path.ts';
 import type { Counters, RingProducer } from './ring.ts';
 import { BLOCK, nameBytes, TYPE } from './tar/header.ts';
@@ -121,16 +121,18 @@ export class Packer {
   }
 
   #content(fd: number, member: Member, begun: Begun | null, records: readonly Buffer[]): ManifestMember {
-    const sparse = begun === null && member.blocks * 512 < member.size;
-    const extents = sparse ? findExtents(fd, member.size, () => this.#ring.check()) : null;
-    const stored =
-      begun !== null
-        ? this.#rest(fd, member, begun)
-        : extents === null
-          ? this.#whole(fd, member, records)
-          : this.#parts(fd, member, extents, records);
-    unchanged(fd, member);
-    return { ...described(member), type: 'file', size: member.size, ...stored };
+    const kept = begun === null ? null : new KeptData(begun, this.tar.offset, () => this.#ring.check());
+    try {
+      const sparse = begun === null ? member.blocks * 512 < member.size : begun.open.sparse === true;
+      const place = begun?.open.data_offset ?? null;
+      const stored = sparse
+        ? this.#parts(fd, member, { place, kept, records })
+        : this.#whole(fd, member, { place, kept, records });
+      unchanged(fd, member);
+      return { ...described(member), type: 'file', size: member.size, ...stored };
+    } finally {
+      kept?.close();
+    }
   }
 
   #open(member: Member): number {
@@ -148,11 +150,11 @@ export class Packer {
     }
   }
 
-  #whole(fd: number, member: Member, records: readonly Buffer[]): { digests: Digests; offset: number } {
-    this.tar.header({ ...this.#fields(member), type: TYPE.file, size: member.size }, records);
+  #whole(fd: number, member: Member, { place, kept, records }: Data): { digests: Digests; offset: number } {
     const { size } = member;
+    if (kept === null) this.tar.header({ ...this.#fields(member), type: TYPE.file, size }, records);
     if (size <= SMALL_BYTES) this.tar.contiguous(size);
-    const offset = this.tar.offset;
+    const offset = place ?? this.tar.offset;
     let digests: Digests;
     if (size <= SMALL_BYTES) {
       const into = this.tar.room(size);
@@ -163,44 +165,42 @@ export class Packer {
     } else {
       const hasher = createHasher(this.#digests);
       const open = { ...identityOf(member), data_offset: offset };
-      this.#copy(fd, { offset: 0, length: size }, member.path, hasher, open);
+      this.#part(fd, { offset: 0, length: size }, { kept, hasher, open });
       digests = hasher.digests();
     }
     this.tar.pad();
     return { digests, offset };
   }
 
-  /** A file whose beginning is in the bundle: its digests begin with those bytes, its reading goes on behind them. */
-  #rest(fd: number, member: Member, { open, target }: Begun): { digests: Digests; offset: number } {
-    const hasher = createHasher(this.#digests);
-    const done = this.tar.offset - open.data_offset;
-    const bundle = openSync(target, 'r');
-    try {
-      const buffer = Buffer.allocUnsafe(SMALL_BYTES * 8);
-      for (let at = 0; at < done; ) {
-        this.#ring.check();
-        const length = readSync(bundle, buffer, 0, Math.min(buffer.length, done - at), open.data_offset + at);
-        if (length === 0) throw stale(member.path, 'the half bundle is shorter than it was');
-        hasher.update(buffer.subarray(0, length));
-        at += length;
-      }
-    } finally {
-      closeSync(bundle);
-    }
-    this.#progress.add(done, 0);
-    this.#copy(fd, { offset: done, length: member.size - done }, member.path, hasher, open);
-    this.tar.pad();
-    return { digests: hasher.digests(), offset: open.data_offset };
-  }
-
   #parts(
     fd: number,
     member: Member,
-    extents: readonly Extent[],
-    others: readonly Buffer[],
+    { place, kept, records: others }: Data,
   ): { digests: Digests; offset: number; sparse: true } {
+    const extents = findExtents(fd, member.size, {
+      check: () => this.#ring.check(),
+      notes: this.#marker.holes(member),
+    });
     const map = encodeSparseMap(extents, member.size);
     const stored = map.length + extents.reduce((sum, extent) => sum + extent.length, 0);
+    if (kept === null) this.#sparseHeader(member, stored, others);
+    const offset = place ?? this.tar.offset;
+    if (kept === null) this.tar.write(map);
+    else expectMap(kept, map, member.path);
+    const hasher = createHasher(this.#digests);
+    const open = { ...identityOf(member), data_offset: offset, sparse: true } as const;
+    let at = 0;
+    for (const extent of extents) {
+      this.#hole(hasher, extent.offset - at);
+      this.#part(fd, extent, { kept, hasher, open });
+      at = extent.offset + extent.length;
+    }
+    this.#hole(hasher, member.size - at);
+    this.tar.pad();
+    return { digests: hasher.digests(), offset, sparse: true };
+  }
+
+  #sparseHeader(member: Member, stored: number, others: readonly Buffer[]): void {
     const name = nameBytes(member.path, false);
     const text = isUtf8(name); // Else it stands in the header itself, as a pax record has no place for it.
     const records = [
@@ -212,18 +212,6 @@ export class Packer {
     ];
     const shown = text ? Buffer.from('./GNUSparseFile.0/member') : name;
     this.tar.header({ ...this.#fields(member), name: shown, type: TYPE.file, size: stored }, records);
-    const offset = this.tar.offset;
-    this.tar.write(map);
-    const hasher = createHasher(this.#digests);
-    let at = 0;
-    for (const extent of extents) {
-      this.#hole(hasher, extent.offset - at);
-      this.#copy(fd, extent, member.path, hasher, null);
-      at = extent.offset + extent.length;
-    }
-    this.#hole(hasher, member.size - at);
-    this.tar.pad();
-    return { digests: hasher.digests(), offset, sparse: true };
   }
 
   #hole(hasher: Hasher, length: number): void {
@@ -231,25 +219,50 @@ export class Packer {
     this.#progress.add(length, 0);
   }
 
-  /** @param open a mark may stand in the middle of this file */
-  #copy(fd: number, extent: Extent, path: string, hasher: Hasher, open: OpenMember | null): void {
-    for (let done = 0; done < extent.length; ) {
-      const into = this.tar.room(extent.length - done);
-      readFully(fd, into, into.length, path, extent.offset + done);
+  /** A part of a file: what the half bundle holds of it is digested there, the rest is read from the file. */
+  #part(fd: number, { offset, length }: Extent, { kept, hasher, open }: Reading): void {
+    let done =
+      kept?.take(length, (bytes) => {
+        hasher.update(bytes);
+        this.#progress.add(bytes.length, 0);
+      }) ?? 0;
+    while (done < length) {
+      const into = this.tar.room(length - done);
+      readFully(fd, into, into.length, open.path, offset + done);
       hasher.update(into);
       this.tar.advance(into.length);
       this.#progress.add(into.length, 0);
       done += into.length;
-      // Between blocks only, and not at the end, where the member's own line says more.
-      if (open !== null && done < extent.length && into.length % BLOCK === 0) this.#marker.offer(open);
+      // Between blocks only, and not at the end of the file, where the member's own line says more.
+      if (offset + done < open.size && this.tar.offset % BLOCK === 0) this.#marker.offer(open);
     }
   }
 }
 
-/** The beginning of a file that is in the bundle at `target` already. */
-export interface Begun {
+/** Of a file's data: where they begin in the bundle and what of them is there, both null for a file that begins. */
+interface Data {
+  readonly place: number | null;
+  readonly kept: KeptData | null;
+  /** That its header is to bring. */
+  readonly records: readonly Buffer[];
+}
+
+interface Reading {
+  readonly kept: KeptData | null;
+  readonly hasher: Hasher;
+  /** A mark may stand in the middle of it. */
   readonly open: OpenMember;
-  readonly target: string;
+}
+
+/** @throws when the holes are elsewhere than they were: the parts behind the map would be other ones */
+function expectMap(kept: KeptData, map: Buffer, path: string): void {
+  let at = 0;
+  let same = true;
+  kept.take(map.length, (bytes) => {
+    same &&= bytes.equals(map.subarray(at, at + bytes.length));
+    at += bytes.length;
+  });
+  if (!same || at !== map.length) throw stale(path, 'its holes are not where they were');
 }
 
 const described = (member: Member): { path: string; mode: number; mtime: string } => ({

@@ -8,6 +8,21 @@ export interface Extent {
   readonly length: number;
 }
 
+/** What is known of a file up to a place. */
+export interface FoundParts {
+  readonly at: number;
+  readonly parts: readonly Extent[];
+  /** Where the part begins in the middle of which the place is. */
+  readonly open: number | null;
+}
+
+export interface HoleNotes {
+  /** What an earlier attempt has found of this very file. */
+  readonly before: FoundParts | null;
+  /** Notes what is found when it is time to. */
+  offer(found: FoundParts): void;
+}
+
 const PAGE = 4096;
 const ZEROS = Buffer.alloc(256 * 1024);
 /** Bounds the map of a pathological file: what follows is stored as one part, holes and all. */
@@ -24,22 +39,46 @@ const LARGE_BYTES = 64 * 1024 * 1024;
 export function findExtents(
   fd: number,
   size: number,
-  check: () => void,
-  allocated: (fd: number, size: number, page: number) => readonly Extent[] | null = allocatedParts,
+  { check, notes = null, allocated = allocatedParts }: Search,
 ): Extent[] {
   const parts = size < LARGE_BYTES ? null : allocated(fd, size, PAGE);
-  const found = new Extents();
+  const found = new Extents(notes?.before ?? null);
+  const start = notes?.before?.at ?? 0;
+  const looked = (at: number): void => {
+    check();
+    notes?.offer(found.upTo(at));
+  };
   for (const part of parts ?? [{ offset: 0, length: size }]) {
-    if (!readPart(fd, part, found, check)) break; // It shrank; the caller's second look at the file says so.
-    found.hole(part.offset + part.length);
+    const end = part.offset + part.length;
+    if (end < start) continue;
+    // It shrank; the caller's second look at the file says so.
+    if (!readPart(fd, Math.max(part.offset, start), end, found, looked)) return found.ended(size);
+    found.hole(end);
   }
+  notes?.offer(found.upTo(size));
   return found.ended(size);
+}
+
+export interface Search {
+  readonly check: () => void;
+  /** Where to go on, and whom to tell how far it is. */
+  readonly notes?: HoleNotes | null;
+  readonly allocated?: (fd: number, size: number, page: number) => readonly Extent[] | null;
 }
 
 /** Grows page by page. */
 class Extents {
-  readonly #all: Extent[] = [];
-  #open: number | null = null;
+  readonly #all: Extent[];
+  #open: number | null;
+
+  constructor(before: FoundParts | null) {
+    this.#all = [...(before?.parts ?? [])];
+    this.#open = before?.open ?? null;
+  }
+
+  upTo(at: number): FoundParts {
+    return { at, parts: this.#all, open: this.#open };
+  }
 
   data(at: number): void {
     this.#open ??= at;
@@ -57,11 +96,16 @@ class Extents {
   }
 }
 
-function readPart(fd: number, { offset, length }: Extent, found: Extents, check: () => void): boolean {
+function readPart(
+  fd: number,
+  start: number,
+  end: number,
+  found: Extents,
+  looked: (at: number) => void,
+): boolean {
   const buffer = Buffer.allocUnsafe(ZEROS.length);
-  const end = offset + length;
-  for (let at = offset; at < end; ) {
-    check();
+  for (let at = start; at < end; ) {
+    looked(at);
     const read = readSync(fd, buffer, 0, Math.min(buffer.length, end - at), at);
     if (read === 0) return false;
     for (let page = 0; page < read; page += PAGE) {
