@@ -1,6 +1,7 @@
 /** Brings members of a dataset back: from the first copy that can be read, and what it holds no more from the next ones. */
 import { statfsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { fetchPlace } from '../../workers/archive/index.ts';
 import { openReadable, type ReadableBundle } from '../../workers/archive/recall.ts';
 import { humanBytes } from '../../workers/content/human-bytes.ts';
 import { recallMembers, type Recalled } from '../../workers/content/recall.ts';
@@ -163,9 +164,7 @@ async function recallFrom({
         archive: at,
         key,
         size,
-        scratch: config.paths.scratch,
-        state_dir: config.state_dir,
-        keep: config.stage.reserve_bytes,
+        ...fetchPlace(config),
         signal,
         onProgress: onFetch,
       });

@@ -26,6 +26,8 @@ function standIn(place: Place, options: Partial<SdaOptions> = {}): Archive {
     stall_seconds: 60,
     max_transfers: 4,
     scratch: place.path('scratch'),
+    state_dir: place.path('state'),
+    keep: 0,
     ...options,
   });
 }
@@ -211,7 +213,7 @@ test('after a process was killed during a put the next one brings the whole file
     const { createSdaArchive } = await import(${JSON.stringify(new URL('../../workers/archive/sda.ts', import.meta.url).href)});
     const [hsi, root, scratch, key, file] = process.argv.slice(1);
     const archive = createSdaArchive({ name: 'tape', hsi, hsi_args: ['--stand-in=' + root], root: '', checksum: true,
-      preflight: true, poll_seconds: 1, stall_seconds: 60, max_transfers: 4, scratch });
+      preflight: true, poll_seconds: 1, stall_seconds: 60, max_transfers: 4, scratch, state_dir: scratch, keep: 0 });
     await archive.put(key, { file }, { task_id: 'dead' });
   `;
   const args = [

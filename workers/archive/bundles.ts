@@ -2,12 +2,13 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { isClaimed, makeClaim } from '../content/claim.ts';
 import { checkManifest, type ManifestTrailer } from '../content/manifest.ts';
-import { removeFile } from '../content/publish.ts';
+import { namesIn, removeFile } from '../content/publish.ts';
 import { LongshoreError } from '../errors.ts';
 import { type Archive, type ArchivedObject, type CallOptions, manifestKey, originPath } from './contract.ts';
 
-/** A manifest as a local file: in place where the archive is local, else a copy that `close` removes. */
+/** A manifest as a local file: in place where the archive is local, else a copy that `close` removes, or the next one when this process dies. */
 export interface OpenManifest {
   readonly path: string;
   close(): void;
@@ -27,15 +28,35 @@ export async function openManifest(
   if ((await archive.stat(wanted, options)) === null) return null;
   if (archive.local !== null) return { path: archive.local.path(wanted), close: () => undefined };
   mkdirSync(scratch, { recursive: true });
-  const path = join(scratch, `.manifest-${randomUUID()}.ndjson`);
-  try {
-    await archive.get(wanted, path, options);
-  } catch (error) {
+  removeDead(scratch);
+  const claim = makeClaim(join(scratch, `.manifest-${randomUUID()}${CLAIM}`));
+  const path = ofClaim(claim.path);
+  const close = (): void => {
     removeFile(path);
     removeFile(originPath(path));
+    claim.release();
+  };
+  try {
+    await archive.get(wanted, path, options);
+    return { path, close };
+  } catch (error) {
+    close();
     throw error;
   }
-  return { path, close: () => void removeFile(path) };
+}
+
+const CLAIM = '.claim';
+const ofClaim = (claim: string): string => `${claim.slice(0, -CLAIM.length)}.ndjson`;
+
+/** Copies of processes that were killed. */
+function removeDead(scratch: string): void {
+  for (const name of namesIn(scratch)) {
+    const claim = join(scratch, name);
+    if (!name.startsWith('.manifest-') || !name.endsWith(CLAIM) || isClaimed(claim)) continue;
+    removeFile(ofClaim(claim));
+    removeFile(originPath(ofClaim(claim)));
+    removeFile(claim);
+  }
 }
 
 /** The proven end of an archived bundle's manifest; null without a manifest. @throws E_BUNDLE_CORRUPT */

@@ -6,6 +6,7 @@ import { createFilesystemArchive } from './filesystem.ts';
 import { createRcloneArchive } from './rclone.ts';
 import { createS3Archive, type S3Options } from './s3.ts';
 import { createSdaArchive } from './sda.ts';
+import type { FetchPlace } from './shared-fetch.ts';
 
 export type { Archive, ArchivedObject, LocalPut } from './contract.ts';
 
@@ -28,7 +29,7 @@ const FACTORIES: { readonly [K in Kind]: Factory<K> } = {
       answer_seconds,
     }),
   sda: (config, name, { root = '', ...options }) =>
-    createSdaArchive({ ...options, name, root, scratch: config.paths.scratch }),
+    createSdaArchive({ ...options, name, root, ...fetchPlace(config) }),
   s3: (config, name, { access_key_id, secret_access_key, ...options }) =>
     createS3Archive({
       ...options,
@@ -38,6 +39,13 @@ const FACTORIES: { readonly [K in Kind]: Factory<K> } = {
     }),
   rclone: (config, name, options) => createRcloneArchive({ ...options, name, state_dir: config.state_dir }),
 };
+
+/** Where bundles are fetched that an archive gives only as a whole. */
+export const fetchPlace = (config: Config): FetchPlace => ({
+  scratch: config.paths.scratch,
+  state_dir: config.state_dir,
+  keep: config.stage.reserve_bytes,
+});
 
 /** Half of a pair is a mistake: the SDK would look for other credentials, and might find them. */
 function credentialsOf(name: string, id: string | null, secret: string | null): S3Options['credentials'] {

@@ -10,7 +10,9 @@ export interface ReadableBundle {
 
 const CHUNK_BYTES = 1024 * 1024;
 
-export async function openReadable(options: SharedFetchOptions): Promise<ReadableBundle> {
+export async function openReadable(
+  options: SharedFetchOptions & { readonly archive: Pick<Archive, 'read'> },
+): Promise<ReadableBundle> {
   const { archive, key, signal } = options;
   if (archive.capabilities.range)
     return { read: rangesOf(archive, key, signal), close: async () => undefined };
@@ -19,7 +21,8 @@ export async function openReadable(options: SharedFetchOptions): Promise<Readabl
 }
 
 const rangesOf =
-  (archive: Archive, key: string, signal: AbortSignal | undefined) => (offset: number, length: number) =>
+  (archive: Pick<Archive, 'read'>, key: string, signal: AbortSignal | undefined) =>
+  (offset: number, length: number) =>
     archive.read(key, { offset, length, ...(signal === undefined ? {} : { signal }) });
 
 /** By place, so that the file can be read again and again through one descriptor, even when it has lost its name. */

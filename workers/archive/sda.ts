@@ -1,10 +1,9 @@
-import { createReadStream } from 'node:fs';
-import { mkdir, stat } from 'node:fs/promises';
-import { join, posix } from 'node:path';
-import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { posix } from 'node:path';
+import { syncFile } from '../content/copy.ts';
 import { digestFile } from '../content/digest-file.ts';
 import { sizeOfFile } from '../content/files.ts';
-import { removeFile } from '../content/publish.ts';
 import { LongshoreError } from '../errors.ts';
 import {
   type Archive,
@@ -25,16 +24,17 @@ import {
   parseSize,
   runHsi,
 } from './hsi.ts';
+import { openReadable } from './recall.ts';
+import type { FetchPlace } from './shared-fetch.ts';
 
-export interface SdaOptions extends HsiOptions {
+/** Its scratch space is for what must be fetched whole although a part was asked for. */
+export interface SdaOptions extends HsiOptions, FetchPlace {
   /** Put before every key. */
   readonly root: string;
   readonly checksum: boolean;
   readonly preflight: boolean;
   readonly poll_seconds: number;
   readonly max_transfers: number;
-  /** For what must be fetched whole although a part was asked for. */
-  readonly scratch: string;
   /** Told when a put was left out, because the archive has the same already. */
   readonly onSkip?: (path: string) => void;
 }
@@ -150,6 +150,12 @@ export function createSdaArchive(options: SdaOptions): Archive {
   ): Promise<ArchivedObject> => {
     const path = pathOf(key);
     const found = await required(key, { signal });
+    // Of an attempt that came so far and then died: a tape is not mounted again for what is here.
+    if (existsSync(target) && (await isSame(found, sizeOfFile(target), () => md5Of(target, signal)))) {
+      await syncFile(target);
+      onProgress?.(found.size);
+      return found;
+    }
     await fetchWhole(target, async () => {
       await run(COMMANDS.get(target, path, checksum), {
         signal,
@@ -169,7 +175,7 @@ export function createSdaArchive(options: SdaOptions): Archive {
     return found;
   };
 
-  return {
+  const archive: Archive = {
     name: options.name,
     capabilities: {
       stream: false,
@@ -189,16 +195,22 @@ export function createSdaArchive(options: SdaOptions): Archive {
     put,
     get,
     read: async function* (key, { offset = 0, length, signal }) {
-      await mkdir(options.scratch, { recursive: true });
-      const fetched = join(options.scratch, `.fetched-${randomUUID()}`);
+      const { size } = await required(key, { signal });
+      const { scratch, state_dir, keep } = options;
+      const bundle = await openReadable({
+        archive,
+        key,
+        size,
+        scratch,
+        state_dir,
+        keep,
+        fresh: true,
+        signal,
+      });
       try {
-        await get(key, fetched, { signal });
-        if (length === 0) return;
-        const end = length === undefined ? {} : { end: offset + length - 1 };
-        for await (const chunk of createReadStream(fetched, { start: offset, ...end, signal }))
-          yield chunk as Buffer;
+        yield* bundle.read(offset, Math.min(length ?? size, Math.max(0, size - offset)));
       } finally {
-        removeFile(fetched);
+        await bundle.close();
       }
     },
     delete: async (key, call = {}) => {
@@ -218,6 +230,7 @@ export function createSdaArchive(options: SdaOptions): Archive {
         if (!path.endsWith(unproven(''))) yield { key: path.slice(cut), size };
     },
   };
+  return archive;
 }
 
 const notStored = (

@@ -1,38 +1,44 @@
 /**
- * One local copy of a bundle for all who need parts of it at the same time, from an archive that gives only all of it.
- *
- * Everything of one bundle lies in one folder of the scratch space:
- *
- *     recall-<hash>/bundle          complete, renamed into place
- *     recall-<hash>/partial         while it is fetched
- *     recall-<hash>/using-<id>      one for each process that needs it
- *     recall-<hash>/lock-<id>       the one that fetches it, looks whether it is complete, or removes it
- *
- * A lock has a name that is never used again, so that a dead one can be removed without the danger of removing its
- * successor. Whoever finds another lock beside its own takes its own back and waits: two can give way at once, but
- * never hold it at once.
+ * One transfer of a bundle for all who need it at the same time, from an archive that gives only all of it: recalls and
+ * proofs read the shared file, a staging takes it for its own, or hands on what it has fetched itself (fetch-folder.ts).
  */
-import { createHash, randomUUID } from 'node:crypto';
-import { mkdirSync, renameSync, rmdirSync } from 'node:fs';
+import { linkSync, lstatSync, mkdirSync, realpathSync, renameSync, statSync, symlinkSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { type Claim, isClaimed, makeClaim } from '../content/claim.ts';
+import { dirname, join } from 'node:path';
 import { sizeOfFile } from '../content/files.ts';
 import { namesIn, removeFile } from '../content/publish.ts';
 import { reserveSpace } from '../content/space.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Archive } from './contract.ts';
+import {
+  claimIn,
+  claims,
+  clearUnused,
+  folderOf,
+  removeAbandoned,
+  removeIfEmpty,
+  withLock,
+} from './fetch-folder.ts';
 
-export interface SharedFetchOptions {
-  readonly archive: Archive;
-  readonly key: string;
-  /** Of the bundle, as the archive states it. */
-  readonly size: number;
+export interface FetchPlace {
   readonly scratch: string;
   readonly state_dir: string;
   /** Must stay free in the scratch space. */
   readonly keep: number;
+}
+
+export interface SharedFetchOptions extends FetchPlace {
+  readonly archive: Pick<Archive, 'name' | 'capabilities' | 'get' | 'locate'>;
+  readonly key: string;
+  /** Of the bundle, as the archive states it. */
+  readonly size: number;
+  /**
+   * Where the caller wants it as a file of its own, for which it has reserved the room. It is fetched there if nobody has
+   * it yet, and else gets a name there where the file system allows.
+   */
+  readonly own?: string;
+  /** Only what came for somebody who needs it now: bytes from before prove nothing of the archive. */
+  readonly fresh?: boolean;
   readonly signal?: AbortSignal | undefined;
   /** Bytes of the bundle that are here, whoever fetches them. */
   readonly onProgress?: ((bytes: number) => void) | undefined;
@@ -40,13 +46,13 @@ export interface SharedFetchOptions {
 
 export interface FetchedBundle {
   readonly file: FileHandle;
+  /** `own`, or where that could not be had the shared file, which stays until `close`. */
+  readonly path: string;
   /** Whether this process brought it. */
   readonly fetched: boolean;
-  /** The last one who needs it removes it. */
+  /** The last one who needs it removes it; what is the caller's own stays. */
   readonly close: () => Promise<void>;
 }
-
-const WAIT_MS = 200;
 
 /** @throws E_NO_SPACE, E_BUNDLE_MISSING, E_TRANSFER, E_ARCHIVE_UNAVAILABLE */
 export async function fetchShared(options: SharedFetchOptions): Promise<FetchedBundle> {
@@ -54,6 +60,7 @@ export async function fetchShared(options: SharedFetchOptions): Promise<FetchedB
   mkdirSync(scratch, { recursive: true });
   const folder = folderOf(archive.name, key, scratch);
   removeAbandoned(scratch, folder);
+  await setAside(folder, options.signal);
   const using = claimIn(folder, 'using');
   const leave = async (): Promise<void> => {
     using.release();
@@ -78,128 +85,117 @@ export async function fetchShared(options: SharedFetchOptions): Promise<FetchedB
   }
 }
 
+/** What nobody but the dead has brought. To be done before the own claim, which would make it look needed. */
+async function setAside(folder: string, signal: AbortSignal | undefined): Promise<void> {
+  const unused = (): boolean => claims(folder, 'using').length === 0 && namesIn(folder).includes('bundle');
+  if (!unused()) return;
+  await withLock(folder, signal, undefined, async () => {
+    if (unused()) renameSync(join(folder, 'bundle'), join(folder, 'kept'));
+  });
+}
+
 /** Under the lock: opens the bundle, after fetching it where nobody has. */
-async function bring(
-  options: SharedFetchOptions,
-  folder: string,
-): Promise<{ file: FileHandle; fetched: boolean }> {
-  const { archive, key, size, signal, onProgress, keep, state_dir } = options;
-  const bundle = join(folder, 'bundle');
-  const there = sizeOfFile(bundle) === size;
-  if (!there) {
-    const partial = join(folder, 'partial');
-    // What a dead process left is continued where the archive can do that; then it takes its room already.
-    const left = archive.capabilities.resume ? sizeOfFile(partial) : 0;
-    if (left === 0) removeFile(partial);
-    const bytes = Math.max(0, size - left);
-    const space = reserveSpace({ folder, bytes, keep, state_dir, holder: `recall of ${key}` });
-    try {
-      await archive.get(key, partial, {
-        ...(signal === undefined ? {} : { signal }),
-        onProgress: (done) => {
-          space.spent(done - left);
-          onProgress?.(done);
-        },
-      });
-      const actual = sizeOfFile(partial);
-      if (actual !== size)
-        throw new LongshoreError(
-          'E_TRANSFER',
-          `${actual} of ${size} bytes of ${archive.locate(key)} arrived`,
-          {
-            fields: { archive: archive.name, path: archive.locate(key), expected: size, actual },
-          },
-        );
-      renameSync(partial, bundle);
-    } finally {
-      space.release();
-    }
-  }
-  onProgress?.(size);
-  return { file: await open(bundle, 'r'), fetched: !there };
+async function bring(options: SharedFetchOptions, folder: string): Promise<Omit<FetchedBundle, 'close'>> {
+  const { own, onProgress } = options;
+  const there = brought(options, folder);
+  if (there === null && own === undefined) await fetchHere(options, folder);
+  if (there === null && own !== undefined) await fetchOwn(options, own, folder);
+  onProgress?.(options.size);
+  const shared = there ?? join(folder, 'bundle');
+  const path = own !== undefined && takeOwn(shared, own) ? own : shared;
+  return { file: await open(path, 'r'), path, fetched: there === null };
 }
 
-async function withLock<T>(
-  folder: string,
-  signal: AbortSignal | undefined,
-  onWait: (() => void) | undefined,
-  body: () => Promise<T>,
-): Promise<T> {
-  for (;;) {
-    const lock = tryLock(folder);
-    if (lock === null) {
-      onWait?.();
-      // Not the same for all, or two that give way at once would do so for ever.
-      await sleep(WAIT_MS * (0.5 + Math.random()), undefined, signal === undefined ? {} : { signal });
-      continue;
-    }
-    try {
-      return await body();
-    } finally {
-      lock.release();
-    }
-  }
+/** The whole bundle where it is there already. */
+function brought({ size, fresh = false }: SharedFetchOptions, folder: string): string | null {
+  const [bundle, kept] = [join(folder, 'bundle'), join(folder, 'kept')];
+  return (fresh ? [bundle] : [bundle, kept]).find((path) => isWhole(path, size)) ?? null;
 }
 
-function tryLock(folder: string): Claim | null {
-  if (claims(folder, 'lock').length > 0) return null;
-  const own = claimIn(folder, 'lock');
-  if (claims(folder, 'lock').length === 1) return own;
-  own.release();
-  return null;
-}
-
-/** Another one may just be removing the empty folder. */
-function claimIn(folder: string, kind: 'using' | 'lock'): Claim {
-  for (;;) {
-    mkdirSync(folder, { recursive: true });
-    try {
-      return makeClaim(join(folder, `${kind}-${randomUUID()}`));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    }
-  }
-}
-
-/** Of living processes; those of dead ones are removed. */
-function claims(folder: string, kind: 'using' | 'lock'): string[] {
-  return namesIn(folder)
-    .filter((name) => name.startsWith(`${kind}-`))
-    .map((name) => join(folder, name))
-    .filter((path) => {
-      const alive = isClaimed(path);
-      if (!alive) removeFile(path);
-      return alive;
-    });
-}
-
-/** Bundles of other keys whose processes were all killed. */
-function removeAbandoned(scratch: string, own: string): void {
-  for (const name of namesIn(scratch)) {
-    const folder = join(scratch, name);
-    if (!/^recall-[0-9a-f]{24}$/.test(name) || folder === own) continue;
-    if (claims(folder, 'using').length > 0) continue;
-    const lock = tryLock(folder);
-    if (lock === null) continue;
-    clearUnused(folder);
-    lock.release();
-    removeIfEmpty(folder);
-  }
-}
-
-/** Under the lock. */
-function clearUnused(folder: string): void {
-  if (claims(folder, 'using').length > 0) return;
-  for (const name of namesIn(folder)) if (!/^(?:lock|using)-/.test(name)) removeFile(join(folder, name));
-}
-
-const folderOf = (archive: string, key: string, scratch: string): string =>
-  join(scratch, `recall-${createHash('sha256').update(`${archive}\0${key}`).digest('hex').slice(0, 24)}`);
-
-function removeIfEmpty(folder: string): void {
+async function fetchHere(options: SharedFetchOptions, folder: string): Promise<void> {
+  const { archive, key, size, onProgress, keep, state_dir } = options;
+  const partial = join(folder, 'partial');
+  // What a dead process left is continued where the archive can do that; then it takes its room already.
+  const left = archive.capabilities.resume && isFile(partial) ? sizeOfFile(partial) : 0;
+  if (left === 0) removeFile(partial);
+  const bytes = Math.max(0, size - left);
+  const space = reserveSpace({ folder, bytes, keep, state_dir, holder: `recall of ${key}` });
   try {
-    rmdirSync(folder);
-  } catch (error) {
-    if (!['ENOTEMPTY', 'ENOENT', 'EEXIST'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    await transfer(options, partial, (done) => {
+      space.spent(done - left);
+      onProgress?.(done);
+    });
+    renameSync(partial, join(folder, 'bundle'));
+  } finally {
+    space.release();
   }
 }
+
+async function fetchOwn(options: SharedFetchOptions, own: string, folder: string): Promise<void> {
+  const partial = join(folder, 'partial');
+  const bundle = join(folder, 'bundle');
+  removeFile(partial);
+  symlinkSync(own, partial); // For those who wait: how far it is.
+  try {
+    await transfer(options, own, options.onProgress);
+    removeFile(bundle);
+    // From another file system it is shared for as long as it lies where it was fetched.
+    if (!linked(own, bundle)) symlinkSync(own, bundle);
+  } finally {
+    removeFile(partial);
+  }
+}
+
+async function transfer(
+  { archive, key, size, signal }: SharedFetchOptions,
+  target: string,
+  onProgress: ((bytes: number) => void) | undefined,
+): Promise<void> {
+  await archive.get(key, target, {
+    ...(signal === undefined ? {} : { signal }),
+    ...(onProgress === undefined ? {} : { onProgress }),
+  });
+  const actual = sizeOfFile(target);
+  if (actual === size) return;
+  const where = archive.locate(key);
+  throw new LongshoreError('E_TRANSFER', `${actual} of ${size} bytes of ${where} arrived`, {
+    fields: { archive: archive.name, path: where, expected: size, actual },
+  });
+}
+
+/** Gives the bundle a name at `own`, in place of what a dead attempt left there. False: it is on another file system. */
+function takeOwn(bundle: string, own: string): boolean {
+  const shared = statSync(bundle);
+  const left = statSync(own, { throwIfNoEntry: false });
+  if (left?.ino === shared.ino && left.dev === shared.dev) return true;
+  if (shared.dev !== statSync(dirname(own)).dev) return false;
+  removeFile(own);
+  return linked(realpathSync(bundle), own);
+}
+
+/** Across file systems, mounts of one, and where there are no hard links: of files of other users, of too many. */
+const NO_LINK: ReadonlySet<string> = new Set([
+  'EXDEV',
+  'EPERM',
+  'EACCES',
+  'EMLINK',
+  'ENOTSUP',
+  'EOPNOTSUPP',
+  'ENOSYS',
+]);
+
+function linked(from: string, to: string): boolean {
+  try {
+    linkSync(from, to);
+    return true;
+  } catch (error) {
+    if (NO_LINK.has((error as NodeJS.ErrnoException).code ?? '')) return false;
+    throw error;
+  }
+}
+
+/** Also an empty one: 0 is what `sizeOfFile` gives of none. */
+const isWhole = (path: string, size: number): boolean =>
+  statSync(path, { throwIfNoEntry: false })?.size === size;
+
+const isFile = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false })?.isFile() === true;

@@ -1,9 +1,10 @@
 /** Brings one packed bundle into archives, and proves what arrived, as the archiving task needs it. */
 import { openManifest } from '../archive/bundles.ts';
 import { type Archive, manifestKey } from '../archive/contract.ts';
+import { fetchPlace } from '../archive/index.ts';
 import { proveCopy, type ProveCopyOptions } from '../archive/proof.ts';
+import { fetchShared } from '../archive/shared-fetch.ts';
 import { digestMismatch, type Digests } from '../content/digest.ts';
-import { removeFile } from '../content/publish.ts';
 import type { Proof, ProofLevel } from '../dataset/types.ts';
 import { type ErrorCode, LongshoreError } from '../errors.ts';
 import type { TaskContext } from './contract.ts';
@@ -129,26 +130,32 @@ export const proofOf = (
 export async function fetchBundle(
   ctx: TaskContext,
   { archive, key, facts, folder }: { archive: Archive; key: string; facts: BundleFacts; folder: string },
-): Promise<LocalBundle & { close(): void }> {
+): Promise<LocalBundle & { close(): Promise<void> }> {
   const { signal } = ctx;
   const manifest = await openManifest(archive, key, { scratch: folder, signal });
   if (manifest === null) throw new Error(`the archive kept no manifest of ${key}`);
   if (archive.local !== null) {
     const path = archive.local.path(key);
-    return { path, manifestPath: manifest.path, ...facts, close: () => undefined };
+    return { path, manifestPath: manifest.path, ...facts, close: async () => undefined };
   }
-  const path = `${folder}/.fetched-${ctx.run.task_id}.tar`;
-  const close = (): void => {
-    removeFile(path);
-    manifest.close();
-  };
   try {
     const meter = ctx.progress(`fetch from ${archive.name}`, { total: facts.size, units: 'bytes' });
-    await archive.get(key, path, { signal, onProgress: (bytes) => meter.set(bytes) });
+    const fetched = await fetchShared({
+      archive,
+      key,
+      size: facts.size,
+      ...fetchPlace(ctx.config),
+      signal,
+      onProgress: (bytes) => meter.set(bytes),
+    });
     meter.end();
-    return { path, manifestPath: manifest.path, ...facts, close };
+    const close = async (): Promise<void> => {
+      await fetched.close();
+      manifest.close();
+    };
+    return { path: fetched.path, manifestPath: manifest.path, ...facts, close };
   } catch (error) {
-    close();
+    manifest.close();
     throw error;
   }
 }

@@ -191,6 +191,6 @@ export async function fill(
   try {
     for (const archive of archives) await putCopy(ctx, archive, key, bundle);
   } finally {
-    bundle.close();
+    await bundle.close();
   }
 }

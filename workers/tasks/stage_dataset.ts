@@ -3,6 +3,8 @@ import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { openManifest, statBundle } from '../archive/bundles.ts';
 import { type Copy, copiesOf, firstServing } from '../archive/copies.ts';
+import { fetchPlace } from '../archive/index.ts';
+import { type FetchedBundle, fetchShared } from '../archive/shared-fetch.ts';
 import { sizeOfFile } from '../content/files.ts';
 import {
   adoptPartial,
@@ -21,7 +23,7 @@ import { aliasOf, fetchedBundleOf, stagedBundleOf, stagedPathOf } from '../datas
 import type { Bundle, Dataset } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { proofOf } from './bundle-copies.ts';
-import { defineTask, type ProgressMeter, type TaskContext, willGoOn } from './contract.ts';
+import { defineTask, type TaskContext, willGoOn } from './contract.ts';
 import { stagedMeanwhile, turnTaken } from './dataset-turn.ts';
 import { mayTransfer, transfersTaken } from './transfer-permit.ts';
 
@@ -157,24 +159,37 @@ async function unpack(
       const unpacked = await unpackBundle({ ...common, ...copyTo, bundle: remote });
       return { unpacked, with_manifest: manifest !== null };
     }
-    const fetched = places.bundlePartial ?? places.fetched;
-    const meter = ctx.progress(`fetch from ${archive.name}`, { total: found.size, units: 'bytes' });
-    await fetch(ctx, copy, fetched, meter);
-    const unpacked = await unpackBundle({ ...common, bundle: fetched });
-    return { unpacked, with_manifest: manifest !== null };
+    const fetched = await fetch(ctx, copy, { size: found.size, own: places.bundlePartial ?? places.fetched });
+    try {
+      const shared = fetched.path === places.bundlePartial ? {} : copyTo;
+      const unpacked = await unpackBundle({ ...common, ...shared, bundle: fetched.path });
+      return { unpacked, with_manifest: manifest !== null };
+    } finally {
+      await fetched.close();
+    }
   } finally {
     manifest?.close();
   }
 }
 
+/** A recall or a proof of the same bundle may be at it already, or come meanwhile. */
 async function fetch(
   ctx: TaskContext,
   { archive, key }: Copy,
-  target: string,
-  meter: ProgressMeter,
-): Promise<void> {
-  await archive.get(key, target, { signal: ctx.signal, onProgress: (bytes) => meter.set(bytes) });
+  wanted: { size: number; own: string },
+): Promise<FetchedBundle> {
+  const meter = ctx.progress(`fetch from ${archive.name}`, { total: wanted.size, units: 'bytes' });
+  const fetched = await fetchShared({
+    archive,
+    key,
+    ...wanted,
+    ...fetchPlace(ctx.config),
+    fresh: true,
+    signal: ctx.signal,
+    onProgress: (bytes) => meter.set(bytes),
+  });
   meter.end();
+  return fetched;
 }
 
 /** What is wrong with a copy is said loudly and kept in the ledger, also when another copy serves. */
@@ -285,7 +300,7 @@ async function reserveBoth(
       ? []
       : [{ folder: dirname(places.bundle), bytes: Math.max(0, bundle.size - there) }]),
     ...(places.bundlePartial === null && places.fetches
-      ? [{ folder: dirname(places.fetched), bytes: bundle.size }]
+      ? [{ folder: dirname(places.fetched), bytes: Math.max(0, bundle.size - sizeOfFile(places.fetched)) }]
       : []),
   ];
   const held: Reservation[] = [];

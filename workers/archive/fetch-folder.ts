@@ -1,0 +1,106 @@
+/**
+ * The folder in the scratch space through which those who need one bundle at the same time share it.
+ *
+ *     recall-<hash>/bundle          complete: a file of its own, or a name more of the file that a staging fetched
+ *     recall-<hash>/kept            the same, but of processes that are all dead: good for parts that prove themselves
+ *     recall-<hash>/partial         while it is fetched; a symbolic link to where a staging fetches it
+ *     recall-<hash>/using-<id>      one for each process that needs it
+ *     recall-<hash>/lock-<id>       the one that fetches it, looks whether it is complete, or removes it
+ *
+ * A lock has a name that is never used again, so that a dead one can be removed without the danger of removing its
+ * successor. Whoever finds another lock beside its own takes its own back and waits: two can give way at once, but
+ * never hold it at once.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdirSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Claim, isClaimed, makeClaim } from '../content/claim.ts';
+import { namesIn, removeFile } from '../content/publish.ts';
+
+const WAIT_MS = 200;
+
+export async function withLock<T>(
+  folder: string,
+  signal: AbortSignal | undefined,
+  onWait: (() => void) | undefined,
+  body: () => Promise<T>,
+): Promise<T> {
+  for (;;) {
+    const lock = tryLock(folder);
+    if (lock === null) {
+      onWait?.();
+      // Not the same for all, or two that give way at once would do so for ever.
+      await sleep(WAIT_MS * (0.5 + Math.random()), undefined, signal === undefined ? {} : { signal });
+      continue;
+    }
+    try {
+      return await body();
+    } finally {
+      lock.release();
+    }
+  }
+}
+
+function tryLock(folder: string): Claim | null {
+  if (claims(folder, 'lock').length > 0) return null;
+  const own = claimIn(folder, 'lock');
+  if (claims(folder, 'lock').length === 1) return own;
+  own.release();
+  return null;
+}
+
+/** Another one may just be removing the empty folder. */
+export function claimIn(folder: string, kind: 'using' | 'lock'): Claim {
+  for (;;) {
+    mkdirSync(folder, { recursive: true });
+    try {
+      return makeClaim(join(folder, `${kind}-${randomUUID()}`));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+  }
+}
+
+/** Of living processes; those of dead ones are removed. */
+export function claims(folder: string, kind: 'using' | 'lock'): string[] {
+  return namesIn(folder)
+    .filter((name) => name.startsWith(`${kind}-`))
+    .map((name) => join(folder, name))
+    .filter((path) => {
+      const alive = isClaimed(path);
+      if (!alive) removeFile(path);
+      return alive;
+    });
+}
+
+/** Bundles of other keys whose processes were all killed. */
+export function removeAbandoned(scratch: string, own: string): void {
+  for (const name of namesIn(scratch)) {
+    const folder = join(scratch, name);
+    if (!/^recall-[0-9a-f]{24}$/.test(name) || folder === own) continue;
+    if (claims(folder, 'using').length > 0) continue;
+    const lock = tryLock(folder);
+    if (lock === null) continue;
+    clearUnused(folder);
+    lock.release();
+    removeIfEmpty(folder);
+  }
+}
+
+/** Under the lock. */
+export function clearUnused(folder: string): void {
+  if (claims(folder, 'using').length > 0) return;
+  for (const name of namesIn(folder)) if (!/^(?:lock|using)-/.test(name)) removeFile(join(folder, name));
+}
+
+export const folderOf = (archive: string, key: string, scratch: string): string =>
+  join(scratch, `recall-${createHash('sha256').update(`${archive}\0${key}`).digest('hex').slice(0, 24)}`);
+
+export function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch (error) {
+    if (!['ENOTEMPTY', 'ENOENT', 'EEXIST'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+  }
+}
