@@ -41,7 +41,7 @@ attacks('extended headers', [
   ['an endless time, of a folder', tar(pax({ mtime: '9'.repeat(400) }), folder('x')), 'corrupt'],
   ['a time of letters', tar(pax({ mtime: 'soon' }), link('x', 'y')), 'corrupt'],
   ['a time before 1970', tar(pax({ mtime: '-1234.5' }), file('x')), ['x f4']],
-  ['without a member', Buffer.concat([pax({ path: 'x' }), END]), []],
+  ['without a member', Buffer.concat([pax({ path: 'x' }), END]), 'corrupt'],
 ]);
 
 attacks('headers', [
@@ -83,7 +83,9 @@ attacks('bundles that are cut short', [
   ['in an extended header', pax({ path: 'x'.repeat(2000) }).subarray(0, 1024), 'corrupt'],
   ['behind an extended header', pax({ path: 'x' }), 'corrupt'],
   ['half an end mark is one', whole.subarray(0, whole.length - 512), ['d d', 'd/x f700', 'y f4']],
-  ['an end mark alone', END, []],
+  ['an end mark alone', END, 'corrupt'],
+  ['zeros', Buffer.alloc(10_240), 'corrupt'],
+  ['one block of zeros', Buffer.alloc(512), 'corrupt'],
   [
     'what follows the end is no member',
     Buffer.concat([whole, file('../victim')]),
@@ -152,6 +154,7 @@ attacks('files with holes', [
   ['with more data than parts', sparse('1\n0\n2\n', 10, 'evil'), 'corrupt'],
   ['with fewer data than parts', sparse('1\n0\n8\n', 10, 'evil'), 'corrupt'],
   ['with half a part', mapped('0', 10, 'evil'), 'corrupt'],
+  ['with half a part behind a whole one', mapped('0,4,5', 10, 'evil'), 'corrupt'],
   ['with a count that lies', sparse('1000000\n0\n4\n', 10, 'evil'), 'corrupt'],
   ['with an endless count', sparse('9'.repeat(400), 10, 'evil'), 'corrupt'],
   ['with an endless line', sparse('1'.repeat(2_000_000), 10, 'evil'), 'corrupt'],

@@ -7,7 +7,7 @@ import type { KeptFile } from './kept-file.ts';
 import { type ManifestMember, ManifestReader, type ManifestTrailer } from './manifest.ts';
 import { containedPath, linkEscapes, shownPath, unsafe } from './path.ts';
 import { type Counters, createCounters, openConsumer, type RingMemory } from './ring.ts';
-import { MEMBER_TYPES } from './tar/header.ts';
+import { corrupt, MEMBER_TYPES } from './tar/header.ts';
 import { type TarMember, TarMembers } from './tar/members.ts';
 import { TarSource } from './tar/source.ts';
 import { serveThread } from './threads.ts';
@@ -87,6 +87,8 @@ class Extractor {
     this.#source.drain();
     const absent = this.#manifest?.next() ?? null;
     if (absent !== null) throw differs(absent.path, 'in the bundle', 'a member', 'missing');
+    // Nobody archives nothing; zeros are what a failed disk or a lost end of a file looks like.
+    if (this.#common === null) throw corrupt(0, 'the first member', 'a member', 'the end mark');
     const failure = this.#tree.complete(() => undefined);
     const trailer = this.#manifest?.trailer ?? null;
     // The manifest knows which links led to directories; those count as such.

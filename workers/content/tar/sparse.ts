@@ -176,8 +176,9 @@ export function createMapReader(stored: number, at: number): (block: Buffer) => 
 /** The parts that the numbers of a map describe. @throws E_BUNDLE_CORRUPT where they cannot be parts of the file */
 export function extentsOf(numbers: readonly number[], size: number, stored: number, at: number): Extent[] {
   const extents: Extent[] = [];
-  for (let index = 0; index + 1 < numbers.length; index += 2) {
-    extents.push({ offset: numbers[index] as number, length: numbers[index + 1] as number });
+  for (let index = 0; index < numbers.length; index += 2) {
+    // Of a number without its other half no part can be made.
+    extents.push({ offset: numbers[index] as number, length: numbers[index + 1] ?? Number.NaN });
   }
   return soundExtents(extents, size, stored, at);
 }
