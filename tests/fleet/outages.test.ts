@@ -3,6 +3,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { Redis } from 'ioredis';
 import { expect, onTestFinished, test } from 'vitest';
 import { membersOf } from '../../workers/fleet/process-group.ts';
+import type { SeenWorker } from '../../workers/queue/registry.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { makeFleet, startWorker } from '../support/fleet.ts';
 import { startEvictingRedis } from '../support/evicting-redis.ts';
@@ -52,11 +53,24 @@ test('a worker whose Redis becomes one that may evict jobs takes none until that
   const status = await runScript('longshore.ts', ['status'], fleet.place.env);
   expect(status.stdout).toContain('Redis may drop jobs: its maxmemory-policy is "allkeys-lru"');
   // An order in between does not undo it.
-  const [name = ''] = (await steerer.workers()).map((one) => one.name);
+  const name = await steerer.only();
   await steerer.tell(name, 'drain');
   await steerer.tell(name, 'undrain');
-  const asked = Date.now();
-  await until(() => Date.now() > asked + 3_000, { what: 'the time in which a job is taken' });
+  const beat = async (since: number): Promise<SeenWorker> =>
+    until(
+      async () =>
+        (await steerer.workers()).find(({ seen_seconds }) => Date.now() - seen_seconds * 1000 > since),
+      { what: 'a sign of life' },
+    );
+  // Who takes jobs asks at once and has its answer by the next sign; the one after it says so.
+  const undrained = Date.now();
+  await beat(undrained);
+  const { state, suspended, queues } = await beat(Date.now());
+  expect({ state, suspended }).toEqual({ state: 'working', suspended: expect.stringContaining('may drop') });
+  for (const { asked_at, busy } of queues) {
+    expect(new Date(asked_at).getTime()).toBeLessThan(undrained);
+    expect(busy).toBe(0);
+  }
   expect(fleet.events('start')).toEqual([]);
   await admin.config('SET', 'maxmemory-policy', 'noeviction');
   await fleet.reaches(id, 'SUCCESS');
