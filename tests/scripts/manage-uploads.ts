@@ -10,6 +10,18 @@ import { restUploads } from '../../workers/uploads/rest.ts';
 import { createEngine, type Engine } from '../../workers/workflows/engine.ts';
 import { makeUploads } from '../support/uploads.ts';
 
+export const FILES = { 'a-b': 'one' };
+/** Counts of a run that did nothing. */
+export const NONE = {
+  verification_spawned: 0,
+  verified_triggered: 0,
+  verification_failed: 0,
+  failed_retried: 0,
+  permanently_failed: 0,
+  stale_uploading_failed: 0,
+  errors: 0,
+};
+
 export async function makeManager(overrides: Record<string, unknown> = {}) {
   const ground = await makeUploads(overrides);
   const { config } = ground.place;

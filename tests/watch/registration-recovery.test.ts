@@ -1,0 +1,122 @@
+import { renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { LongshoreError } from '../../workers/errors.ts';
+import { createLogger } from '../../workers/log.ts';
+import { createRegistrar } from '../../workers/watch/registration.ts';
+import { createScanners, scanOnce } from '../../workers/watch/watch.ts';
+import { buildWorkflow } from '../../workers/workflows/definition.ts';
+import { until } from '../support/until.ts';
+import { setUp, signal } from './registration.ts';
+
+describe('recovering', () => {
+  test('a catalog that is away loses nothing: the folders are registered when it is back, without a restart', async () => {
+    const { make, parts, setDown, datasets } = await setUp();
+    make('a', 'b');
+    const scanner = createScanners(parts)[0]?.scanner;
+    setDown(true);
+    await expect(scanner?.scan(signal)).rejects.toThrow('the catalog is away');
+    await expect(scanner?.scan(signal)).rejects.toThrow('the catalog is away');
+    setDown(false);
+    expect(await scanner?.scan(signal)).toMatchObject({ added: 2, left: 0 });
+    expect(await datasets()).toHaveLength(2);
+  });
+
+  test('a dataset that was left without a workflow gets one, and only one', async () => {
+    const { place, make, store, scan, raw, enqueued } = await setUp({
+      registration: { full_scan_every_n_scans: 1 },
+    });
+    make('left');
+    await store.catalog.register(
+      [
+        {
+          dataset: { name: 'left', type: 'RAW_DATA', origin_path: join(raw, 'left'), create_method: 'SCAN' },
+        },
+      ],
+      'test',
+    );
+    expect((await store.records.listWorkflows({})).total).toBe(0);
+    await scan();
+    await scan();
+    const { total, results } = await store.records.listWorkflows({});
+    expect(total).toBe(1);
+    expect(enqueued).toEqual([results[0]?.workflow.id]);
+    expect(results[0]?.workflow.args).toEqual([1]);
+    expect(place.config.registration.full_scan_every_n_scans).toBe(1);
+  });
+
+  test('a landed dataset whose old workflows were purged is not landed again', async () => {
+    const { make, store, scan } = await setUp({ registration: { full_scan_every_n_scans: 1 } });
+    make('old');
+    await scan();
+    const { results } = await store.records.listWorkflows({});
+    await store.catalog.patch(1, { archive_path: '/archive/old.tar' });
+    await store.records.deleteWorkflow(results[0]?.workflow.id ?? '');
+    await scan();
+    expect((await store.records.listWorkflows({})).total).toBe(0);
+  });
+
+  test('a deleted dataset does not come back while its folder stays; a new folder of that name does', async () => {
+    const { place, make, raw, store, scan, datasets } = await setUp({
+      registration: { full_scan_every_n_scans: 1 },
+    });
+    make('gone');
+    await scan();
+    await store.catalog.patch(1, { is_deleted: true, name: 'gone-1' });
+    await scan();
+    await store.records.watch.apply(raw, { remove: ['gone'] });
+    await scan();
+    expect(await datasets()).toEqual([]);
+    renameSync(join(raw, 'gone'), place.path('old'));
+    // A file system stamps with the tick of its kernel, some milliseconds behind the clock.
+    const { updated_at } = await store.catalog.get(1);
+    await until(() => Date.now() > Date.parse(updated_at) + 50);
+    make('gone');
+    await scan();
+    expect((await datasets()).map(({ id, name }) => [id, name])).toEqual([[2, 'gone']]);
+    rmSync(place.path('old'), { recursive: true });
+  });
+
+  test('a queue that is away holds up no registration', async () => {
+    const { make, parts, datasets } = await setUp();
+    make('a', 'b');
+    const enqueue = () => Promise.reject(new LongshoreError('E_REDIS_UNAVAILABLE', 'no answer'));
+    await scanOnce({ ...parts, log: createLogger('quiet', {}, { level: 'silent' }), enqueue }, signal);
+    expect(await datasets()).toHaveLength(2);
+  });
+
+  test('an item that cannot be recorded does not touch the others of its batch', async () => {
+    const { parts, place, store } = await setUp();
+    const registrar = createRegistrar({ ...parts, catalog: store.catalog });
+    const item = (name: string) => ({
+      name,
+      type: 'RAW_DATA',
+      origin_path: place.path(name),
+      create_method: 'SCAN' as const,
+    });
+    const outcomes = await registrar.register([item('a'), item('/'), item('b')], {
+      workflow: 'integrated',
+      actor: 'test',
+    });
+    expect(outcomes.map(({ outcome }) => outcome)).toEqual(['created', 'failed', 'created']);
+    expect(outcomes[1]).toMatchObject({ error: { code: 'E_NAME_UNSAFE' } });
+  });
+
+  test('an unknown workflow is refused before anything is recorded', async () => {
+    const { parts, place, datasets, store } = await setUp();
+    const registrar = createRegistrar({ ...parts, catalog: store.catalog });
+    const item = {
+      name: 'a',
+      type: 'RAW_DATA',
+      origin_path: place.path('a'),
+      create_method: 'SCAN' as const,
+    };
+    await expect(registrar.register([item], { workflow: 'nope', actor: 'test' })).rejects.toMatchObject({
+      code: 'E_WORKFLOW_INVALID',
+    });
+    expect(await datasets()).toEqual([]);
+    expect(() => buildWorkflow(place.config, 'nope', { dataset_id: 1, initiator: 'test' })).toThrow(
+      'integrated',
+    );
+  });
+});
