@@ -248,12 +248,17 @@ function finishAttempt(sql: Statements, key: AttemptKey, finish: Finish): Finish
 }
 
 function stepAfter(sql: Statements, run: RunRow): NextStep | null {
-  const step = stepRow(sql, run.workflow_id, run.position + 1);
-  if (step === undefined) return null;
-  const { position, task, queue, priority } = step;
-  return { index: position, task, queue, priority };
+  const next = sql.get<NextStep>(
+    'select position as "index", task, queue, priority from steps where workflow_id = ? and position = ?',
+    run.workflow_id,
+    run.position + 1,
+  );
+  return next === undefined ? null : { ...next };
 }
 
+/** An update that names the status writes it anew into two indexes, also where it stays as it is: with most steps. */
 export function setWorkflowStatus(sql: Statements, id: string, status: WorkflowRow['status']): void {
+  const kept = sql.run('update workflows set updated_at = ? where id = ? and status = ?', now(), id, status);
+  if (kept.changes > 0) return;
   sql.run('update workflows set status = ?, updated_at = ? where id = ?', status, now(), id);
 }

@@ -17,10 +17,14 @@ export const pendingStep = (sql: Statements, workflow_id: string): StepRow | und
 export const previousRun = (sql: Statements, step: StepRow): RunRow | undefined =>
   step.position === 0 ? undefined : lastRunOf(sql, step.workflow_id, step.position - 1);
 
-/** Of the step and of the one before it, the newest first: what a claim looks at, in one question instead of four. */
+/**
+ * Of the step, then of the one before it, each the newest first: what a claim looks at, in one question instead of four. In
+ * the order of the index; sorted by number alone it took three times as long.
+ */
 export const runsUpTo = (sql: Statements, { workflow_id, position }: StepRow): RunRow[] =>
   sql.all<RunRow>(
-    'select * from runs where workflow_id = ? and position in (?, ?) order by number desc',
+    `select * from runs where workflow_id = ? and position between ? and ?
+     order by position desc, number desc`,
     workflow_id,
     position - 1,
     position,
