@@ -8,7 +8,10 @@ import { namesIn, removeFile } from '../content/publish.ts';
 import { LongshoreError } from '../errors.ts';
 import { type Archive, type ArchivedObject, type CallOptions, manifestKey, originPath } from './contract.ts';
 
-/** A manifest as a local file: in place where the archive is local, else a copy that `close` removes, or the next one when this process dies. */
+/**
+ * A manifest as a local file: in place where the archive is local, else a copy that `close` removes, or the next one when
+ * this process dies.
+ */
 export interface OpenManifest {
   readonly path: string;
   close(): void;

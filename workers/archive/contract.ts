@@ -31,9 +31,9 @@ export interface Archive {
    */
   put(key: string, source: PutSource, options: PutOptions): Promise<ArchivedObject>;
   /**
-   * Writes an object to a local file (replaced if it exists, unless the back end finds it to be this object), synced. A file that holds the beginning of it already is
-   * continued where the back end can resume; what it notes for that lies at `originPath(target)`, and goes with the
-   * target.
+   * Writes an object to a local file (replaced if it exists, unless the back end finds it to be this object), synced. A
+   * file that holds the beginning of it already is continued where the back end can resume; what it notes for that lies at
+   * `originPath(target)`, and goes with the target.
    * @throws E_BUNDLE_MISSING, E_TRANSFER
    */
   get(key: string, target: string, options: GetOptions): Promise<ArchivedObject>;
