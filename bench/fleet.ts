@@ -24,8 +24,9 @@ const WORKER = join(import.meta.dirname, '../workers/worker.ts');
  *     npm run bench -- fleet [--workers 1,2,4,8] [--hosts 2] [--workflows 60] [--steps 6] [--slots 2] [--dir DIR] [--json]
  *
  * With two hosts there is a second row for each number of workers above one: half of them in each of two network
- * namespaces, which see Redis by different addresses (needs root). Each row has a Redis, records and workers of its own. The queue is paused until all workers are there. `least` and
- * `most` are the steps of the workers that had the fewest and the most: nobody starves.
+ * namespaces, which see Redis by different addresses (needs root). Each row has a Redis, records and workers of its own.
+ * The queue is paused until all workers are there. `least` and `most` are the steps of the workers that had the fewest and
+ * the most: nobody starves.
  */
 interface Row {
   readonly hosts: number;
