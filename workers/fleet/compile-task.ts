@@ -64,7 +64,10 @@ async function build(dir: string, input: Record<string, string>, plugin: Plugin)
     // As Node strips types, and nothing else: no file of the site changes what its code means.
     tsconfig: false,
     transform: { target: 'esnext', typescript: { onlyRemoveTypeImports: true } },
-    resolve: { conditionNames: ['node', 'import', 'module-sync', 'node-addons', 'default'], mainFields: ['main'] },
+    resolve: {
+      conditionNames: ['node', 'import', 'module-sync', 'node-addons', 'default'],
+      mainFields: ['main'],
+    },
     plugins: [plugin],
     logLevel: 'silent',
   });
