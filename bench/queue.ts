@@ -10,11 +10,11 @@ import { openBench, type QueueBench } from './queue-side.ts';
  * Workflows of six no-op steps, against raw BullMQ flows of the same shape (the same jobs with the same options, and
  * nothing else), in one run on one Redis:
  *
- *     npm run bench -- queue [--workflows 500] [--starts 10000] [--concurrency 64] [--dir DIR] [--json]
+ *     npm run bench -- queue [--workflows 1000] [--starts 10000] [--concurrency 64] [--dir DIR] [--json]
  *
  * - in-process: everything that a worker does for a step (claim, records, hand-over), with a body in the worker itself
  * - warm: the same with processes that take one step after the other (task.attempts_per_process)
- * - fresh: the same with a process for each step, as in production
+ * - fresh: the same with a process for each step, as in production; both after some steps that were not counted
  * - starting: record and queue, against FlowProducer.addBulk alone
  * - memory: what Redis holds for each workflow that waits
  *
@@ -49,7 +49,7 @@ export async function run(args: string[]): Promise<void> {
   const { values } = parseArgs({
     args,
     options: {
-      workflows: { type: 'string', default: '500' },
+      workflows: { type: 'string', default: '1000' },
       starts: { type: 'string', default: '10000' },
       concurrency: { type: 'string', default: '64' },
       dir: { type: 'string', default: tmpdir() },
@@ -106,18 +106,23 @@ async function measure(
     await side.start(sizes.workflows);
     return (sizes.workflows * STEPS) / (await side.run('in-process', sizes.workflows));
   });
-  const warm = await using(bench('warm', 4 * cores), async (side) => {
-    await side.start(sizes.workflows);
-    return (sizes.workflows * STEPS) / (await side.run('warm', sizes.workflows));
-  });
-  const few = Math.max(2 * cores, Math.round(sizes.workflows / 10));
-  const fresh = await using(bench('fresh', 2 * cores), async (side) => {
-    // As a fleet is after its first minute: the code of its tasks has been brought together.
-    await side.start(2 * cores);
-    await side.run('fresh', 2 * cores);
-    await side.compiled();
+  const few = 2 * cores;
+  /** As a fleet is after its first minute: compiled code is kept, and that of its task has been brought together. */
+  const usual = async (side: QueueBench): Promise<void> => {
     await side.start(few);
-    return (few * STEPS) / (await side.run('fresh', 2 * cores + few));
+    await side.run('fresh', few);
+    await side.compiled();
+  };
+  const warm = await using(bench('warm', 4 * cores), async (side) => {
+    await usual(side);
+    await side.start(sizes.workflows);
+    return (sizes.workflows * STEPS) / (await side.run('warm', few + sizes.workflows));
+  });
+  const some = Math.max(few, Math.round(sizes.workflows / 20));
+  const fresh = await using(bench('fresh', 2 * cores), async (side) => {
+    await usual(side);
+    await side.start(some);
+    return (some * STEPS) / (await side.run('fresh', few + some));
   });
   const filled = async (side: QueueBench, fill: () => Promise<number>) => {
     const before = await side.memory();
