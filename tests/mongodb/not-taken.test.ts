@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { expect, inject, onTestFinished, test } from 'vitest';
+import { change, insertOnce, type Versioned } from '../../workers/mongodb/change.ts';
+import { connectMongo } from '../../workers/mongodb/connection.ts';
 import { bodyOf, makeGateway } from '../gateway/gateway.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { describeMongodb, isFerretdb, mongoPlace } from '../support/mongodb.ts';
@@ -46,5 +48,25 @@ describeMongodb('what the server does not take', () => {
       result: { exc_type: 'E_VALUE', exc_message: [expect.stringContaining('nested arrays') as string] },
     });
     expect(fleet.events('start')).toHaveLength(1);
+  });
+
+  test('a document of more than 16 MiB is refused with its size before it is sent, written anew or changed', async () => {
+    const { config } = await mongoPlace();
+    const mongo = await connectMongo(config);
+    onTestFinished(() => mongo.close());
+    const collection = mongo.collection<Versioned & { text: string }>('large');
+    const text = 'x'.repeat(17 * 1024 * 1024);
+    const refused = { code: 'E_VALUE', message: expect.stringContaining('MongoDB takes 16777216') as string };
+    await expect(insertOnce(mongo, collection, { _id: 'once', text })).rejects.toMatchObject(refused);
+    const put = (value: string) =>
+      change<Versioned & { text: string }, void>(mongo, collection, 'one', () => ({
+        answer: undefined,
+        set: { text: value },
+      }));
+    await expect(put(text)).rejects.toMatchObject(refused);
+    await put('small');
+    await expect(put(text)).rejects.toMatchObject(refused);
+    expect(await collection.findOne({ _id: 'one' })).toMatchObject({ text: 'small', rev: 1 });
+    expect(await collection.countDocuments()).toBe(1);
   });
 });

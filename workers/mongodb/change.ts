@@ -7,7 +7,8 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Collection, Document, Filter, UpdateFilter } from 'mongodb';
+import { BSON, type Collection, type Document, type Filter, type UpdateFilter } from 'mongodb';
+import { LongshoreError } from '../errors.ts';
 import type { Mongo } from './connection.ts';
 import { isDuplicateKey } from './failure.ts';
 
@@ -65,6 +66,7 @@ export async function insertOwn<D extends Versioned>(
 ): Promise<boolean> {
   const token = randomUUID();
   const fresh = { ...document, rev: 1, ops: [token] };
+  assertFits(collection, fresh);
   try {
     await mongo.run(() => collection.insertOne(fresh as Parameters<typeof collection.insertOne>[0]));
     return true;
@@ -80,11 +82,29 @@ export async function insertOnce<D extends Document>(
   collection: Collection<D>,
   document: D,
 ): Promise<void> {
+  assertFits(collection, document);
   try {
     await mongo.run(() => collection.insertOne(document as Parameters<typeof collection.insertOne>[0]));
   } catch (error) {
     if (!isDuplicateKey(error)) throw error;
   }
+}
+
+/** Of a server; one that is set differently says so itself. */
+const LARGEST_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Of what is larger than its buffer the driver says that an offset is out of range, which has no code and names nothing.
+ * @throws E_VALUE
+ */
+function assertFits(collection: { readonly collectionName: string }, document: object): void {
+  const bytes = BSON.calculateObjectSize(document);
+  if (bytes <= LARGEST_BYTES) return;
+  throw new LongshoreError(
+    'E_VALUE',
+    `a document for ${collection.collectionName} has ${bytes} bytes; MongoDB takes ${LARGEST_BYTES} at most`,
+    { fields: { collection: collection.collectionName, bytes, most: LARGEST_BYTES } },
+  );
 }
 
 async function swap<D extends Versioned>(
@@ -100,6 +120,7 @@ async function swap<D extends Versioned>(
     $set: { ...set, rev: (before.rev ?? 0) + 1, ops },
     ...(unset.length === 0 ? {} : { $unset: Object.fromEntries(unset.map((name) => [name, ''])) }),
   } as unknown as UpdateFilter<D>;
+  assertFits(collection, set);
   // Null finds documents without the field, too.
   const filter = { _id: before._id, rev: before.rev ?? null } as unknown as Filter<D>;
   let asked = 0;
