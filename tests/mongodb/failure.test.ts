@@ -13,6 +13,12 @@ test.each([
   ['a server that is no primary any more', answered(10107), 'E_MONGODB_UNAVAILABLE', 'retryable'],
   ['a server that shuts down', answered(91), 'E_MONGODB_UNAVAILABLE', 'retryable'],
   ['a broken connection', new MongoNetworkError('gone'), 'E_MONGODB_UNAVAILABLE', 'retryable'],
+  [
+    'a socket that breaks while a command is written',
+    Object.assign(new Error('write ECONNRESET'), { code: 'ECONNRESET', syscall: 'write' }),
+    'E_MONGODB_UNAVAILABLE',
+    'retryable',
+  ],
 ])('%s has a code and a class', (_, error, code, kind) => {
   expect(mongoFailure(error, 'db')).toMatchObject({ code, class: kind, fields: { database: 'db' } });
   expect(isAway(error)).toBe(code === 'E_MONGODB_UNAVAILABLE');
