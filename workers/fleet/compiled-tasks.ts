@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers';
 import type { Logger } from '../log.ts';
 import { taskFile } from '../tasks/registry.ts';
 import { type Launch, TASK_PROGRAM } from './child.ts';
-import { CodeReader } from './code-graph.ts';
+import type { CodeReader } from './code-graph.ts';
 import { compiledName, ENTRY } from './compiled-name.ts';
 
 /**
@@ -35,12 +35,11 @@ export interface CompiledTasks {
 }
 
 /** @param folder where it is kept, for all workers of this host; null: every process runs its source */
-export function createCompiledTasks(folder: string | null, log: Logger): CompiledTasks {
+export function createCompiledTasks(folder: string | null, reader: CodeReader, log: Logger): CompiledTasks {
   if (folder === null) {
     const source = { launch: TASK_PROGRAM, code: null, compiled: false };
     return { programOf: () => source, loaded: () => undefined, distrust: () => undefined };
   }
-  const reader = new CodeReader();
   const starts = new Map<string, number>();
   const tried = new Set<string>();
   const distrusted = new Set<string>();

@@ -13,6 +13,7 @@ import {
   type TaskChild,
   type WarmProcess,
 } from './child.ts';
+import { CodeReader } from './code-graph.ts';
 import { createCompiledTasks } from './compiled-tasks.ts';
 import { createMemoryWatch } from './memory-watch.ts';
 import { hardTimeout, launchOf, limitsOf, orFullHeap, softTimeout, tooMuchMemory } from './task-limits.ts';
@@ -59,7 +60,12 @@ export function createTaskProcesses(config: Config, worker: string, log: Logger)
   /** As each task declared them when it was last loaded. */
   const declared = new Map<string, SomeTaskLimits>();
   const memory = createMemoryWatch();
-  const compiled = createCompiledTasks(config.reload.compile_tasks ? join(cache, 'tasks') : null, log);
+  const reader = new CodeReader();
+  const compiled = createCompiledTasks(
+    config.reload.compile_tasks ? join(cache, 'tasks') : null,
+    reader,
+    log,
+  );
 
   /** Time and memory, for one child; answers how to end the watch. */
   const enforce = (child: Attempting, task: string, limits: TaskLimits): (() => void) => {
@@ -82,7 +88,7 @@ export function createTaskProcesses(config: Config, worker: string, log: Logger)
     };
   };
 
-  const warm = createWarmProcesses();
+  const warm = createWarmProcesses(reader);
   const keep = async (task: string, launch: Launch, child: Attempting): Promise<void> => {
     const stays = await child.stays;
     if (stays !== null) warm.put(task, launch, stays);

@@ -1,5 +1,5 @@
 import { taskFile } from '../tasks/registry.ts';
-import { CodeReader } from './code-graph.ts';
+import type { CodeReader } from './code-graph.ts';
 import type { Launch, WarmProcess } from './child.ts';
 
 /** Between two tasks of a rare kind it is not worth its memory (80 to 100 MB). */
@@ -19,9 +19,9 @@ export interface WarmProcesses {
   put(task: string, launch: Launch, process: WarmProcess): void;
 }
 
-export function createWarmProcesses(): WarmProcesses {
+export function createWarmProcesses(reader: CodeReader): WarmProcesses {
   const waiting = new Map<string, { process: WarmProcess; timer: NodeJS.Timeout }[]>();
-  const code = currentCode();
+  const code = currentCode(reader);
   return {
     take: (task, launch) => {
       const list = waiting.get(keyOf(task, launch)) ?? [];
@@ -53,8 +53,7 @@ export function createWarmProcesses(): WarmProcesses {
 const keyOf = (task: string, { command, args }: Launch): string => [task, command, ...args].join('\0');
 
 /** The digest of a task's code as it is on disk; null when there is no such task any more. */
-function currentCode(): (task: string) => string | null {
-  const reader = new CodeReader();
+function currentCode(reader: CodeReader): (task: string) => string | null {
   const file = kept(PLACE_LOOK_MS, taskFile);
   return kept(CODE_LOOK_MS, (task) => {
     try {
