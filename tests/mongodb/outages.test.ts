@@ -13,7 +13,12 @@ import { startScript } from '../support/script.ts';
 import { until } from '../support/until.ts';
 import { startWireProxy } from './wire-proxy.ts';
 
-const IN_MONGODB = { catalog: { backend: 'mongodb' }, records: { backend: 'mongodb' } };
+/** Settings of whoever keeps all in this server. */
+const inMongodb = ({ url }: { readonly url: string }, more: { patience_seconds?: number } = {}) => ({
+  catalog: { backend: 'mongodb' },
+  records: { backend: 'mongodb' },
+  mongodb: { url, database: 'own', ...more },
+});
 
 /** A server of the test's own, which it may kill. */
 async function ownServer(skip: (note: string) => never) {
@@ -60,7 +65,7 @@ describeMongodb('a MongoDB server that is away', () => {
     skip,
   }) => {
     const server = await ownServer(skip);
-    const place = await makePlace({ ...IN_MONGODB, mongodb: { url: server.url, database: 'own' } });
+    const place = await makePlace(inMongodb(server));
     const store = await openStore(place.config);
     onTestFinished(() => store.close());
     const { records, catalog } = store;
@@ -88,8 +93,7 @@ describeMongodb('a MongoDB server that is away', () => {
   }) => {
     const server = await ownServer(skip);
     const fleet = await makeFleet({
-      ...IN_MONGODB,
-      mongodb: { url: server.url, database: 'own' },
+      ...inMongodb(server),
       queue: { lock_seconds: 30, stalled_check_seconds: 5 },
     });
     const worker = await fleet.worker();
@@ -116,10 +120,7 @@ describeMongodb('a MongoDB server that is away', () => {
     skip,
   }) => {
     const server = await ownServer(skip);
-    const place = await makePlace({
-      ...IN_MONGODB,
-      mongodb: { url: server.url, database: 'own', patience_seconds: 0.2 },
-    });
+    const place = await makePlace(inMongodb(server, { patience_seconds: 0.2 }));
     const store = await openStore(place.config);
     onTestFinished(() => store.close());
     const { records } = store;
@@ -133,7 +134,7 @@ describeMongodb('a MongoDB server that is away', () => {
 
   test('a process that begins while the server is away goes on as soon as it is there', async ({ skip }) => {
     const server = await ownServer(skip);
-    const place = await makePlace({ ...IN_MONGODB, mongodb: { url: server.url, database: 'own' } });
+    const place = await makePlace(inMongodb(server));
     await server.kill();
     const script = startScript('longshore.ts', ['workflows', '--json'], place.env);
     // It has been refused at least once by then.
@@ -148,10 +149,7 @@ describeMongodb('a MongoDB server that is away', () => {
     skip,
   }) => {
     const server = await ownServer(skip);
-    const place = await makePlace({
-      ...IN_MONGODB,
-      mongodb: { url: server.url, database: 'own', patience_seconds: 0.2 },
-    });
+    const place = await makePlace(inMongodb(server, { patience_seconds: 0.2 }));
     const { ask } = await makeGateway({ place });
     const { body } = await ask<{ workflow_id: string }>('/workflows', { json: bodyOf(place.config) });
     const path = `/workflows/${body.workflow_id}`;
@@ -175,10 +173,7 @@ describeMongodb('a MongoDB server that is away', () => {
 
   test('what the gateway was changing when the server went away is told to look for', async ({ skip }) => {
     const server = await ownServer(skip);
-    const place = await makePlace({
-      ...IN_MONGODB,
-      mongodb: { url: server.url, database: 'own', patience_seconds: 0.2 },
-    });
+    const place = await makePlace(inMongodb(server, { patience_seconds: 0.2 }));
     const wrap = ({ records, ...store }: Store): Store => ({
       ...store,
       records: {
@@ -198,7 +193,7 @@ describeMongodb('a MongoDB server that is away', () => {
 
   test('a gateway gives a server that is away 15 s, whatever jobs give it', async ({ skip }) => {
     const server = await ownServer(skip);
-    const place = await makePlace({ ...IN_MONGODB, mongodb: { url: server.url, database: 'own' } });
+    const place = await makePlace(inMongodb(server));
     writeKeys(place.config);
     const running = startScript('gateway.ts', ['--port', '0'], place.env);
     const line = await until(() => /"address":"([^"]+)"/.exec(running.stdout()), { what: running.stderr() });
