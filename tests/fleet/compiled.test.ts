@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { TASK_PROGRAM } from '../../workers/fleet/child.ts';
 import { CodeReader } from '../../workers/fleet/code-graph.ts';
-import { programsBeside, withoutMeta, withPlainBuiltins } from '../../workers/fleet/compiled-source.ts';
+import { programsBeside, withoutMeta, withPackages } from '../../workers/fleet/compiled-source.ts';
 import { compiledName } from '../../workers/fleet/compiled-name.ts';
 import type { FromTask, Loaded } from '../../workers/fleet/messages.ts';
+import type { Task, TaskContext } from '../../workers/tasks/contract.ts';
 import { listTasks, taskFile } from '../../workers/tasks/registry.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
 import { makePlace } from '../support/place.ts';
@@ -45,8 +46,16 @@ test.each(listTasks())('%s is brought together, and says of itself what its sour
   expect(made.stderr).toBe('');
   const [name = ''] = readdirSync(folder);
   expect(name).toBe(compiledName(task, taskFile(task), new CodeReader()));
+  const parts = readdirSync(join(folder, name)).filter(
+    (part) => part.endsWith('.cjs') && part !== 'task.cjs',
+  );
+  const load = 'for (const part of process.argv.slice(1)) require(part)';
+  const loaded = spawnSync(process.execPath, ['-e', load, ...parts.map((part) => join(folder, name, part))], {
+    encoding: 'utf8',
+  });
+  expect(loaded).toMatchObject({ status: 0, stderr: '' });
   const source = TASK_PROGRAM.args[0] ?? '';
-  expect(await loadedBy(join(folder, name, 'task.mjs'), task)).toEqual(await loadedBy(source, task));
+  expect(await loadedBy(join(folder, name, 'task.cjs'), task)).toEqual(await loadedBy(source, task));
 });
 
 const TASK = `
@@ -63,7 +72,7 @@ const TASK = `
       const thread = new Worker(new URL('./a-thread.ts', import.meta.url));
       const said = await new Promise((resolve) => thread.once('message', resolve));
       const { late } = await import('./late-word.ts');
-      return [dataset_id, process.argv[1].endsWith('/task.mjs'), word, late, said, import.meta.dirname];
+      return [dataset_id, process.argv[1].endsWith('/task.cjs'), word, late, said, import.meta.dirname];
     },
   };`;
 const THREAD = `
@@ -145,7 +154,7 @@ test('what was brought together and is damaged costs no attempt: its source runs
   expect(compile('speak', cache, env).status).toBe(0);
   expect((await runOf(fleet, await start())).compiled).toBe(true);
   const [name = ''] = readdirSync(cache);
-  truncateSync(join(cache, name, 'task.mjs'));
+  truncateSync(join(cache, name, 'task.cjs'));
   const { compiled, attempts } = await runOf(fleet, await start());
   expect([compiled, attempts.length]).toEqual([false, 1]);
 });
@@ -155,7 +164,7 @@ test('what nobody has used for a month goes, and what was left half-written for 
   const aged = (name: string, hours: number): void => {
     const path = join(folder, name);
     mkdirSync(path);
-    writeFileSync(join(path, 'task.mjs'), '');
+    writeFileSync(join(path, 'task.cjs'), '');
     const then = new Date(Date.now() - hours * 3_600_000);
     utimesSync(path, then, then);
   };
@@ -181,6 +190,7 @@ test.each([
     'uses import.meta.resolve',
   ],
   ['imports a package that is not of this checkout', "import x from 'there-is-none';", 'there-is-none'],
+  ['waits at its top level', 'await Promise.resolve();', 'top-level await'],
   ['imports what is no TypeScript', "import data from './data.json' with { type: 'json' };", 'data.json'],
 ])('a task that %s is left at its source, and the reason is told', async (_what, line, reason) => {
   const place = await makePlace();
@@ -211,29 +221,64 @@ test('a text keeps the place of its file, and names what lies beside it by its n
   ]);
   expect(withoutMeta('/x/y/z.ts', text, beside)).toBe(`
     new Worker(new URL("./a.mjs", import.meta.url), { name: "/x/y/z.ts" });
-    const log = createRequire(import.meta.url)("./b.mjs");
+    const log = createRequire(import.meta.url)("./b.cjs");
     const pretty = createRequire("file:///x/y/z.ts")('pino-pretty');`);
 });
 
-test('built-in modules are bound without a copy of all they export, and only in the head of a file', () => {
-  const code = [
-    'import { a } from "./a.mjs";',
-    'import { join, sep as s } from "node:path";',
-    'import fs from "node:fs";',
-    'import * as os from "node:os";',
-    'import "node:url";',
-    'import { b } from "./b.mjs";',
-    'const text = `',
-    'import { x } from "node:vm";',
-    '`;',
+test('packages of both kinds, names that CommonJS keeps for itself and calls of import mean what they mean in the source', async () => {
+  const place = await makePlace();
+  const [tasks, folder] = [place.dir('tasks'), place.dir('compiled')];
+  const text = `
+    import { createRequire } from 'node:module';
+    import got, { HTTPError } from 'got';
+    import pino, * as all from 'pino';
+    const require = createRequire(import.meta.url);
+    const [module, exports] = [{ name: 'module' }, 'exports'];
+    export const task = {
+      run: async ({ kwargs }) => {
+        const later = await import(kwargs.name);
+        const { default: called } = await import('got');
+        return [module.name, exports, require('node:path') === later.default, called === got, typeof got.get,
+          HTTPError.name, typeof pino, typeof all.levels, all.default === pino, (function () { return this; })()];
+      },
+    };`;
+  writeFileSync(join(tasks, 'odd.ts'), text);
+  expect(compile('odd', folder, { LONGSHORE_TASKS_PATH: tasks }).stderr).toBe('');
+  const [name = ''] = readdirSync(folder);
+  const part = readdirSync(join(folder, name)).find((file) => /^odd-.*\.cjs$/.test(file));
+  const said = async (path: string): Promise<unknown> => {
+    const { task } = (await import(path)) as { task: Task };
+    return task.run({ kwargs: { name: 'node:path' } } as unknown as TaskContext);
+  };
+  const meant = [
+    'module',
+    'exports',
+    true,
+    true,
+    'function',
+    'HTTPError',
+    'function',
+    'object',
+    true,
+    undefined,
   ];
-  expect(withPlainBuiltins(code.join('\n')).split('\n')).toEqual([
-    'import { a } from "./a.mjs";',
-    'import { b } from "./b.mjs";',
-    'const { join, sep: s } = process.getBuiltinModule("node:path");',
-    'const fs = process.getBuiltinModule("node:fs");',
-    'const os = process.getBuiltinModule("node:os");',
-    '',
-    ...code.slice(6),
+  expect(await said(join(tasks, 'odd.ts'))).toEqual(meant);
+  expect(await said(join(folder, name, part ?? ''))).toEqual(meant);
+});
+
+test('what a package gives is what an import of it gives, and only in lines of the bundler', () => {
+  const code = [
+    'let pino = require("/x/pino.js");',
+    'pino = __toESM(pino);',
+    'let got = require("/x/got.js"), text = `got = __toESM(other);`;',
+    'got = require_task.__toESM(got, 1);',
+  ];
+  const unless = (name: string): string =>
+    `if (!process.getBuiltinModule("node:util").types.isModuleNamespaceObject(${name}))`;
+  expect(withPackages(code.join('\n')).split('\n')).toEqual([
+    code[0],
+    `${unless('pino')} pino = __toESM(pino, 1);`,
+    code[2],
+    `${unless('got')} got = require_task.__toESM(got, 1);`,
   ]);
 });

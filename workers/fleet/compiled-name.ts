@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import type { CodeReader } from './code-graph.ts';
 
 export const ROOT = join(import.meta.dirname, '../..');
-/** Of the file that a process is started with, without its suffix `.mjs`. */
+/** Of the file that a process is started with, without its suffix. */
 export const ENTRY = 'task';
+/** Of processes, and of threads. */
+export const SUFFIX = { cjs: '.cjs', esm: '.mjs' } as const;
 /** What is brought together with a task, and what brings it together. */
 export const COMPILED_PARTS = [
   'task-attempts.ts',

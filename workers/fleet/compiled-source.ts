@@ -2,7 +2,7 @@
 import { isBuiltin } from 'node:module';
 import { dirname, join, relative, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { ROOT } from './compiled-name.ts';
+import { ROOT, SUFFIX } from './compiled-name.ts';
 
 const PACKAGES = join(ROOT, 'node_modules') + sep;
 
@@ -24,12 +24,13 @@ export function programsBeside(files: ReadonlyMap<string, string>): ProgramsBesi
   for (const [path, text] of files) {
     for (const [, call = '', , target = ''] of text.matchAll(BESIDE)) {
       const file = join(dirname(path), target);
-      if (files.has(file)) (call.startsWith('new URL') ? threads : modules).set(file, nameOf(file));
+      if (files.has(file)) (isThread(call) ? threads : modules).set(file, nameOf(file));
     }
   }
   return { threads, modules };
 }
 
+const isThread = (call: string): boolean => call.startsWith('new URL');
 const nameOf = (file: string): string => relative(ROOT, file).replaceAll(sep, '-').slice(0, -'.ts'.length);
 
 /**
@@ -40,10 +41,11 @@ export function withoutMeta(path: string, text: string, beside: ReadonlyMap<stri
   let copied = '';
   let at = 0;
   for (const match of text.matchAll(BESIDE)) {
-    const [whole, call, , target = '', after = ''] = match;
+    const [whole, call = '', , target = '', after = ''] = match;
     const name = beside.get(join(dirname(path), target));
     if (name === undefined) continue;
-    copied += `${placed(path, text.slice(at, match.index))}${call}"./${name}.mjs"${after}`;
+    const suffix = isThread(call) ? SUFFIX.esm : SUFFIX.cjs;
+    copied += `${placed(path, text.slice(at, match.index))}${call}"./${name}${suffix}"${after}`;
     at = match.index + whole.length;
   }
   return copied + placed(path, text.slice(at));
@@ -67,47 +69,37 @@ function placed(path: string, text: string): string {
 
 /**
  * Where an import leads: a file that was read, or what stays outside. Null: a package, to be looked up.
- * @param resolved where the package was found; null when it was not
+ * @param found where the package is, null when there is none; and whether it is required, which takes no URL
  * @throws when it leads to anything else, which might be another file tomorrow
  */
 export function importOf(
   source: string,
   importer: string | undefined,
   files: ReadonlyMap<string, string>,
-  resolved?: string | null,
+  found?: { readonly package: string | null; readonly required: boolean },
 ): { id: string; external: boolean } | null {
   if (isBuiltin(source)) return { id: source, external: true };
   const path = source.startsWith('.') ? join(dirname(importer ?? ''), source) : source;
   if (files.has(path) && path.endsWith('.ts')) return { id: path, external: false };
-  if (resolved === undefined) return null;
-  if (resolved?.startsWith(PACKAGES)) return { id: pathToFileURL(resolved).href, external: true };
+  if (found === undefined) return null;
+  const { package: place, required } = found;
+  if (place?.startsWith(PACKAGES))
+    return { id: required ? place : pathToFileURL(place).href, external: true };
   throw new Error(`${importer} imports ${source}, which is no TypeScript file and no package of ${PACKAGES}`);
 }
 
-const BUILTIN = /^import (?:\* as (\w+)|(\w+)|(\w+, )?\{ (.+) \}) from "(node:[\w/]+)";$/;
+const OF_PACKAGE = /^([\w$]+) = ((?:[\w$]+\.)?__toESM)\(\1(?:, 1)?\);$/gm;
 
 /**
- * An import of a built-in module of Node copies all that it exports, which loads those parts of it that nobody asked for:
- * of `node:fs` alone the streams and promises, a twentieth of the start of a process. What such a line binds is as good
- * from the module itself. Line by line, for the source map.
+ * What is imported of a package is the same as without the bundler, which takes all that it requires for CommonJS that was
+ * made from something else: a namespace as it is, and of CommonJS the whole as its default. Each within its line, for the
+ * source map.
  *
- * @param code a file as the bundler writes it, with its imports first
+ * @param code a file as the bundler writes it
  */
-export function withPlainBuiltins(code: string): string {
-  const lines = code.split('\n');
-  const after = lines.findIndex((line) => !line.startsWith('import '));
-  const head = lines.slice(0, after).map((line) => {
-    if (/^import "node:[\w/]+";$/.test(line)) return ''; // For what was left out as unused.
-    const [, all, module, both, names = '', from] = BUILTIN.exec(line) ?? [];
-    const bound = all ?? module ?? (both === undefined ? `{ ${names.replaceAll(' as ', ': ')} }` : undefined);
-    return from === undefined || bound === undefined
-      ? line
-      : `const ${bound} = process.getBuiltinModule("${from}");`;
-  });
-  // What is no import ends the imports, so the built-in modules come after them.
-  return [...head.filter(isImport), ...head.filter((line) => !isImport(line)), ...lines.slice(after)].join(
-    '\n',
+export const withPackages = (code: string): string =>
+  code.replaceAll(
+    OF_PACKAGE,
+    (_, name: string, toModule: string) =>
+      `if (!process.getBuiltinModule("node:util").types.isModuleNamespaceObject(${name})) ${name} = ${toModule}(${name}, 1);`,
   );
-}
-
-const isImport = (line: string): boolean => line.startsWith('import ');

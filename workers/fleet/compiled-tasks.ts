@@ -2,11 +2,12 @@ import { spawn } from 'node:child_process';
 import { existsSync, realpathSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { stripVTControlCharacters } from 'node:util';
 import type { Logger } from '../log.ts';
 import { taskFile } from '../tasks/registry.ts';
 import { type Launch, TASK_PROGRAM } from './child.ts';
 import type { CodeReader } from './code-graph.ts';
-import { compiledName, ENTRY } from './compiled-name.ts';
+import { compiledName, ENTRY, SUFFIX } from './compiled-name.ts';
 
 /**
  * As often as a worker has to meet the same code before it is worth half a second of processor time to bring it together:
@@ -74,9 +75,9 @@ export function createCompiledTasks(folder: string | null, reader: CodeReader, l
       child.once('error', ({ message }) => resolve(message));
       child.once('close', (code) => resolve(code === 0 ? null : `its process ended with exit code ${code}`));
     });
-    const said = await text(child.stderr).catch(() => '');
+    const said = stripVTControlCharacters(await text(child.stderr).catch(() => ''));
     const failed = await ended;
-    const reason = said.split('\n').find((line) => /Error: /.test(line) && !/Build failed/.test(line));
+    const reason = said.split('\n').find((line) => /Error: (?!Build failed)|^\[[A-Z_]+\]/.test(line));
     if (failed !== null) log.info({ task, reason: reason ?? failed }, 'a task starts from its source only');
   };
 
@@ -84,7 +85,7 @@ export function createCompiledTasks(folder: string | null, reader: CodeReader, l
     programOf: (task) => {
       const code = nameOf(task);
       const path = join(folder, code ?? '');
-      const entry = join(path, `${ENTRY}.mjs`);
+      const entry = join(path, `${ENTRY}${SUFFIX.cjs}`);
       if (code === null || distrusted.has(code) || !existsSync(entry))
         return { launch: TASK_PROGRAM, code, compiled: false };
       keep(path);

@@ -2,8 +2,6 @@ import { readFileSync } from 'node:fs';
 import { SourceMap } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
-const PLACE = /(file:\/\/[^\s()]+\.mjs):(\d+):(\d+)/;
-
 /**
  * Stacks name lines of the source. Node's own way (`--enable-source-maps`) reads the maps of all files when they are
  * loaded, a sixth of what a process costs; here they are read when the first stack is asked for.
@@ -11,33 +9,31 @@ const PLACE = /(file:\/\/[^\s()]+\.mjs):(\d+):(\d+)/;
 export function traceToSource(): void {
   const maps = new Map<string, SourceMap | null>();
   Error.prepareStackTrace = (error, sites) =>
-    [
-      headOf(error),
-      ...sites.map((site: { toString(): string }) => `    at ${placed(site.toString(), maps)}`),
-    ].join('\n');
+    [headOf(error), ...sites.map((site) => `    at ${placed(site, maps)}`)].join('\n');
 }
 
-/** @param frame one line of a stack, without its `at` */
-function placed(frame: string, maps: Map<string, SourceMap | null>): string {
-  return frame.replace(PLACE, (place, url: string, line: string, column: string) => {
-    const map = mapOf(url, maps);
-    const origin = map?.findOrigin(Number(line), Number(column));
-    if (origin === undefined || !('fileName' in origin)) return place;
-    return `${pathToFileURL(origin.fileName).href}:${origin.lineNumber}:${origin.columnNumber}`;
-  });
+function placed(site: NodeJS.CallSite, maps: Map<string, SourceMap | null>): string {
+  const frame = (site as { toString(): string }).toString();
+  const [file, line, column] = [site.getFileName(), site.getLineNumber(), site.getColumnNumber()];
+  if (line === null || column === null || !file || !/\.[cm]js$/.test(file)) return frame;
+  const origin = mapOf(file, maps)?.findOrigin(line, column);
+  if (origin === undefined || !('fileName' in origin)) return frame;
+  const place = `${pathToFileURL(origin.fileName).href}:${origin.lineNumber}:${origin.columnNumber}`;
+  return frame.replace(`${file}:${line}:${column}`, () => place);
 }
 
-function mapOf(url: string, maps: Map<string, SourceMap | null>): SourceMap | null {
-  const known = maps.get(url);
+function mapOf(file: string, maps: Map<string, SourceMap | null>): SourceMap | null {
+  const known = maps.get(file);
   if (known !== undefined) return known;
-  const map = readMap(url);
-  maps.set(url, map);
+  const map = readMap(file);
+  maps.set(file, map);
   return map;
 }
 
-function readMap(url: string): SourceMap | null {
+function readMap(file: string): SourceMap | null {
   try {
-    const text = readFileSync(`${fileURLToPath(url)}.map`, 'utf8');
+    const path = file.startsWith('file:') ? fileURLToPath(file) : file;
+    const text = readFileSync(`${path}.map`, 'utf8');
     return new SourceMap(JSON.parse(text) as ConstructorParameters<typeof SourceMap>[0]);
   } catch {
     return null; // A package's file, or one without a map: its own place is as good.
