@@ -13,7 +13,8 @@ import type { Side } from './side.ts';
  *
  * Both sides end with an archived bundle, a staged bundle and a staged tree, every byte proven. Ours syncs to the disk
  * before it renames; the reference does not, so two ratios are given: `ratio` with two barriers added to the reference
- * (the same guarantees), `ratio_as_is` without. Needs free space below var/: 34 GB for A, 7 GB for each run of B, 16 GB for
+ * (the same guarantees), `ratio_as_is` without. What the disk alone takes for
+ * our writes is measured between the two. Needs free space below var/: 34 GB for A, 7 GB for each run of B, 16 GB for
  * each run of C.
  */
 export interface IngestResult {
@@ -26,6 +27,8 @@ export interface IngestResult {
   readonly ratio_as_is: number;
   readonly reads_per_byte: number;
   readonly writes_per_byte: number;
+  /** That the disk takes for as many bytes as ours writes when nothing else is done: no order of work is faster. */
+  readonly disk_seconds: number;
 }
 
 interface Options {
@@ -94,7 +97,9 @@ function measureSet(set: SetName, folder: string, options: Options): IngestResul
       if (set === 'A') rmSync(work(name), { recursive: true });
       return measured;
     };
-    return { reference: measure('reference'), longshore: measure('longshore') };
+    const reference = measure('reference');
+    const bytes_per_second = diskRate(join(folder, set));
+    return { reference, longshore: measure('longshore'), bytes_per_second };
   });
   const middle = pairs.toSorted((a, b) => ratioOf(a) - ratioOf(b))[Math.floor(options.runs / 2)];
   if (middle === undefined) throw new Error(`--runs ${options.runs}: expected at least 1`);
@@ -102,7 +107,9 @@ function measureSet(set: SetName, folder: string, options: Options): IngestResul
     set,
     bytes,
     digests: options.digests,
-    ...middle,
+    reference: middle.reference,
+    longshore: middle.longshore,
+    disk_seconds: middle.longshore.written / middle.bytes_per_second,
     ratio: ratioOf(middle),
     ratio_as_is: sum(middle.reference.steps) / total(middle.longshore),
     reads_per_byte: middle.longshore.read / bytes,
@@ -119,6 +126,25 @@ function side(name: 'reference' | 'longshore', source: string, work: string, dig
   execFileSync('sync');
   const args = [join(import.meta.dirname, 'side.ts'), name, source, work, digests];
   return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8', env: ENV })) as Side;
+}
+
+const DISK_BYTES = 2 * 1024 ** 3;
+
+/** Bytes per second of one long write past the page cache, in pieces of 8 MiB; what is written does not matter. */
+function diskRate(folder: string): number {
+  const path = join(folder, 'disk');
+  execFileSync('sync');
+  const start = performance.now();
+  execFileSync(
+    'dd',
+    ['if=/dev/zero', `of=${path}`, 'bs=8M', `count=${DISK_BYTES / 2 ** 23}`, 'oflag=direct', 'conv=fsync'],
+    {
+      stdio: 'ignore',
+    },
+  );
+  const seconds = (performance.now() - start) / 1000;
+  rmSync(path);
+  return DISK_BYTES / seconds;
 }
 
 const sum = (seconds: Record<string, number>): number =>
@@ -142,6 +168,7 @@ function describe(result: IngestResult): string {
     `set ${result.set}: ${SETS[result.set]}, ${(result.bytes / 1e9).toFixed(2)} GB`,
     line('reference', result.reference),
     line('longshore', result.longshore),
-    `  ratio ${result.ratio.toFixed(2)} with the same guarantees, ${result.ratio_as_is.toFixed(2)} with the reference unsynced   peak memory of our process ${(result.longshore.peak / 1e6).toFixed(0)} MB\n`,
+    `  ratio ${result.ratio.toFixed(2)} with the same guarantees, ${result.ratio_as_is.toFixed(2)} with the reference unsynced   peak memory of our process ${(result.longshore.peak / 1e6).toFixed(0)} MB`,
+    `  the disk alone takes ${result.disk_seconds.toFixed(1)} s for what ours writes\n`,
   ].join('\n');
 }
