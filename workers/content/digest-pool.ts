@@ -3,7 +3,10 @@ import type { DigestName } from '../../config/index.ts';
 import { type ErrorReport, errorFromReport } from '../errors.ts';
 import type { Digests } from './digest.ts';
 
-/** Two threads: on the two cores of the measurement a third gained nothing. */
+/**
+ * On the two cores of the measurement a third gained nothing. Each is started for the first batch that no other one is
+ * free for: a thread costs 40 ms of processor time, and most datasets are one batch.
+ */
 const THREADS = 2;
 const TELL_MS = 500;
 /** A message of fewer files costs more than their digests. */
@@ -43,6 +46,7 @@ export class DigestPool {
   readonly #workers: Worker[] = [];
   readonly #running = new Set<Promise<void>>();
   readonly #options: DigestPoolOptions;
+  readonly #data: DigestThreadData;
   readonly #read = new BigInt64Array(new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT));
   readonly #telling: NodeJS.Timeout;
   #next: Job = { paths: [], done: [] };
@@ -51,17 +55,7 @@ export class DigestPool {
   constructor(base: string, digests: readonly DigestName[], options: DigestPoolOptions = {}) {
     this.#options = options;
     this.#telling = setInterval(() => options.onRead?.(this.read), options.tell_ms ?? TELL_MS).unref();
-    const workerData: DigestThreadData = { base, digests, read: this.#read };
-    for (let index = 0; index < THREADS; index++) {
-      const worker = new Worker(new URL('./digest-thread.ts', import.meta.url), {
-        workerData,
-        execArgv: [],
-      });
-      // Failures reach the batch that runs; without a listener an early one would end the process.
-      worker.on('error', () => undefined);
-      this.#workers.push(worker);
-      this.#idle.push(worker);
-    }
+    this.#data = { base, digests, read: this.#read };
   }
 
   /** Bytes. */
@@ -93,14 +87,25 @@ export class DigestPool {
     const job = this.#next;
     this.#next = { paths: [], done: [] };
     this.#bytes = 0;
-    while (this.#idle.length === 0) await Promise.race(this.#running);
-    const worker = this.#idle.pop() as Worker;
+    while (this.#idle.length === 0 && this.#workers.length === THREADS) await Promise.race(this.#running);
+    const worker = this.#idle.pop() ?? this.#start();
     const run = this.#digest(worker, job).finally(() => {
       this.#running.delete(run);
       this.#idle.push(worker);
     });
     run.catch(() => undefined); // Raised again to whoever waits in #send or settle.
     this.#running.add(run);
+  }
+
+  #start(): Worker {
+    const worker = new Worker(new URL('./digest-thread.ts', import.meta.url), {
+      workerData: this.#data,
+      execArgv: [],
+    });
+    // Failures reach the batch that runs; without a listener an early one would end the process.
+    worker.on('error', () => undefined);
+    this.#workers.push(worker);
+    return worker;
   }
 
   async #digest(worker: Worker, job: Job): Promise<void> {
