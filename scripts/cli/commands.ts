@@ -77,6 +77,7 @@ export const COMMAND_FILES: readonly CommandFile[] = [
 
 /** Adds the command that these words ask for; all of them where they ask for none, for help say, or for one there is not. */
 export async function addCommands(program: Command, words: readonly string[]): Promise<void> {
+  if (words[0] === '--version') return;
   const asked = COMMAND_FILES.find(({ names }) => names.includes(words[0] ?? ''));
   const files = asked === undefined ? COMMAND_FILES : [asked];
   for (const add of await Promise.all(files.map((file) => file.load()))) add(program);

@@ -63,7 +63,7 @@ describe('scanning a source', () => {
     expect(result).toEqual({ outcome: 'scanned', full: false, added: 1, deleted: 1, left: 0 });
   });
 
-  test('links to folders count, files and dangling links do not, and odd names are kept whole', async () => {
+  test('links to folders count, files and links to nothing do not, and odd names are kept whole', async () => {
     const { place, path, events, scanner } = await setUp([
       '.hidden',
       'with space',
@@ -74,6 +74,9 @@ describe('scanning a source', () => {
     writeFileSync(join(path, 'file'), '');
     symlinkSync(place.dir('elsewhere'), join(path, 'link'));
     symlinkSync('/nonexistent', join(path, 'dangling'));
+    symlinkSync('round', join(path, 'round'));
+    symlinkSync('x'.repeat(300), join(path, 'too long'));
+    symlinkSync('file/below', join(path, 'below a file'));
     symlinkSync(join(path, 'file'), join(path, 'link-to-file'));
     await scanner.scan(signal);
     expect(events[0]?.names).toEqual(

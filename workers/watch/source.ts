@@ -111,14 +111,17 @@ async function notFolders(
   return found;
 }
 
+/** Nothing is there, or a link that leads to nothing. */
+const NOWHERE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG']);
+
+/**
+ * True also for what cannot be looked up: a link into a folder that is closed to this user or onto a file system that is
+ * away. It may not keep all the others of its source from being seen.
+ */
 async function isFolder(path: Path): Promise<boolean> {
   try {
     return (await stat(path)).isDirectory();
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EACCES') return true; // A link into a folder that is closed to this user: perhaps a folder.
-    // A dangling link, or gone since it was listed. Anything else concerns the source as a whole.
-    if (code === 'ENOENT' || code === 'ELOOP' || code === 'ENOTDIR') return false;
-    throw error;
+    return !NOWHERE.has((error as NodeJS.ErrnoException).code ?? '');
   }
 }
