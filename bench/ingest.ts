@@ -13,9 +13,8 @@ import type { Side } from './side.ts';
  *
  * Both sides end with an archived bundle, a staged bundle and a staged tree, every byte proven. Ours syncs to the disk
  * before it renames; the reference does not, so two ratios are given: `ratio` with two barriers added to the reference
- * (the same guarantees), `ratio_as_is` without. What the disk alone takes for
- * our writes is measured between the two. Needs free space below var/: 34 GB for A, 7 GB for each run of B, 16 GB for
- * each run of C.
+ * (the same guarantees), `ratio_as_is` without. What the disk alone takes for our writes is measured between the two.
+ * Needs free space below var/: 34 GB for A, 7 GB for each run of B, 16 GB for each run of C.
  */
 export interface IngestResult {
   readonly set: SetName;
@@ -98,7 +97,7 @@ function measureSet(set: SetName, folder: string, options: Options): IngestResul
       return measured;
     };
     const reference = measure('reference');
-    const bytes_per_second = diskRate(join(folder, set));
+    const bytes_per_second = diskRate(join(folder, set), bytes);
     return { reference, longshore: measure('longshore'), bytes_per_second };
   });
   const middle = pairs.toSorted((a, b) => ratioOf(a) - ratioOf(b))[Math.floor(options.runs / 2)];
@@ -128,23 +127,20 @@ function side(name: 'reference' | 'longshore', source: string, work: string, dig
   return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8', env: ENV })) as Side;
 }
 
-const DISK_BYTES = 2 * 1024 ** 3;
+const PIECE = 8 * 1024 ** 2;
+const MOST_PIECES = 256;
 
-/** Bytes per second of one long write past the page cache, in pieces of 8 MiB; what is written does not matter. */
-function diskRate(folder: string): number {
+/** Bytes per second of one long write past the page cache; what is written does not matter. */
+function diskRate(folder: string, bytes: number): number {
   const path = join(folder, 'disk');
+  const count = Math.min(MOST_PIECES, Math.ceil(bytes / PIECE));
   execFileSync('sync');
   const start = performance.now();
-  execFileSync(
-    'dd',
-    ['if=/dev/zero', `of=${path}`, 'bs=8M', `count=${DISK_BYTES / 2 ** 23}`, 'oflag=direct', 'conv=fsync'],
-    {
-      stdio: 'ignore',
-    },
-  );
+  const how = [`bs=${PIECE}`, `count=${count}`, 'oflag=direct', 'conv=fsync'];
+  execFileSync('dd', ['if=/dev/zero', `of=${path}`, ...how], { stdio: 'ignore' });
   const seconds = (performance.now() - start) / 1000;
   rmSync(path);
-  return DISK_BYTES / seconds;
+  return (count * PIECE) / seconds;
 }
 
 const sum = (seconds: Record<string, number>): number =>

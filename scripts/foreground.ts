@@ -13,7 +13,7 @@ const program = createProgram('foreground', 'Run worker, watcher and Redis in th
 ])
   .addHelpText('after', `\nIt is running already: ${EXIT.state}`)
   .action(async () => {
-    const PM2_HOME = process.env.PM2_HOME ?? join(root, 'var/pm2');
+    const PM2_HOME = process.env.PM2_HOME || join(root, 'var/pm2');
     await mustBeStartable(PM2_HOME);
     const holder = takeForeground(PM2_HOME);
     if (holder !== null) {
