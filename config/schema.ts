@@ -4,8 +4,10 @@ import { archiveBackend } from './archive-backend.ts';
 import { gateway } from './gateway.ts';
 import { metrics } from './metrics.ts';
 import { mongodb } from './mongodb.ts';
-import { absolutePath, count, text } from './scalars.ts';
+import { absolutePath, count, seconds, text } from './scalars.ts';
+import { autoscale, fleet, instances } from './scaling.ts';
 import { schedule } from './schedule.ts';
+import { stage } from './staged-copies.ts';
 import { retryPolicy, someRetryPolicy, someTaskLimits, taskLimits } from './task-limits.ts';
 import { uploads } from './uploads.ts';
 import { workerApp, workflowDefinition } from './workflows.ts';
@@ -14,8 +16,6 @@ import { workerApp, workflowDefinition } from './workflows.ts';
  * What a configuration must look like. Everything is strict: a key that stands nowhere here is a mistake and
  * stops the start with its name. Sizes are bytes, times are named by their unit.
  */
-const seconds = z.number().min(0);
-const percent = z.number().min(0).max(100).nullable();
 const digestName = z.enum(['blake3', 'md5', 'sha256']);
 const globs = z.array(text);
 /** One mailbox and nothing around it; workers/tools/mail.ts takes no other. */
@@ -69,33 +69,7 @@ export const schema = z.strictObject({
   register_ondemand: z.record(z.string(), z.strictObject({ source_dir: absolutePath })),
   logs: z.strictObject({ register_ondemand: absolutePath }),
   service_user: text,
-  stage: z.strictObject({
-    purge: z.strictObject({
-      /** Days since a dataset was last staged, after which its staged copy goes. */
-      days_to_live: z.number().positive(),
-      /** Of one run of purge_staged_datasets, whatever the reason. */
-      max_purges: count,
-      /** Another lifetime for single dataset types. */
-      types: z.record(z.string(), z.strictObject({ days_to_live: z.number().positive() })),
-      /** Purging before its time, those staged longest ago first, where a stage file system is full; null: never. */
-      pressure: z
-        .strictObject({
-          /** Percentage in use, as `df` counts it, above which it begins… */
-          high_percent: z.number().min(1).max(100),
-          /** …and at which it ends. */
-          low_percent: z.number().min(0).max(99),
-          /** A copy that was staged later is kept however full it is. */
-          min_age_days: z.number().min(0),
-        })
-        .refine((level) => level.low_percent < level.high_percent, 'expected low_percent below high_percent')
-        .nullable(),
-    }),
-    alias_salt: text,
-    /** Keep the bundle beside the staged files for download. Off saves one write of every byte. */
-    keep_bundle: z.boolean(),
-    /** Free space that must remain on the file system after a task's reservation. */
-    reserve_bytes: count,
-  }),
+  stage,
   catalog: z.strictObject({
     backend: z.enum(['sqlite', 'mongodb', 'rest']),
     /** Of the file of the back end `sqlite`. */
@@ -215,57 +189,9 @@ export const schema = z.strictObject({
       .refine((name) => !['watcher', 'watch', 'gateway', 'redis'].includes(name), 'this app is another one'),
     workerApp,
   ),
-  autoscale: z
-    .strictObject({
-      min: z.int().min(1),
-      max: z.int().min(1),
-      /** Slots that were not in use for so long are given up. */
-      idle_seconds: z.number().positive(),
-      /** So long after the last pressure growth begins again. */
-      calm_seconds: seconds,
-      /** From here on a worker takes no more slots. Null: never for this reason. See docs/scaling.md. */
-      hold: z.strictObject({
-        cpu_percent: percent,
-        io_percent: percent,
-        memory_stall_percent: percent,
-        memory_used_percent: percent,
-      }),
-      /** From here on it gives up all slots above min. */
-      shrink: z.strictObject({ memory_stall_percent: percent, memory_used_percent: percent }),
-    })
-    .refine((scale) => scale.min <= scale.max, 'expected min to be at most max'),
-  fleet: z.strictObject({
-    /** How often a worker says how it is. It counts as dead after five that are missing (5 s at least). */
-    heartbeat_seconds: z.number().min(0.1),
-    /** A worker with free slots that has not asked its queue for this long, though Redis answers, restarts itself. */
-    watchdog_seconds: z.number().min(5),
-    /** A worker whose event loop has not turned for this long kills itself, and is started again. Null: never. */
-    hang_seconds: z.number().min(1).nullable(),
-  }),
-  /** Worker processes of a host under pm2, see docs/scaling.md. Scaled by themselves where max is above min. */
-  instances: z
-    .strictObject({
-      /** How many of the usual app pm2 starts here; beats its own `instances`. A variable knows only texts. */
-      start: z.union(
-        [
-          count.nullable(),
-          z
-            .string()
-            .regex(/^\d{1,4}$/)
-            .transform(Number),
-        ],
-        {
-          error: 'expected a whole number',
-        },
-      ),
-      min: z.int().min(1),
-      max: z.int().min(1),
-      /** One more when a job has waited for so long. */
-      age_seconds: z.number().positive(),
-      /** One fewer when one was not needed for so long. */
-      idle_seconds: z.number().positive(),
-    })
-    .refine((instances) => instances.min <= instances.max, 'expected min to be at most max'),
+  autoscale,
+  fleet,
+  instances,
   task: taskLimits.extend({
     /** SIGTERM to SIGKILL, when a running task is stopped. */
     kill_grace_seconds: seconds,
