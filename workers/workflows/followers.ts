@@ -2,9 +2,9 @@ import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import type { Chains } from '../queue/chain.ts';
 import type { Records, WorkflowDocument, WorkflowInHand } from '../records/contract.ts';
+import { stableId } from '../records/stable-id.ts';
 import { buildWorkflow } from './definition.ts';
 import { enqueue } from './reconcile.ts';
-import { stableId } from '../records/stable-id.ts';
 
 /**
  * What config.workflow_registry names under `then`, for the same dataset: recorded together with the success of the
