@@ -116,6 +116,9 @@ export const ERRORS = {
   E_ORIGIN_MISSING: operator(
     'The origin folder is not there. Mount the file system or restore the folder, then resume.',
   ),
+  E_ORIGIN_REDUCED: operator(
+    'Restore what the origin lacks. If it is meant to hold less, `longshore archive <dataset> --force` puts that in the place of what is archived; to write a lost or damaged copy from a sound one, move the origin away and say `longshore start copies <dataset>`.',
+  ),
   E_INSPECTION: operator(
     'Make every listed entry readable for the service user, or remove it (a fifo, socket or device cannot be archived), then resume.',
   ),

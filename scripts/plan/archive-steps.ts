@@ -10,6 +10,7 @@ import { bundleEstimate } from '../../workers/dataset/estimates.ts';
 import { archivePathOf } from '../../workers/dataset/paths.ts';
 import { type Dataset, openFinding } from '../../workers/dataset/types.ts';
 import { coerceError, LongshoreError } from '../../workers/errors.ts';
+import { isReliedOn, whyReduced } from '../../workers/tasks/reduced-origin.ts';
 import type { Ground } from './ground.ts';
 import type { Item, Need } from './model.ts';
 import { item, type Planner } from './step.ts';
@@ -54,6 +55,7 @@ export const planArchive: Planner = async (ground) => {
   const stops: LongshoreError[] = [];
   const lacking: Archive[] = [];
   const notes: string[] = [];
+  let reduced: LongshoreError | null = null;
   for (const archive of archives) {
     const answer = await ground.ask(archive, key);
     if ('error' in answer) stops.push(answer.error);
@@ -61,11 +63,9 @@ export const planArchive: Planner = async (ground) => {
     const copy = ground.copies.find((one) => one.archive.name === archive.name && one.key === key);
     const finding = copy?.recorded == null ? null : openFinding(copy.recorded);
     const where = archive.locate(key);
-    const current =
-      stops.length === 0 &&
-      there !== null &&
-      finding === null &&
-      (await isCurrent(archive, key, { dataset, size: there.size }));
+    const held = stops.length > 0 || there === null ? null : await heldAt(archive, key, dataset, there.size);
+    const current = finding === null && held !== null && held.equal;
+    reduced ??= held?.reduced ?? null;
     const same = isThere(dataset.origin_path) ? 'the origin' : 'what is recorded';
     if (current) notes.push(`${where} is there and equals ${same}; it is not written again`);
     else if (finding !== null)
@@ -76,6 +76,10 @@ export const planArchive: Planner = async (ground) => {
   const packed = lacking.length === archives.length;
   // A copy that an archive lacks comes from one that has it, also when the origin is gone.
   if (packed) stops.push(...originStops(dataset));
+  if (packed && reduced !== null && isReliedOn(dataset)) {
+    if (ground.force) notes.push(`--force: ${reduced.message}`);
+    else stops.push(reduced);
+  }
   ground.coming.bundle = size ?? dataset.bundle?.size ?? null;
   const writes = lacking.flatMap((archive) => bundleItems(archive, key, size));
   return {
@@ -130,21 +134,24 @@ function needsOf(
   return [...needs, { folder: pathsOf(config, dataset.type).bundle.generate, bytes: size }];
 }
 
-/** As bundleIn of archive_dataset; only where it costs no transfer: the manifest lies in place. */
-async function isCurrent(
+/** As bundleIn of archive_dataset; only where it costs no transfer: the manifest lies in place. Null: it cannot tell. */
+async function heldAt(
   archive: Archive,
   key: string,
-  { dataset, size }: { dataset: Dataset; size: number | null },
-): Promise<boolean> {
+  dataset: Dataset,
+  size: number,
+): Promise<{ equal: boolean; reduced: LongshoreError | null } | null> {
   const manifest = archive.local?.path(manifestKey(key));
-  if (manifest === undefined || !isThere(manifest)) return false;
+  if (manifest === undefined || !isThere(manifest)) return null;
   try {
-    if (checkManifest(manifest).bundle.size !== size) return false;
-    if (!isThere(dataset.origin_path)) return dataset.bundle?.size === size;
+    const whole = checkManifest(manifest).bundle.size === size;
+    if (!isThere(dataset.origin_path))
+      return { equal: whole && dataset.bundle?.size === size, reduced: null };
     const { origin_path: root } = dataset;
-    return (await compareTree({ root, manifest, level: 'stream', times: 'report' })).num_problems === 0;
+    const compared = await compareTree({ root, manifest, level: 'stream', times: 'report' });
+    return { equal: whole && compared.num_problems === 0, reduced: whyReduced(dataset, compared) };
   } catch (error) {
-    if (coerceError(error).code === 'E_BUNDLE_CORRUPT') return false; // A damaged manifest is not believed: it is made anew.
+    if (coerceError(error).code === 'E_BUNDLE_CORRUPT') return null; // A damaged manifest is not believed: it is made anew.
     throw error;
   }
 }

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { readFileSync, mkdirSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Redis } from 'ioredis';
@@ -244,6 +244,10 @@ test('what would stop it is told before it is started, with the error that it wo
 
   renameSync(landing.origin, `${landing.origin}.aside`);
   expect(stopsOf(await plan(landing, 'archive'))).toEqual(['E_ORIGIN_MISSING']);
+  mkdirSync(landing.origin); // As an empty mount point.
+  expect(stopsOf(await plan(landing, 'archive'))).toEqual(['E_ORIGIN_REDUCED']);
+  expect(stopsOf(await plan(landing, 'archive', true))).toEqual([]);
+  rmSync(landing.origin, { recursive: true });
   renameSync(`${landing.origin}.aside`, landing.origin);
 
   const other = buildWorkflow(landing.place.config, 'stage', { dataset_id: landing.id, initiator: 'ben' });

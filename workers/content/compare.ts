@@ -26,6 +26,9 @@ export interface Comparison {
   /** As [path, reason]; at most 1,000 of them. */
   readonly problems: [string, string][];
   readonly num_problems: number;
+  /** Of the problems: files that the tree has no more, or has fewer bytes of. */
+  readonly num_lost: number;
+  readonly first_lost: readonly [path: string, reason: string] | null;
 }
 
 const MAX_PROBLEMS = 1000;
@@ -66,7 +69,8 @@ export async function compareTree(options: CompareOptions): Promise<Comparison> 
     await pool?.settle();
     for (const [path, reason] of pool?.problems ?? []) findings.add(path, reason);
     tell();
-    return { listed: manifest.trailer.counts, problems: findings.problems, num_problems: findings.total };
+    const { problems, total: num_problems, lost: num_lost, first_lost } = findings;
+    return { listed: manifest.trailer.counts, problems, num_problems, num_lost, first_lost };
   } finally {
     manifest.close();
     await pool?.close();
@@ -100,6 +104,8 @@ function* pairUp(
 
 class Findings {
   total = 0;
+  lost = 0;
+  first_lost: readonly [string, string] | null = null;
   readonly problems: [string, string][] = [];
 
   add(path: string, reason: string): void {
@@ -108,6 +114,7 @@ class Findings {
   }
 
   compare(known: ManifestMember | null, found: Member | null): void {
+    if (known?.type === 'file') this.#loss(known, found);
     if (known === null) {
       this.add(found?.path ?? '', 'is not in the manifest');
     } else if (found === null) {
@@ -122,6 +129,13 @@ class Findings {
         `leads to "${shownPath(found.target ?? '')}", expected "${shownPath(known.target ?? '')}"`,
       );
     }
+  }
+
+  #loss({ path, size }: ManifestMember, found: Member | null): void {
+    const left = found?.type === 'file' ? found.size : null;
+    if (left !== null && left >= size) return;
+    this.lost += 1;
+    this.first_lost ??= [shownPath(path), left === null ? 'is gone' : `has ${left} of ${size} bytes`];
   }
 }
 

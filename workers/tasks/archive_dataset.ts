@@ -1,6 +1,7 @@
 /**
  * Packs a dataset into one bundle, reading every byte once, and brings it into each archive of its type. What an archive
  * holds already stays, unless the origin has changed or the copy was found damaged: then it is written anew, said loudly.
+ * An origin that holds less than a proven bundle is refused, unless the kwarg `force` is true (reduced-origin.ts).
  */
 import { existsSync } from 'node:fs';
 import { openManifest } from '../archive/bundles.ts';
@@ -20,6 +21,7 @@ import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { complete, provenAt, recordCopies, sameDigests, tellReplaced } from './archived-copies.ts';
 import { type Archived, bundleDigestsOf, packInto } from './bundle-packing.ts';
 import { defineTask, type TaskContext } from './contract.ts';
+import { refuseReduced } from './reduced-origin.ts';
 import { transfersTaken } from './transfer-permit.ts';
 
 export const task = defineTask({
@@ -33,10 +35,8 @@ export const task = defineTask({
     const known = await ctx.catalog.copies(ctx.dataset_id);
     const damaged = known.filter((copy) => copy.key === key && openFinding(copy) !== null);
     const there = await findArchived(ctx, { archives, dataset, key, damaged });
-    const { archived, written } = (await complete(ctx, { archives, key, ...there })) ?? {
-      archived: await packInto(ctx, archives, dataset, key),
-      written: archives,
-    };
+    const { archived, written } =
+      (await complete(ctx, { archives, key, ...there })) ?? (await packAnew(ctx, archives, dataset, key));
     await tellReplaced(ctx, key, written);
     const inspected = await assertInspected(ctx, dataset, archived.counts);
     const held = await recordFiles(ctx, archives, key);
@@ -56,6 +56,16 @@ export const task = defineTask({
     return [dataset.id];
   },
 });
+
+async function packAnew(
+  ctx: TaskContext,
+  archives: readonly Archive[],
+  dataset: Dataset,
+  key: string,
+): Promise<{ archived: Archived; written: readonly Archive[] }> {
+  await refuseReduced(ctx, { archives, dataset, key });
+  return { archived: await packInto(ctx, archives, dataset, key), written: archives };
+}
 
 /**
  * Where this dataset's bundle goes; noted before the first byte, so that an attempt that was killed on New Year's Eve

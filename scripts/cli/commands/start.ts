@@ -34,7 +34,9 @@ export function addStart(program: Command): void {
     ['longshore stage run_17 --follow', 'longshore stage run_17 run_18 --dry-run'],
   ).action((texts: string[], options: StartOptions) => run('stage', texts, options));
   command(
-    program.command('archive'),
+    program
+      .command('archive')
+      .option('--force', 'also when the origin holds less than what is archived, whose place it takes'),
     'archive what the origin holds now, without waiting for it to be stable; what is archived already is not written again',
     ['longshore archive run_17 --dry-run'],
   ).action((texts: string[], options: StartOptions) => run('archive', texts, options));
@@ -58,7 +60,7 @@ export function addStart(program: Command): void {
       .command('start')
       .argument('<workflow>', 'name in config.workflow_registry')
       .option('--yes', 'do not ask before a deletion')
-      .option('--force', 'as of stage and purge'),
+      .option('--force', 'as of stage, archive and purge'),
     'start any configured workflow for datasets',
     ['longshore start integrated run_17'],
   ).action((workflow: string, texts: string[], options: StartOptions) => run(workflow, texts, options));
@@ -81,6 +83,9 @@ function command(made: Command, description: string, examples: readonly string[]
     .addOption(jsonOption())
     .addHelpText('after', helpTail(examples));
 }
+
+/** Tasks that do with the kwarg `force` what they refuse without it. */
+const HEEDING_FORCE: ReadonlySet<string> = new Set(['archive_dataset', 'purge_dataset']);
 
 /** What became of one request. */
 interface Started {
@@ -108,7 +113,7 @@ async function run(workflow: string, texts: readonly string[], options: StartOpt
     else await checkAll(checks);
     const started: Started[] = [];
     for (const dataset of datasets) {
-      const one = await startOne(session, workflow, dataset, options);
+      const one = await startOne(session, { workflow, document }, dataset, options);
       if (!options.json && !(options.follow && one.workflow_id !== null)) tell(one, dataset);
       started.push(one);
     }
@@ -141,7 +146,7 @@ const isAtWork = async ({ store }: EngineSession, { id }: Dataset): Promise<bool
 
 async function startOne(
   session: EngineSession,
-  workflow: string,
+  { workflow, document }: { workflow: string; document: WorkflowDocument },
   dataset: Dataset,
   { force = false }: StartOptions,
 ): Promise<Started> {
@@ -162,7 +167,7 @@ async function startOne(
   }
   const start = { dataset_id: dataset.id, initiator: currentUser() };
   // A staging is the same whether it was forced: that it may be shared with others must not depend on the word.
-  const start_kwargs = workflow === 'purge' && force ? { force } : {};
+  const start_kwargs = force && document.steps.some(({ task }) => HEEDING_FORCE.has(task)) ? { force } : {};
   const { id, joined } = await engine.start(workflow, { ...start, start_kwargs });
   return { ...about, workflow_id: id, joined, note: null };
 }

@@ -1,0 +1,101 @@
+/** What is archived and proven does not give way to an origin that holds less. */
+import { mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { Proof } from '../../workers/dataset/types.ts';
+import { flip } from '../support/archived.ts';
+import { type Landing, makeLanding } from './landing.ts';
+
+const files = { 'a.txt': 'alpha', 'sub/b.bin': Buffer.alloc(300_000, 7) };
+
+const two = {
+  archive: {
+    types: { RAW_DATA: ['filesystem', 'mirror'] },
+    backends: { mirror: { kind: 'filesystem', root: '{home}/mirror' } },
+  },
+};
+
+async function landed(config: Record<string, unknown> = {}): Promise<Landing & { bundle: string }> {
+  const landing = await makeLanding(files, { config });
+  await landing.upTo('validate_dataset');
+  return { ...landing, bundle: (await landing.dataset()).archive_path as string };
+}
+
+describe('an archived bundle that was proven stays as it is', () => {
+  test.each<[string, (origin: string) => void, Record<string, unknown>]>([
+    [
+      'is empty',
+      (origin) => {
+        rmSync(origin, { recursive: true });
+        mkdirSync(origin);
+      },
+      { total: 2, path: 'a.txt', reason: 'is gone' },
+    ],
+    [
+      'lacks a folder',
+      (origin) => rmSync(join(origin, 'sub'), { recursive: true }),
+      { total: 1, path: 'sub/b.bin', reason: 'is gone' },
+    ],
+    [
+      'has a file cut short',
+      (origin) => truncateSync(join(origin, 'sub/b.bin')),
+      { total: 1, path: 'sub/b.bin', reason: 'has 0 of 300000 bytes' },
+    ],
+  ])('when the origin %s', async (_, reduce, fields) => {
+    const landing = await landed();
+    const before = readFileSync(landing.bundle);
+    reduce(landing.origin);
+    writeFileSync(join(landing.origin, 'new.txt'), 'new');
+    const error = await landing.fails('archive_dataset', { attempt: 2 });
+    expect(error).toMatchObject({ code: 'E_ORIGIN_REDUCED', class: 'operator', fields });
+    expect(readFileSync(landing.bundle).equals(before)).toBe(true);
+    // It is what a person may want all the same.
+    await landing.run('archive_dataset', { attempt: 3, kwargs: { force: true } });
+    expect(readFileSync(landing.bundle).equals(before)).toBe(false);
+    expect((await landing.dataset()).bundle?.verified_at).toBeNull();
+  });
+
+  test('also the sound one of two, when the other was found damaged', async () => {
+    const landing = await landed(two);
+    const mirror = join(landing.place.path('mirror'), landing.bundle);
+    const before = readFileSync(landing.bundle);
+    flip(mirror, 5000);
+    const proof: Proof = {
+      dataset_id: landing.id,
+      archive: 'mirror',
+      key: landing.bundle,
+      at: new Date().toISOString(),
+      level: 'stream',
+      result: 'mismatch',
+      bytes: 1,
+      seconds: 0,
+      actor: 'scrub',
+      details: {},
+    };
+    await landing.store.catalog.addProof(proof);
+    rmSync(join(landing.origin, 'a.txt'));
+    expect((await landing.fails('archive_dataset', { attempt: 2 })).code).toBe('E_ORIGIN_REDUCED');
+    expect(readFileSync(landing.bundle).equals(before)).toBe(true);
+    // As the hint says: without the origin the damaged one is made from the sound one.
+    rmSync(landing.origin, { recursive: true });
+    await landing.run('archive_dataset', { attempt: 3 });
+    expect(readFileSync(mirror).equals(before)).toBe(true);
+  });
+});
+
+test('an origin with more, or with longer files, takes the place of what is archived', async () => {
+  const landing = await landed();
+  const before = statSync(landing.bundle);
+  writeFileSync(join(landing.origin, 'a.txt'), 'alphabet');
+  writeFileSync(join(landing.origin, 'c.txt'), 'gamma');
+  await landing.run('archive_dataset', { attempt: 2 });
+  expect(statSync(landing.bundle).ino).not.toBe(before.ino);
+});
+
+test('what was never proven gives way: a landing that did not come to its end is not relied on', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  rmSync(join(landing.origin, 'a.txt'));
+  await landing.run('archive_dataset', { attempt: 2 });
+  expect(await landing.store.catalog.countFiles(landing.id)).toBe(1);
+});

@@ -1,0 +1,72 @@
+/**
+ * An archived bundle gives way to what its origin holds now, but not to less: an origin that was cleaned up in part, emptied,
+ * or whose mount is not there would take the last copy of its files with it.
+ */
+import { existsSync } from 'node:fs';
+import { openManifest } from '../archive/bundles.ts';
+import type { Archive } from '../archive/contract.ts';
+import { type Comparison, compareTree } from '../content/compare.ts';
+import type { Dataset } from '../dataset/types.ts';
+import { isLongshoreError, LongshoreError } from '../errors.ts';
+import type { TaskContext } from './contract.ts';
+
+/**
+ * To be called before a bundle is packed over what the archives hold at `key`. Says nothing against a bundle that was never
+ * proven, which nobody relies on yet, nor where the kwarg `force` is true.
+ * @throws E_ORIGIN_REDUCED
+ */
+export async function refuseReduced(
+  ctx: TaskContext,
+  { archives, dataset, key }: { archives: readonly Archive[]; dataset: Dataset; key: string },
+): Promise<void> {
+  if (ctx.kwargs.force === true || !isReliedOn(dataset) || !existsSync(dataset.origin_path)) return;
+  for (const archive of archives) {
+    const compared = await comparedWith(ctx, { archive, dataset, key });
+    const reduced = compared === null ? null : whyReduced(dataset, compared);
+    if (reduced !== null) throw reduced;
+  }
+}
+
+/** Null: this archive has no manifest that could tell. */
+async function comparedWith(
+  ctx: TaskContext,
+  { archive, dataset, key }: { archive: Archive; dataset: Dataset; key: string },
+): Promise<Comparison | null> {
+  const { signal } = ctx;
+  const manifest = await openManifest(archive, key, { scratch: ctx.config.paths.scratch, signal });
+  if (manifest === null) return null;
+  try {
+    return await compareTree({
+      root: dataset.origin_path,
+      manifest: manifest.path,
+      level: 'stream',
+      signal,
+    });
+  } catch (error) {
+    if (!isLongshoreError(error) || error.code !== 'E_BUNDLE_CORRUPT') throw error;
+    const about = { archive: archive.name, key, reason: error.message };
+    ctx.log.warn(about, 'the archived manifest is damaged; what the origin lacks of it is not known');
+    return null;
+  } finally {
+    manifest.close();
+  }
+}
+
+/** Recorded, and read back: its origin may have been given up. */
+export const isReliedOn = ({ archive_path, bundle }: Dataset): boolean =>
+  archive_path !== null && bundle != null && bundle.verified_at !== null;
+
+/** Null: it has all files of the manifest with at least as many bytes. */
+export function whyReduced(
+  { id, name, origin_path }: Dataset,
+  { num_lost, first_lost }: Pick<Comparison, 'num_lost' | 'first_lost'>,
+): LongshoreError | null {
+  if (first_lost === null) return null;
+  const [path, reason] = first_lost;
+  const which = num_lost === 1 ? '1 file' : `${num_lost} files, first`;
+  return new LongshoreError(
+    'E_ORIGIN_REDUCED',
+    `the origin of ${name} holds less than what is archived of it: ${which} "${path}" ${reason}`,
+    { fields: { dataset_id: id, origin_path, path, reason, total: num_lost } },
+  );
+}
