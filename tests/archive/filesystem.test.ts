@@ -6,6 +6,7 @@ import {
   readFileSync,
   renameSync,
   rmdirSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -70,6 +71,28 @@ test('a bundle and its manifest can be put, found, opened and deleted', async ()
   expect(await deleteBundle(archive, key)).toBe(false);
   expect(await archive.stat(key)).toBeNull();
   expect(names(place)).toEqual(['.longshore-archive']);
+});
+
+test('a put that is cut off in place of another bundle leaves no bundle under the manifest of the other', async () => {
+  const at = await archivePlace();
+  const { key, archive } = at;
+  await put(at, 'old');
+  const read = (path: string): string => readFileSync(path, 'utf8');
+  const found = (): string[] => [read(archive.local.path(key)), read(archive.local.path(manifestKey(key)))];
+  for (const [lost, left] of [
+    ['path', ['old', 'manifest of old']],
+    // The manifest is not that of the bundle, and of an older origin: all of it is made anew.
+    ['manifestPath', ['new', 'manifest of old']],
+  ] as const) {
+    const started = await archive.local.beginPut(key, { task_id: 'task-0002' });
+    writeFileSync(started.path, 'new');
+    writeFileSync(started.manifestPath, 'manifest of new');
+    rmSync(started[lost]);
+    await expect(started.commit()).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(found(), lost).toEqual(left);
+  }
+  await put(at, 'new');
+  expect(found()).toEqual(['new', 'manifest of new']);
 });
 
 test('nothing is visible before the commit, nothing is left after an abort', async () => {

@@ -75,6 +75,20 @@ async function goesThrough(landing: Landing, name: string): Promise<void> {
 
 test('on tape', async () => goesThrough(await landIn('tape', { tape }), 'tape'));
 
+test('a bundle comes after its manifest, and before it where it takes the place of another', async () => {
+  const landing = await landIn('order', { order: tape });
+  const moved = (): string[] =>
+    readFileSync(landing.place.path('hpss/calls.ndjson'), 'utf8')
+      .split('\n')
+      .filter((line) => line.startsWith('"mv '))
+      .map((line) => (line.includes('.tar.manifest.ndjson') ? 'manifest' : 'bundle'));
+  await landing.upTo('archive_dataset');
+  expect(moved()).toEqual(['manifest', 'bundle']);
+  writeFileSync(join(landing.origin, 'a.txt'), 'ALPHA');
+  await landing.run('archive_dataset', { attempt: 2 });
+  expect(moved()).toEqual(['manifest', 'bundle', 'bundle', 'manifest']);
+});
+
 test('a tape that hsi does not reach is not deleted from: the record stays with the bundle', async () => {
   const landing = await landIn('lost', { lost: tape });
   await landing.upTo('archive_dataset');

@@ -113,7 +113,10 @@ export interface LocalPut {
   readonly path: string;
   /** …and its manifest here. */
   readonly manifestPath: string;
-  /** Makes both visible, the manifest first: who sees the bundle finds its manifest. */
+  /**
+   * Makes both visible, the manifest first: who sees the bundle finds its manifest. In the place of another bundle it is the
+   * last: a kill in between must not leave the old bundle under a manifest that the origin equals.
+   */
   commit(): Promise<void>;
   /** Removes what was written. May be called after a failed commit. */
   abort(): Promise<void>;

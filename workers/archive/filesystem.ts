@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CHECKPOINT_SIDES, removeCheckpoints } from '../content/checkpoint.ts';
 import { copyBytes } from '../content/copy.ts';
+import { sizeOfFile } from '../content/files.ts';
 import {
   adoptPartial,
   partialPath,
@@ -206,8 +207,10 @@ export async function beginLocalPut(path: string, task_id: string): Promise<Loca
     path: partial,
     manifestPath,
     commit: async () => {
-      publishFile(manifestPath, final.manifest);
+      const replaces = sizeOfFile(final.bundle) > 0;
+      if (!replaces) publishFile(manifestPath, final.manifest);
       publishFile(partial, final.bundle);
+      if (replaces) publishFile(manifestPath, final.manifest);
       removeCheckpoints(partial);
     },
     abort: async () => {

@@ -20,8 +20,31 @@ export interface LocalBundle extends BundleFacts {
   readonly manifestPath: string;
 }
 
-/** The manifest first: who sees the bundle finds its manifest. */
+/** In the order of a local put (LocalPut.commit): the manifest first, or last where the bundle takes the place of another. */
 export async function putCopy(
+  ctx: TaskContext,
+  archive: Archive,
+  key: string,
+  bundle: LocalBundle,
+): Promise<void> {
+  const replaces = (await archive.stat(key, { signal: ctx.signal })) !== null;
+  if (!replaces) await putManifest(ctx, archive, key, bundle);
+  await putBundle(ctx, archive, key, bundle);
+  if (replaces) await putManifest(ctx, archive, key, bundle);
+}
+
+async function putManifest(
+  ctx: TaskContext,
+  archive: Archive,
+  key: string,
+  { manifestPath }: LocalBundle,
+): Promise<void> {
+  await ctx.lease.assert();
+  const { signal } = ctx;
+  await archive.put(manifestKey(key), { file: manifestPath }, { task_id: ctx.run.task_id, signal });
+}
+
+async function putBundle(
   ctx: TaskContext,
   archive: Archive,
   key: string,
@@ -29,7 +52,6 @@ export async function putCopy(
 ): Promise<void> {
   const { signal } = ctx;
   const { task_id } = ctx.run;
-  await archive.put(manifestKey(key), { file: bundle.manifestPath }, { task_id, signal });
   await ctx.lease.assert();
   const meter = ctx.progress(`put to ${archive.name}`, { total: bundle.size, units: 'bytes' });
   const stored = await archive.put(
