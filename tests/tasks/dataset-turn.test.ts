@@ -1,8 +1,12 @@
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
 import type { Dataset, DatasetStateName } from '../../workers/dataset/types.ts';
 import type { TaskContext } from '../../workers/tasks/contract.ts';
 import { stagedMeanwhile, turnTaken } from '../../workers/tasks/dataset-turn.ts';
+import { makeLanding } from './landing.ts';
 
 const run = {
   workflow_id: 'mine',
@@ -23,6 +27,13 @@ const state = (name: DatasetStateName, second: number, workflow_id = 'other') =>
   metadata: { workflow_id },
 });
 
+/** Names, inodes, sizes and times. */
+const treeOf = (folder: string): string =>
+  execFileSync('find', [folder, '-printf', '%p %i %s %T@\\n'], { encoding: 'utf8' })
+    .split('\n')
+    .sort()
+    .join('\n');
+
 const meanwhile = (states: ReturnType<typeof state>[], staged_path: string | null = '/staged/x'): boolean =>
   stagedMeanwhile({ run } as TaskContext, { states, staged_path } as unknown as Dataset);
 
@@ -42,6 +53,23 @@ test('one task of the fleet at a time has the turn of a dataset', async () => {
   expect(await turnTaken(context(1))).toMatchObject({ postpone: { until: expect.any(Date) } });
   expect(await turnTaken(context(2))).toBeNull();
 });
+
+test.each(['archive_dataset', 'stage_dataset', 'delete_source', 'purge_dataset', 'delete_dataset'])(
+  '%s waits, and touches nothing, while another task works on the copies of its dataset',
+  async (task) => {
+    const landing = await makeLanding({ 'a.txt': 'alpha' });
+    await landing.upTo('setup_dataset_download');
+    writeFileSync(join(landing.origin, 'late.txt'), 'late');
+    const before = treeOf(landing.place.path('data'));
+    const asked: string[] = [];
+    const permit = (resource: string): boolean => asked.push(resource) === 0;
+    expect(await landing.run(task, { permit, workflow_id: 'other' })).toMatchObject({
+      postpone: { until: expect.any(Date) },
+    });
+    expect(asked).toEqual([`dataset:${landing.id}:copies`]);
+    expect(treeOf(landing.place.path('data'))).toBe(before);
+  },
+);
 
 test('a bundle that another workflow brought back while this one waited is not read again', () => {
   expect(meanwhile([state('STAGED', 12), state('FETCHED', 11), state('ARCHIVED', 1)])).toBe(true);

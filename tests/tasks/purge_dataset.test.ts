@@ -192,7 +192,7 @@ test('while another task works on the staged copy, a purge and a deletion come a
     const answer = await landing.run(task, { permit });
     expect(answer).toMatchObject({ postpone: { reason: expect.stringContaining('another task') } });
   }
-  expect(asked).toEqual(Array.from({ length: 2 }, () => `dataset:${landing.id}:staged-copy`));
+  expect(asked).toEqual(Array.from({ length: 2 }, () => `dataset:${landing.id}:copies`));
   expect(await parts(landing)).toEqual(before);
 });
 

@@ -160,7 +160,7 @@ test('while another task works on the staged copy it waits its turn; what that o
   const date_start = new Date(0).toISOString();
   const late = { workflow_id: 'workflow-2', task_id: 'task-0002', date_start };
   expect(await landing.run('stage_dataset', { ...late, permit: () => false })).toMatchObject({
-    postpone: { reason: 'waits for another task that works on the staged copy' },
+    postpone: { reason: 'waits for another task that works on the copies of this dataset' },
   });
   expect((await landing.dataset()).staged_path).toBeNull();
   await landing.run('stage_dataset');

@@ -21,12 +21,15 @@ import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { complete, provenAt, recordCopies, sameDigests, tellReplaced } from './archived-copies.ts';
 import { type Archived, bundleDigestsOf, packInto } from './bundle-packing.ts';
 import { defineTask, type TaskContext } from './contract.ts';
+import { turnTaken } from './dataset-turn.ts';
 import { refuseReduced } from './reduced-origin.ts';
 import { transfersTaken } from './transfer-permit.ts';
 
 export const task = defineTask({
   description: 'Packs the dataset into one bundle in each of its archives, with a manifest of every file.',
   run: async (ctx) => {
+    const turn = await turnTaken(ctx);
+    if (turn !== null) return turn;
     const dataset = await liveDataset(ctx.catalog, ctx.dataset_id);
     const archives = archivesOf(ctx.config, dataset.type);
     const waiting = await transfersTaken(ctx, archives);

@@ -12,11 +12,14 @@ import { roughSize } from '../dataset/byte-size.ts';
 import { liveDataset } from '../dataset/lifecycle.ts';
 import { type Dataset, openFinding } from '../dataset/types.ts';
 import { defineTask, type TaskContext } from './contract.ts';
+import { turnTaken } from './dataset-turn.ts';
 import { NEVER_READ_BACK, originKept, removeOrigin } from './origin-removal.ts';
 
 export const task = defineTask({
   description: 'Deletes the origin folder; refuses unless the archived bundle was read back and equals it.',
   run: async (ctx) => {
+    const waiting = await turnTaken(ctx);
+    if (waiting !== null) return waiting;
     const dataset = await liveDataset(ctx.catalog, ctx.dataset_id);
     const manifest = await provenManifest(ctx, dataset);
     try {
