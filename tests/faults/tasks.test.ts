@@ -2,12 +2,13 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import type { ErrorReport } from '../../workers/errors.ts';
+import { coerceError } from '../../workers/errors.ts';
 import { smallFileSystem } from '../support/small-file-system.ts';
 import { until } from '../support/until.ts';
 import { type Files, fingerprint, type Landing, makeLanding } from '../tasks/landing.ts';
@@ -176,6 +177,21 @@ test.for(['archive', 'staged'])(
     expect(below(landing, '-name', '*.partial-*')).toEqual([]);
   },
 );
+
+test('a disk that is full before the archive has its mark is told with its path, and the mark follows', async (context) => {
+  const landing = await makeLanding({ small: 'y' });
+  await landing.run('inspect_dataset');
+  const folder = smallFileSystem(landing.place.dir('data/archive'), ['size=8k']);
+  if (folder === null) return context.skip(NO_MOUNT);
+  writeFileSync(join(folder, 'others'), Buffer.alloc(8192));
+  // As the engine gives every failure its code.
+  const full = coerceError(await landing.run('archive_dataset').catch((error: unknown) => error));
+  expect(full.code).toBe('E_NO_SPACE');
+  expect(full.message).toContain(join(folder, '.longshore-archive'));
+  spawnSync('mount', ['-o', 'remount,size=64m', folder]);
+  await landing.run('archive_dataset', { attempt: 2 });
+  expect(readFileSync(join(folder, '.longshore-archive'), 'utf8')).toContain('archive of Longshore');
+});
 
 test('an origin that goes away while it is read fails by name, and nothing is published', async () => {
   const landing = await makeLanding({ folder: null });

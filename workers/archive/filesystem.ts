@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CHECKPOINT_SIDES, removeCheckpoints } from '../content/checkpoint.ts';
 import { copyBytes } from '../content/copy.ts';
-import { sizeOfFile } from '../content/files.ts';
+import { namingPath, sizeOfFile } from '../content/files.ts';
 import {
   adoptPartial,
   partialPath,
@@ -26,6 +26,7 @@ import { type Archive, type LocalPut, manifestKey, type PutSource, missingObject
  * first mark to a person.
  */
 const MARK = '.longshore-archive';
+const MARK_TEXT = 'This folder is an archive of Longshore. Without this file it counts as not mounted.\n';
 /** What a network mount says that is away; ENOENT alone is an absence. */
 const OUTAGES = new Set([
   'EIO',
@@ -229,12 +230,14 @@ async function markOnce(state_dir: string, root: string): Promise<void> {
   const known = knownAs(state_dir, root);
   if ((await statOrNull(known)) !== null) return;
   await mkdir(root, { recursive: true });
-  const file = await open(join(root, MARK), 'w');
-  await file.writeFile(
-    'This folder is an archive of Longshore. Without this file it counts as not mounted.\n',
-  );
-  await file.sync();
-  await file.close();
+  const path = join(root, MARK);
+  const file = await open(path, 'w');
+  try {
+    await namingPath(path, file.writeFile(MARK_TEXT));
+    await namingPath(path, file.sync());
+  } finally {
+    await file.close();
+  }
   syncPath(root);
   await mkdir(dirname(known), { recursive: true });
   await writeFile(known, `${root}\n`);
