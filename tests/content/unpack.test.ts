@@ -1,5 +1,16 @@
-import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  closeSync,
+  linkSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { readManifest } from '../../workers/content/manifest.ts';
@@ -106,6 +117,24 @@ test('hard links of a foreign bundle stay inside', async () => {
   execFileSync('tar', ['cf', place.path('bundle.tar'), '-C', place.path('source'), '.']);
   await unpack(place);
   expect(statSync(place.path('out/two')).ino).toBe(statSync(place.path('out/one')).ino);
+});
+
+test('names of one symbolic link, which GNU tar and bsdtar store as hard links, are links again', async ({
+  skip,
+}) => {
+  for (const program of ['tar', 'bsdtar']) {
+    const place = await makePlace();
+    const source = place.dir('source');
+    writeFileSync(join(source, 'one'), 'data');
+    symlinkSync('one', join(source, 'a'));
+    linkSync(join(source, 'a'), join(source, 'z'));
+    linkSync(join(source, 'a'), join(place.dir('source/sub'), 'deep'));
+    const { error } = spawnSync(program, ['cf', place.path('bundle.tar'), '-C', source, '.']);
+    if (error !== undefined) skip(`${program} is not installed`);
+    await unpack(place);
+    expect(portrait(place.path('out'), { times: false })).toEqual(portrait(source, { times: false }));
+    expect(lstatSync(place.path('out/z')).ino).toBe(lstatSync(place.path('out/a')).ino);
+  }
 });
 
 test('a flipped byte anywhere is E_BUNDLE_CORRUPT with both digests', async () => {

@@ -20,7 +20,7 @@ import { dirname } from 'node:path';
 import { LongshoreError } from '../errors.ts';
 import { type DeferredEntry, DeferredList } from './deferred.ts';
 import { KeptFile } from './kept-file.ts';
-import { fsPath, unsafe } from './path.ts';
+import { decodePath, fsPath, linkEscapes, shownPath, unsafe } from './path.ts';
 import { settable } from './times.ts';
 import { absolutePath } from './walk.ts';
 import { XattrWriter } from './xattr-restore.ts';
@@ -29,6 +29,7 @@ import type { Xattrs } from './xattrs.ts';
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
 const TWICE = 'stands twice in it';
+const ABSENT = 'is a hard link to a file that the bundle does not hold';
 
 /**
  * Writes the members of an untrusted bundle below a fresh directory that nobody else writes to.
@@ -157,12 +158,14 @@ export class TreeWriter {
   complete(check: () => void): string | null {
     const failure = this.#xattrs.set(); // No symbolic link is there yet that a path could lead through.
     // Hard links first: with no symbolic link in the tree, their targets cannot lead outside either.
-    for (const entry of this.#entries('hard link', check)) this.#link(entry);
+    const late: number[] = [];
+    for (const [entry, index] of this.#entries('hard link', check)) if (!this.#link(entry)) late.push(index);
     // All parents stand before the first symbolic link does: a link whose parent is to be one of them (`a/b` is a link
     // to `..`, then comes `a/b/c`) would be made wherever that one leads, and finds its place taken instead.
-    for (const entry of this.#entries('symbolic link', check)) this.#parents(entry.path);
-    for (const entry of this.#entries('symbolic link', check)) this.#link(entry);
-    for (const entry of this.#entries('directory', check)) {
+    for (const [entry] of this.#entries('symbolic link', check)) this.#parents(entry.path);
+    for (const [entry] of this.#entries('symbolic link', check)) this.#link(entry);
+    for (const index of late) this.#linkOfLink(this.#deferred.read(index));
+    for (const [entry] of this.#entries('directory', check)) {
       const full = fsPath(absolutePath(this.#root, entry.path));
       utimesSync(full, settable(entry.mtime), settable(entry.mtime));
       chmodSync(full, entry.mode);
@@ -171,12 +174,13 @@ export class TreeWriter {
   }
 
   /** In the order of the bundle, directories backwards: deepest first. */
-  *#entries(kind: DeferredEntry['kind'], check: () => void): Generator<DeferredEntry> {
+  *#entries(kind: DeferredEntry['kind'], check: () => void): Generator<[DeferredEntry, index: number]> {
     const { count } = this.#deferred;
     for (let step = 0; step < count; step++) {
       if (step % 1024 === 0) check();
-      const entry = this.#deferred.read(kind === 'directory' ? count - 1 - step : step);
-      if (entry.kind === kind) yield entry;
+      const index = kind === 'directory' ? count - 1 - step : step;
+      const entry = this.#deferred.read(index);
+      if (entry.kind === kind) yield [entry, index];
     }
   }
 
@@ -185,7 +189,8 @@ export class TreeWriter {
     this.#deferred.close();
   }
 
-  #link(entry: DeferredEntry): void {
+  /** False: a hard link to what is not there; it may be a symbolic link that is yet to be made. */
+  #link(entry: DeferredEntry): boolean {
     const target = entry.target ?? '';
     const full = fsPath(absolutePath(this.#root, entry.path));
     try {
@@ -200,16 +205,37 @@ export class TreeWriter {
       if (code === 'EEXIST' && this.#repeats(entry, full)) {
         if (!this.#replace) throw unsafe(entry.path, TWICE);
         this.replaced.members += 1;
-        return;
+        return true;
       }
       if (code === 'EEXIST') throw unsafe(entry.path, `is a ${entry.kind} where another member stands`);
-      if (code === 'ENOENT')
-        throw unsafe(entry.path, 'is a hard link to a file that the bundle does not hold');
+      if (code === 'ENOENT' && entry.kind === 'hard link') return false;
       if (code === 'EPERM' && lstatSync(fsPath(absolutePath(this.#root, target))).isDirectory())
         throw unsafe(entry.path, 'is a hard link to a directory');
       throw error;
     }
     if (entry.kind === 'symbolic link') lutimesSync(full, settable(entry.mtime), settable(entry.mtime));
+    return true;
+  }
+
+  /** A name more of a symbolic link, as GNU tar and bsdtar store one: from its own place it must not lead out either. */
+  #linkOfLink(entry: DeferredEntry): void {
+    const text = this.#linkText(entry.target ?? '');
+    if (text === null) throw unsafe(entry.path, ABSENT);
+    if (linkEscapes(entry.path, text))
+      throw unsafe(entry.path, `is a link to "${shownPath(text)}", outside the dataset`);
+    if (!this.#link(entry)) throw unsafe(entry.path, ABSENT);
+  }
+
+  /** Where a symbolic link leads; null: there is none, or only by way of another one. */
+  #linkText(path: string): string | null {
+    const names = path.split('/');
+    for (let count = 1; count < names.length; count++) {
+      const folder = fsPath(absolutePath(this.#root, names.slice(0, count).join('/')));
+      if (lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return null;
+    }
+    const full = fsPath(absolutePath(this.#root, path));
+    if (lstatSync(full, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return null;
+    return decodePath(readlinkSync(full, { encoding: 'buffer' }));
   }
 
   /** A link that was appended once more, as when the same folder is added to a tar twice. */
