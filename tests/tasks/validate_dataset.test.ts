@@ -80,6 +80,33 @@ test('file rows that are missing in the catalog are noticed', async () => {
   expect(await problemsOf(landing)).toEqual([['.', expect.stringContaining('the catalog lists 0 files')]]);
 });
 
+test.each([false, true])(
+  'what is archived can be staged after the origin was inspected again and holds more (digests %s)',
+  async (digests) => {
+    const landing = await makeLanding(files);
+    await landing.upTo('validate_dataset');
+    writeFileSync(join(landing.origin, 'late.txt'), 'late');
+    await landing.run('inspect_dataset', { kwargs: { digests } });
+    expect((await landing.dataset()).num_files).toBe(5);
+    await landing.run('stage_dataset', { workflow_id: 'workflow-2', task_id: 'task-0002' });
+    await landing.run('validate_dataset', { workflow_id: 'workflow-2', task_id: 'task-0003' });
+    // What it is compared with is what was counted when it was archived.
+    await landing.store.catalog.patch(landing.id, { metadata: { archived_files: 3 } });
+    const { problems } = (await landing.fails('validate_dataset')).fields;
+    expect(problems).toContainEqual(['.', 'the manifest lists 4 files, 3 were counted']);
+  },
+);
+
+test('an origin that was emptied and inspected does not keep its archived bundle from being staged', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('validate_dataset');
+  for (const name of ['a.txt', 'sub', 'empty']) rmSync(join(landing.origin, name), { recursive: true });
+  await landing.run('inspect_dataset');
+  expect((await landing.fails('archive_dataset', { attempt: 2 })).code).toBe('E_ORIGIN_REDUCED');
+  await landing.run('stage_dataset', { workflow_id: 'workflow-2', task_id: 'task-0002' });
+  await landing.run('validate_dataset', { workflow_id: 'workflow-2', task_id: 'task-0003' });
+});
+
 test('without a manifest the rows of the catalog decide, and every file is read', async () => {
   const { landing, tree } = await staged({ digests: { member: ['md5'] } });
   const { archive_path } = await landing.dataset();
