@@ -119,6 +119,28 @@ test('hard links of a foreign bundle stay inside', async () => {
   expect(statSync(place.path('out/two')).ino).toBe(statSync(place.path('out/one')).ino);
 });
 
+test('a path that is too long below its stage folder is told with what can be done', async () => {
+  const place = await makePlace();
+  const source = place.dir('source');
+  const deep = Array.from({ length: 17 }, () => 'd'.repeat(230)).join('/');
+  writeFileSync(join(source, 'one'), 'data');
+  execFileSync('tar', [
+    'cf',
+    place.path('bundle.tar'),
+    `--transform=s|^one|${deep}/one|`,
+    '-C',
+    source,
+    'one',
+  ]);
+  const folders = Array.from({ length: 3 }, () => 's'.repeat(100)).join('/');
+  await expect(unpack(place, { target: place.dir(folders) })).rejects.toMatchObject({
+    code: 'E_BUNDLE_UNSAFE',
+    hint: expect.stringContaining('point the stage path to a shorter one'),
+  });
+  const { root } = await unpack(place);
+  expect(readFileSync(join(root, 'one'), 'utf8')).toBe('data');
+});
+
 test('names of one symbolic link, which GNU tar and bsdtar store as hard links, are links again', async ({
   skip,
 }) => {

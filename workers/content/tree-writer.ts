@@ -277,6 +277,7 @@ export class TreeWriter {
       if (code === 'ENOTDIR') throw unsafe(path, 'lies below a member that is no directory');
       if (code !== 'ENAMETOOLONG') throw error;
       throw new LongshoreError('E_BUNDLE_UNSAFE', `member "${path.slice(0, 200)}…" has too long a path`, {
+        hint: `No name may have more than 255 bytes, no path more than 4095 with that of the folder it is staged in (${this.#root}). If only the path is too long, point the stage path to a shorter one, then stage again.`,
         cause: error,
       });
     }
