@@ -107,6 +107,18 @@ test('an origin outside the folders that datasets come from is kept, also behind
 const beside = (landing: Landing, phase: string): string =>
   join(dirname(landing.origin), `.run_A.partial-${phase}`);
 
+test('an origin whose source is not there is not recorded as deleted', async () => {
+  const landing = await verified();
+  const source = dirname(landing.origin);
+  renameSync(source, `${source}.away`);
+  const error = await landing.fails('delete_source', { task_id: 'delete-1' });
+  expect(error).toMatchObject({ code: 'E_ORIGIN_MISSING', fields: { path: source } });
+  expect((await landing.dataset()).metadata.source_deleted_at).toBeUndefined();
+  renameSync(`${source}.away`, source);
+  await landing.run('delete_source', { task_id: 'delete-1', attempt: 2 });
+  expect(existsSync(landing.origin)).toBe(false);
+});
+
 test('killed while it removed, the next attempt removes what is left', async () => {
   const landing = await verified();
   renameSync(landing.origin, beside(landing, 'deleting'));

@@ -26,7 +26,7 @@ export interface Removal {
   setAside(root: string): Promise<void>;
 }
 
-/** Once it is gone, calling it again removes what a killed attempt left. @throws E_NAME_UNSAFE, E_NOT_ARCHIVED */
+/** Once it is gone, calling it again removes what a killed attempt left. @throws E_NAME_UNSAFE, E_NOT_ARCHIVED, E_ORIGIN_MISSING */
 export async function removeOrigin(ctx: TaskContext, dataset: Dataset, removal: Removal): Promise<void> {
   const origin = dataset.origin_path;
   assertSource(ctx, dataset);
@@ -35,9 +35,15 @@ export async function removeOrigin(ctx: TaskContext, dataset: Dataset, removal: 
     await removal.inPlace(origin);
     await ctx.lease.assert();
     await setAside(ctx, dataset, removal);
-  }
+  } else if (!isThere(dirname(origin))) throw placeMissing(dataset);
   await removeStale(origin);
 }
+
+/** A source that is not mounted: its folders are not gone, and must not be recorded so. */
+const placeMissing = ({ id, origin_path }: Dataset): LongshoreError =>
+  new LongshoreError('E_ORIGIN_MISSING', `the folder that held ${origin_path} is not there`, {
+    fields: { dataset_id: id, path: dirname(origin_path) },
+  });
 
 export const NEVER_READ_BACK = 'its bundle has never been read back and verified';
 
