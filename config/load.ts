@@ -37,11 +37,27 @@ export async function loadConfig(options: LoadOptions = {}): Promise<LoadedConfi
   const home = homeProblems(environment);
   if (home.length > 0) throw refusal(app_env, home);
   const layers = await readLayers(app_env, environment);
-  const { config, origins, problems } = check(layers, environment, app_env, options);
-  const unusable = config === null || options.places !== true ? [] : findUnusablePlaces(config);
-  const all = [...problems, ...unusable];
+  const { config, values, origins, problems } = check(layers, environment, app_env, options);
+  const all = [...problems, ...(options.places === true ? placeProblems(config, values, problems) : [])];
   if (config !== null && all.length === 0) return { config, origins, environment };
   throw refusal(app_env, all);
+}
+
+/** Of folders, also where something else is wrong already, as far as that lets the folders be seen. */
+function placeProblems(
+  config: Config | null,
+  values: Record<string, unknown>,
+  told: readonly string[],
+): string[] {
+  if (config !== null) return findUnusablePlaces(config);
+  const keys = new Set(told.map((problem) => problem.split(':')[0]));
+  try {
+    return findUnusablePlaces(values as unknown as Config).filter(
+      (problem) => !keys.has(problem.split(':')[0]),
+    );
+  } catch {
+    return []; // What is told already has left parts of it out, or of another type.
+  }
 }
 
 function refusal(app_env: string, problems: readonly string[]): LongshoreError {
@@ -85,5 +101,5 @@ function check(
         app_env,
       }) as unknown as Config)
     : null;
-  return { config, origins, problems };
+  return { config, values, origins, problems };
 }

@@ -132,6 +132,22 @@ test('a folder that this user may not write is refused before anything runs', as
   expect(asNobody.stderr).toContain(`state_dir: cannot write ${place.path('closed/home')} (below`);
 });
 
+test('folders that cannot work are told beside other problems, and once', async () => {
+  const place = await makePlace();
+  const file = place.path('file');
+  writeFileSync(file, '');
+  const paths = { scratch: file, download_dir: 'relative', RAW_DATA: { stage: 5, stagee: '/x' } };
+  const problems = await problemsOf(overrides({ paths, frobnicate: true }), { places: true });
+  const about = (key: string): string[] => problems.filter((problem) => problem.startsWith(`${key}:`));
+  for (const key of ['frobnicate', 'paths.download_dir', 'paths.RAW_DATA.stage', 'paths.RAW_DATA.stagee'])
+    expect(about(key), key).toHaveLength(1);
+  // A folder of the wrong type hides the others; only so much can be seen before it is corrected.
+  paths.RAW_DATA = { stage: '/x', stagee: '/x' } as never;
+  const more = await problemsOf(overrides({ paths, frobnicate: true }), { places: true });
+  expect(more).toContain(`paths.scratch: expected a folder, but ${file} is a file`);
+  expect(more).toContain('frobnicate: unknown key; see config/schema.ts for what exists');
+});
+
 test('a source that is not mounted yet is no reason to refuse', async () => {
   const place = await makePlace();
   const loaded = await load(
