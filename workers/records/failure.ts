@@ -20,9 +20,3 @@ export function failureOf(error: ErrorReport): TaskFailure {
     fields: error.fields,
   };
 }
-
-/** A job that loses its process shares the blame with all that lost theirs in this time before it. */
-const LATELY_MS = 10 * 60_000;
-
-/** ISO 8601. */
-export const lossesSince = (): string => new Date(Date.now() - LATELY_MS).toISOString();

@@ -17,6 +17,7 @@ import type {
   Records,
 } from './contract.ts';
 import { failureOf, reportBy } from './failure.ts';
+import { isSetAside } from './losses.ts';
 import {
   type AttemptPart,
   type AttemptRecord,
@@ -28,7 +29,7 @@ import {
   type WorkflowRecord,
   workflowOf,
 } from './mongodb-documents.ts';
-import { attemptsOf, lose, sharers } from './mongodb-losses.ts';
+import { attemptsOf, lose, shareOfTask } from './mongodb-losses.ts';
 import { revokeRun } from './mongodb-revoke.ts';
 import {
   argsOf,
@@ -154,7 +155,7 @@ async function decideClaim(
   const losses = lost?.losses ?? run.losses ?? 0;
   const blame = lost?.blame ?? run.blame ?? 0;
   const orphan = lost?.attempt ?? null;
-  if (blame > max_losses) {
+  if (isSetAside({ losses, blame }, max_losses)) {
     const message = `step "${run.step ?? ''}" lost its process ${losses} times (workflow.max_losses is ${max_losses})`;
     const report = reportBy('E_WORKER_LOST', message, { losses, max_losses, task_id: run._id });
     const end = moved(state, 'poison', { result: failureOf(report) });
@@ -194,8 +195,7 @@ const archived = (task_id: string, attempt: AttemptPart): AttemptRecord => ({
 });
 
 async function finishAttempt(mongo: Mongo, key: AttemptKey, finish: Finish): Promise<Finished | null> {
-  const lost =
-    finish.outcome === 'lost' ? (finish.blame ?? 1) / (await sharers(mongo, key.task_id, null)) : 0;
+  const lost = finish.outcome === 'lost' ? (finish.blame ?? 1) * (await shareOfTask(mongo, key.task_id)) : 0;
   const run = await change<RunRecord, RunRecord | null>(mongo, runsOf(mongo), key.task_id, (found) => {
     const now = current(found, key.number);
     if (now === null) return { answer: null };

@@ -11,18 +11,11 @@ import type {
   NextStep,
   Records,
 } from './contract.ts';
-import { failureOf, lossesSince, reportBy } from './failure.ts';
+import { failureOf, reportBy } from './failure.ts';
+import { isSetAside } from './losses.ts';
+import { closeOrphan, countLoss, shareOf } from './sqlite-losses.ts';
 import { type AttemptRow, attemptOf, type RunRow, runOf, type WorkflowRow } from './sqlite-rows.ts';
-import {
-  closeAttempt,
-  countLoss,
-  insertRun,
-  isOpen,
-  moveRun,
-  type Standing,
-  standingOf,
-  standingOfRun,
-} from './sqlite-runs.ts';
+import { closeAttempt, insertRun, isOpen, moveRun, standingOf, standingOfRun } from './sqlite-runs.ts';
 import { argsOf, kwargsOf, lastBegunRun, runsUpTo, stepRow } from './sqlite-steps.ts';
 import { insertWorkflow } from './sqlite-workflows.ts';
 import { move, type RunState, stateOf } from './transition.ts';
@@ -69,7 +62,8 @@ function claimStep(sql: Statements, claim: Claim, max_losses: number): ClaimVerd
 
   const orphan = closeOrphan(sql, standing, claim);
   const blamed = orphan === null ? run : standingOf(sql, step.next_task_id).run;
-  if (blamed !== null && blamed.blame > max_losses) return poison(sql, blamed, state, orphan, max_losses);
+  if (blamed !== null && isSetAside(blamed, max_losses))
+    return poison(sql, blamed, state, orphan, max_losses);
 
   move(state, 'claim');
   let begun: RunRow;
@@ -104,44 +98,6 @@ function claimStep(sql: Statements, claim: Claim, max_losses: number): ClaimVerd
     workflow: { id, name, app_id, dataset_id },
     orphan: orphan === null ? null : attemptOf(orphan),
   };
-}
-
-/**
- * An attempt that is still open when its job is claimed again has lost its worker. A worker that dies takes all its
- * jobs along, and at most one of them is the reason: each gets its share of the blame, so that a host that is switched
- * off again and again sets nothing aside, while a job that brings its worker down whenever it runs alone soon is. Those
- * that lost their processes lately count with them: where many do, the jobs are not the reason.
- */
-function closeOrphan(sql: Statements, { attempt, state }: Standing, claim: Claim): AttemptRow | null {
-  if (attempt === null || state !== 'open') return null;
-  const blame = 1 / sharers(sql, attempt.worker);
-  closeAttempt(sql, attempt, { outcome: 'lost', reason: `${GIVEN_ON}${claim.worker}` });
-  countLoss(sql, attempt.task_id, blame);
-  return sql.get<AttemptRow>(
-    'select * from attempts where task_id = ? and number = ?',
-    attempt.task_id,
-    attempt.number,
-  ) as AttemptRow;
-}
-
-const GIVEN_ON = 'its job was given to ';
-
-/**
- * How many tasks share a loss: those still open under the name of a lost worker, those that were given on already, and
- * every one in the records that has lost its process lately. At least 1.
- */
-function sharers(sql: Statements, worker: string | null): number {
-  const row = sql.get<{ tasks: number }>(
-    `select count(*) as tasks from (
-       select task_id from attempts
-       where worker = ? and (date_end is null or (outcome = 'lost' and substr(reason, 1, ?) = ?))
-       union select task_id from attempts where outcome = 'lost' and date_end > ?)`,
-    worker,
-    GIVEN_ON.length,
-    GIVEN_ON,
-    lossesSince(),
-  );
-  return Math.max(1, row?.tasks ?? 1);
 }
 
 function poison(
@@ -241,7 +197,7 @@ function finishAttempt(sql: Statements, key: AttemptKey, finish: Finish): Finish
       break;
     case 'lost':
       move(state, 'lost');
-      countLoss(sql, key.task_id, (finish.blame ?? 1) / sharers(sql, null));
+      countLoss(sql, run, (finish.blame ?? 1) * shareOf(sql, run, null));
       break;
   }
   return { next };

@@ -93,15 +93,6 @@ export function closeAttempt(
   return changes > 0;
 }
 
-/** @param blame 0..1: how likely it is that the job itself brought its process down */
-export function countLoss(sql: Statements, task_id: string, blame: number): void {
-  sql.run(
-    'update runs set losses = losses + 1, blame = blame + ?, result = null where task_id = ?',
-    blame,
-    task_id,
-  );
-}
-
 /** Moves the run by the table; a final state gets its date. */
 export function moveRun(
   sql: Statements,
