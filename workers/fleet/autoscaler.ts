@@ -4,7 +4,7 @@ import type { Pressure } from './pressure.ts';
 export type ScaleLimits = Config['autoscale'];
 
 export interface ScaleFacts {
-  /** In milliseconds; only differences matter. */
+  /** In milliseconds, by a clock that nobody sets. */
   now: number;
   slots: number;
   /** The most jobs that were in hand at a time since the last look. */

@@ -79,7 +79,7 @@ export function openSlots(parts: SlotsParts): Slots {
     if (held) return;
     const backlog = await backlogOf(side, parts.queue);
     const facts = {
-      now: Date.now(),
+      now: performance.now(),
       slots: worker.concurrency,
       busy: hands.peak,
       backlog,
@@ -144,7 +144,7 @@ export function openSlots(parts: SlotsParts): Slots {
       const from = worker.concurrency;
       const to = by > 0 ? Math.min(max, from + by) : Math.min(max, from);
       if (to === from) return;
-      memory = { ...memory, changed_at: Date.now() };
+      memory = { ...memory, changed_at: performance.now() };
       resize({ action: to > from ? 'grow' : 'shrink', from, to, reason }).catch((error: unknown) => {
         if (!side.refusals.met(error)) log.warn({ err: error }, 'a change of slots could not be remembered');
       });

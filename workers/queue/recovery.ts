@@ -25,6 +25,8 @@ const LOOK_EVERY_MS = 1_000;
  * renew its locks: not within RECONNECTED_MS (or lock_seconds, if that is shorter) of a start of Redis, nor within
  * lock_seconds after this process was cut off itself from a Redis that went on, or waited long for an answer.
  *
+ * All this by a clock that nobody sets: a host whose time is put right after its boot would look at nothing for hours.
+ *
  * The script keeps the pace of stalled_check_seconds for the whole fleet, by a key of its own. So it is asked for every
  * second: a turn that fell into an outage, or with a worker that died before it, is made up for at once.
  */
@@ -38,20 +40,20 @@ export function startRecovery(
   const settled_ms = Math.min(lock_ms, RECONNECTED_MS);
   let connected_at = Number.NEGATIVE_INFINITY;
   const reconnected = (): void => {
-    connected_at = Date.now();
+    connected_at = performance.now();
   };
   redis.on('ready', reconnected);
 
   const check = async (): Promise<void> => {
-    const asked_at = Date.now();
+    const asked_at = performance.now();
     if (redis.status !== 'ready' || asked_at - connected_at < settled_ms) return;
     const uptime_ms = await uptimeMs(redis);
     // A Redis that hung with its connections open: what stands in its sockets are our renewals, which came too late.
-    if (Date.now() - asked_at > lock_ms / 2) connected_at = Date.now();
+    if (performance.now() - asked_at > lock_ms / 2) connected_at = performance.now();
     // Young: it was Redis that was away, and everybody noticed at once. Else it was a network, whose other ends may take as
     // long as queue.silence_seconds to notice.
     const patience_ms = uptime_ms < lock_ms ? settled_ms : lock_ms;
-    if (uptime_ms < settled_ms || Date.now() - connected_at < patience_ms) return;
+    if (uptime_ms < settled_ms || performance.now() - connected_at < patience_ms) return;
     for (const job_id of await worker.getBackend().moveStalledJobsToWait())
       log.warn({ job_id }, 'a lost worker held this job; it runs again');
   };
