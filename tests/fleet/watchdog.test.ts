@@ -52,6 +52,8 @@ test('a connection that is half-open is opened anew: its task goes on, and the n
   await fleet.reaches(id, 'SUCCESS');
   expect(fleet.events('start').map((entry) => entry.step)).toEqual(['one', 'two']);
   expect(worker.log()).toContain('Socket timeout');
+  // Once, by the connection, and not by each that uses it.
+  expect(worker.log()).not.toContain('the queue reported an error');
   expect(worker.log()).not.toContain('restarts itself');
   // The channel for orders was cut off as well.
   const name = await steerer.only();

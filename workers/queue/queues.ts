@@ -59,6 +59,6 @@ export function isConnectionError(error: Error): boolean {
   const { code } = error as NodeJS.ErrnoException;
   return (
     (code !== undefined && CONNECTION_ERRORS.has(code)) ||
-    /Connection is closed|Stream isn't writeable|LOADING/.test(error.message)
+    /Connection is closed|Stream isn't writeable|Socket timeout|LOADING/.test(error.message)
   );
 }
