@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
+import { waitingIn } from '../../workers/fleet/host-watch.ts';
 import { NO_PRESSURE } from '../../workers/fleet/pressure.ts';
 import { newestBeyond } from '../../workers/fleet/process-scaling.ts';
 import {
@@ -8,6 +9,8 @@ import {
   type ProcessFacts,
   stillWaiting,
 } from '../../workers/fleet/processes.ts';
+import { createLogger } from '../../workers/log.ts';
+import { openQueueSide } from '../../workers/queue/side.ts';
 import { makePlace } from '../support/place.ts';
 
 /** Looks every 5 s, each with the processes that the last one left. */
@@ -83,4 +86,22 @@ test('the newest processes go first', () => {
   }));
   expect(newestBeyond(working, 1).map(({ pm_id }) => pm_id)).toEqual([7, 4]);
   expect(newestBeyond(working, 5)).toEqual([]);
+});
+
+test('what waits in a paused queue asks for no process more', async () => {
+  const { config } = await makePlace();
+  const side = await openQueueSide(config, { log: createLogger('test'), wait_seconds: 5, name: 'test' });
+  const names = ['first.q', 'second.q'];
+  onTestFinished(async () => {
+    for (const name of names) await side.queues.get(name).obliterate({ force: true });
+    await side.close();
+  });
+  for (const name of names) {
+    const opts = { jobId: `job-of-${name}`, priority: 1 };
+    await side.queues.get(name).add('noop', { workflow_id: 'w', index: 0 }, opts);
+  }
+  const served = names.map((queue) => ({ queue, min: 1, max: 2 }));
+  expect(await waitingIn(side, served)).toEqual(['first.q job-of-first.q', 'second.q job-of-second.q']);
+  await side.queues.get('first.q').pause();
+  expect(await waitingIn(side, served)).toEqual(['second.q job-of-second.q']);
 });

@@ -48,13 +48,15 @@ export function watchHost(
     await forgetDrained({ ...parts, redis });
     if (!scales) return;
     const present = await presentOn(redis, base, now);
-    waiting = stillWaiting(waiting, await waitingIn(side, queues), now);
+    // What it remembers itself is by a clock that nobody sets.
+    const at = performance.now();
+    waiting = stillWaiting(waiting, await waitingIn(side, queues), at);
     const facts = {
-      now,
+      now: at,
       processes: present.length,
       busy: present.reduce((sum, one) => sum + one.busy, 0),
       slots: queues.reduce((sum, { max }) => sum + max, 0),
-      age_seconds: ageOf(waiting, now),
+      age_seconds: ageOf(waiting, at),
       pressure: readPressure(),
     };
     const decision = decideProcesses(memory, facts, config);
@@ -98,9 +100,13 @@ async function presentOn(redis: Redis, base: string, now: number): Promise<Prese
   return told.filter(([, { at }]) => now - at <= TURN_MS).map(([, presence]) => presence);
 }
 
-/** Of all queues: a job of the second one waits no less. */
-async function waitingIn({ redis, queues }: QueueSide, served: readonly ServedQueue[]): Promise<string[]> {
+/** Of all queues: a job of the second one waits no less. In one that is paused no process more would help. */
+export async function waitingIn(
+  { redis, queues }: QueueSide,
+  served: readonly ServedQueue[],
+): Promise<string[]> {
   const lists = served.map(async ({ queue }) => {
+    if (await queues.get(queue).isPaused()) return [];
     const key = queues.get(queue).toKey('prioritized');
     const [next, last] = await Promise.all([
       redis.zrange(key, '0', String(WATCHED - 1)),
