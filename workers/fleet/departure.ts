@@ -26,7 +26,7 @@ export interface LeaveOrder {
  * | ---------- | ---------- | --------------- | ------------------------------------------ |
  * | `working`  | yes        | start, release  |                                            |
  * | `draining` | no         | hold            | until it is released                       |
- * | `leaving`  | no         | begin           | `gone` when no job runs; nothing undoes it |
+ * | `leaving`  | no         | begin           | `gone` when it has no job in hand; nothing undoes it |
  *
  * An immediate `begin` hastens one that waits already. A worker that is suspended takes no jobs in any state, until it is
  * resumed: Redis might drop them. Orders come and go meanwhile.
@@ -67,7 +67,7 @@ export function createDeparture(slots: readonly Slots[], processor: Processor, l
     log.info({ reason, immediate, restart, running }, 'worker is leaving');
     await hold();
     // No deadline: a copy to tape may go on for hours, and whoever cannot wait says so.
-    if (!immediate) while (processor.running.size > 0) await sleep(LOOK_EVERY_MS);
+    if (!immediate) while (processor.inHand.size > 0) await sleep(LOOK_EVERY_MS);
     gone.resolve({ reason, code: restart ? EXIT_AGAIN : EXIT_STAY_DOWN });
   };
   return {

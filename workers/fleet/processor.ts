@@ -40,7 +40,7 @@ export interface Processor {
   cancel(order: CancelOrder): Promise<boolean>;
   /** Their locks may have run out: taken again if nobody else did, else their tasks are stopped. */
   lockLost(job_ids: readonly string[]): Promise<void>;
-  /** Stops all; resolves when no process is left. */
+  /** Stops all, also what has yet to begin; resolves when no process is left of those that run. */
   stopAll(error: LongshoreError, grace_seconds: number): Promise<void>;
   readonly running: ReadonlyMap<string, RunningTask>;
   /** All that it was given and has not given back: those that run, begin, or wait to be recorded or handed over. */
@@ -56,6 +56,10 @@ export function createProcessor(
   const given = new Set<Job<JobData>>();
   const beginning = new Set<Promise<void>>();
   let refusing = false;
+  let stopping: { error: LongshoreError; grace_seconds: number } | null = null;
+  const stopRunning = async ({ error, grace_seconds }: NonNullable<typeof stopping>): Promise<void> => {
+    await Promise.all([...running.values()].map(({ child }) => child.stop(error, grace_seconds)));
+  };
   return {
     running,
     inHand: given,
@@ -70,6 +74,8 @@ export function createProcessor(
       const onRunning = (): void => {
         begun.resolve();
         beginning.delete(begun.promise);
+        // It was given before the end, and its process is there only now.
+        if (stopping !== null) void stopRunning(stopping);
       };
       try {
         return await takeInTurn(parts, job, token, { running, processes, onRunning });
@@ -105,8 +111,9 @@ export function createProcessor(
           void child.stop(new LongshoreError('E_LEASE_LOST', 'the lock on its job was lost'), 0);
       }
     },
-    stopAll: async (reason, grace_seconds) => {
-      await Promise.all([...running.values()].map(({ child }) => child.stop(reason, grace_seconds)));
+    stopAll: (error, grace_seconds) => {
+      stopping = { error, grace_seconds };
+      return stopRunning(stopping);
     },
   };
 }

@@ -33,8 +33,10 @@ export interface ReloadParts {
   readonly log: Logger;
   /** What the worker was started with; a start may wait for Redis for a day. */
   readonly loaded: ReadonlyMap<string, string>;
-  /** Jobs that run. */
+  /** Jobs in hand. */
   readonly busy: () => number;
+  /** It was told to leave, which a restart must not overtake: it would come back. */
+  readonly leaving: () => boolean;
 }
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -42,7 +44,7 @@ const ROOT = join(import.meta.dirname, '../..');
 const SETTLE_MS = 200;
 const LOOK_FOR_IDLE_MS = 200;
 
-export function startReload({ config, log, loaded, busy }: ReloadParts): Reload {
+export function startReload({ config, log, loaded, busy, leaving }: ReloadParts): Reload {
   const restart = Promise.withResolvers<RestartDue>();
   if (config.reload.watch === 'off') {
     const looking = lookNowAndThen(loaded, log);
@@ -110,7 +112,7 @@ export function startReload({ config, log, loaded, busy }: ReloadParts): Reload 
   watcher.on('error', (error) => log.warn({ err: error }, 'code is not watched as it should be'));
 
   const idle = setInterval(() => {
-    if (due === null || config.reload.watch !== 'all') return;
+    if (due === null || config.reload.watch !== 'all' || leaving()) return;
     if (busy() === 0) restart.resolve(due);
     else if (!due.overdue && Date.now() - Date.parse(due.since) > config.reload.idle_wait_seconds * 1000) {
       due = { ...due, overdue: true };

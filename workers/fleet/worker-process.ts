@@ -72,7 +72,14 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
   const slots = queues.map((served) => openSlots({ config, side, processor, log, name, ...served }));
   const locks = keepLocks(side.redis, processor, log);
   const neighbours = await watchNeighbours({ config, side, slots, log });
-  const reload = startReload({ config, log, loaded, busy: () => processor.running.size });
+  let leaving = (): boolean => false;
+  const reload = startReload({
+    config,
+    log,
+    loaded,
+    busy: () => processor.inHand.size,
+    leaving: () => leaving(),
+  });
   const steering = await openSteering({
     config,
     store,
@@ -85,6 +92,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     app,
     restartDue: () => reload.due,
   });
+  leaving = () => steering.state === 'leaving';
   const fitness = watchFitness(side.redis, log, (unfit) => {
     if (unfit === null) steering.resume();
     else
@@ -168,10 +176,10 @@ const jobsInHand = ({ inHand, running }: Processor): JobInHand[] =>
 const isScaled = (app: string): boolean => process.env.pm_id !== undefined && app === USUAL_APP;
 
 async function drain(processor: Processor, config: Config, log: Logger): Promise<void> {
-  const deadline = Date.now() + DRAIN_MS;
-  while (processor.inHand.size > 0 && Date.now() < deadline) await sleep(50);
-  if (processor.running.size === 0) return;
-  log.info({ running: processor.running.size }, 'jobs that still run are handed back');
+  const deadline = performance.now() + DRAIN_MS;
+  while (processor.inHand.size > 0 && performance.now() < deadline) await sleep(50);
+  if (processor.inHand.size === 0) return;
+  log.info({ running: processor.inHand.size }, 'jobs that still run are handed back');
   await processor.stopAll(
     new LongshoreError('E_WORKER_STOPPED', 'its worker was shut down'),
     Math.min(config.task.kill_grace_seconds, STOP_GRACE_SECONDS),
