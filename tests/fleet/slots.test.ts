@@ -26,7 +26,7 @@ async function makeSlots() {
   const queue = side.queues.get('slots.q');
   const open = new Set<() => void>();
   let most = 0;
-  const world: { pressure: Pressure; gate: boolean } = { pressure: NO_PRESSURE, gate: true };
+  const world = { pressure: NO_PRESSURE as Pressure, gate: true, looks: 0 };
   const processor: Processor = {
     running: new Map(),
     inHand: new Set(),
@@ -51,7 +51,10 @@ async function makeSlots() {
     log,
     name: 'w1',
     queue: 'slots.q',
-    pressure: () => world.pressure,
+    pressure: () => {
+      world.looks += 1;
+      return world.pressure;
+    },
   });
   slots.begin();
   const release = (count: number): void => {
@@ -113,6 +116,19 @@ test('short of memory, a worker gives out no new job above its minimum, and ends
   const told = (await history()).map(({ action, from, to }) => `${action} ${from} ${to}`);
   expect(told).toEqual(['shrink 8 2', 'grow 2 8', 'hold 2 2']);
   expect((await history())[0]?.reason).toContain('97 % of the memory is used');
+});
+
+test('want of memory is met within a fraction of a second', async () => {
+  const { slots, add, open, world } = await makeSlots();
+  await add(40);
+  await until(() => open.size === 8, { what: 'the maximum' });
+  // Just after a look, the next one of every second is a second away.
+  const { looks } = world;
+  await until(() => world.looks > looks, { what: 'a look' });
+  world.pressure = { ...NO_PRESSURE, memory_used: 97 };
+  const began = performance.now();
+  await until(() => slots.count === 2, { what: 'the slots to be given up' });
+  expect(performance.now() - began).toBeLessThan(700);
 });
 
 test('longshore scale --history tells people and programs who changed what, and why', async () => {

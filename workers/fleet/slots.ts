@@ -7,11 +7,13 @@ import { startRecovery } from '../queue/recovery.ts';
 import type { QueueSide } from '../queue/side.ts';
 import { rememberScale } from '../queue/scale-history.ts';
 import { AskingWorker } from './asking-worker.ts';
-import { look, NO_MEMORY, type ScaleDecision, type ScaleLimits } from './autoscaler.ts';
+import { exceeded, look, NO_MEMORY, type ScaleDecision, type ScaleLimits } from './autoscaler.ts';
 import { type Pressure, readPressure } from './pressure.ts';
 import type { Processor } from './processor.ts';
 
 const LOOK_EVERY_MS = 1_000;
+/** Eight tasks that grow at once fill a container's limit faster than in a second. A look takes 0.3 ms. */
+const LOOK_AT_MEMORY_EVERY_MS = 250;
 
 /** The jobs of one queue that this worker takes, and how many at a time. */
 export interface Slots {
@@ -104,12 +106,21 @@ export function openSlots(parts: SlotsParts): Slots {
     const at = new Date().toISOString();
     await rememberScale(side.redis, config, { ...decision, at, who: name, of: 'slots' });
   };
-  let looking: Promise<void> = Promise.resolve();
-  const timer = setInterval(() => {
-    looking = looking.then(scale).catch((error: unknown) => {
-      if (!side.refusals.met(error)) log.warn({ err: error }, 'the backlog could not be read');
-    });
-  }, LOOK_EVERY_MS);
+  let looking: Promise<void> | null = null;
+  const lookNow = (): void => {
+    // While Redis is away one look waits for it, not one for each second.
+    looking ??= scale()
+      .catch((error: unknown) => {
+        if (!side.refusals.met(error)) log.warn({ err: error }, 'the backlog could not be read');
+      })
+      .finally(() => (looking = null));
+  };
+  const timers = [
+    setInterval(lookNow, LOOK_EVERY_MS),
+    setInterval(() => {
+      if (worker.concurrency > limits.min && exceeded(pressure(), limits.shrink) !== null) lookNow();
+    }, LOOK_AT_MEMORY_EVERY_MS),
+  ];
 
   return {
     queue: parts.queue,
@@ -159,7 +170,7 @@ export function openSlots(parts: SlotsParts): Slots {
     },
     stopTaking: async () => {
       closing = true;
-      clearInterval(timer);
+      for (const timer of timers) clearInterval(timer);
       recovery.stop();
       processor.refuse(true);
       const paused = worker.pause(true);
