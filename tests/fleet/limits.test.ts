@@ -1,10 +1,11 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { getPriority } from 'node:os';
 import { expect, test } from 'vitest';
 import type { Config } from '../../config/index.ts';
 import { membersOf } from '../../workers/fleet/process-group.ts';
 import { launchOf, limitsOf } from '../../workers/fleet/task-limits.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
+import { until } from '../support/until.ts';
 
 const MIB = 1024 ** 2;
 
@@ -34,6 +35,19 @@ test.each(['buffers', 'heap', 'program'])(
     expect(membersOf(fleet.events('start')[0]?.pid ?? -1)).toEqual([]);
   },
 );
+
+test('a task, with what it starts, is what the kernel kills before its worker when memory runs out', async () => {
+  const rankOf = (pid = 0): number => Number(readFileSync(`/proc/${pid}/oom_score_adj`, 'latin1'));
+  const fleet = await makeFleet();
+  const worker = await fleet.worker();
+  const go = fleet.place.path('go');
+  const id = await fleet.start({ one: { grandchild: true, until_file: go } });
+  const { grandchild } = await until(() => fleet.events('grandchild')[0]);
+  for (const one of [fleet.events('start')[0]?.pid, grandchild])
+    expect(rankOf(one)).toBe(Math.min(1000, rankOf(worker.pid) + 300));
+  writeFileSync(go, '');
+  await fleet.reaches(id, 'SUCCESS');
+});
 
 test('a task whose soft time limit is over keeps what it has, still as owner of its job, and goes on from there', async () => {
   const fleet = await makeFleet();

@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest';
-import { NO_PRESSURE, type Pressure } from '../../workers/fleet/pressure.ts';
+import { NO_PRESSURE } from '../../workers/fleet/pressure.ts';
 import type { Processor } from '../../workers/fleet/processor.ts';
 import { openSlots } from '../../workers/fleet/slots.ts';
 import { createLogger } from '../../workers/log.ts';
@@ -26,7 +26,7 @@ async function makeSlots() {
   const queue = side.queues.get('slots.q');
   const open = new Set<() => void>();
   let most = 0;
-  const world = { pressure: NO_PRESSURE as Pressure, gate: true, looks: 0 };
+  const world = { pressure: NO_PRESSURE, gate: true, looks: 0 };
   const processor: Processor = {
     running: new Map(),
     inHand: new Set(),

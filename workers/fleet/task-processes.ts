@@ -16,6 +16,7 @@ import {
 import { CodeReader } from './code-graph.ts';
 import { createCompiledTasks } from './compiled-tasks.ts';
 import { createMemoryWatch } from './memory-watch.ts';
+import { killBeforeUs } from './oom-order.ts';
 import { hardTimeout, launchOf, limitsOf, orFullHeap, softTimeout, tooMuchMemory } from './task-limits.ts';
 import { createWarmProcesses } from './warm-processes.ts';
 
@@ -135,7 +136,11 @@ export function createTaskProcesses(config: Config, worker: string, log: Logger)
       let launch = launchOf(limits, program.launch);
       const remain = (pgid: number, pids: readonly number[]): void =>
         log.error({ task, pgid, pids }, 'processes of a task do not die; they hang in a call to the system');
-      const begin = (): Attempting => startChild({ task, task_id, launch, cache, worker, remain }, questions);
+      const begin = (): Attempting => {
+        const begun = startChild({ task, task_id, launch, cache, worker, remain }, questions);
+        killBeforeUs(begun.pid);
+        return begun;
+      };
       let child = begin();
       let stopping: LongshoreError | null = null;
       let release = enforce(child, task, whileLoading(limits));
