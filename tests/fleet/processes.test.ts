@@ -1,7 +1,7 @@
 import { expect, onTestFinished, test } from 'vitest';
 import { waitingIn } from '../../workers/fleet/host-watch.ts';
 import { NO_PRESSURE } from '../../workers/fleet/pressure.ts';
-import { newestBeyond } from '../../workers/fleet/process-scaling.ts';
+import { newestBeyond, scaleProcesses } from '../../workers/fleet/process-scaling.ts';
 import {
   ageOf,
   decideProcesses,
@@ -104,4 +104,18 @@ test('what waits in a paused queue asks for no process more', async () => {
   expect(await waitingIn(side, served)).toEqual(['first.q job-of-first.q', 'second.q job-of-second.q']);
   await side.queues.get('first.q').pause();
   expect(await waitingIn(side, served)).toEqual(['second.q job-of-second.q']);
+});
+
+test('a worker that has the number of one that drained and ended is no worker that leaves', async () => {
+  const { config } = await makePlace();
+  const log = createLogger('test', {}, { level: 'fatal' });
+  const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'test' });
+  onTestFinished(() => side.close());
+  const draining = `${config.queue.prefix}:${config.app_id}:draining:h`;
+  await side.redis.sadd(draining, `${process.pid} 7 12345`);
+  const kept = { name: 'worker', pm_id: 9, pid: process.pid, status: 'online', started_at: 0 };
+  const keeper = { list: async () => [kept], add: async () => undefined, forget: async () => undefined };
+  const parts = { config, redis: side.redis, host: 'h', log, keeper };
+  expect(await scaleProcesses(parts, (working) => working, 'looked at')).toMatchObject({ from: 1, to: 1 });
+  expect(await side.redis.smembers(draining)).toEqual([]);
 });

@@ -6,6 +6,7 @@ import type { Logger } from '../log.ts';
 import { createRegistry } from '../queue/registry.ts';
 import { rememberScale } from '../queue/scale-history.ts';
 import { type Keeper, type KeptProcess, pm2Keeper } from './pm2.ts';
+import { startOf } from './process-start.ts';
 import { USUAL_APP } from './routing.ts';
 
 export interface HostParts {
@@ -94,8 +95,8 @@ async function byStart(
 }
 
 async function drain(parts: HostParts, { pid, pm_id }: KeptProcess): Promise<void> {
-  await parts.redis.sadd(drainingKey(parts), `${pid} ${pm_id}`);
-  signal(pid, 'SIGUSR2');
+  await parts.redis.sadd(drainingKey(parts), `${pid} ${pm_id} ${startOf(pid) ?? ''}`);
+  signalTo(pid, 'SIGUSR2');
 }
 
 async function tell(
@@ -115,15 +116,15 @@ export const newestBeyond = (working: readonly KeptProcess[], count: number): Ke
 
 /** Those that were told to drain and still live. */
 export async function drainingOf(parts: HostParts): Promise<number[]> {
-  const pids = (await parts.redis.smembers(drainingKey(parts))).map((text) => Number(text.split(' ')[0]));
-  return pids.filter((pid) => signal(pid, 0));
+  const told = await parts.redis.smembers(drainingKey(parts));
+  return told.filter(lives).map((text) => Number(text.split(' ')[0]));
 }
 
 /** What has drained leaves pm2's list; else a `pm2 restart all` would bring it back. */
 export async function forgetDrained(parts: HostParts): Promise<void> {
   const { redis, keeper = pm2Keeper } = parts;
   const key = drainingKey(parts);
-  const gone = (await redis.smembers(key)).filter((text) => !signal(Number(text.split(' ')[0]), 0));
+  const gone = (await redis.smembers(key)).filter((text) => !lives(text));
   if (gone.length === 0) return;
   const kept = new Map((await keeper.list()).map((one) => [one.pm_id, one]));
   for (const text of gone) {
@@ -136,11 +137,16 @@ export async function forgetDrained(parts: HostParts): Promise<void> {
   }
 }
 
-/** False when there is no such process. */
-function signal(pid: number, name: NodeJS.Signals | 0): boolean {
+/** After a reboot, or some days, its number may be another's: of a new worker, which would count as one that leaves for ever. */
+function lives(told: string): boolean {
+  const [pid = '', , start] = told.split(' ');
+  return startOf(Number(pid)) === start;
+}
+
+function signalTo(pid: number, name: NodeJS.Signals): void {
   try {
-    return process.kill(pid, name);
+    process.kill(pid, name);
   } catch {
-    return false;
+    // It has ended by itself.
   }
 }
