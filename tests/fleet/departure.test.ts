@@ -1,6 +1,7 @@
 /** How a worker leaves with jobs that have no process yet, or none any more. */
+import { existsSync } from 'node:fs';
 import type { Job } from 'bullmq';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { createDeparture } from '../../workers/fleet/departure.ts';
 import { createProcessor } from '../../workers/fleet/processor.ts';
 import { engineFiles, startReload } from '../../workers/fleet/reload.ts';
@@ -104,4 +105,18 @@ test('changed code brings no worker back that was told to leave', async () => {
   expect(restarts).toBe(false);
   leaving = false;
   await until(() => restarts, { what: 'the restart of one that stays' });
+});
+
+test('a worker that leaves does not wait until changed code was tried', async () => {
+  const place = await makePlace({ reload: { watch: 'all' } });
+  lendEnvironment(place);
+  const begun = place.path('begun');
+  const slow = `import { writeFileSync } from 'node:fs'; writeFileSync(${JSON.stringify(begun)}, ''); await new Promise((go) => setTimeout(go, 50_000));`;
+  vi.stubEnv('NODE_OPTIONS', `--import=data:text/javascript,${encodeURIComponent(slow)}`);
+  const loaded = new Map([...engineFiles()].map(([path, text]) => [path, `${text}\n// as it was\n`]));
+  const reload = startReload({ config: place.config, log, loaded, busy: () => 0, leaving: () => false });
+  await until(() => existsSync(begun), { what: 'the trial to begin' });
+  const closed_at = performance.now();
+  await reload.close();
+  expect(performance.now() - closed_at).toBeLessThan(5_000);
 });

@@ -26,14 +26,20 @@ const TRIAL = `
   process.exit(0);
 `;
 
-/** Null when a worker would start with the code and configuration of now; else why not. */
-export async function tryCode(): Promise<string | null> {
+/**
+ * Null when a worker would start with the code and configuration of now; else why not.
+ *
+ * @param signal nobody waits for the answer any more
+ */
+export async function tryCode(signal: AbortSignal): Promise<string | null> {
   const child = spawn(
     process.execPath,
     ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', TRIAL],
     {
       cwd: join(import.meta.dirname, '../..'),
       stdio: ['ignore', 'ignore', 'pipe'],
+      signal,
+      killSignal: 'SIGKILL',
     },
   );
   const waiting = new AbortController();

@@ -58,7 +58,7 @@ export function startReload({ config, log, loaded, busy, leaving }: ReloadParts)
   }
   const reader = new CodeReader();
   let due: RestartDue | null = null;
-  let closed = false;
+  const closing = new AbortController();
 
   const look = async (touched: readonly string[]): Promise<void> => {
     const files = differing(loaded, engineFiles(reader));
@@ -69,8 +69,8 @@ export function startReload({ config, log, loaded, busy, leaving }: ReloadParts)
       if (others.length > 0) log.info({ files: others }, 'code of tasks has changed; the next job uses it');
       return;
     }
-    const problem = await tryCode();
-    if (closed) return;
+    const problem = await tryCode(closing.signal);
+    if (closing.signal.aborted) return;
     if (problem !== null) {
       due = null;
       log.error(
@@ -129,7 +129,7 @@ export function startReload({ config, log, loaded, busy, leaving }: ReloadParts)
     },
     restart: restart.promise,
     close: async () => {
-      closed = true;
+      closing.abort();
       clearInterval(idle);
       if (settling !== null) clearTimeout(settling);
       await watcher.close();
