@@ -10,10 +10,17 @@ const OUT_OF_DISK = 14031;
 const NOT_TAKEN = new Set([2, 10334, 17419, 17420]);
 /** Wrong credentials, or what they may not do. */
 const DENIED = new Set([13, 18, 8000]);
-/** Shutting down, stepping down, no primary yet, cut off: the same request succeeds with the next primary. */
+/**
+ * Shutting down, stepping down, no primary yet, cut off: the same request succeeds with the next primary. So does one that
+ * was in another's way (112, 365), one that was done and not acknowledged by a majority in time (64), and a question whose
+ * cursor went with the server that had it (43, 175, 237): it is asked again as a whole.
+ */
 const PASSING = new Set([
-  6, 7, 89, 91, 133, 134, 189, 262, 317, 9001, 10058, 10107, 11600, 11602, 13435, 13436,
+  6, 7, 43, 64, 89, 91, 112, 133, 134, 175, 189, 237, 262, 317, 365, 9001, 10058, 10107, 11600, 11602, 13435,
+  13436,
 ]);
+/** What a server calls so is to be asked again: one that has too much to do is not away, and has done nothing. */
+const AGAIN = ['RetryableWriteError', 'RetryableError'];
 
 export const isDuplicateKey = (error: unknown): boolean =>
   error instanceof MongoServerError && error.code === DUPLICATE_KEY;
@@ -23,11 +30,11 @@ export const isMissingNamespace = (error: unknown): boolean =>
 
 /** True where the server is away, or on its way to another primary: to be asked again. */
 export function isAway(error: unknown): boolean {
-  // A bulk of writes hides what it met.
-  if (error instanceof MongoBulkWriteError && error.errorResponse instanceof MongoError)
+  // A bulk of writes hides what it met, also what is no error of MongoDB.
+  if (error instanceof MongoBulkWriteError && (error.errorResponse as unknown) instanceof Error)
     return isAway(error.errorResponse);
   if (error instanceof MongoServerError) {
-    return PASSING.has(Number(error.code)) || error.hasErrorLabel('RetryableWriteError');
+    return PASSING.has(Number(error.code)) || AGAIN.some((label) => error.hasErrorLabel(label));
   }
   if (error instanceof MongoNetworkError || isOfSocket(error)) return true;
   return error instanceof MongoError && AWAY.has(error.name);
@@ -55,6 +62,7 @@ const AWAY = new Set([
   'MongoOperationTimeoutError',
   'MongoTopologyClosedError',
   'MongoServerClosedError',
+  'MongoClientClosedError',
 ]);
 
 /** Gives what the server reports a code of ours; everything else passes through as it is. Never names the URL. */
