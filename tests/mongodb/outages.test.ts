@@ -132,6 +132,16 @@ describeMongodb('a MongoDB server that is away', () => {
     expect(await records.note('x')).toBeNull();
   });
 
+  test('what waits for a server when its store is closed ends at once, with the code', async ({ skip }) => {
+    const server = await ownServer(skip);
+    const place = await makePlace(inMongodb(server));
+    const { records, close } = await openStore(place.config);
+    await server.kill();
+    const waiting = expect(records.note('x')).rejects.toMatchObject({ code: 'E_MONGODB_UNAVAILABLE' });
+    await close();
+    await waiting;
+  });
+
   test('a process that begins while the server is away goes on as soon as it is there', async ({ skip }) => {
     const server = await ownServer(skip);
     const place = await makePlace(inMongodb(server));

@@ -11,6 +11,7 @@ import { type Collection, type Db, type Document, MongoClient } from 'mongodb';
 import type { Config } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import { isAway, mongoFailure } from './failure.ts';
+import { linkOf } from './link.ts';
 import { type OutageTeller, outageTeller } from './outage.ts';
 
 export interface Mongo {
@@ -25,6 +26,8 @@ const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 5_000;
 /** Short, since the waiting is done here, where it can be seen and ends when the process is closed. */
 const SELECTION_MS = 2_000;
+/** An operation is given up after the time of so many: it finds a server, connects, asks, and the driver repeats it once. */
+const ANSWERS = 4;
 
 /**
  * @param patience_seconds of each operation, once the server was reached
@@ -48,27 +51,27 @@ export async function connectMongo(
     ignoreUndefined: true,
   });
   const db = databaseOf(client, mongodb.database);
-  // Said again each time: a driver that has not reached the server once makes no other attempt by itself.
-  const connect = async (): Promise<void> => {
-    await client.connect();
-    await db.command({ ping: 1 });
-  };
+  const { answer_seconds } = mongodb;
+  const longest = Math.min(answer_seconds * ANSWERS, Math.max(answer_seconds, patience_seconds));
+  const link = linkOf(client, () => db.command({ ping: 1 }), longest);
   const closing = new AbortController();
   const outage = outageTeller(db.databaseName);
   const patience = (seconds: number): Patience => ({ ms: seconds * 1000, closing: closing.signal, outage });
+  const ask = <T>(once: () => Promise<T>, seconds: number): Promise<T> =>
+    patiently(() => link.ask(once), db.databaseName, patience(seconds));
   try {
-    await patiently(connect, db.databaseName, patience(mongodb.patience_seconds));
+    await ask(async () => undefined, mongodb.patience_seconds);
   } catch (error) {
-    await client.close();
+    await link.close();
     throw error;
   }
   return {
     database: db.databaseName,
     collection: <D extends Document>(name: string) => db.collection<D>(name),
-    run: (once) => patiently(once, db.databaseName, patience(patience_seconds)),
+    run: (once) => ask(once, patience_seconds),
     close: async () => {
       closing.abort();
-      await client.close();
+      await link.close();
     },
   };
 }
@@ -85,7 +88,6 @@ interface Patience {
   outage: OutageTeller;
 }
 
-/** Random pauses, so that a fleet does not come back in step. */
 async function patiently<T>(
   once: () => Promise<T>,
   database: string,
@@ -101,8 +103,16 @@ async function patiently<T>(
       const waited = performance.now() - begun;
       if (!isAway(error) || closing.aborted || waited > ms) throw mongoFailure(error, database);
       await outage.goesOn(waited, error);
+      await pauseAfter(turn, closing);
+      // A client that is closed says that it was never connected.
+      if (closing.aborted) throw mongoFailure(error, database);
     }
-    const longest = Math.min(FIRST_PAUSE_MS * 2 ** turn, LONGEST_PAUSE_MS);
-    await sleep(longest / 2 + (Math.random() * longest) / 2);
   }
+}
+
+/** Random, so that a fleet does not come back in step. */
+async function pauseAfter(turn: number, closing: AbortSignal): Promise<void> {
+  const longest = Math.min(FIRST_PAUSE_MS * 2 ** turn, LONGEST_PAUSE_MS);
+  const pause = sleep(longest / 2 + (Math.random() * longest) / 2, undefined, { signal: closing });
+  await pause.catch(() => undefined); // Closing ends it.
 }
