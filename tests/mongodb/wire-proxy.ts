@@ -1,15 +1,12 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
-import { BSON } from 'mongodb';
 import { onTestFinished } from 'vitest';
+import { readMessages, splitMessages } from './wire.ts';
 
 /** What a request asks for, as its first field says: `find`, `update`, … */
 export type Command = string;
 
-/**
- * What happens to a request: passed on, passed on while its answer is lost, and the connection with it, or refused as by
- * a server that is no primary any more.
- */
-export type Fate = 'pass' | 'lose the answer' | 'refuse as a secondary';
+/** What happens to a request: passed on, or passed on while its answer is lost, and the connection with it. */
+export type Fate = 'pass' | 'lose the answer';
 
 /** Stands between a client and a MongoDB server. Gone when the test ends. */
 export interface WireProxy {
@@ -33,37 +30,25 @@ export async function startWireProxy(target: string): Promise<WireProxy> {
   const server = createServer((client) => {
     const upstream = connect(Number(port), hostname);
     const waiting: { command: Command; fate: Fate; nth: number }[] = [];
-    let requests = Buffer.alloc(0);
-    let answers = Buffer.alloc(0);
-    client.on('data', (bytes) => {
-      requests = Buffer.concat([requests, bytes]);
-      requests = eachMessage(requests, (message) => {
-        const command = commandOf(message);
-        const isWrite = WRITES.has(command);
-        if (isWrite) asked += 1;
-        const fate = isWrite ? proxy.decide(command, asked) : 'pass';
-        if (fate === 'refuse as a secondary') {
-          client.write(refusalOf(message));
-          return;
-        }
-        waiting.push({ command, nth: asked, fate });
-        upstream.write(message);
-      });
+    const fromClient = readMessages(({ command, bytes }) => {
+      const isWrite = WRITES.has(command);
+      if (isWrite) asked += 1;
+      waiting.push({ command, nth: asked, fate: isWrite ? proxy.decide(command, asked) : 'pass' });
+      upstream.write(bytes);
     });
-    upstream.on('data', (bytes) => {
-      answers = Buffer.concat([answers, bytes]);
-      answers = eachMessage(answers, (message) => {
-        const of = waiting.shift();
-        if (of !== undefined && WRITES.has(of.command)) {
-          proxy.writes.push(of.command);
-          proxy.onWritten(of.nth);
-        }
-        if (of?.fate === 'lose the answer') client.destroy();
-        else if (of === undefined || !WRITES.has(of.command)) client.write(message);
-        else if (proxy.delay_ms === 0) client.write(message);
-        else setTimeout(() => client.write(message), proxy.delay_ms);
-      });
+    const fromServer = splitMessages((answer) => {
+      const of = waiting.shift();
+      const isWritten = of !== undefined && WRITES.has(of.command);
+      if (isWritten) {
+        proxy.writes.push(of.command);
+        proxy.onWritten(of.nth);
+      }
+      if (of?.fate === 'lose the answer') client.destroy();
+      else if (!isWritten || proxy.delay_ms === 0) client.write(answer);
+      else setTimeout(() => client.write(answer), proxy.delay_ms);
     });
+    client.on('data', fromClient);
+    upstream.on('data', fromServer);
     for (const [one, other] of [
       [client, upstream],
       [upstream, client],
@@ -86,40 +71,4 @@ export async function startWireProxy(target: string): Promise<WireProxy> {
     delay_ms: 0,
   };
   return proxy;
-}
-
-/** Calls for every whole message; answers the rest. */
-function eachMessage(bytes: Buffer<ArrayBuffer>, call: (message: Buffer) => void): Buffer<ArrayBuffer> {
-  let rest = bytes;
-  while (rest.length >= 4 && rest.length >= rest.readUInt32LE(0)) {
-    const length = rest.readUInt32LE(0);
-    call(rest.subarray(0, length));
-    rest = rest.subarray(length);
-  }
-  return rest;
-}
-
-const OP_MSG = 2013;
-
-/** As a primary that has stepped down answers: error code 10107 of the server. */
-function refusalOf(request: Buffer): Buffer {
-  const body = BSON.serialize({
-    ok: 0,
-    errmsg: 'not primary',
-    code: 10107,
-    codeName: 'NotWritablePrimary',
-    topologyVersion: { processId: new BSON.ObjectId(), counter: BSON.Long.fromNumber(1) },
-  });
-  const head = Buffer.alloc(21);
-  head.writeUInt32LE(head.length + body.length, 0);
-  request.copy(head, 8, 4, 8); // Answers that request.
-  head.writeUInt32LE(OP_MSG, 12);
-  return Buffer.concat([head, body]);
-}
-
-/** Name of the first field of the body, which a driver sends as the first section. */
-function commandOf(message: Buffer): Command {
-  if (message.readUInt32LE(12) !== OP_MSG || message[20] !== 0) return '';
-  const start = 26;
-  return message.toString('utf8', start, message.indexOf(0, start));
 }

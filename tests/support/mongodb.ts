@@ -15,20 +15,24 @@ export function describeMongodb(title: string, body: () => void): void {
   else describe(title, () => test('everything here', ({ skip }) => skip(NONE)));
 }
 
-/** A place whose catalog and records are in a database of its own, which goes with it. */
-export async function mongoPlace(overrides: Record<string, unknown> = {}): Promise<Place> {
+/** Settings that keep catalog and records in a database of their own, which goes with the test. */
+export function inOwnDatabase(): {
+  catalog: object;
+  records: object;
+  mongodb: { url: string; database: string };
+} {
   const database = `longshore_test_${randomBytes(6).toString('hex')}`;
-  const { mongodb = {}, ...others } = overrides as { mongodb?: object };
   const url = inject('mongodb');
   onTestFinished(async () => {
     const client = new MongoClient(url, { serverSelectionTimeoutMS: 5_000 });
     await client.db(database).dropDatabase();
     await client.close();
   });
-  return makePlace({
-    catalog: { backend: 'mongodb' },
-    records: { backend: 'mongodb' },
-    ...others,
-    mongodb: { url, database, ...mongodb },
-  });
+  return { catalog: { backend: 'mongodb' }, records: { backend: 'mongodb' }, mongodb: { url, database } };
+}
+
+/** A place with these. */
+export async function mongoPlace(overrides: Record<string, unknown> = {}): Promise<Place> {
+  const own = inOwnDatabase();
+  return makePlace({ ...own, ...overrides, mongodb: { ...own.mongodb, ...(overrides.mongodb as object) } });
 }
