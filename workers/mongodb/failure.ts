@@ -62,7 +62,9 @@ const AWAY = new Set([
   'MongoOperationTimeoutError',
   'MongoTopologyClosedError',
   'MongoServerClosedError',
+  // Of a client that is being closed, or was and is about to be connected anew.
   'MongoClientClosedError',
+  'MongoNotConnectedError',
 ]);
 
 /** Gives what the server reports a code of ours; everything else passes through as it is. Never names the URL. */

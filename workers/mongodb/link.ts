@@ -28,21 +28,29 @@ export function linkOf(client: MongoClient, ping: () => Promise<unknown>, longes
   const longest = longest_seconds * 1000;
   let failing_since: number | null = null;
   let connecting: Promise<void> | null = null;
+  let renewing: Promise<void> | null = null;
   let connected = false;
   let closed = false;
 
   /** Said again each time: a driver that has not reached the server once makes no other attempt by itself. */
   async function connect(): Promise<void> {
+    await renewing;
     if (closed) throw new MongoNetworkTimeoutError('the connection was closed');
     await within(longest, client.connect());
     await within(longest, ping());
     connected = true;
   }
 
-  async function renew(): Promise<void> {
+  /** Whoever asks meanwhile waits: a client that is just being closed still connects, to the server that it leaves. */
+  function renew(): Promise<void> {
     failing_since = performance.now();
     connected = false;
-    await within(CLOSES_WITHIN_MS, client.close()).catch(() => undefined);
+    renewing = within(CLOSES_WITHIN_MS, client.close())
+      .catch(() => undefined)
+      .finally(() => {
+        renewing = null;
+      });
+    return renewing;
   }
 
   async function failed(error: unknown): Promise<void> {
