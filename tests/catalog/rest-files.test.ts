@@ -4,6 +4,7 @@ import { openStore, type Store } from '../../workers/store.ts';
 import { type BioloopApi, type Fault, startBioloopApi } from '../support/bioloop-api.ts';
 import { makePlace } from '../support/place.ts';
 import { restOverrides } from '../support/rest-place.ts';
+import { until } from '../support/until.ts';
 import { created } from './contract-datasets.ts';
 import { makeRegistration } from './registration.ts';
 
@@ -34,9 +35,16 @@ const filesOf = (double: BioloopApi, id: number) =>
 describe('file rows behind the API', () => {
   test('60,000 rows are three posts, and every row is there before the step ends, though the API writes late', async () => {
     const { double, catalog, id } = await begin({ delay_scale: 0.05 });
-    double.behaviour.filesDelay = 300;
+    const written = Promise.withResolvers<void>();
+    double.behaviour.filesDelay = written.promise;
     await catalog.putFiles(id, rows(60_000), 'first');
-    await catalog.sweepFiles(id, 'first');
+    const looks = (): number => double.called('GET datasets/:id').length;
+    const before = looks();
+    const ended = catalog.sweepFiles(id, 'first');
+    // It has looked, found none of them, and looks again.
+    await until(() => looks() >= before + 2, { what: 'the API to be asked for the rows again' });
+    written.resolve();
+    await ended;
     const posts = double.called('POST datasets/:id/files').map(({ body }) => body as unknown[]);
     expect(posts.map((batch) => batch.length)).toEqual([25_000, 25_000, 10_000]);
     expect(posts[0]?.[7]).toEqual({ path: 'lane_7/file_000007', md5: row(7).md5, size: '7', type: 'file' });

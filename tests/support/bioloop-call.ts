@@ -12,8 +12,11 @@ export interface Call {
 
 /** What tests turn while the double runs. */
 export interface Behaviour {
-  /** Between the answer of the files endpoint and the rows: ms. Null: they are lost, as when the database fails then. */
-  filesDelay: number | null;
+  /**
+   * Between the answer of the files endpoint and the rows: ms, or what comes before. Null: they are lost, as when the
+   * database fails then.
+   */
+  filesDelay: number | Promise<void> | null;
   /** The workflow server behind the API; false: it is away. */
   workflowServer: boolean;
   /** Rendered workflows that the workflow server has. */

@@ -117,10 +117,11 @@ export function routes(store: BioloopStore, behaviour: Behaviour): Route[] {
       ({ body }, [id]) => {
         const { filesDelay } = behaviour;
         // The answer goes out first, and what happens then nobody hears of.
-        if (filesDelay !== null)
-          setTimeout(() => {
-            if (store.datasets.has(Number(id))) store.addFiles(Number(id), body as Record<string, unknown>[]);
-          }, filesDelay);
+        const write = (): void => {
+          if (store.datasets.has(Number(id))) store.addFiles(Number(id), body as Record<string, unknown>[]);
+        };
+        if (typeof filesDelay === 'number') setTimeout(write, filesDelay);
+        else void filesDelay?.then(write);
         return {};
       },
     ],

@@ -1,5 +1,6 @@
 /** What went wrong between here and the API, as coded errors. None of them holds the token or what was sent. */
 import { type ErrorCode, LongshoreError } from '../errors.ts';
+import { RETRY_STATUSES } from './delays.ts';
 
 /** What a failure is about. */
 export interface Asked {
@@ -47,7 +48,7 @@ function codeOf(status: number): ErrorCode {
   if (status === 401 || status === 403) return 'E_API_REFUSED';
   if (status === 404) return 'E_API_NOT_FOUND';
   if (status === 409) return 'E_API_CONFLICT';
-  if (status === 429 || status === 502 || status === 503) return 'E_API_UNAVAILABLE';
+  if (RETRY_STATUSES.has(status)) return 'E_API_UNAVAILABLE';
   if (status >= 500) return 'E_API_FAILED';
   return 'E_API_REQUEST';
 }
