@@ -80,6 +80,14 @@ test('file rows that are missing in the catalog are noticed', async () => {
   expect(await problemsOf(landing)).toEqual([['.', expect.stringContaining('the catalog lists 0 files')]]);
 });
 
+test('without a manifest, rows that are not what the inspection counted are noticed', async () => {
+  const { landing } = await staged({ digests: { member: ['md5'] } });
+  const { archive_path } = await landing.dataset();
+  rmSync(`${archive_path}.manifest.ndjson`);
+  await landing.store.catalog.patch(landing.id, { num_files: 5 });
+  expect(await problemsOf(landing)).toEqual([['.', 'the catalog lists 4 files, the inspection counted 5']]);
+});
+
 test.each([false, true])(
   'what is archived can be staged after the origin was inspected again and holds more (digests %s)',
   async (digests) => {
@@ -90,10 +98,6 @@ test.each([false, true])(
     expect((await landing.dataset()).num_files).toBe(5);
     await landing.run('stage_dataset', { workflow_id: 'workflow-2', task_id: 'task-0002' });
     await landing.run('validate_dataset', { workflow_id: 'workflow-2', task_id: 'task-0003' });
-    // What it is compared with is what was counted when it was archived.
-    await landing.store.catalog.patch(landing.id, { metadata: { archived_files: 3 } });
-    const { problems } = (await landing.fails('validate_dataset')).fields;
-    expect(problems).toContainEqual(['.', 'the manifest lists 4 files, 3 were counted']);
   },
 );
 

@@ -33,8 +33,6 @@ export interface DatasetMetadata {
   num_genome_files?: number;
   /** Of `size`: holes of files. 0 where the file system does not tell. */
   hole_bytes?: number;
-  /** As `num_files`, of what is archived: a later inspection counts what the origin holds then. */
-  archived_files?: number;
   /** Read it with `pinOf`: it may have run out. */
   pinned?: Pin | null;
   [key: string]: unknown;

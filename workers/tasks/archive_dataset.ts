@@ -47,7 +47,6 @@ export const task = defineTask({
     await ctx.catalog.patch(dataset.id, {
       archive_path: key,
       ...sizesOf(inspected, held),
-      metadata: { archived_files: archived.counts.num_files },
       bundle: {
         name: bundleName(dataset),
         size: archived.bundle.size,

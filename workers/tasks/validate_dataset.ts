@@ -1,4 +1,4 @@
-/** Compares the staged copy with the manifest and with what was counted, and declares it staged. */
+/** Compares the staged copy with its manifest, or where there is none with the rows of the catalog, and declares it staged. */
 import type { OpenManifest } from '../archive/bundles.ts';
 import { copiesOf, openAnyManifest } from '../archive/copies.ts';
 import { compareTree } from '../content/compare.ts';
@@ -96,8 +96,8 @@ async function compareWithRows(
 }
 
 /**
- * Manifest and file rows count what was counted when it was archived, or one of them is not of this dataset. An inspection
- * that came later counted, and may have listed, what the origin holds now, which is no matter of the copy.
+ * The manifest was held against the inspection when it was archived. An inspection that came later counted, and may have
+ * listed, what the origin holds now, which is no matter of the copy. Without a manifest rows and inspection are all there is.
  * @param in_manifest null: there is none
  */
 async function countProblems(
@@ -106,16 +106,14 @@ async function countProblems(
   in_manifest: number | null,
 ): Promise<Problem[]> {
   const inspected = dataset.num_files;
-  const expected = dataset.metadata.archived_files ?? inspected;
   const rows = await ctx.catalog.countFiles(dataset.id);
   const listed = in_manifest ?? rows;
-  const later = expected !== inspected && rows === inspected;
   const problems: Problem[] = [];
-  if (listed === 0 && (expected !== 0 || inspected !== 0))
+  if (listed === 0 && inspected !== 0)
     problems.push(['.', `the list of files is empty, the inspection counted ${inspected ?? 'nothing yet'}`]);
-  else if (expected !== null && listed !== expected)
-    problems.push(['.', `the manifest lists ${listed} files, ${expected} were counted`]);
-  if (rows !== listed && !later)
+  else if (in_manifest === null && inspected !== null && listed !== inspected)
+    problems.push(['.', `the catalog lists ${listed} files, the inspection counted ${inspected}`]);
+  if (rows !== listed && rows !== inspected)
     problems.push(['.', `the catalog lists ${rows} files, the manifest ${listed}`]);
   return problems;
 }
