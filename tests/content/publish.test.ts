@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import {
   existsSync,
   lstatSync,
@@ -5,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -45,6 +47,33 @@ test('a tree takes the place of an older one with no moment in which the place i
   expect(gaps).toBe(0);
   expect(readFileSync(join(final, 'version'), 'utf8')).toBe('20');
   expect(readdirSync(place.folder)).toEqual(['final']);
+});
+
+test('a folder is made with all that it lies in, each synced, and one that is there is left as it is', async () => {
+  const place = await makePlace();
+  const base = place.dir('base');
+  const path = join(base, 'RAW_DATA', '2026', 'deep');
+  const code = `
+    import fs from 'node:fs';
+    import { syncBuiltinESMExports } from 'node:module';
+    const { openSync } = fs;
+    const opened = [];
+    fs.openSync = (at, ...rest) => (opened.push(at), openSync(at, ...rest));
+    syncBuiltinESMExports();
+    const { makeFolder } = await import(process.argv[1]);
+    opened.length = 0;
+    await makeFolder(process.argv[2]);
+    const first = opened.splice(0);
+    await makeFolder(process.argv[2]);
+    console.log(JSON.stringify([first, opened]));
+  `;
+  const module = join(import.meta.dirname, '../../workers/content/publish.ts');
+  const said = execFileSync(process.execPath, ['--input-type=module', '-e', code, module, path], {
+    encoding: 'utf8',
+  });
+  const above = [join(base, 'RAW_DATA', '2026'), join(base, 'RAW_DATA'), base];
+  expect(JSON.parse(said)).toEqual([above, []]);
+  expect(statSync(path).isDirectory()).toBe(true);
 });
 
 test('a first publication needs no exchange', async () => {

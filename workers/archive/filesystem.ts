@@ -7,6 +7,7 @@ import { copyBytes } from '../content/copy.ts';
 import { namingPath, sizeOfFile } from '../content/files.ts';
 import {
   adoptPartial,
+  makeFolder,
   partialPath,
   publishFile,
   removeFile,
@@ -74,7 +75,7 @@ export function createFilesystemArchive(options: FilesystemArchiveOptions): Arch
   const prepare = async (path: string): Promise<void> => {
     if (mark === 'auto') await ask(path, markOnce(state_dir, rootOf(path)));
     await requireMark(path);
-    await ask(path, mkdir(dirname(path), { recursive: true }));
+    await ask(path, makeFolder(dirname(path)));
   };
   const existing = async (key: string) => {
     const path = pathOf(key);
@@ -229,7 +230,7 @@ const knownAs = (state_dir: string, root: string): string =>
 async function markOnce(state_dir: string, root: string): Promise<void> {
   const known = knownAs(state_dir, root);
   if ((await statOrNull(known)) !== null) return;
-  await mkdir(root, { recursive: true });
+  await makeFolder(root);
   const path = join(root, MARK);
   const file = await open(path, 'w');
   try {

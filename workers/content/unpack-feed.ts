@@ -24,8 +24,8 @@ export function feedBundle(
   return {
     run: async (ring) => {
       const hasher = createHasher(digests);
-      const begun = copy === null || kept === 0 ? null : await open(copy, 'r');
       const file = copy === null ? null : await DirectFile.open(copy, kept);
+      let begun: FileHandle | null = null;
       let size = 0;
       const bytes = async function* (): AsyncGenerator<Buffer> {
         if (begun !== null)
@@ -42,6 +42,7 @@ export function feedBundle(
         }
       };
       try {
+        if (copy !== null && kept > 0) begun = await open(copy, 'r');
         await fillRing(ring, bytes());
         await file?.sync();
       } finally {

@@ -21,11 +21,17 @@ async function readBundle(
 ): Promise<{ size: number; digests: Digests }> {
   const producer = openProducer(ring);
   const hasher = createHasher(digests);
-  const fd = openSync(bundle, 'r');
-  const begun = copy === null || kept === 0 ? null : { copy, fd: openSync(copy, 'r') };
   const file = copy === null ? null : await DirectFile.open(copy, kept);
+  const opened: number[] = [];
+  const open = (path: string): number => {
+    const fd = openSync(path, 'r');
+    opened.push(fd);
+    return fd;
+  };
   let size = 0;
   try {
+    const fd = open(bundle);
+    const begun = copy === null || kept === 0 ? null : { copy, fd: open(copy) };
     for (;;) {
       const slot = producer.acquire();
       const from = begun !== null && size < kept ? begun : null;
@@ -45,8 +51,7 @@ async function readBundle(
     producer.end();
     await file?.sync();
   } finally {
-    closeSync(fd);
-    if (begun !== null) closeSync(begun.fd);
+    for (const fd of opened) closeSync(fd);
     await file?.close();
   }
   return { size, digests: hasher.digests() };
