@@ -43,6 +43,7 @@ export async function tellLink(
     if (Date.now() - Date.parse(entry.created_at) > RECORDS_PATIENCE_MS * parts.scale) return null;
     throw new LongshoreError('E_API_FAILED', `workflow ${workflow_id} is not recorded yet`, {
       fields: { workflow_id },
+      hint: 'The link is told when the workflow is; nothing is to be done.',
     });
   }
   // The API may have started it itself.
