@@ -18,22 +18,27 @@ if (config.queue.url !== null) {
 }
 
 const folder = join(config.state_dir, 'redis');
-const server = await startEmbeddedRedis(folder).catch((error: unknown) => {
+const starting = new AbortController();
+let server: EmbeddedRedis | null = null;
+let leaving = false;
+// Before the start: a stop in its middle would leave the server behind.
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.on(signal, () => {
+    if (leaving) return;
+    leaving = true;
+    if (server === null) starting.abort();
+    else void leave(server, signal);
+  });
+}
+
+server = await startEmbeddedRedis(folder, { signal: starting.signal }).catch((error: unknown) => {
+  if (leaving) process.exit(0);
   if (isLongshoreError(error)) log.error({ code: error.code, hint: error.hint }, error.message);
   else log.error({ err: error }, 'the embedded Redis did not start');
   process.exit(1);
 });
 log.info({ url: server.url, server: server.pid, folder }, 'embedded Redis ready');
 process.send?.('ready');
-
-let leaving = false;
-for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  process.on(signal, () => {
-    if (leaving) return;
-    leaving = true;
-    void leave(server, signal);
-  });
-}
 
 const { code, signal } = await server.exited;
 if (!leaving)

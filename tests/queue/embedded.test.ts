@@ -5,6 +5,8 @@ import { Redis } from 'ioredis';
 import { expect, test } from 'vitest';
 import { embeddedRedisUrl, startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { makePlace } from '../support/place.ts';
+import { processesWith, startScript } from '../support/processes.ts';
+import { until } from '../support/until.ts';
 
 const embedded = join(import.meta.dirname, '../../workers/queue/embedded.ts');
 
@@ -60,4 +62,20 @@ test('a server that its killed starter left behind is ended before the folder is
   expect(await again.get('kept')).toBe('yes');
   again.disconnect();
   await second.stop();
+});
+
+test.each([1, 2, 3])('a stop in the middle of its start leaves no server behind (%i)', async () => {
+  const place = await makePlace();
+  const home = place.dir('home');
+  const servers = (): string[] => processesWith(home).filter((line) => line.startsWith('redis-server'));
+  const starter = startScript('scripts/redis.ts', {
+    APP_ENV: 'local',
+    LONGSHORE_DOTENV: 'none',
+    LONGSHORE_HOME: home,
+  });
+  const gone = once(starter, 'exit');
+  await until(() => servers().length > 0, { what: 'its server' });
+  starter.kill('SIGTERM');
+  expect(await gone).toEqual([0, null]);
+  expect(servers()).toEqual([]);
 });

@@ -24,15 +24,18 @@ const urlFile = (folder: string): string => join(folder, 'url');
 /** Process id of whoever started the server. */
 const ownerFile = (folder: string): string => join(folder, 'owner');
 
+/** @param options.signal ends the start, and the server with it */
 export async function startEmbeddedRedis(
   folder: string,
-  options: { persist?: boolean } = {},
+  options: { persist?: boolean; signal?: AbortSignal } = {},
 ): Promise<EmbeddedRedis> {
+  const { signal } = options;
   mkdirSync(folder, { recursive: true });
   await endStray(folder);
   const port = await freePort(lastPort(folder));
   const url = `redis://127.0.0.1:${port}`;
   const persist = options.persist ?? true;
+  signal?.throwIfAborted();
   const server = spawn(
     'redis-server',
     [
@@ -61,6 +64,7 @@ export async function startEmbeddedRedis(
       );
     });
   });
+  signal?.addEventListener('abort', () => server.kill('SIGTERM'), { once: true });
   await Promise.race([answers(url, exited, folder), failed]);
   writeFileSync(ownerFile(folder), String(process.pid));
   writeFileSync(`${urlFile(folder)}.new`, url);
