@@ -1,10 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import { membersOf } from '../../workers/fleet/process-group.ts';
-import type { Records } from '../../workers/records/contract.ts';
 import { openStore, type Store } from '../../workers/store.ts';
 import { bodyOf, clientOf, makeGateway, tokenOf, writeKeys } from '../gateway/gateway.ts';
-import { begin, claimOf, makeWorkflow, policy } from '../records/fixture.ts';
+import { begin, claimOf, makeWorkflow, policy, runsOnce } from '../records/fixture.ts';
 import { findFerretdb, startFerretdb } from '../services/mongodb.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { describeMongodb, isFerretdb, mongoPlace } from '../support/mongodb.ts';
@@ -46,18 +45,6 @@ async function openThrough(
   const store = await openStore(place.config);
   onTestFinished(() => store.close());
   return { place, ...store };
-}
-
-/** A workflow of three steps comes to its end, each step in one attempt that nobody lost. */
-async function runsOnce(records: Records): Promise<void> {
-  const workflow = makeWorkflow();
-  await records.createWorkflow(workflow);
-  for (const index of [0, 1, 2]) {
-    const { key, run } = await begin(records, workflow, index);
-    expect([key.number, run.losses]).toEqual([1, 0]);
-    expect(await records.finish(key, { outcome: 'success', result: [index] })).not.toBeNull();
-  }
-  expect((await records.workflow(workflow.id))?._status).toBe('SUCCESS');
 }
 
 describeMongodb('a MongoDB server that is away', () => {

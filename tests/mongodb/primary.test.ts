@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import type { FileRow } from '../../workers/dataset/types.ts';
 import { openStore } from '../../workers/store.ts';
-import { begin, makeWorkflow } from '../records/fixture.ts';
+import { begin, makeWorkflow, runsOnce } from '../records/fixture.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { describeMongodb, inOwnDatabase, mongoPlace } from '../support/mongodb.ts';
 import { until } from '../support/until.ts';
@@ -24,14 +24,7 @@ describeMongodb('a primary that changes', () => {
     async (fate) => {
       const { set, records, catalog } = await openSet();
       set.fateOf = (_, nth) => (nth % 2 === 1 ? fate : null);
-      const workflow = makeWorkflow();
-      await records.createWorkflow(workflow);
-      for (const index of [0, 1, 2]) {
-        const { key, run } = await begin(records, workflow, index);
-        expect([key.number, run.losses]).toEqual([1, 0]);
-        expect(await records.finish(key, { outcome: 'success', result: [index] })).not.toBeNull();
-      }
-      expect((await records.workflow(workflow.id))?._status).toBe('SUCCESS');
+      const workflow = await runsOnce(records);
       const dataset = { name: 'a', type: 'RAW_DATA', origin_path: '/o/a', create_method: 'TEST' as const };
       const [outcome] = await catalog.register(
         [{ dataset, workflow: (dataset_id) => makeWorkflow({ dataset_id }) }],

@@ -1,14 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { onTestFinished } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
 import type { Config } from '../../config/index.ts';
 import type { ErrorReport } from '../../workers/errors.ts';
 import type { ClaimVerdict, Records, TaskRun, WorkflowDocument } from '../../workers/records/contract.ts';
 import type { Store } from '../../workers/store.ts';
 import { makePlace, type Place } from '../support/place.ts';
 
-export { makeWorkflow } from './workflow.ts';
+import { makeWorkflow } from './workflow.ts';
+
+export { makeWorkflow };
 
 /** How a battery opens the back end under test; each call is another connection to the same records. */
 export interface OpenStore {
@@ -78,6 +80,19 @@ export async function succeed(records: Records, workflow: { id: string }, count:
     const { key } = await begin(records, workflow, index);
     await records.finish(key, { outcome: 'success', result: [index] });
   }
+}
+
+/** A workflow of three steps comes to its end, each step in one attempt that nobody lost. */
+export async function runsOnce(records: Records): Promise<WorkflowDocument> {
+  const workflow = makeWorkflow();
+  await records.createWorkflow(workflow);
+  for (const index of [0, 1, 2]) {
+    const { key, run } = await begin(records, workflow, index);
+    expect([key.number, run.losses]).toEqual([1, 0]);
+    expect(await records.finish(key, { outcome: 'success', result: [index] })).not.toBeNull();
+  }
+  expect((await records.workflow(workflow.id))?._status).toBe('SUCCESS');
+  return workflow;
 }
 
 /** Last run of each step, and the cached status of the workflow. */

@@ -5,16 +5,9 @@ import { describe, expect, test } from 'vitest';
 import { openFinding, type Proof } from '../../workers/dataset/types.ts';
 import { flip } from '../support/archived.ts';
 import { fingerprint, type Landing, makeLanding } from './landing.ts';
+import { files, found as foundAt, two } from './two-archives.ts';
 
-const files = { 'a.txt': 'alpha', 'sub/b.bin': Buffer.alloc(300_000, 7) };
 const IN_DATA = 5000;
-
-const two = {
-  archive: {
-    types: { RAW_DATA: ['filesystem', 'mirror'] },
-    backends: { mirror: { kind: 'filesystem', root: '{home}/mirror' } },
-  },
-};
 
 type Ground = Landing & { paths: (archive: string) => string };
 
@@ -27,20 +20,8 @@ async function landed(config: Record<string, unknown> = {}, upTo = 'validate_dat
   return { ...landing, paths };
 }
 
-const found = async (landing: Ground, archive: string, given: Partial<Proof> = {}): Promise<void> =>
-  landing.store.catalog.addProof({
-    dataset_id: landing.id,
-    archive,
-    key: landing.paths('filesystem'),
-    at: new Date().toISOString(),
-    level: 'stream',
-    result: 'mismatch',
-    bytes: 1,
-    seconds: 0,
-    actor: 'scrub',
-    details: {},
-    ...given,
-  });
+const found = (landing: Ground, archive: string, given: Partial<Proof> = {}): Promise<void> =>
+  foundAt(landing, archive, { key: landing.paths('filesystem'), ...given });
 
 const open = async ({ store, id }: Landing): Promise<string[]> =>
   (await store.catalog.copies(id)).filter((copy) => openFinding(copy) !== null).map(({ archive }) => archive);

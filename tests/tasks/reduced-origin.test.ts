@@ -2,18 +2,9 @@
 import { mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { Proof } from '../../workers/dataset/types.ts';
 import { flip } from '../support/archived.ts';
 import { type Landing, makeLanding } from './landing.ts';
-
-const files = { 'a.txt': 'alpha', 'sub/b.bin': Buffer.alloc(300_000, 7) };
-
-const two = {
-  archive: {
-    types: { RAW_DATA: ['filesystem', 'mirror'] },
-    backends: { mirror: { kind: 'filesystem', root: '{home}/mirror' } },
-  },
-};
+import { files, found, two } from './two-archives.ts';
 
 async function landed(config: Record<string, unknown> = {}): Promise<Landing & { bundle: string }> {
   const landing = await makeLanding(files, { config });
@@ -60,19 +51,7 @@ describe('an archived bundle that was proven stays as it is', () => {
     const mirror = join(landing.place.path('mirror'), landing.bundle);
     const before = readFileSync(landing.bundle);
     flip(mirror, 5000);
-    const proof: Proof = {
-      dataset_id: landing.id,
-      archive: 'mirror',
-      key: landing.bundle,
-      at: new Date().toISOString(),
-      level: 'stream',
-      result: 'mismatch',
-      bytes: 1,
-      seconds: 0,
-      actor: 'scrub',
-      details: {},
-    };
-    await landing.store.catalog.addProof(proof);
+    await found(landing, 'mirror', { key: landing.bundle });
     rmSync(join(landing.origin, 'a.txt'));
     expect((await landing.fails('archive_dataset', { attempt: 2 })).code).toBe('E_ORIGIN_REDUCED');
     expect(readFileSync(landing.bundle).equals(before)).toBe(true);
