@@ -19,6 +19,8 @@ export const autoscale = z
     }),
     /** From here on it gives up all slots above min. */
     shrink: z.strictObject({ memory_stall_percent: percent, memory_used_percent: percent }),
+    /** From here on it also hands back the jobs above min that run, the youngest first, one after the other. */
+    hand_back: z.strictObject({ memory_used_percent: percent }),
   })
   .refine((scale) => scale.min <= scale.max, 'expected min to be at most max');
 

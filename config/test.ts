@@ -19,6 +19,7 @@ export const config = {
     // The suite runs in parallel on small machines; what pressure does is tested with figures of its own.
     hold: { cpu_percent: null, io_percent: null, memory_stall_percent: null, memory_used_percent: null },
     shrink: { memory_stall_percent: null, memory_used_percent: null },
+    hand_back: { memory_used_percent: null },
   },
   task: { kill_grace_seconds: 1, time_limit_seconds: 120 },
   reload: { watch: 'off' },

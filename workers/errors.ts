@@ -102,7 +102,9 @@ export const ERRORS = {
   E_WORKER_LOST: fatal(
     'The job lost its process again and again (memory? see the attempts). Find the cause, then resume.',
   ),
-  E_WORKER_STOPPED: retryable('The worker was shut down in good order; the job goes on with another one.'),
+  E_WORKER_STOPPED: retryable(
+    'The worker was shut down in good order, or handed the job back for want of memory; it goes on elsewhere.',
+  ),
   E_REVOKED: fatal('The workflow was paused or revoked by a person; `longshore resume <id>` continues it.'),
   E_TIMEOUT: retryable('The task ran longer than its time limit.'),
   E_MEMORY_LIMIT: operator(

@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { look, NO_MEMORY, type ScaleDecision, type ScaleFacts } from '../../workers/fleet/autoscaler.ts';
+import {
+  look,
+  NO_MEMORY,
+  overMin,
+  type ScaleDecision,
+  type ScaleFacts,
+} from '../../workers/fleet/autoscaler.ts';
 import { NO_PRESSURE, type Pressure } from '../../workers/fleet/pressure.ts';
 
 const limits = {
@@ -9,6 +15,7 @@ const limits = {
   calm_seconds: 15,
   hold: { cpu_percent: 90, io_percent: 95, memory_stall_percent: 10, memory_used_percent: 85 },
   shrink: { memory_stall_percent: 30, memory_used_percent: 93 },
+  hand_back: { memory_used_percent: 96 },
 };
 const facts: ScaleFacts = { now: 0, slots: 2, busy: 2, backlog: 0, pressure: NO_PRESSURE };
 
@@ -158,4 +165,15 @@ test('a load that goes up and down faster than the idle time changes nothing', (
   }, 2000);
   expect(decisions.some(({ action }) => action === 'shrink')).toBe(false);
   expect(decisions.length).toBeLessThan(6);
+});
+
+test.each([
+  [{ memory_used: 97 }, 3, '97 % of the memory is used'],
+  [{ memory_used: 97 }, 2, null],
+  [{ memory_used: 95 }, 8, null],
+  // A mean of the last ten seconds: when it is told, the memory may be there again.
+  [{ memory_stall: 100 }, 8, null],
+  [{}, 8, null],
+])('with %o and %i jobs in hand, the reason to hand one back is %s', (pressure, busy, reason) => {
+  expect(overMin({ busy, pressure: { ...NO_PRESSURE, ...pressure } }, limits)).toBe(reason);
 });

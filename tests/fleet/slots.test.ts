@@ -1,4 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest';
+import type { AboutRunning } from '../../workers/fleet/attempt.ts';
 import { NO_PRESSURE } from '../../workers/fleet/pressure.ts';
 import type { Processor } from '../../workers/fleet/processor.ts';
 import { openSlots } from '../../workers/fleet/slots.ts';
@@ -16,6 +17,7 @@ const autoscale = {
   calm_seconds: 0.5,
   hold: { memory_used_percent: 85 },
   shrink: { memory_used_percent: 93 },
+  hand_back: { memory_used_percent: 98 },
 };
 
 /** Real queue, real slots; the work is a gate that the test opens, the pressure what the test says. */
@@ -26,7 +28,7 @@ async function makeSlots() {
   const queue = side.queues.get('slots.q');
   const open = new Set<() => void>();
   let most = 0;
-  const world = { pressure: NO_PRESSURE, gate: true, looks: 0 };
+  const world = { pressure: NO_PRESSURE, gate: true, looks: 0, handed_back: [] as string[] };
   const processor: Processor = {
     running: new Map(),
     inHand: new Set(),
@@ -41,6 +43,11 @@ async function makeSlots() {
     refuse: () => undefined,
     ended: async () => undefined,
     cancel: async () => false,
+    handBack: async (_queue, reason) => {
+      world.handed_back.push(reason);
+      [...open].at(-1)?.();
+      return { step: 'copy', dataset_id: 7 } as AboutRunning;
+    },
     lockLost: async () => undefined,
     stopAll: async () => undefined,
   };
@@ -116,6 +123,21 @@ test('short of memory, a worker gives out no new job above its minimum, and ends
   const told = (await history()).map(({ action, from, to }) => `${action} ${from} ${to}`);
   expect(told).toEqual(['shrink 8 2', 'grow 2 8', 'hold 2 2']);
   expect((await history())[0]?.reason).toContain('97 % of the memory is used');
+});
+
+test('with still less memory it hands back what runs above its minimum, one after the other, and keeps the rest', async () => {
+  const { add, open, world, history } = await makeSlots();
+  await add(8);
+  await until(() => open.size === 8, { what: 'the maximum' });
+  world.pressure = { ...NO_PRESSURE, memory_used: 98.4 };
+  await until(() => open.size === 2, { what: 'the minimum in use' });
+  const { looks } = world;
+  await until(() => world.looks > looks + 4, { what: 'a second more of looks' });
+  expect(open.size).toBe(2);
+  expect(world.handed_back).toEqual(Array.from({ length: 6 }, () => '98 % of the memory is used'));
+  const told = (await history()).filter(({ action }) => action === 'hand back');
+  expect(told.map(({ from, to }) => `${from} ${to}`)).toEqual(['3 2', '4 3', '5 4', '6 5', '7 6', '8 7']);
+  expect(told[0]?.reason).toBe('98 % of the memory is used; copy of dataset 7 was handed back');
 });
 
 test('want of memory is met within a fraction of a second', async () => {

@@ -60,7 +60,8 @@ export interface Look {
  * | seen                                            | done                                                 |
  * | ----------------------------------------------- | ---------------------------------------------------- |
  * | memory almost gone (`shrink`)                   | down to min at once, and one below what was in use   |
- * |                                                 | is the ceiling for ten minutes; running jobs go on   |
+ * |                                                 | is the ceiling for ten minutes; running jobs go on,  |
+ * |                                                 | until more is gone (`overMin`)                       |
  * | backlog, all slots in use, pressure (`hold`),   | told once, nothing changes                           |
  * | or less than calm_seconds since                 |                                                      |
  * | the same under a ceiling                        | one slot more per calm_seconds, up to the ceiling    |
@@ -136,6 +137,17 @@ function wantsMore(seen: ScaleMemory, facts: ScaleFacts, limits: ScaleLimits, pr
   return changed(free, facts, { action: 'grow', to: slots + 1, reason });
 }
 
+/**
+ * Why a running job above min must be handed back now; null: it need not. Only what is used counts: a stall is a mean of
+ * ten seconds, and would go on taking jobs after memory was free again.
+ */
+export function overMin(
+  { busy, pressure }: Pick<ScaleFacts, 'busy' | 'pressure'>,
+  limits: ScaleLimits,
+): string | null {
+  return busy > limits.min ? exceeded(pressure, limits.hand_back) : null;
+}
+
 function changed(
   memory: ScaleMemory,
   { now, slots }: ScaleFacts,
@@ -146,7 +158,7 @@ function changed(
   return { memory: { ...memory, used, changed_at: now }, decision: { action, from: slots, to, reason } };
 }
 
-type Thresholds = Partial<ScaleLimits['hold'] & ScaleLimits['shrink']>;
+type Thresholds = Partial<ScaleLimits['hold'] & ScaleLimits['shrink'] & ScaleLimits['hand_back']>;
 
 /** The first threshold that is passed, in words; null for none. What the kernel does not tell passes none. */
 export function exceeded(pressure: Pressure, limits: Thresholds): string | null {

@@ -1,32 +1,24 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { DelayedError, type Job, UnrecoverableError, WaitingError } from 'bullmq';
-import { coerceError, LongshoreError, reportOf } from '../errors.ts';
+import { type Job, UnrecoverableError } from 'bullmq';
+import { LongshoreError } from '../errors.ts';
 import type { CancelOrder } from '../queue/control.ts';
 import type { JobData } from '../queue/jobs.ts';
 import { holdLock } from '../queue/job-lock.ts';
-import type {
-  AttemptKey,
-  ClaimVerdict,
-  Finish,
-  Finished,
-  NextStep,
-  WorkflowInHand,
-} from '../records/contract.ts';
+import type { ClaimVerdict, Finish } from '../records/contract.ts';
 import { enqueue, settle } from '../workflows/reconcile.ts';
-import { enqueueFollowers, followersOf } from '../workflows/followers.ts';
-import { type Room, type RunningTask, runAttempt, type WorkerParts } from './attempt.ts';
+import { followersOf } from '../workflows/followers.ts';
+import { type AboutRunning, type Room, type RunningTask, runAttempt, type WorkerParts } from './attempt.ts';
 import { crashPoint } from './crash-points.ts';
-import { lossDelayMs } from './losses.ts';
+import { conclude, handOverAgain } from './conclude.ts';
 import { takeNeeds } from './needs.ts';
+import { giveBack, LOOK_AGAIN_MS, putOff } from './put-back.ts';
 import { tellSetAside } from './set-aside.ts';
 import { aboutAttempt, tellEnd } from './step-log.ts';
 import { createTaskProcesses, type TaskProcesses, type WaitingProcess } from './task-processes.ts';
 
-/** A job that cannot be taken now (records away, or the queue ahead of them) is looked at again after this. */
-const LOOK_AGAIN_MS = 1_000;
 /** Who gives a resource back wakes the next; this is for those whose holder died. */
 const ASK_AGAIN_MS = 30_000;
-const FINISH_TRIES = 30;
+/** What it holds is needed by others now; its last checkpoint is there in any case. */
+const HAND_BACK_GRACE_SECONDS = 1;
 
 /** What a worker does with the jobs it is given. */
 export interface Processor {
@@ -38,6 +30,11 @@ export interface Processor {
   ended(job: Job<JobData>): Promise<void>;
   /** False when the attempt is not run here; else resolves when its process group is gone. */
   cancel(order: CancelOrder): Promise<boolean>;
+  /**
+   * Stops the attempt of this queue that began last; its job is for whoever has room for it, and no retry is used. Resolves
+   * when its process group is gone; null when none runs.
+   */
+  handBack(queue: string, reason: string): Promise<AboutRunning | null>;
   /** Their locks may have run out: taken again if nobody else did, else their tasks are stopped. */
   lockLost(job_ids: readonly string[]): Promise<void>;
   /** Stops all, also what has yet to begin; resolves when no process is left of those that run. */
@@ -102,6 +99,14 @@ export function createProcessor(
       );
       return true;
     },
+    handBack: async (queue, reason) => {
+      // In the order in which they began.
+      const youngest = [...running.values()].findLast(({ lock }) => lock.queue.name === queue);
+      if (youngest === undefined) return null;
+      const error = new LongshoreError('E_WORKER_STOPPED', `handed back by its worker: ${reason}`);
+      await youngest.child.stop(error, HAND_BACK_GRACE_SECONDS);
+      return youngest.about;
+    },
     lockLost: async (job_ids) => {
       for (const { lock, child } of running.values()) {
         if (!job_ids.includes(lock.job_id)) continue;
@@ -129,7 +134,7 @@ async function takeInTurn(
   if (!needs.granted) {
     const { resource, limit } = needs;
     parts.log.info({ ...job.data, resource, limit }, 'step waits for a resource');
-    return delay(parts, job, token, Date.now() + ASK_AGAIN_MS);
+    return putOff(parts, job, token, Date.now() + ASK_AGAIN_MS);
   }
   try {
     return await take(parts, job, token, room);
@@ -173,9 +178,9 @@ async function take(parts: WorkerParts, job: Job<JobData>, token: string, room: 
       throw new UnrecoverableError('E_WORKFLOW_NOT_FOUND: its workflow is not recorded');
     case 'early':
       await enqueue(job.data.workflow_id, store.records, side.chains);
-      return delay(parts, job, token, Date.now() + LOOK_AGAIN_MS);
+      return putOff(parts, job, token, Date.now() + LOOK_AGAIN_MS);
     case undefined:
-      return delay(parts, job, token, Date.now() + LOOK_AGAIN_MS);
+      return putOff(parts, job, token, Date.now() + LOOK_AGAIN_MS);
   }
 }
 
@@ -204,112 +209,4 @@ async function claim(
     log.error({ err: error, ...job.data }, 'the records did not answer; the job is looked at again');
     return null;
   }
-}
-
-interface Held {
-  job: Job<JobData>;
-  token: string;
-  key: AttemptKey;
-  workflow: WorkflowInHand;
-  losses: number;
-}
-
-/** Records first, queue second: a crash in between repeats only the second, because a claim then answers `done`. */
-async function conclude(parts: WorkerParts, held: Held, finish: Finish | null): Promise<unknown> {
-  const { job, token } = held;
-  if (finish === null) throw new UnrecoverableError('stopped');
-  const recorded = await record(parts, held.key, finish);
-  if (recorded === null) throw new UnrecoverableError('overtaken');
-  if (recorded.instead !== undefined) throw new UnrecoverableError(recorded.instead);
-  crashPoint('after-finish');
-  switch (finish.outcome) {
-    case 'success':
-      await handOver(parts, held, recorded.next);
-      return finish.result[0] ?? null;
-    case 'failure':
-      throw new UnrecoverableError(`${finish.error.code}: ${finish.error.message}`);
-    case 'retry':
-    case 'postponed':
-      return delay(parts, job, token, Date.parse(finish.next_attempt_at));
-    case 'lost':
-      return delay(parts, job, token, Date.now() + lossDelayMs(held.losses));
-  }
-}
-
-/** The work is done: a store that is away for a moment must not cost it. The lock is renewed meanwhile. */
-async function record(
-  { store, log }: WorkerParts,
-  key: AttemptKey,
-  finish: Finish,
-): Promise<(Finished & { instead?: string }) | null> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await store.records.finish(key, finish);
-    } catch (error) {
-      if (coerceError(error).code === 'E_VALUE') return recordInstead(store, key, finish, error);
-      if (tries === FINISH_TRIES) throw error;
-      log.error({ err: error, task_id: key.task_id }, 'an outcome could not be recorded yet');
-      await sleep(LOOK_AGAIN_MS);
-    }
-  }
-}
-
-/** What the records can never take fails the step and says so; else the job would count as lost, again and again. */
-async function recordInstead(
-  { records }: WorkerParts['store'],
-  key: AttemptKey,
-  { outcome }: Finish,
-  cause: unknown,
-) {
-  const { message } = coerceError(cause);
-  const instead = `the step ended as "${outcome}", which cannot be recorded: ${message.slice(0, 1_000)}`;
-  // Without its cause: that may quote all of what is too much.
-  const error = reportOf(new LongshoreError('E_VALUE', instead));
-  const finished = await records.finish(key, { outcome: 'failure', error });
-  return finished === null ? null : { ...finished, instead };
-}
-
-/** To the next step, or after the last one to the workflows that follow. */
-async function handOver(
-  { config, store, side }: WorkerParts,
-  { job, workflow }: Pick<Held, 'job' | 'workflow'>,
-  next: NextStep | null,
-): Promise<void> {
-  if (next === null) await enqueueFollowers(config, store.records, side.chains, workflow);
-  else if (!(await side.chains.handOver(job.data, next)))
-    await enqueue(workflow.id, store.records, side.chains);
-  crashPoint('before-complete');
-}
-
-/** Its worker died after it had recorded the success: the step after it may wait, be over, or not be queued yet. */
-async function handOverAgain(
-  { config, store, side }: WorkerParts,
-  { workflow_id, index }: JobData,
-): Promise<void> {
-  await enqueue(workflow_id, store.records, side.chains);
-  const workflow = await store.records.workflow(workflow_id);
-  if (workflow !== null && index === workflow.steps.length - 1)
-    await enqueueFollowers(config, store.records, side.chains, workflow);
-  crashPoint('before-complete');
-}
-
-/** To the front of its priority, for another worker; it was not begun. */
-async function giveBack(parts: WorkerParts, job: Job<JobData>, token: string): Promise<never> {
-  await job.moveToWait(token).catch((error: unknown) => {
-    parts.log.warn({ err: error, ...job.data }, 'a job could not be given back by this worker');
-  });
-  throw new WaitingError();
-}
-
-/** Later, and the slot is free until then. */
-async function delay(parts: WorkerParts, job: Job<JobData>, token: string, until: number): Promise<never> {
-  try {
-    const priority = await parts.side.shares.again(job.queueName, job.priority);
-    if (priority !== job.priority) await job.changePriority({ priority });
-    await job.moveToDelayed(until, token);
-  } catch (error) {
-    // The lock or the whole job is gone: another worker has it, or the queue lost it and it will be put back.
-    parts.log.warn({ err: error, ...job.data }, 'a job could not be put back by this worker');
-  }
-  throw new DelayedError();
 }

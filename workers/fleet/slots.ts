@@ -7,7 +7,7 @@ import { startRecovery } from '../queue/recovery.ts';
 import type { QueueSide } from '../queue/side.ts';
 import { rememberScale } from '../queue/scale-history.ts';
 import { AskingWorker } from './asking-worker.ts';
-import { exceeded, look, NO_MEMORY, type ScaleDecision, type ScaleLimits } from './autoscaler.ts';
+import { exceeded, look, NO_MEMORY, overMin, type ScaleDecision, type ScaleLimits } from './autoscaler.ts';
 import { type Pressure, readPressure } from './pressure.ts';
 import type { Processor } from './processor.ts';
 
@@ -115,12 +115,39 @@ export function openSlots(parts: SlotsParts): Slots {
       })
       .finally(() => (looking = null));
   };
-  const timers = [
-    setInterval(lookNow, LOOK_EVERY_MS),
-    setInterval(() => {
-      if (worker.concurrency > limits.min && exceeded(pressure(), limits.shrink) !== null) lookNow();
-    }, LOOK_AT_MEMORY_EVERY_MS),
-  ];
+  const handBack = async (reason: string): Promise<void> => {
+    const from = hands.now;
+    log.warn({ queue: parts.queue, jobs: from, reason }, 'the youngest job is handed back');
+    const about = await processor.handBack(parts.queue, reason);
+    if (about === null) return;
+    const { step, dataset_id } = about;
+    const told = `${reason}; ${step} of dataset ${dataset_id} was handed back`;
+    const at = new Date().toISOString();
+    const entry = {
+      action: 'hand back',
+      from,
+      to: from - 1,
+      reason: told,
+      at,
+      who: name,
+      of: 'slots',
+    } as const;
+    await rememberScale(side.redis, config, entry);
+  };
+  // What one takes with it is seen before the next one goes.
+  let handing: Promise<void> | null = null;
+  const lookAtMemory = (): void => {
+    const seen = pressure();
+    if (worker.concurrency > limits.min && exceeded(seen, limits.shrink) !== null) lookNow();
+    const reason = overMin({ busy: hands.now, pressure: seen }, limits);
+    if (reason === null) return;
+    handing ??= handBack(reason)
+      .catch((error: unknown) => {
+        if (!side.refusals.met(error)) log.warn({ err: error }, 'a job could not be handed back');
+      })
+      .finally(() => (handing = null));
+  };
+  const timers = [setInterval(lookNow, LOOK_EVERY_MS), setInterval(lookAtMemory, LOOK_AT_MEMORY_EVERY_MS)];
 
   return {
     queue: parts.queue,
@@ -174,8 +201,7 @@ export function openSlots(parts: SlotsParts): Slots {
       recovery.stop();
       processor.refuse(true);
       const paused = worker.pause(true);
-      await looking;
-      await paused;
+      await Promise.all([looking, handing, paused]);
     },
     close: () => worker.close(),
   };

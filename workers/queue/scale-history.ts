@@ -7,7 +7,8 @@ export interface ScaleEntry {
   /** Name of the worker whose slots, or of the host whose processes. */
   who: string;
   of: 'slots' | 'processes';
-  action: 'grow' | 'shrink' | 'hold';
+  /** `hand back`: a job that ran; from and to are the jobs in hand then. */
+  action: 'grow' | 'shrink' | 'hold' | 'hand back';
   from: number;
   to: number;
   reason: string;

@@ -81,7 +81,7 @@ async function history({ json, ...options }: Options): Promise<void> {
     {
       title: 'WHAT',
       value: ({ of, action, from, to }) =>
-        from === to ? `${action} ${from} ${of}` : `${from} to ${to} ${of}`,
+        from === to ? `${action} ${from} ${of}` : `${from} to ${to} ${action === 'hand back' ? 'jobs' : of}`,
     },
     { title: 'BECAUSE', value: ({ reason }) => reason, shrink: true },
   ]);
