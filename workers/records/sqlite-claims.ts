@@ -75,13 +75,14 @@ function claimStep(sql: Statements, claim: Claim, max_losses: number): ClaimVerd
       kwargs: kwargsOf(workflow, step),
       worker: claim.worker,
       state: 'open',
+      result: claim.process === undefined ? null : whereItRuns(claim.process),
     });
   } else {
     reopenRun(sql, run, claim.worker, state === 'retry');
+    if (claim.process !== undefined) tellWhere(sql, run.task_id, claim.process);
     begun = sql.get<RunRow>('select * from runs where task_id = ?', run.task_id) as RunRow;
   }
   const key = openAttempt(sql, step.next_task_id, claim, run === null ? 1 : null);
-  if (claim.process !== undefined) noteProcess(sql, key, claim.process);
   // Within a workflow that runs only its ends are news.
   if (workflow.status !== 'STARTED' || workflow.resume_lock !== null) {
     sql.run(
@@ -135,36 +136,42 @@ function openAttempt(sql: Statements, task_id: string, claim: Claim, given: numb
         })
       : { number: given };
   sql.run(
-    'insert into attempts (task_id, number, worker, host, date_start) values (?, ?, ?, ?, ?)',
+    'insert into attempts (task_id, number, worker, host, date_start, pgid, code) values (?, ?, ?, ?, ?, ?, ?)',
     task_id,
     number,
     claim.worker,
     claim.host,
     now(),
+    claim.process?.pgid ?? null,
+    codeOf(claim.process),
   );
   return { task_id, number };
 }
 
-function noteProcess(
-  sql: Statements,
-  key: AttemptKey,
-  { pid, pgid, hostname, code = null }: AttemptProcess,
-): boolean {
+function noteProcess(sql: Statements, key: AttemptKey, process: AttemptProcess): boolean {
   const { changes } = sql.run(
     'update attempts set pgid = ?, code = ? where task_id = ? and number = ? and date_end is null',
-    pgid,
-    code === null ? null : toJson(code),
+    process.pgid,
+    codeOf(process),
     key.task_id,
     key.number,
   );
-  if (changes === 0) return false;
-  // A postponed run keeps its last progress: the next look replaces it.
+  if (changes > 0) tellWhere(sql, key.task_id, process);
+  return changes > 0;
+}
+
+const codeOf = (process: AttemptProcess | undefined): string | null =>
+  process?.code === undefined || process.code === null ? null : toJson(process.code);
+
+const whereItRuns = ({ pid, hostname }: AttemptProcess) => ({ pid, hostname });
+
+/** A postponed run keeps its last progress: the next look replaces it. */
+function tellWhere(sql: Statements, task_id: string, process: AttemptProcess): void {
   sql.run(
     'update runs set result = ? where task_id = ? and result is null',
-    toJson({ pid, hostname }),
-    key.task_id,
+    toJson(whereItRuns(process)),
+    task_id,
   );
-  return true;
 }
 
 function finishAttempt(sql: Statements, key: AttemptKey, finish: Finish): Finished | null {

@@ -41,7 +41,13 @@ export const isOpen = (sql: Statements, { task_id, number }: AttemptKey): boolea
 export function insertRun(
   sql: Statements,
   step: StepRow,
-  given: { args: unknown[]; kwargs: Record<string, unknown>; worker: string; state: RunState },
+  given: {
+    args: unknown[];
+    kwargs: Record<string, unknown>;
+    worker: string;
+    state: RunState;
+    result?: object | null;
+  },
 ): RunRow {
   const row = {
     task_id: step.next_task_id,
@@ -55,16 +61,17 @@ export function insertRun(
     kwargs: toJson(given.kwargs),
     worker: given.worker,
     queue: step.queue,
+    result: given.result === undefined || given.result === null ? null : toJson(given.result),
   };
   const { id } = sql.run(
-    `insert into runs (task_id, workflow_id, position, step, name, status, date_start, args, kwargs, worker, queue)
-     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    `insert into runs (task_id, workflow_id, position, step, name, status, date_start, args, kwargs, worker, queue,
+       result)
+     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ...Object.values(row),
   );
   return {
     ...row,
     number: id,
-    result: null,
     traceback: null,
     date_done: null,
     retries: 0,
