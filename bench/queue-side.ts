@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type FlowJob, FlowProducer, Worker } from 'bullmq';
 import { type Config, loadConfig } from '../config/index.ts';
 import type { TaskChild } from '../workers/fleet/child.ts';
-import { createProcessor } from '../workers/fleet/processor.ts';
+import { createProcessor, type Processor } from '../workers/fleet/processor.ts';
 import { openSlots } from '../workers/fleet/slots.ts';
 import type { TaskProcesses } from '../workers/fleet/task-processes.ts';
 import { createLogger } from '../workers/log.ts';
@@ -25,7 +25,10 @@ export interface QueueBench {
   start(workflows: number): Promise<number>;
   /** Until the code of its task has been brought together, which its worker began after some starts. */
   compiled(): Promise<void>;
-  /** @param workflows until the records say that so many have succeeded */
+  /**
+   * One worker after the other may be run; its warm processes stay from one to the next.
+   * @param workflows until the records say that so many have succeeded
+   */
   run(how: 'in-process' | 'warm' | 'fresh', workflows: number): Promise<number>;
   list(query: WorkflowQuery): Promise<unknown>;
   counts(): Promise<unknown>;
@@ -43,6 +46,8 @@ interface Options {
 }
 
 const STARTS_AT_A_TIME = 64;
+/** A look takes 0.2 ms; what is waited for in vain counts as time of the steps. */
+const LOOK_MS = 20;
 const IN_A_ROW = 5_000;
 
 export async function openBench({ folder, redis, prefix, steps, at_a_time }: Options): Promise<QueueBench> {
@@ -56,6 +61,19 @@ export async function openBench({ folder, redis, prefix, steps, at_a_time }: Opt
   const shape = {
     name: 'noop',
     steps: Array.from({ length: steps }, (_, index) => ({ name: `step ${index}`, task: 'noop' })),
+  };
+  const processors = new Map<string, Processor>();
+  const processorOf = (how: 'in-process' | 'warm' | 'fresh', name: string): Processor => {
+    const known = processors.get(how);
+    if (known !== undefined) return known;
+    const parts = { config, store, side, log, name, host: 'bench' };
+    const warm = { ...config, task: { ...config.task, attempts_per_process: 1_000_000 } };
+    const made = createProcessor(
+      how === 'warm' ? { ...parts, config: warm } : parts,
+      how === 'in-process' ? inProcess : undefined,
+    );
+    processors.set(how, made);
+    return made;
   };
   const options = (dataset_id: number) => ({ dataset_id, initiator: 'bench', alongside: true });
   return {
@@ -97,16 +115,12 @@ export async function openBench({ folder, redis, prefix, steps, at_a_time }: Opt
       }),
     run: async (how, workflows) => {
       const name = `bench-worker:${randomUUID()}`;
-      const parts = { config, store, side, log, name, host: 'bench' };
-      const warm = { ...config, task: { ...config.task, attempts_per_process: 1_000_000 } };
-      const processor = createProcessor(
-        how === 'warm' ? { ...parts, config: warm } : parts,
-        how === 'in-process' ? inProcess : undefined,
-      );
+      const processor = processorOf(how, name);
+      processor.refuse(false);
       const seconds = timed(async () => {
         const slots = openSlots({ config, side, processor, log, name, queue });
         slots.begin();
-        while ((await engine.counts()).SUCCESS < workflows) await sleep(100);
+        while ((await engine.counts()).SUCCESS < workflows) await sleep(LOOK_MS);
         await slots.stopTaking();
         await slots.close();
       });
