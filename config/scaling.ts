@@ -8,7 +8,7 @@ export const autoscale = z
     max: z.int().min(1),
     /** Slots that were not in use for so long are given up. */
     idle_seconds: z.number().positive(),
-    /** So long after the last pressure growth begins again. */
+    /** So long after memory was short growth begins again. */
     calm_seconds: seconds,
     /** From here on a worker takes no more slots. Null: never for this reason. See docs/scaling.md. */
     hold: z.strictObject({

@@ -76,8 +76,23 @@ describe('pressure', () => {
     expect(course.at(-1)).toBe(2);
   });
 
-  test('growth begins again when it has been calm for a while', () => {
-    const pressure = (second: number) => (second < 10 ? under({ cpu: 99 }) : NO_PRESSURE);
+  test.each([[{ cpu: 99 }], [{ io: 99 }]])('growth begins again as soon as %j has passed', (pressed) => {
+    const pressure = (second: number) => (second < 10 ? under(pressed) : NO_PRESSURE);
+    const { decisions } = looks((second) => ({ backlog: 9, pressure: pressure(second) }), 60);
+    expect(decisions.map(({ action, second, to }) => [action, second, to])).toEqual([
+      ['hold', 0, 2],
+      ['grow', 10, 8],
+    ]);
+  });
+
+  test('what holds growth back is not told again because a slot was free for a moment', () => {
+    const pressure = under({ cpu: 99 });
+    const { decisions } = looks((second) => ({ backlog: 9, pressure, busy: 2 - (second % 2) }), 20);
+    expect(decisions).toHaveLength(1);
+  });
+
+  test('after want of memory growth begins again when there has been enough for a while', () => {
+    const pressure = (second: number) => (second < 10 ? under({ memory_used: 88 }) : NO_PRESSURE);
     const { decisions } = looks((second) => ({ backlog: 9, pressure: pressure(second) }), 60);
     expect(decisions.map(({ action, second, to }) => [action, second, to])).toEqual([
       ['hold', 0, 2],

@@ -25,7 +25,7 @@ export interface ScaleDecision {
 export interface ScaleMemory {
   /** Slots in use, of the last idle_seconds, oldest first. */
   readonly used: readonly { readonly at: number; readonly busy: number }[];
-  /** When growth was last forbidden by pressure. */
+  /** When memory last forbade growth. */
   readonly pressed_at: number;
   readonly changed_at: number;
   /** Slots with which memory ran short; not reached again before `until`. */
@@ -63,7 +63,7 @@ export interface Look {
  * |                                                 | is the ceiling for ten minutes; running jobs go on,  |
  * |                                                 | until more is gone (`overMin`)                       |
  * | backlog, all slots in use, pressure (`hold`),   | told once, nothing changes                           |
- * | or less than calm_seconds since                 |                                                      |
+ * | or less than calm_seconds since one of memory   |                                                      |
  * | the same under a ceiling                        | one slot more per calm_seconds, up to the ceiling    |
  * | backlog and all slots in use                    | grows at once by what waits: a waiting dataset costs |
  * |                                                 | more than a process                                  |
@@ -82,12 +82,12 @@ export function look(memory: ScaleMemory, facts: ScaleFacts, limits: ScaleLimits
     ...memory,
     used,
     ceiling,
-    pressed_at: pressed === null ? memory.pressed_at : now,
+    pressed_at: ofMemory(pressure, limits) ? now : memory.pressed_at,
   };
   if (short !== null && slots > limits.min) return underShortage(seen, facts, limits, short);
   if (backlog > 0 && busy >= slots && slots < limits.max) return wantsMore(seen, facts, limits, pressed);
   // A slot that is free for a moment does not end a bad hour, and its next second is not told again.
-  const bad = ceiling !== null || now - seen.pressed_at < limits.calm_seconds * 1000;
+  const bad = pressed !== null || ceiling !== null || now - seen.pressed_at < limits.calm_seconds * 1000;
   const rested: ScaleMemory = { ...seen, holding: seen.holding && bad };
   const peak = Math.max(...used.map((one) => one.busy));
   const whole = now - Math.max(memory.changed_at, memory.used[0]?.at ?? now) >= limits.idle_seconds * 1000;
@@ -123,7 +123,7 @@ function wantsMore(seen: ScaleMemory, facts: ScaleFacts, limits: ScaleLimits, pr
   });
   if (pressed !== null) return hold(pressed);
   const calm_ms = limits.calm_seconds * 1000;
-  if (now - seen.pressed_at < calm_ms) return hold(`pressure ended less than ${limits.calm_seconds} s ago`);
+  if (now - seen.pressed_at < calm_ms) return hold(`memory was short less than ${limits.calm_seconds} s ago`);
   const free: ScaleMemory = { ...seen, holding: false };
   if (seen.ceiling === null)
     return changed(free, facts, {
@@ -136,6 +136,13 @@ function wantsMore(seen: ScaleMemory, facts: ScaleFacts, limits: ScaleLimits, pr
   const reason = `${waiting}; one at a time, as memory ran short with more than ${seen.ceiling.slots}`;
   return changed(free, facts, { action: 'grow', to: slots + 1, reason });
 }
+
+/**
+ * Jobs that wait for a moment's memory take it when there is some; so it must have been enough for a while. A processor and
+ * a disk are shared by all who wait, and what the kernel tells of them is a mean of ten seconds already.
+ */
+const ofMemory = (pressure: Pressure, { hold, shrink }: ScaleLimits): boolean =>
+  [hold, shrink].some((limits) => exceeded({ ...pressure, cpu: null, io: null }, limits) !== null);
 
 /**
  * Why a running job above min must be handed back now; null: it need not. Only what is used counts: a stall is a mean of
