@@ -6,11 +6,12 @@ import { ERRORS } from '../workers/errors.ts';
 const root = join(import.meta.dirname, '..');
 
 /**
- * Who may import whom below workers/: the arrows of docs/architecture.md. `errors`, `log` and config/ are open to all;
+ * Who may import whom below workers/: the arrows of docs/architecture.md. `errors`, `log`, `socket-failure` and config/ are open to all;
  * scripts/ stand at the top and may import everything.
  */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
+  'socket-failure': [],
   log: [],
   sqlite: [],
   mongodb: ['sqlite'],
@@ -34,6 +35,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   gateway: ['workflows', 'records', 'store'],
   worker: ['fleet'],
 };
+
+const OPEN_TO_ALL: ReadonlySet<string> = new Set(['errors', 'log', 'socket-failure']);
 
 /** Of folders that may import each other, only the contracts may be used in this direction. */
 const ONLY_CONTRACTS: ReadonlySet<string> = new Set([
@@ -75,7 +78,7 @@ describe('imports', () => {
         if (target.startsWith('config/')) return false;
         if (!target.startsWith('workers/')) return true;
         const other = partOf(target);
-        if (other === part || other === 'errors' || other === 'log') return false;
+        if (other === part || OPEN_TO_ALL.has(other)) return false;
         if (allowed?.includes(other) !== true) return true;
         return ONLY_CONTRACTS.has(`${part}>${other}`) && !target.endsWith('/contract.ts');
       });

@@ -1,6 +1,7 @@
 /** What the driver and the server report, as codes of ours. */
 import { MongoBulkWriteError, MongoError, MongoNetworkError, MongoServerError } from 'mongodb';
 import { LongshoreError } from '../errors.ts';
+import { isSocketFailure } from '../socket-failure.ts';
 
 /** Codes of the server (mongodb.com/docs/manual/reference/error-codes). */
 const DUPLICATE_KEY = 11000;
@@ -36,23 +37,10 @@ export function isAway(error: unknown): boolean {
   if (error instanceof MongoServerError) {
     return PASSING.has(Number(error.code)) || AGAIN.some((label) => error.hasErrorLabel(label));
   }
-  if (error instanceof MongoNetworkError || isOfSocket(error)) return true;
+  // The driver passes on as it is what a socket says that breaks while a command is written.
+  if (error instanceof MongoNetworkError || isSocketFailure(error)) return true;
   return error instanceof MongoError && AWAY.has(error.name);
 }
-
-/** The driver passes on as it is what a socket says that breaks while a command is written. */
-const isOfSocket = (error: unknown): error is NodeJS.ErrnoException =>
-  error instanceof Error && SOCKET.has((error as NodeJS.ErrnoException).code ?? '');
-
-const SOCKET: ReadonlySet<string> = new Set([
-  'ECONNRESET',
-  'ECONNREFUSED',
-  'ECONNABORTED',
-  'EPIPE',
-  'ETIMEDOUT',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-]);
 
 const AWAY = new Set([
   'MongoServerSelectionError',
@@ -69,7 +57,7 @@ const AWAY = new Set([
 
 /** Gives what the server reports a code of ours; everything else passes through as it is. Never names the URL. */
 export function mongoFailure(error: unknown, database: string): unknown {
-  if (!(error instanceof MongoError || isOfSocket(error))) return error;
+  if (!(error instanceof MongoError || isSocketFailure(error))) return error;
   const fields = { database, mongodb: error.message, code: error.code ?? null };
   if (isAway(error)) {
     return new LongshoreError('E_MONGODB_UNAVAILABLE', `MongoDB does not answer: ${error.message}`, {

@@ -2,6 +2,7 @@ import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
+import { isSocketFailure } from '../socket-failure.ts';
 import type { JobData } from './jobs.ts';
 import type { Refusals } from './refusals.ts';
 
@@ -31,14 +32,9 @@ export function openQueues(config: Config, connection: Redis, log: Logger, refus
   };
 }
 
-const CONNECTION_ERRORS = new Set([
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'ENOENT',
-  'ENOTFOUND',
-  'ETIMEDOUT',
-  'EPIPE',
-]);
+const LOCKS = /^could not renew lock/;
+/** A socket file that is gone, or a name that nobody knows now. */
+const NO_SERVER: ReadonlySet<string> = new Set(['ENOENT', 'ENOTFOUND']);
 
 /**
  * BullMQ repeats every connection error of its client on each object; the connection itself reports those once. What Redis
@@ -50,15 +46,16 @@ export function reportErrors(
   refusals?: Pick<Refusals, 'met'>,
 ): void {
   source.on('error', (error) => {
-    if (isConnectionError(error) || refusals?.met(error)) return;
+    // Which locks could not be renewed comes as an event of its own, and is answered (fleet/slots.ts).
+    if (isConnectionError(error) || refusals?.met(error) || LOCKS.test(error.message)) return;
     log.error({ err: error }, 'the queue reported an error');
   });
 }
 
 export function isConnectionError(error: Error): boolean {
-  const { code } = error as NodeJS.ErrnoException;
   return (
-    (code !== undefined && CONNECTION_ERRORS.has(code)) ||
+    isSocketFailure(error) ||
+    NO_SERVER.has((error as NodeJS.ErrnoException).code ?? '') ||
     /Connection is closed|Stream isn't writeable|Socket timeout|LOADING/.test(error.message)
   );
 }
