@@ -12,12 +12,17 @@ const PATIENCE_MS = 60_000;
 const LINGER_MS = 500;
 const MAX_SAID = 2000;
 
+const WATCH_IT =
+  'If it was not written anew on purpose, look after the disk, the network or the tape that it was read from.';
+
 /** The action of its entry in the audit trail. */
 export const ALARM = 'fixity.alarm';
 
 export interface Finding extends Proof {
   readonly name: string;
   readonly type: string;
+  /** When a later proof held; null: none has. */
+  readonly closed_at: string | null;
 }
 
 /**
@@ -38,6 +43,9 @@ export async function raiseAlarm({ config, store, log }: Session, finding: Findi
   });
 }
 
+const hintFor = ({ closed_at }: Finding): string =>
+  closed_at === null ? ERRORS.E_FIXITY.hint : `A proof held at ${closed_at}. ${WATCH_IT}`;
+
 /** Null: none is configured. */
 async function callFor(
   { config, log }: Pick<Session, 'config' | 'log'>,
@@ -46,7 +54,7 @@ async function callFor(
   const command = config.fixity.alarm;
   if (command === null) return null;
   try {
-    await callAlarm(command, { code: 'E_FIXITY', hint: ERRORS.E_FIXITY.hint, ...finding });
+    await callAlarm(command, { code: 'E_FIXITY', hint: hintFor(finding), ...finding });
     return true;
   } catch (error) {
     const { dataset_id, archive } = finding;
@@ -62,12 +70,13 @@ async function mailFinding(
 ): Promise<boolean | null> {
   const { alarm_to } = config.email;
   if (alarm_to.length === 0) return null;
-  const { name, dataset_id, archive, result } = finding;
+  const { name, dataset_id, archive, result, closed_at } = finding;
+  const since = closed_at === null ? '' : ', and well since';
   try {
     await sendMail(config.email, {
       to: alarm_to,
-      subject: oneLine(`[${config.app_id}] archived copy of ${name} in ${archive}: ${result}`),
-      text: `${ERRORS.E_FIXITY.hint}\n\n${JSON.stringify(finding, null, 2)}\n\nnpx longshore fixity ${dataset_id}\n`,
+      subject: oneLine(`[${config.app_id}] archived copy of ${name} in ${archive}: ${result}${since}`),
+      text: `${hintFor(finding)}\n\n${JSON.stringify(finding, null, 2)}\n\nnpx longshore fixity ${dataset_id}\n`,
     });
     return true;
   } catch (error) {

@@ -60,6 +60,32 @@ test('what a staging found is told once, and again only when it had proved good 
   expect(duty.calls()).toHaveLength(2);
 });
 
+test('what was put right before anybody was told is told all the same, once, and that it holds again', async () => {
+  const duty = await onDuty();
+  const entry = await duty.add('bad');
+  await found(duty, entry, 'ok');
+  await found(duty, entry, 'mismatch');
+  await found(duty, entry, 'ok');
+  const told = await duty.raise();
+  expect(told.stdout).toMatch(/^told of \d+ bad in filesystem: mismatch .*; a proof held at 20/);
+  expect((await duty.raise()).stdout).toBe('0 findings told of\n');
+  expect(duty.calls()).toEqual(['bad mismatch by stage']);
+  const [line] = readFileSync(duty.place.path('alarms'), 'utf8').split('\n');
+  expect(JSON.parse(line ?? '')).toMatchObject({
+    closed_at: expect.stringMatching(/^20/),
+    hint: expect.stringContaining('A proof held at'),
+  });
+});
+
+test('what was told of while it was open is not told again when it holds', async () => {
+  const duty = await onDuty();
+  const entry = await duty.add('bad');
+  await found(duty, entry, 'mismatch');
+  await duty.raise();
+  await found(duty, entry, 'ok');
+  expect((await duty.raise()).stdout).toBe('0 findings told of\n');
+});
+
 test('what longshore verify finds is told at once, and stands with the dataset', async () => {
   const duty = await onDuty();
   const entry = await duty.add('gone');

@@ -36,9 +36,9 @@ async function raiseAndTell(session: Session, { dryRun: dry_run = false, json }:
     printJson({ dry_run, raised });
     return EXIT.ok;
   }
-  for (const { dataset_id, name, archive, finding } of raised)
+  for (const { dataset_id, name, archive, finding, closed_at } of raised)
     process.stdout.write(
-      `${dry_run ? 'would tell of' : 'told of'} ${dataset_id} ${name} in ${archive}: ${finding.result} at ${finding.at}, ${findingText(finding)}\n`,
+      `${dry_run ? 'would tell of' : 'told of'} ${dataset_id} ${name} in ${archive}: ${finding.result} at ${finding.at}, ${findingText(finding)}${closed_at === null ? '' : `; a proof held at ${closed_at}`}\n`,
     );
   process.stdout.write(
     `${counted(raised.length, 'finding')} ${dry_run ? 'to tell of (dry run: nobody was told)' : 'told of'}\n`,
