@@ -10,22 +10,35 @@ export interface Outcome {
   readonly written: number;
   readonly read: number;
   readonly kept: number[];
+  /** Of a bundle that comes from far: where each request began, and what came in all. */
+  readonly asked: number[];
+  readonly came: number;
 }
 
 /**
- * @param call `packBundle` or `unpackBundle`, and its options as JSON
+ * @param call `packBundle` or `unpackBundle`, and its options as JSON; `far`: to unpack the bundle as one that comes from far
  * @param kill_at bytes of progress at which it kills itself with SIGKILL, or a file of which there are two lines then; null: never
  */
 export async function inProcess(
-  call: 'pack' | 'unpack',
+  call: 'pack' | 'unpack' | 'far',
   options: Record<string, unknown>,
   kill_at: number | string | null,
 ): Promise<Outcome> {
   const name = call === 'pack' ? 'packBundle' : 'unpackBundle';
   const script = `
-    import { readFileSync } from 'node:fs';
-    const { ${name} } = await import(${url(`${call}.ts`)});
-    const [options, killAt] = JSON.parse(process.argv[1]);
+    import { createReadStream, readFileSync, statSync } from 'node:fs';
+    const { ${name} } = await import(${url(call === 'pack' ? 'pack.ts' : 'unpack.ts')});
+    const [options, killAt, far] = JSON.parse(process.argv[1]);
+    const asked = [];
+    let came = 0;
+    const path = options.bundle;
+    if (far) options.bundle = { name: 'far://' + path, size: statSync(path).size, open: async function* (offset) {
+      asked.push(offset);
+      for await (const chunk of createReadStream(path, { start: offset, highWaterMark: 100_000 })) {
+        came += chunk.length;
+        yield chunk;
+      }
+    } };
     const chars = (way) => Number(new RegExp(way + 'char: (\\\\d+)').exec(readFileSync('/proc/self/io', 'utf8'))[1]);
     const before = { w: chars('w'), r: chars('r') };
     const noted = (path) => { try { return readFileSync(path, 'utf8').split('\\n').length > 2; } catch { return false; } };
@@ -36,16 +49,16 @@ export async function inProcess(
     const poll = setInterval(() => { if (due()) process.kill(process.pid, 'SIGKILL'); }, 1);
     await ${name}({ ...options, progress_ms: 5, onProgress: ({ bytes }) => { done = bytes; }, onResume: (bytes) => kept.push(bytes) });
     clearInterval(poll);
-    process.stdout.write(JSON.stringify({ written: chars('w') - before.w, read: chars('r') - before.r, kept }));
+    process.stdout.write(JSON.stringify({ written: chars('w') - before.w, read: chars('r') - before.r, kept, asked, came }));
   `;
-  const args = ['--input-type=module', '-e', script, JSON.stringify([options, kill_at])];
+  const args = ['--input-type=module', '-e', script, JSON.stringify([options, kill_at, call === 'far'])];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   let said = '';
   child.stdout.on('data', (chunk: Buffer) => {
     said += chunk.toString();
   });
   const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
-  if (signal === 'SIGKILL') return { killed: true, written: 0, read: 0, kept: [] };
+  if (signal === 'SIGKILL') return { killed: true, written: 0, read: 0, kept: [], asked: [], came: 0 };
   if (code !== 0) throw new Error(`the process ended with ${code}`);
   return { killed: false, ...(JSON.parse(said) as Omit<Outcome, 'killed'>) };
 }

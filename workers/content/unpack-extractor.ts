@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import type { DigestName } from '../../config/index.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { createHasher, digestMismatch, type Digests, digestOf, feedZeros, type Hasher } from './digest.ts';
+import { HeaderLog } from './kept-headers.ts';
 import type { KeptFile } from './kept-file.ts';
 import { type ManifestMember, ManifestReader, type ManifestTrailer } from './manifest.ts';
 import { containedPath, linkEscapes, shownPath, unsafe } from './path.ts';
@@ -21,6 +22,8 @@ interface Data {
   readonly bundle_size: number;
   /** `target` may hold what an earlier attempt at this very bundle has written. */
   readonly adopt: boolean;
+  /** Note the bundle's headers for the next attempt. */
+  readonly headers: boolean;
   /** A later member of a name takes the place of the earlier one; else it is refused. */
   readonly replace: boolean;
   /** That all files together may have; null: the manifest says what each has. */
@@ -40,16 +43,20 @@ export interface Extracted {
 /** The second thread of unpacking: takes the tar apart as it comes out of the ring. */
 function extract(data: Data, ring: RingMemory): Extracted {
   const progress = createCounters(ring);
-  const source = new TarSource(openConsumer(ring), (bytes) => progress.add(bytes, 0));
-  const extractor = new Extractor(data, source, progress);
+  const headers = data.headers ? new HeaderLog(data.target) : null;
+  const source = new TarSource(openConsumer(ring), (bytes) => progress.add(bytes, 0), headers);
+  const extractor = new Extractor(data, { source, headers, progress });
   try {
     return extractor.run();
   } catch (error) {
-    // The bundle's digest says more than a strange member does: let the other thread finish it.
-    if (isLongshoreError(error) && error.code.startsWith('E_BUNDLE')) source.drain();
+    // The bundle's digest says more than a strange member does: let the other thread finish it. What is damaged where
+    // something was kept is begun anew in any case.
+    const { code } = isLongshoreError(error) ? error : { code: '' };
+    if (code.startsWith('E_BUNDLE') && !(data.adopt && code === 'E_BUNDLE_CORRUPT')) source.drain();
     throw error;
   } finally {
     extractor.close();
+    headers?.close();
   }
 }
 
@@ -59,13 +66,18 @@ class Extractor {
   readonly #tree: TreeWriter;
   readonly #manifest: ManifestReader | null;
   readonly #digests: readonly DigestName[];
+  readonly #headers: HeaderLog | null;
   readonly #progress: Counters;
   #counts = { num_files: 0, num_directories: 0, bytes: 0 };
   #common: string | null = null;
 
-  constructor(data: Data, source: TarSource, progress: Counters) {
+  constructor(
+    data: Data,
+    { source, headers, progress }: { source: TarSource; headers: HeaderLog | null; progress: Counters },
+  ) {
     this.#data = data;
     this.#source = source;
+    this.#headers = headers;
     this.#manifest = data.manifest === null ? null : new ManifestReader(data.manifest);
     this.#tree = new TreeWriter(data.target, data);
     this.#progress = progress;
@@ -80,6 +92,7 @@ class Extractor {
     for (let member = members.next(); member !== null; member = members.next()) {
       const path = containedPath(member.name);
       const known = this.#expected(path, member);
+      this.#headers?.reached(this.#source.offset, this.#source.offset + member.stored);
       this.#member(path, member, known);
       members.finish(member);
       this.#progress.add(0, 1);

@@ -16,10 +16,23 @@ export interface RemoteBundle {
 /**
  * The first side of unpacking for a bundle that comes over a network, in the main thread: waiting for bytes is all that
  * takes time there. Each chunk is digested, kept as staged copy and handed to the extracting thread.
+ *
+ * @param how `copy`: where the staged copy is made; `kept`: so many bytes of it are there. `beginning`: where there is no
+ * copy, what is kept of the bundle in another way
  */
 export function feedBundle(
   bundle: RemoteBundle,
-  { copy, digests, kept }: { copy: string | null; digests: readonly DigestName[]; kept: number },
+  {
+    copy,
+    digests,
+    kept,
+    beginning = null,
+  }: {
+    copy: string | null;
+    digests: readonly DigestName[];
+    kept: number;
+    beginning?: Iterable<Buffer> | null;
+  },
 ): LocalSide<{ size: number; digests: Digests }> {
   return {
     run: async (ring) => {
@@ -28,12 +41,11 @@ export function feedBundle(
       let begun: FileHandle | null = null;
       let size = 0;
       const bytes = async function* (): AsyncGenerator<Buffer> {
-        if (begun !== null)
-          for await (const bytes of beginningOf(begun, kept)) {
-            hasher.update(bytes);
-            size += bytes.length;
-            yield bytes;
-          }
+        for await (const bytes of begun === null ? inTurns(beginning ?? []) : beginningOf(begun, kept)) {
+          hasher.update(bytes);
+          size += bytes.length;
+          yield bytes;
+        }
         for await (const chunk of bundle.open(size)) {
           hasher.update(chunk);
           size += chunk.length;
@@ -52,6 +64,20 @@ export function feedBundle(
       return { size, digests: hasher.digests() };
     },
   };
+}
+
+/** Longer than this the event loop does not wait for the disk. */
+const TURN_MS = 20;
+
+/** What is read without waiting, with turns of the event loop in between. */
+async function* inTurns(pieces: Iterable<Buffer>): AsyncGenerator<Buffer> {
+  let turned = performance.now();
+  for (const piece of pieces) {
+    yield piece;
+    if (performance.now() - turned < TURN_MS) continue;
+    await new Promise(setImmediate);
+    turned = performance.now();
+  }
 }
 
 async function* beginningOf(file: FileHandle, length: number): AsyncGenerator<Buffer> {

@@ -1,45 +1,57 @@
 /**
  * What an attempt at unpacking left when its process died: a tree that is partly there, and the beginning of the staged
- * bundle. Nothing is believed for having been there. The bundle's beginning is read back and goes through the bundle's
- * digest; each file is compared with the bytes that come, and written from the first difference on.
+ * bundle, or, where none is kept of one that comes from far, its headers (kept-headers.ts). Nothing is believed for
+ * having been there. The bundle's beginning is read back, or put together of headers and files, and goes through the
+ * bundle's digest; each file is compared with the bytes that come, and written from the first difference on.
  */
 import { closeSync, mkdirSync, openSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs';
 import { runCoreutil } from './coreutils.ts';
 import { digestOf } from './digest.ts';
 import { sizeOfFile } from './files.ts';
+import { headersPath, keptHeaders } from './kept-headers.ts';
 import { removeFile, removeTree } from './publish.ts';
 
 export interface Left {
-  /** Of the staged bundle, in bytes; 0 where none is kept. */
+  /** Of the staged bundle, in bytes; where none is kept, about as much as the next attempt need not ask for again. */
   readonly kept: number;
 }
 
-/** Names the bundle by its manifest: what another one left must not be mixed with it. */
+export interface Work {
+  readonly target: string;
+  readonly manifest: string;
+  /** Which copy of the bundle is read. */
+  readonly source: string | null;
+}
+
+/**
+ * Names the bundle by its manifest: what another one left must not be mixed with it. And the copy that is read: half of
+ * one and half of another prove neither.
+ */
 export const workPath = (target: string): string => `${target}.of`;
 
-export function noteWork(target: string, manifest: string): void {
-  writeFileSync(workPath(target), identityOf(manifest));
+/** Endings of what belongs to a tree that is half unpacked. */
+export const UNPACK_SIDES = ['.of', '.headers'] as const;
+
+export function noteWork(work: Work): void {
+  writeFileSync(workPath(work.target), identityOf(work));
 }
 
 /** Null when there is nothing of this bundle to go on with. Makes what is there fit to be written to again. */
-export async function leftBehind(at: {
-  target: string;
-  copy: string | null;
-  manifest: string;
-}): Promise<Left | null> {
-  if (noted(at.target) !== identityOf(at.manifest)) return null;
+export async function leftBehind(at: Work & { copy: string | null }): Promise<Left | null> {
+  if (noted(at.target) !== identityOf(at)) return null;
   if (statSync(at.target, { throwIfNoEntry: false })?.isDirectory() !== true) return null;
   removeFile(`${at.target}.deferred`);
   // A kill while it was finished: links are made last, and read-only folders take no new entries. So both come again.
   await runCoreutil('chmod', ['-R', 'u+rwX', '--', at.target]);
   await runCoreutil('find', [at.target, '-type', 'l', '-delete']);
-  return { kept: at.copy === null ? 0 : sizeOfFile(at.copy) };
+  return { kept: at.copy === null ? keptHeaders(at.target).offset : sizeOfFile(at.copy) };
 }
 
 export async function clear(target: string, copy: string | null): Promise<void> {
   await removeTree(target);
   mkdirSync(target);
   removeFile(workPath(target));
+  removeFile(headersPath(target));
   removeFile(`${target}.deferred`);
   if (copy !== null) removeFile(copy);
 }
@@ -54,13 +66,14 @@ function noted(target: string): string | null {
 }
 
 /** A manifest ends with a digest of itself, so its end tells it from every other. */
-function identityOf(manifest: string): string {
+function identityOf({ manifest, source }: Work): string {
   const { size } = statSync(manifest);
   const fd = openSync(manifest, 'r');
   try {
     const end = Buffer.alloc(Math.min(size, 4096));
     const length = readSync(fd, end, 0, end.length, size - end.length);
-    return `${size} ${digestOf(['blake3'], end.subarray(0, length)).blake3 ?? ''}`;
+    const { blake3 = '' } = digestOf(['blake3'], end.subarray(0, length));
+    return `${size} ${blake3} ${source ?? ''}`;
   } finally {
     closeSync(fd);
   }

@@ -5,6 +5,7 @@ import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { Barrier } from './barrier.ts';
 import { digestMismatch, type Digests } from './digest.ts';
 import { removeFile } from './publish.ts';
+import { rebuildBeginning } from './rebuild.ts';
 import { runPair, type ThreadOptions } from './threads.ts';
 import type { Extracted } from './unpack-extractor.ts';
 import { clear, type Left, leftBehind, noteWork, workPath } from './unpack-kept.ts';
@@ -40,9 +41,11 @@ export interface UnpackOptions extends ThreadOptions {
   readonly verify?: 'bundle' | 'member';
   /**
    * Go on with what a dead attempt left at `target` and `copy`. Only with a manifest: what is there must prove itself. The
-   * note beside `target` that this takes is the caller's to remove (workPath).
+   * notes beside `target` that this takes are the caller's to remove (UNPACK_SIDES).
    */
   readonly resume?: boolean;
+  /** Which copy of the bundle it is, for people: what was read of another one is not gone on with. */
+  readonly source?: string;
   /** Told when it does: how much of the copy is there. */
   readonly onResume?: (kept: number) => void;
 }
@@ -81,12 +84,14 @@ export interface UnpackResult {
  * @throws E_BUNDLE_UNSAFE a member would reach outside, is a device or FIFO, stands twice, or is a bomb of holes
  */
 export async function unpackBundle(options: UnpackOptions): Promise<UnpackResult> {
-  const { target, copy = null, manifest = null } = options;
+  const { target, copy = null, manifest = null, source = null } = options;
   const left =
-    options.resume === true && manifest !== null ? await leftBehind({ target, copy, manifest }) : null;
+    options.resume === true && manifest !== null
+      ? await leftBehind({ target, copy, manifest, source })
+      : null;
   if (left === null) {
     if (options.resume === true) await clear(target, copy);
-    if (manifest !== null) noteWork(target, manifest);
+    if (manifest !== null) noteWork({ target, manifest, source });
     const result = await unpackOnce(options, null);
     if (options.resume !== true) removeFile(workPath(target)); // Else its owner may still not get it published.
     return result;
@@ -133,10 +138,11 @@ async function unpackInto(
   const digests = [
     ...new Set([...Object.keys(expect.digests ?? {}), ...(options.digests ?? [])]),
   ] as DigestName[];
+  const beginning = left !== null && copy === null ? rebuildBeginning(target) : null;
   const reader =
     typeof bundle === 'string'
       ? { file: new URL('./unpack-reader.ts', import.meta.url), data: { bundle, copy, digests, kept } }
-      : feedBundle(bundle, { copy, digests, kept });
+      : feedBundle(bundle, { copy, digests, kept, beginning });
   const pair = await runPair<{ size: number; digests: Digests }, Extracted>(
     reader,
     {
@@ -147,6 +153,7 @@ async function unpackInto(
         verify,
         bundle_size,
         adopt: left !== null,
+        headers: headersKept(options),
         replace: manifest === null && foreign.duplicates === 'replace',
         max_bytes: manifest === null ? mostBytes(bundle_size, expect.bytes ?? null, foreign) : null,
       },
@@ -161,6 +168,10 @@ async function unpackInto(
   if (trailer !== null) proveBundle(name, pair.first, commonDigests(trailer.bundle, pair.first));
   return { ...pair.first, ...counts, root: join(target, common) };
 }
+
+/** A far bundle of which there is to be no copy: else the next attempt would have to ask for all of it again. */
+const headersKept = ({ bundle, copy, manifest, resume }: UnpackOptions): boolean =>
+  typeof bundle !== 'string' && copy === undefined && manifest !== undefined && resume === true;
 
 /** Holes cost their maker nothing. What is stored cannot be more than the bundle. */
 const mostBytes = (bundle_size: number, known: number | null, { max_expansion }: ForeignLimits): number =>

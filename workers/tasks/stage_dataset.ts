@@ -6,6 +6,7 @@ import { type Copy, copiesOf, firstServing } from '../archive/copies.ts';
 import { fetchPlace } from '../archive/index.ts';
 import { type FetchedBundle, fetchShared } from '../archive/shared-fetch.ts';
 import { sizeOfFile } from '../content/files.ts';
+import { keptHeaders } from '../content/kept-headers.ts';
 import {
   adoptPartial,
   partialPath,
@@ -16,6 +17,7 @@ import {
 } from '../content/publish.ts';
 import { reserveSpace, type Reservation } from '../content/space.ts';
 import { type RemoteBundle, unpackBundle, type UnpackResult } from '../content/unpack.ts';
+import { UNPACK_SIDES } from '../content/unpack-kept.ts';
 import { roughSize } from '../dataset/byte-size.ts';
 import { treeEstimate } from '../dataset/estimates.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
@@ -139,6 +141,7 @@ async function unpack(
     // Without a recorded digest of the bundle each member has to prove itself, whatever that costs.
     ...(Object.keys(digests).length > 0 ? {} : ({ verify: 'member' } as const)),
     resume: true,
+    source: archive.locate(key),
     onResume: (kept: number) => ctx.log.info({ kept }, 'goes on with what an earlier attempt left'),
     signal,
     onProgress: ({ bytes }: { bytes: number }) => onBytes(bytes),
@@ -262,7 +265,7 @@ async function preparePlaces(ctx: TaskContext, { dataset, copy }: Staging): Prom
   const fetched = fetchedBundleOf(ctx.config, dataset);
   for (const path of [tree, bundle, fetched]) {
     mkdirSync(dirname(path), { recursive: true, mode: FOLDER_MODE });
-    await adoptPartial(path, ctx.run.task_id, ['.of']);
+    await adoptPartial(path, ctx.run.task_id, UNPACK_SIDES);
   }
   const treePartial = partialPath(tree, ctx.run.task_id);
   const bundlePartial = ctx.config.stage.keep_bundle ? partialPath(bundle, ctx.run.task_id) : null;
@@ -293,7 +296,8 @@ async function reserveBoth(
   const { config } = ctx;
   const common = { keep: config.stage.reserve_bytes, state_dir: config.state_dir };
   // What an earlier attempt has written is on the disk already; of the tree about as much as of the bundle.
-  const there = places.bundlePartial === null ? 0 : sizeOfFile(places.bundlePartial);
+  const there =
+    places.bundlePartial === null ? keptHeaders(places.treePartial).offset : sizeOfFile(places.bundlePartial);
   const wanted = [
     { folder: dirname(places.tree), bytes: treeEstimate(dataset, bundle.size, there) },
     ...(places.bundlePartial === null

@@ -2,7 +2,7 @@ import { decodePath } from '../path.ts';
 import { type Xattrs, xattrsOf } from '../xattrs.ts';
 import { BLOCK, corrupt, number, readHeader, type TarHeader, TYPE } from './header.ts';
 import { mergePax, parsePax } from './pax.ts';
-import type { TarSource } from './source.ts';
+import type { TarBytes } from './source.ts';
 import { createMapReader, type Extent, extentsOf, soundExtents } from './sparse.ts';
 
 /** A member as the extractor meets it: all extension headers resolved, the data next in the source. */
@@ -35,10 +35,10 @@ interface Pending {
 
 /** Reads member after member; the caller takes `stored` bytes, then calls `finish`. */
 export class TarMembers {
-  readonly #source: TarSource;
+  readonly #source: TarBytes;
   #global: ReadonlyMap<string, Buffer> = new Map();
 
-  constructor(source: TarSource) {
+  constructor(source: TarBytes) {
     this.#source = source;
   }
 

@@ -1,19 +1,40 @@
 import type { RingConsumer } from '../ring.ts';
 import { corrupt } from './header.ts';
 
+/** What a tar is taken apart from. */
+export interface TarBytes {
+  /** Of the next byte. */
+  readonly offset: number;
+  /** Exactly `length` bytes, valid until the next call. */
+  exactly(length: number): Buffer;
+  /** Lets padding go by. */
+  skip(length: number): void;
+}
+
+/** Is given all that is neither data nor padding, with its place. */
+export interface HeaderSink {
+  add(bytes: Buffer, offset: number): void;
+}
+
 /** The bytes of a bundle as they come out of the ring. */
-export class TarSource {
+export class TarSource implements TarBytes {
   /** Of the next byte. */
   offset = 0;
   readonly #ring: RingConsumer;
   readonly #onDone: (bytes: number) => void;
+  readonly #headers: HeaderSink | null;
   #slot: Buffer | null = null;
   #used = 0;
 
   /** `onDone`: so many bytes of the bundle have been dealt with. */
-  constructor(ring: RingConsumer, onDone: (bytes: number) => void = () => undefined) {
+  constructor(
+    ring: RingConsumer,
+    onDone: (bytes: number) => void = () => undefined,
+    headers: HeaderSink | null = null,
+  ) {
     this.#ring = ring;
     this.#onDone = onDone;
+    this.#headers = headers;
   }
 
   /** No byte is left. */
@@ -21,8 +42,15 @@ export class TarSource {
     return this.#current() === null;
   }
 
-  /** Exactly `length` bytes, valid until the next call. @throws E_BUNDLE_CORRUPT where the bundle ends before */
+  /** @throws E_BUNDLE_CORRUPT where the bundle ends before */
   exactly(length: number): Buffer {
+    const { offset } = this;
+    const bytes = this.#exactly(length);
+    this.#headers?.add(bytes, offset);
+    return bytes;
+  }
+
+  #exactly(length: number): Buffer {
     const first = this.some(length);
     if (first.length === length) return first;
     // Across slots, which happens only to pax records and maps: a block never lies across.
