@@ -1,10 +1,10 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { Archive } from '../../workers/archive/contract.ts';
+import { type Archive, originPath } from '../../workers/archive/contract.ts';
 import { createRcloneArchive, type RcloneArchiveOptions } from '../../workers/archive/rclone.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { hasRclone, localRemote, sftpRemote } from '../support/rclone.ts';
@@ -133,6 +133,74 @@ describe.skipIf(!hasRclone())('rclone', () => {
     await archive.put(KEY, { file: place.path('file') }, { task_id: 'live0000' });
     expect(readdirSync(folder)).toEqual(['run1.tar']);
     expect(readFileSync(join(folder, 'run1.tar')).equals(bytes)).toBe(true);
+  });
+
+  describe('a get whose process was killed', () => {
+    /** A bundle of 200 MB, of which another process has fetched a part. */
+    const killed = async () => {
+      const place = await makePlace();
+      const remote = localRemote(place);
+      const calls = place.path('calls');
+      // Says what it is asked for, and gives a part of an object slowly enough to be killed in it.
+      const program = place.path('rclone');
+      writeFileSync(
+        program,
+        `#!/bin/sh\necho "$@" >> '${calls}'\nif [ -e '${place.path('slow')}' ]; then exec rclone --bwlimit 40M "$@"; fi\nexec rclone "$@"\n`,
+        { mode: 0o755 },
+      );
+      const archive = openRemote(place, remote, { rclone: program });
+      await archive.put(KEY, { stream: chunks(200), size: null }, put);
+      const target = place.path('fetched');
+      writeFileSync(place.path('slow'), '');
+      const script = `
+        const { createRcloneArchive } = await import(${JSON.stringify(new URL('../../workers/archive/rclone.ts', import.meta.url).href)});
+        const [rclone, config_file, remote, state_dir, key, target] = process.argv.slice(1);
+        await createRcloneArchive({ name: 'cloud', rclone, remote, config_file, args: [], stall_seconds: 60, state_dir }).get(key, target, {});
+      `;
+      const args = [program, remote.config_file, remote.remote, place.path('state'), KEY, target];
+      const child = spawn(process.execPath, ['--input-type=module', '-e', script, ...args], {
+        stdio: 'inherit',
+      });
+      const half = () => statSync(target, { throwIfNoEntry: false })?.size ?? 0;
+      await until(() => half() > 100 * MB, { what: 'half of the object' });
+      child.kill('SIGKILL');
+      await once(child, 'close');
+      rmSync(place.path('slow'));
+      const before = readFileSync(calls, 'utf8').length;
+      const offsets = () =>
+        [
+          ...readFileSync(calls, 'utf8')
+            .slice(before)
+            .matchAll(/cat --offset (\d+)/g),
+        ].map((one) => Number(one[1]));
+      const stored = join(remote.folder, 'bundles', KEY);
+      return { archive, target, half: half(), offsets, stored };
+    };
+
+    test('goes on with what is proven, at most 64 MiB behind it', async () => {
+      const { archive, target, half, offsets, stored } = await killed();
+      await archive.get(KEY, target, {});
+      expect(half).toBeLessThan(200 * MB);
+      expect(offsets()).toEqual([expect.any(Number)]);
+      expect(offsets()[0]).toBeGreaterThan(half - 65 * MB);
+      expect(readFileSync(target).equals(readFileSync(stored))).toBe(true);
+      expect(existsSync(originPath(target))).toBe(false);
+    });
+
+    test('begins anew where what was kept, or the object, is another', async () => {
+      const { archive, target, offsets, stored } = await killed();
+      const kept = readFileSync(target);
+      const origin = readFileSync(originPath(target));
+      kept[MB] = (kept[MB] ?? 0) ^ 1;
+      writeFileSync(target, kept);
+      await archive.get(KEY, target, {});
+      expect(readFileSync(target).equals(readFileSync(stored))).toBe(true);
+      writeFileSync(stored, randomBytes(200 * MB));
+      writeFileSync(originPath(target), origin);
+      await archive.get(KEY, target, {});
+      expect(offsets()).toEqual([0, 0]);
+      expect(readFileSync(target).equals(readFileSync(stored))).toBe(true);
+    });
   });
 
   test('a wrong password is refused by name, and stands in no message', async () => {

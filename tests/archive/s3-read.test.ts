@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from '
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openManifest } from '../../workers/archive/bundles.ts';
 import { manifestKey, originPath } from '../../workers/archive/contract.ts';
+import { digestOf } from '../../workers/content/digest.ts';
 import { gather } from '../support/gather.ts';
 import type { SeenRequest } from '../support/http-proxy.ts';
 import {
@@ -180,34 +181,50 @@ test('a manifest that could not be fetched leaves nothing in the scratch folder'
 
 test('a get does not go on with the bytes of another object', async () => {
   const at = await stored(1 * MB);
-  const { archive, path, target, proxy } = at;
-  const broken = [
-    { when: isRead, times: 1, how: { drop: 500_000 } },
-    { when: isRead, how: { status: 404, code: 'NoSuchKey' } },
-  ];
-  proxy.faults = broken;
-  await expect(archive.get(path(NAME), target, {})).rejects.toThrow();
+  const { archive, path, target } = at;
+  await broken(at);
   const Body = randomBytes(1 * MB);
   await at.direct.putObject({ Bucket: server.bucket, Key: at.key(NAME), Body });
-  proxy.faults = [];
-  proxy.seen.length = 0;
   await archive.get(path(NAME), target, {});
   expect(ranges(at)).toEqual([null]);
   expect(readFileSync(target).equals(Body)).toBe(true);
 });
 
-test('bytes that changed, on their way or in what was kept, are noticed by the MD5', async () => {
-  const at = await stored(1 * MB);
-  const { archive, path, target, proxy, bytes } = at;
-  proxy.faults = [
+/** A get that broke in the middle. */
+async function broken(at: Awaited<ReturnType<typeof stored>>): Promise<void> {
+  at.proxy.faults = [
     { when: isRead, times: 1, how: { drop: 500_000 } },
     { when: isRead, how: { status: 404, code: 'NoSuchKey' } },
   ];
-  await expect(archive.get(path(NAME), target, {})).rejects.toThrow();
-  proxy.faults = [];
-  const kept = readFileSync(target);
-  kept[1000] = (kept[1000] ?? 0) ^ 1;
-  writeFileSync(target, kept);
+  await expect(at.archive.get(at.path(NAME), at.target, {})).rejects.toThrow();
+  at.proxy.faults = [];
+  at.proxy.seen.length = 0;
+}
+
+const flipped = (path: string): Buffer => {
+  const bytes = readFileSync(path);
+  bytes[1000] = (bytes[1000] ?? 0) ^ 1;
+  writeFileSync(path, bytes);
+  return bytes;
+};
+
+test('what was kept of a get and has changed is fetched again', async () => {
+  const at = await stored(1 * MB);
+  await broken(at);
+  flipped(at.target);
+  await at.archive.get(at.path(NAME), at.target, {});
+  expect(ranges(at)).toEqual([null]);
+  expect(readFileSync(at.target).equals(at.bytes)).toBe(true);
+});
+
+test('bytes that changed on their way are noticed by the MD5', async () => {
+  const at = await stored(1 * MB);
+  const { archive, path, target, bytes } = at;
+  await broken(at);
+  // As if they had come so.
+  const { blake3 } = digestOf(['blake3'], flipped(target));
+  const origin = JSON.parse(readFileSync(originPath(target), 'utf8')) as Record<string, unknown>;
+  writeFileSync(originPath(target), JSON.stringify({ ...origin, blake3 }));
   await expect(archive.get(path(NAME), target, {})).rejects.toMatchObject({
     code: 'E_TRANSFER',
     message: expect.stringContaining('MD5'),

@@ -50,7 +50,7 @@ export interface ArchiveCapabilities {
   readonly stream: boolean;
   /** `read` fetches only the asked part; without it, it fetches everything and lets the rest go by. */
   readonly range: boolean;
-  /** A `put` or `get` that was killed goes on with what had arrived. */
+  /** A `get` that was killed goes on with what had arrived. What a `put` does is the back end's own business. */
   readonly resume: boolean;
   /** Digest that the archive computes and states itself; `put` compares it. Null: it states none. */
   readonly digest: 'md5' | 'sha256' | null;

@@ -1,9 +1,9 @@
 import { mkdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import { createHasher, type Digests } from '../content/digest.ts';
-import { sizeOfFile } from '../content/files.ts';
 import { partialPath, partialPrefix } from '../content/publish.ts';
 import { LongshoreError } from '../errors.ts';
+import { continueGet, endGet } from './continued-get.ts';
 import {
   type Archive,
   type ArchivedObject,
@@ -12,8 +12,8 @@ import {
   missingObject,
   type PutOptions,
   type PutSource,
+  type ReadOptions,
 } from './contract.ts';
-import { fetchWhole } from './fetch.ts';
 import { type RcloneOptions, readStats, runRclone, STATS, streamRclone } from './rclone-run.ts';
 
 export interface RcloneArchiveOptions extends RcloneOptions {
@@ -178,25 +178,61 @@ export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
     return said === null ? [] : (JSON.parse(said.toString('utf8')) as Entry[]);
   };
 
+  /** By `cat`, not `copyto`: who dies leaves no rclone behind that still writes to the file, and the next one goes on. */
   const get = async (
     key: string,
     target: string,
     { signal, onProgress }: GetOptions,
   ): Promise<ArchivedObject> => {
     const found = await required(key, { signal });
-    await fetchWhole(target, async () => {
-      const words = ['copyto', '--ignore-times', ...STATS, '--', placeOf(key), target];
-      const copied = await runRclone(options, words, { signal, onStderr: readStats(onProgress) });
-      if (copied === null) throw missing(key);
-      assertArrived({ ...found, size: sizeOfFile(target), digests: {} }, found, target);
+    const { size, digests } = await continueGet({
+      target,
+      location: placeOf(key),
+      version: versionOf(found),
+      size: found.size,
+      md5: found.digests.md5 !== undefined,
+      read: (offset) => read(key, { offset, signal }),
+      signal,
+      onProgress,
     });
-    onProgress?.(found.size);
-    return found;
+    const after = await required(key, { signal });
+    endGet(
+      target,
+      size === found.size && digests.md5 === found.digests.md5 && versionOf(after) === versionOf(found),
+    );
+    assertArrived({ ...found, size, digests }, found, target);
+    if (versionOf(after) === versionOf(found)) return found;
+    throw new LongshoreError('E_TRANSFER', `${placeOf(key)} was replaced while it was read`, {
+      fields: { archive: options.name, path: placeOf(key), found, after },
+    });
+  };
+
+  const read = async function* (
+    key: string,
+    { offset = 0, length, signal }: ReadOptions,
+  ): AsyncGenerator<Buffer> {
+    const { size } = await required(key, { signal });
+    const wanted = Math.max(0, Math.min(length ?? size, size - offset));
+    if (wanted === 0) return;
+    const words = ['cat', '--offset', String(offset), '--count', String(wanted), '--', placeOf(key)];
+    let got = 0;
+    for await (const chunk of streamRclone(options, words, { signal, onAbsent: () => missing(key) })) {
+      got += chunk.length;
+      yield chunk;
+    }
+    if (got === wanted) return;
+    throw new LongshoreError(
+      'E_TRANSFER',
+      `${placeOf(key)} gave ${got} bytes from ${offset}, expected ${wanted}`,
+      {
+        fields: { archive: options.name, path: placeOf(key), offset, wanted, got },
+      },
+    );
   };
 
   return {
     name: options.name,
-    capabilities: { stream: true, range: true, resume: false, digest: null, max_transfers: null },
+    capabilities: { stream: true, range: true, resume: true, digest: null, max_transfers: null },
     local: null,
     locate: placeOf,
     prepare: async (_, call = {}) => {
@@ -211,25 +247,7 @@ export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
     stat: async (key, call = {}) => find(key, call),
     put,
     get,
-    read: async function* (key, { offset = 0, length, signal }) {
-      const { size } = await required(key, { signal });
-      const wanted = Math.max(0, Math.min(length ?? size, size - offset));
-      if (wanted === 0) return;
-      const words = ['cat', '--offset', String(offset), '--count', String(wanted), '--', placeOf(key)];
-      let got = 0;
-      for await (const chunk of streamRclone(options, words, { signal, onAbsent: () => missing(key) })) {
-        got += chunk.length;
-        yield chunk;
-      }
-      if (got === wanted) return;
-      throw new LongshoreError(
-        'E_TRANSFER',
-        `${placeOf(key)} gave ${got} bytes from ${offset}, expected ${wanted}`,
-        {
-          fields: { archive: options.name, path: placeOf(key), offset, wanted, got },
-        },
-      );
-    },
+    read,
     delete: async (key, call = {}) => {
       if ((await find(key, call)) === null) return false;
       await runRclone(options, ['deletefile', '--', placeOf(key)], call);
@@ -243,6 +261,10 @@ export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
     },
   };
 }
+
+/** Every remote states a time; what it makes up when it is asked is another one each time, and then nothing is gone on with. */
+const versionOf = ({ modified, digests }: ArchivedObject): string =>
+  `${modified?.toISOString() ?? ''} ${digests.md5 ?? ''}`;
 
 const noteOf = ({ state_dir, name, remote }: RcloneArchiveOptions): string =>
   join(state_dir, 'archives', encodeURIComponent(`${name} ${remote}`).slice(0, 200));
