@@ -26,7 +26,7 @@ import { inProcess, type Outcome } from './resume.ts';
 
 const MB = 1024 * 1024;
 /** What is noted at the latest after so much of the bundle (kept-headers.ts); a file longer than that is noted at once. */
-const NOTED = 16 * MB;
+const NOTED = 4 * MB;
 
 interface Work {
   readonly place: Place;

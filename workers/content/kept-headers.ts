@@ -17,7 +17,7 @@ import type { HeaderSink } from './tar/source.ts';
 /** A frame is written when so much waits for it, … */
 const FRAME_BYTES = 256 * 1024;
 /** … when so much of the bundle would come before the next one, or so much time has gone by: it would be redone. */
-const EVERY_BYTES = 16 * 1024 * 1024;
+const EVERY_BYTES = 4 * 1024 * 1024;
 const EVERY_MS = 10_000;
 const HEAD_BYTES = 12;
 /** No frame is larger: a header has no more than two extensions, of 1 MiB, and a map of 1 MiB. */
