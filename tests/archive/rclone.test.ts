@@ -136,7 +136,7 @@ describe.skipIf(!hasRclone())('rclone', () => {
   });
 
   describe('a get whose process was killed', () => {
-    /** A bundle of 200 MB, of which another process has fetched a part. */
+    /** A bundle of 140 MB, of which another process has fetched a part. */
     const killed = async () => {
       const place = await makePlace();
       const remote = localRemote(place);
@@ -149,7 +149,7 @@ describe.skipIf(!hasRclone())('rclone', () => {
         { mode: 0o755 },
       );
       const archive = openRemote(place, remote, { rclone: program });
-      await archive.put(KEY, { stream: chunks(200), size: null }, put);
+      await archive.put(KEY, { stream: chunks(140), size: null }, put);
       const target = place.path('fetched');
       writeFileSync(place.path('slow'), '');
       const script = `
@@ -162,7 +162,7 @@ describe.skipIf(!hasRclone())('rclone', () => {
         stdio: 'inherit',
       });
       const half = () => statSync(target, { throwIfNoEntry: false })?.size ?? 0;
-      await until(() => half() > 100 * MB, { what: 'half of the object' });
+      await until(() => half() > 80 * MB, { what: 'half of the object' });
       child.kill('SIGKILL');
       await once(child, 'close');
       rmSync(place.path('slow'));
@@ -180,7 +180,7 @@ describe.skipIf(!hasRclone())('rclone', () => {
     test('goes on with what is proven, at most 64 MiB behind it', async () => {
       const { archive, target, half, offsets, stored } = await killed();
       await archive.get(KEY, target, {});
-      expect(half).toBeLessThan(200 * MB);
+      expect(half).toBeLessThan(140 * MB);
       expect(offsets()).toEqual([expect.any(Number)]);
       expect(offsets()[0]).toBeGreaterThan(half - 65 * MB);
       expect(readFileSync(target).equals(readFileSync(stored))).toBe(true);
@@ -195,7 +195,7 @@ describe.skipIf(!hasRclone())('rclone', () => {
       writeFileSync(target, kept);
       await archive.get(KEY, target, {});
       expect(readFileSync(target).equals(readFileSync(stored))).toBe(true);
-      writeFileSync(stored, randomBytes(200 * MB));
+      writeFileSync(stored, randomBytes(140 * MB));
       writeFileSync(originPath(target), origin);
       await archive.get(KEY, target, {});
       expect(offsets()).toEqual([0, 0]);
