@@ -134,6 +134,9 @@ export const ERRORS = {
     'Free the missing space on the named file system or point the path elsewhere, then resume.',
   ),
   E_IO: retryable('The file system reported an error on the named path.'),
+  E_STAGE_AWAY: operator(
+    'A recorded staged copy is not there, and nothing else in the stage folder. Mount its file system, then resume.',
+  ),
   E_BUNDLE_CORRUPT: operator(
     'The archived bundle does not match its digest. Keep it, restore a good copy, then resume.',
   ),

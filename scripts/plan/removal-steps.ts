@@ -1,16 +1,22 @@
 /** Plans of the steps that remove: a purge takes the staged copy, a deletion everything that Longshore holds. */
 import { lstatSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { Config } from '../../config/index.ts';
 import type { Archive } from '../../workers/archive/contract.ts';
 import { archiveNamesOf, openArchive } from '../../workers/archive/index.ts';
 import { whyNotHeld, whyNotHeldByAll } from '../../workers/archive/presence.ts';
-import { isThere, type StagedCopy, stagedCopyOf } from '../../workers/content/staged-copy.ts';
+import {
+  assertStageThere,
+  isThere,
+  type StagedCopy,
+  stagedCopyOf,
+} from '../../workers/content/staged-copy.ts';
 import { roughSize } from '../../workers/dataset/byte-size.ts';
 import { downloadLinksOf, qcFolderOf } from '../../workers/dataset/paths.ts';
 import { pinOf, pinText } from '../../workers/dataset/pin.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import { coerceError, type LongshoreError, LongshoreError as Coded } from '../../workers/errors.ts';
-import { assertSource, NEVER_READ_BACK, originKept } from '../../workers/tasks/origin-removal.ts';
+import { assertGone, assertSource, NEVER_READ_BACK, originKept } from '../../workers/tasks/origin-removal.ts';
 import { amountOf } from './rates.ts';
 import type { Ground } from './ground.ts';
 import type { Item } from './model.ts';
@@ -21,7 +27,7 @@ export const planPurge: Planner = async (ground) => {
   const stops = await purgeStops(ground);
   const removes = stagedItems(
     dataset,
-    safely(() => stagedCopyOf(config, dataset), stops),
+    safely(() => stagedCopyThere(config, dataset), stops),
   );
   return {
     stops,
@@ -86,15 +92,22 @@ export const planDeleteSource: Planner = async ({ config, dataset, copies, comin
     stops.push(originKept(dataset, NEVER_READ_BACK));
   safely(() => assertSource({ config }, dataset), stops);
   const there = isThere(origin_path);
+  if (!there && dataset.metadata.source_deleted_at == null) safely(() => assertGone(dataset), stops);
   const reads = [item('every file, compared with the manifest', origin_path, size, num_files)];
   return {
     stops,
     reads: there ? reads : [],
     removes: there ? [item('origin', origin_path, size, num_files)] : [],
-    notes: there ? [] : ['the origin is gone already'],
+    notes: there || stops.length > 0 ? [] : ['the origin is gone already'],
     amount: { unit: 'bytes', amount: there ? size : 0 },
   };
 };
+
+function stagedCopyThere(config: Config, dataset: Dataset): StagedCopy {
+  const copy = stagedCopyOf(config, dataset);
+  assertStageThere(dataset, copy);
+  return copy;
+}
 
 function stagedItems(dataset: Dataset, copy: StagedCopy | null): Item[] {
   if (copy === null) return [];
@@ -123,7 +136,7 @@ export const planDelete: Planner = async (ground) => {
   }
   const staged = stagedItems(
     dataset,
-    safely(() => stagedCopyOf(config, dataset), stops),
+    safely(() => stagedCopyThere(config, dataset), stops),
   );
   const others = [
     item('link to the QC report', downloadLinksOf(config, dataset).report, 0),

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync, mkdirSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Redis } from 'ioredis';
 import { expect, inject, test } from 'vitest';
@@ -15,7 +15,7 @@ import { loadTask } from '../../workers/tasks/registry.ts';
 import { buildWorkflow } from '../../workers/workflows/definition.ts';
 import { runScript } from '../support/script.ts';
 import { makeContext } from '../tasks/context.ts';
-import { type Landing, makeLanding } from '../tasks/landing.ts';
+import { type Landing, makeLanding, unmount } from '../tasks/landing.ts';
 
 const files = { 'a.txt': 'alpha', 'sub/b.bin': Buffer.alloc(300_000, 7) };
 const SIZE = 300_005;
@@ -135,6 +135,9 @@ test('the plan of a removal of the origin names it, and refuses as the task does
   await landing.store.catalog.addProof(found);
   expect(stopsOf(await plan(landing, 'clear'))).toEqual(['E_FIXITY']);
   await landing.store.catalog.addProof({ ...found, result: 'ok' });
+  const mount = unmount(dirname(landing.origin));
+  expect(stopsOf(await plan(landing, 'clear'))).toEqual(['E_ORIGIN_MISSING']);
+  mount();
   await landing.run('delete_source');
   expect((await plan(landing, 'clear')).steps[0]).toMatchObject({ removes: [], reads: [] });
 });
@@ -249,6 +252,12 @@ test('what would stop it is told before it is started, with the error that it wo
   expect(stopsOf(await plan(landing, 'archive', true))).toEqual([]);
   rmSync(landing.origin, { recursive: true });
   renameSync(`${landing.origin}.aside`, landing.origin);
+
+  const stage = landing.place.path('data/staged/raw_data');
+  const mount = unmount(stage);
+  for (const workflow of ['purge', 'delete'])
+    expect(stopsOf(await plan(landing, workflow)), workflow).toEqual(['E_STAGE_AWAY']);
+  mount();
 
   const other = buildWorkflow(landing.place.config, 'stage', { dataset_id: landing.id, initiator: 'ben' });
   await landing.store.records.createWorkflow(other);

@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { type Landing, makeLanding } from './landing.ts';
+import { type Landing, makeLanding, unmount } from './landing.ts';
 
 const files = { 'a.txt': 'alpha', 'sub/b.txt': 'beta' };
 
@@ -117,6 +117,46 @@ test('an origin whose source is not there is not recorded as deleted', async () 
   renameSync(`${source}.away`, source);
   await landing.run('delete_source', { task_id: 'delete-1', attempt: 2 });
   expect(existsSync(landing.origin)).toBe(false);
+});
+
+test('an origin whose source is an empty mount point is not recorded as deleted', async () => {
+  const landing = await verified();
+  const source = dirname(landing.origin);
+  const mount = unmount(source);
+  const error = await landing.fails('delete_source', { task_id: 'delete-1' });
+  expect(error).toMatchObject({ code: 'E_ORIGIN_MISSING', fields: { path: source } });
+  expect(error.hint).toContain(`touch '${source}/.longshore-mounted'`);
+  expect((await landing.dataset()).metadata.source_deleted_at).toBeUndefined();
+  expect(landing.audit).toEqual([]);
+  mount();
+  await landing.run('delete_source', { task_id: 'delete-1', attempt: 2 });
+  expect(existsSync(landing.origin)).toBe(false);
+});
+
+test('an origin that somebody else deleted is recorded as gone where its source shows that it is there', async () => {
+  const landing = await verified();
+  rmSync(landing.origin, { recursive: true });
+  expect(await landing.fails('delete_source')).toMatchObject({ code: 'E_ORIGIN_MISSING' });
+  writeFileSync(join(dirname(landing.origin), '.longshore-mounted'), '');
+  await landing.run('delete_source', { attempt: 2 });
+  expect((await landing.dataset()).metadata.source_deleted_at).toMatch(/^\d{4}-/);
+});
+
+test('killed after it removed the only folder of a source, the next attempt has nothing to ask', async () => {
+  const landing = await verified();
+  const { catalog } = landing.store;
+  const patch = catalog.patch.bind(catalog);
+  catalog.patch = async (...args) => {
+    await patch(...args);
+    throw new Error('killed');
+  };
+  await expect(landing.run('delete_source')).rejects.toThrow('killed');
+  catalog.patch = patch;
+  const recorded = (await landing.dataset()).metadata.source_deleted_at;
+  expect(recorded).toMatch(/^\d{4}-/);
+  rmSync(beside(landing, 'deleting'), { recursive: true });
+  await landing.run('delete_source', { attempt: 2 });
+  expect((await landing.dataset()).metadata.source_deleted_at).toBe(recorded);
 });
 
 test('killed while it removed, the next attempt removes what is left', async () => {

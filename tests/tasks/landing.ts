@@ -1,6 +1,6 @@
 /** A dataset in a place of its own, and its tasks run on the real store, one by one, without a fleet. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { type LongshoreError, isLongshoreError } from '../../workers/errors.ts';
@@ -92,6 +92,16 @@ export async function makeLanding(
     upTo: async (task) => {
       for (const step of STEPS.slice(0, STEPS.indexOf(task) + 1)) await run(step);
     },
+  };
+}
+
+/** Only the mount point is left. Gives what brings back what lay there. */
+export function unmount(folder: string): () => void {
+  renameSync(folder, `${folder}.away`);
+  mkdirSync(folder);
+  return () => {
+    rmSync(folder, { recursive: true });
+    renameSync(`${folder}.away`, folder);
   };
 }
 

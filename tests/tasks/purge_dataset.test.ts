@@ -11,7 +11,7 @@ import {
 import { dirname } from 'node:path';
 import { expect, test } from 'vitest';
 import { stagedCopyOf } from '../../workers/content/staged-copy.ts';
-import { fingerprint, type Landing, makeLanding } from './landing.ts';
+import { fingerprint, type Landing, makeLanding, unmount } from './landing.ts';
 
 const files = { 'a.txt': 'alpha', 'sub/b.txt': 'beta' };
 const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
@@ -163,6 +163,40 @@ test.each(['addState', 'patch'] as const)(
     expect(before.filter(isThere)).toEqual([]);
     expect(await landing.dataset()).toMatchObject({ is_staged: false, staged_path: null });
     expect((await landing.states()).filter((state) => state === 'PURGED')).toHaveLength(1);
+  },
+);
+
+test('killed when all was recorded, the next attempt removes the alias folder', async () => {
+  const landing = await landed();
+  const { aliasFolder } = stagedCopyOf(landing.place.config, await landing.dataset());
+  const { catalog } = landing.store;
+  const patch = catalog.patch.bind(catalog);
+  catalog.patch = async (...args) => {
+    await patch(...args);
+    throw new Error('killed');
+  };
+  await expect(landing.run('purge_dataset')).rejects.toThrow('killed');
+  expect(isThere(aliasFolder)).toBe(true);
+  catalog.patch = patch;
+  await landing.run('purge_dataset', { attempt: 2 });
+  expect(isThere(aliasFolder)).toBe(false);
+});
+
+test.each(['purge_dataset', 'delete_dataset'])(
+  '%s refuses while the stage folder is an empty mount point, and everything is still there when it is back',
+  async (task) => {
+    const landing = await landed();
+    const before = await parts(landing);
+    const stage = landing.place.path('data/staged/raw_data');
+    const mount = unmount(stage);
+    const error = await landing.fails(task, { kwargs: { force: true } });
+    expect(error).toMatchObject({ code: 'E_STAGE_AWAY', fields: { path: stage } });
+    expect(await landing.dataset()).toMatchObject({ is_staged: true, is_deleted: false });
+    expect(landing.audit).toEqual([]);
+    mount();
+    expect(await parts(landing)).toEqual(before);
+    await landing.run(task, { attempt: 2 });
+    expect(before.filter(isThere)).toEqual([]);
   },
 );
 

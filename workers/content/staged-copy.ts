@@ -13,9 +13,13 @@ import {
   stagedPathOf,
 } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
+import { LongshoreError } from '../errors.ts';
 import { removeTree } from './coreutils.ts';
+import { whyAway } from './mounted.ts';
 
 export interface StagedCopy {
+  /** Where the staged copies of its type lie. */
+  readonly root: string;
   /** Where it ought to be, and where the catalog says it is; nearly always one place. */
   readonly trees: readonly string[];
   readonly bundle: string;
@@ -33,6 +37,7 @@ export function stagedCopyOf(config: Config, dataset: Dataset): StagedCopy {
   const parent = resolved(dirname(recorded));
   if (parent !== root) assertBelow(root, parent, `the folder of the staged path of dataset ${dataset.id},`);
   return {
+    root: pathsOf(config, dataset.type).stage,
     trees: [...new Set([recorded, tree])],
     bundle: stagedBundleOf(config, dataset),
     links: downloadLinksOf(config, dataset),
@@ -41,11 +46,28 @@ export function stagedCopyOf(config: Config, dataset: Dataset): StagedCopy {
 }
 
 /**
+ * A recorded copy of which nothing is found, where nothing of any other is found either: its file system is not mounted, and
+ * would bring back for ever what is recorded as removed. @throws E_STAGE_AWAY
+ */
+export function assertStageThere(
+  { id, name, is_staged, staged_path }: Dataset,
+  { root, trees, aliasFolder }: StagedCopy,
+): void {
+  if ((!is_staged && staged_path === null) || [...trees, aliasFolder].some(isThere)) return;
+  const away = whyAway(root);
+  if (away === null) return;
+  throw new LongshoreError('E_STAGE_AWAY', `the staged copy of ${name} is not there, and ${away.message}`, {
+    fields: { dataset_id: id, staged_path, path: root },
+    hint: away.remedy,
+  });
+}
+
+/**
  * Links first, so that nobody finds one that leads nowhere. Missing parts are fine: it may be repeated after a kill.
- * Gives what was there and is gone.
+ * Gives what was there and is gone. The alias folder stays until the removal is recorded: `removeAliasFolder`.
  */
 export async function removeStagedCopy(
-  { trees, bundle, links, aliasFolder }: StagedCopy,
+  { trees, bundle, links }: StagedCopy,
   onRemoved: () => void = () => undefined,
 ): Promise<string[]> {
   const removed = removeLink(links.tree) ? [links.tree] : [];
@@ -56,8 +78,12 @@ export async function removeStagedCopy(
     await removeTree(path);
     onRemoved();
   }
-  if (isThere(aliasFolder) && readdirSync(aliasFolder).length === 0) rmdirSync(aliasFolder);
   return removed;
+}
+
+/** To an attempt that was killed before it recorded the removal this folder tells that the stage folder is the right one. */
+export function removeAliasFolder(folder: string): void {
+  if (isThere(folder) && readdirSync(folder).length === 0) rmdirSync(folder);
 }
 
 /** False when there is no link; a file or folder in its place stays. */

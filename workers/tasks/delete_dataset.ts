@@ -5,14 +5,16 @@ import { deleteBundle } from '../archive/bundles.ts';
 import { archiveNamesOf, openArchive } from '../archive/index.ts';
 import { removeStale, removeTree } from '../content/publish.ts';
 import {
+  assertStageThere,
   isThere,
+  removeAliasFolder,
   removeLink,
   removeStagedCopy,
   type StagedCopy,
   stagedCopyOf,
 } from '../content/staged-copy.ts';
 import { reachState } from '../dataset/lifecycle.ts';
-import { assertBelow, qcFolderOf } from '../dataset/paths.ts';
+import { aliasFolderOf, assertBelow, qcFolderOf } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 import { turnTaken } from './dataset-turn.ts';
@@ -41,6 +43,7 @@ export const task = defineTask({
       });
     }
     await reachState(ctx.catalog, dataset.id, 'DELETED', ctx.run.workflow_id);
+    removeAliasFolder(aliasFolderOf(ctx.config, dataset));
     return [dataset.id];
   },
 });
@@ -88,7 +91,9 @@ async function archivedPlaces(ctx: TaskContext, dataset: Dataset) {
 function localOf(ctx: TaskContext, dataset: Dataset): { copy: StagedCopy; qc: string } {
   const qc = dirname(qcFolderOf(ctx.config, dataset));
   assertBelow(pathsOf(ctx.config, dataset.type).qc, qc, 'the QC folder');
-  return { copy: stagedCopyOf(ctx.config, dataset), qc };
+  const copy = stagedCopyOf(ctx.config, dataset);
+  assertStageThere(dataset, copy);
+  return { copy, qc };
 }
 
 async function removeLocal(

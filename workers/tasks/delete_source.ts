@@ -32,7 +32,6 @@ export const task = defineTask({
     } finally {
       manifest.close();
     }
-    await ctx.catalog.patch(dataset.id, { metadata: { source_deleted_at: new Date().toISOString() } });
     return [dataset.id];
   },
 });

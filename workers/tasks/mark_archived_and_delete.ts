@@ -66,7 +66,6 @@ export const task = defineTask({
           throw originKept(dataset, 'it was changed while it was compared with its bundle');
       },
     });
-    await ctx.catalog.patch(dataset.id, { metadata: { source_deleted_at: new Date().toISOString() } });
     return [dataset.id];
   },
 });

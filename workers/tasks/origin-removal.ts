@@ -10,6 +10,7 @@
 import { renameSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { pathsOf, registrationOf } from '../../config/of.ts';
+import { whyAway } from '../content/mounted.ts';
 import { partialPath, removeStale, syncPath } from '../content/publish.ts';
 import { isThere } from '../content/staged-copy.ts';
 import { isBelow, resolved } from '../dataset/paths.ts';
@@ -26,7 +27,11 @@ export interface Removal {
   setAside(root: string): Promise<void>;
 }
 
-/** Once it is gone, calling it again removes what a killed attempt left. @throws E_NAME_UNSAFE, E_NOT_ARCHIVED, E_ORIGIN_MISSING */
+/**
+ * Once it is gone, calling it again removes what a killed attempt left. It is recorded as deleted when it has the name of
+ * what may be removed: afterwards nothing in an empty source would tell who removed it.
+ * @throws E_NAME_UNSAFE, E_NOT_ARCHIVED, E_ORIGIN_MISSING
+ */
 export async function removeOrigin(ctx: TaskContext, dataset: Dataset, removal: Removal): Promise<void> {
   const origin = dataset.origin_path;
   assertSource(ctx, dataset);
@@ -35,15 +40,28 @@ export async function removeOrigin(ctx: TaskContext, dataset: Dataset, removal: 
     await removal.inPlace(origin);
     await ctx.lease.assert();
     await setAside(ctx, dataset, removal);
-  } else if (!isThere(dirname(origin))) throw placeMissing(dataset);
+    await recordDeleted(ctx, dataset);
+  } else if (dataset.metadata.source_deleted_at == null) {
+    assertGone(dataset);
+    await recordDeleted(ctx, dataset);
+  }
   await removeStale(origin);
 }
 
-/** A source that is not mounted: its folders are not gone, and must not be recorded so. */
-const placeMissing = ({ id, origin_path }: Dataset): LongshoreError =>
-  new LongshoreError('E_ORIGIN_MISSING', `the folder that held ${origin_path} is not there`, {
-    fields: { dataset_id: id, path: dirname(origin_path) },
-  });
+const recordDeleted = ({ catalog }: TaskContext, { id }: Dataset): Promise<unknown> =>
+  catalog.patch(id, { metadata: { source_deleted_at: new Date().toISOString() } });
+
+/** Of a source that is not mounted nothing is gone, and must not be recorded so. @throws E_ORIGIN_MISSING */
+export function assertGone({ id, name, origin_path }: Dataset): void {
+  const folder = dirname(origin_path);
+  const away = whyAway(folder);
+  if (away === null) return;
+  throw new LongshoreError(
+    'E_ORIGIN_MISSING',
+    `the origin of ${name} is not there, and ${away.message}: that it was deleted is not recorded`,
+    { fields: { dataset_id: id, origin_path, path: folder }, hint: away.remedy },
+  );
+}
 
 export const NEVER_READ_BACK = 'its bundle has never been read back and verified';
 

@@ -11,7 +11,14 @@
 import { heldCopy } from '../archive/presence.ts';
 import { copiesOf } from '../archive/copies.ts';
 import { removeStale } from '../content/publish.ts';
-import { isThere, removeStagedCopy, type StagedCopy, stagedCopyOf } from '../content/staged-copy.ts';
+import {
+  assertStageThere,
+  isThere,
+  removeAliasFolder,
+  removeStagedCopy,
+  type StagedCopy,
+  stagedCopyOf,
+} from '../content/staged-copy.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
 import { pinOf, pinText } from '../dataset/pin.ts';
 import type { Dataset } from '../dataset/types.ts';
@@ -30,9 +37,11 @@ export const task = defineTask({
     const keep = nothingToDo(ctx, dataset, copy);
     if (keep !== null) {
       ctx.log.info({ dataset_id: dataset.id }, keep);
+      removeAliasFolder(copy.aliasFolder); // Of an attempt that was killed when all else was done.
       return [dataset.id, { removed: [], note: keep }];
     }
     refusePinned(dataset);
+    assertStageThere(dataset, copy);
     await assertArchived(ctx, dataset);
     const removed = await remove(ctx, dataset, copy);
     return [dataset.id, { removed, note: null }];
@@ -86,5 +95,6 @@ async function remove(ctx: TaskContext, dataset: Dataset, copy: StagedCopy): Pro
   meter.end();
   await reachState(ctx.catalog, dataset.id, 'PURGED', ctx.run.workflow_id, { reason });
   await ctx.catalog.patch(dataset.id, { is_staged: false, staged_path: null });
+  removeAliasFolder(copy.aliasFolder);
   return removed;
 }
