@@ -5,6 +5,7 @@ import type { Logger } from '../../workers/log.ts';
 import type { UploadLog, Uploads } from '../../workers/uploads/contract.ts';
 import { isOutage } from '../../workers/uploads/failure.ts';
 import { notifyOf } from '../../workers/uploads/notify.ts';
+import { assertUploadRoot } from '../../workers/uploads/roots.ts';
 import { verifyUpload } from '../../workers/uploads/verify.ts';
 import { bytes, counted } from '../cli/format.ts';
 
@@ -48,6 +49,7 @@ export async function checkUpload(parts: CheckParts, check: Check): Promise<Chec
   const before = await uploads.log(check.dataset_id);
   if (BEYOND.includes(before.status)) return nothingToDo(before);
   assertOpen(before);
+  assertUploadRoot(parts.config, before.dataset.type);
   try {
     const found = await verifyUpload(before, { onProgress: meter(say, totalOf(before)) });
     if (found.warning !== null) say(`warning: ${found.warning}`);

@@ -3,7 +3,7 @@ import { coerceError } from '../../workers/errors.ts';
 import { isArriving } from '../../workers/uploads/arrivals.ts';
 import type { ListedUpload, UploadLog } from '../../workers/uploads/contract.ts';
 import { type Next, nextOf, type Patience } from '../../workers/uploads/next.ts';
-import { uploadRootOf, uploadRoots } from '../../workers/uploads/roots.ts';
+import { assertUploadRoot, uploadRoots } from '../../workers/uploads/roots.ts';
 import { failStale, giveUp, land, rejectUpload, spawnVerification, type UploadParts } from './act.ts';
 import { patienceOf, verificationOf } from './verification.ts';
 
@@ -128,7 +128,7 @@ class Run {
     if (log.status !== 'UPLOADING') return ['wait', null, `it is ${log.status} now`];
     const { config } = this.#parts;
     const hours = config.uploads.stale_uploading_hours;
-    uploadRootOf(config, log.dataset.type); // A root that is not mounted holds no answer.
+    assertUploadRoot(config, log.dataset.type);
     if (isArriving(log, uploadRoots(config), Date.now() - hours * 3_600_000))
       return ['wait', null, 'its bytes still arrive'];
     const reason = `nothing of it has arrived for ${hours} h`;
@@ -157,6 +157,7 @@ class Run {
         await parts.uploads.patch(log.dataset_id, { status: 'VERIFIED' });
         return planned(next);
       case 'reject':
+        assertUploadRoot(parts.config, log.dataset.type);
         if (await rejectUpload(parts, log, next.reason)) return planned(next);
         return ['wait', null, 'it has gone on meanwhile'];
       case 'give up':

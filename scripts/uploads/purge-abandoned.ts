@@ -5,7 +5,7 @@ import { removeTree } from '../../workers/content/coreutils.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { isArriving } from '../../workers/uploads/arrivals.ts';
 import type { UploadLog } from '../../workers/uploads/contract.ts';
-import { payloadOf, STAGED_FILE, uploadRootOf } from '../../workers/uploads/roots.ts';
+import { assertUploadRoot, payloadOf, STAGED_FILE } from '../../workers/uploads/roots.ts';
 import { counted, emptyTally, removeIfEmpty, type Purge, type RuleTally } from './purge-rule.ts';
 
 const DAY_MS = 86_400_000;
@@ -22,7 +22,7 @@ export async function purgeAbandoned(purge: Purge): Promise<RuleTally> {
       if (purge.signal?.aborted === true) return;
       await counted(tally, log, { dataset_id }, async () => {
         const upload = await uploads.log(dataset_id);
-        uploadRootOf(config, upload.dataset.type); // A root that is not mounted holds no answer.
+        assertUploadRoot(config, upload.dataset.type);
         if (upload.status !== 'UPLOADING' || isArriving(upload, purge.roots, sinceOf(purge)))
           tally.skipped += 1;
         else await abandon(purge, upload, tally);

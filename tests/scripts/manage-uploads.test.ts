@@ -1,4 +1,4 @@
-import { utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { until } from '../support/until.ts';
@@ -162,6 +162,17 @@ describe('VERIFYING', () => {
     expect(metadata(id).failure_reason).toContain('timeout');
   });
 
+  test('is rejected by nobody while the upload root is empty', async () => {
+    const { upload, manage, records, status, place, root } = await makeManager();
+    const { id } = upload('up', FILES, verifying(T1));
+    await manage();
+    await end(records, await begin(records, T1), 'its origin is not there');
+    renameSync(root, place.path('away'));
+    mkdirSync(root);
+    expect((await manage()).counts).toEqual({ ...NONE, errors: 1 });
+    expect(status(id)).toBe('VERIFYING');
+  });
+
   test('beyond all limits of its task fails, and the task is taken out: it cannot say VERIFIED afterwards', async () => {
     const { upload, manage, engine, records, status, api } = await makeManager();
     const { id } = upload('up', FILES, verifying(T1));
@@ -205,16 +216,17 @@ describe('UPLOADING', () => {
     expect((await manage()).counts).toEqual(NONE);
   });
 
-  test('is not failed while the upload root is not there', async () => {
-    const { upload, manage, status, place } = await makeManager({
-      paths: { RAW_DATA: { upload: '/nonexistent/uploads/raw_data' } },
-    });
+  test('is not failed while the upload root is empty or not there', async () => {
+    const { upload, manage, status, place, root } = await makeManager();
     const { id } = upload('up', FILES, old);
-    const { counts, rows } = await manage();
-    expect(counts).toEqual({ ...NONE, errors: 1 });
-    expect(rows[0]?.note).toContain('there is no upload root at /nonexistent/uploads');
-    expect(status(id)).toBe('UPLOADING');
-    expect(place.folder).toBeDefined();
+    renameSync(root, place.path('away'));
+    for (const remount of [() => undefined, () => mkdirSync(root)]) {
+      remount();
+      const { counts, rows } = await manage();
+      expect(counts).toEqual({ ...NONE, errors: 1 });
+      expect(rows[0]?.note).toContain(`the upload root ${root} is empty or not there`);
+      expect(status(id)).toBe('UPLOADING');
+    }
   });
 });
 

@@ -1,4 +1,4 @@
-import { symlinkSync } from 'node:fs';
+import { mkdirSync, renameSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { runScript } from '../support/script.ts';
@@ -116,6 +116,17 @@ test('an origin path that is missing is VERIFICATION_FAILED after the last try',
   ground.api.store.dataset(id).origin_path = join(ground.root, 'raw_data/nowhere');
   expect((await verify(ground, id, 3, 3)).code).toBe(1);
   expect(ground.metadata(id).failure_reason).toMatch(/^E_ORIGIN_MISSING: /);
+});
+
+test('an upload root that is not mounted fails no upload, also in the last try', async () => {
+  const ground = await makeUploads();
+  const { id } = ground.upload('good', FILES, { status: 'VERIFYING', metadata: GOOD });
+  renameSync(ground.root, ground.place.path('away'));
+  mkdirSync(ground.root);
+  const done = await verify(ground, id, 3, 3);
+  expect(done.code).toBe(1);
+  expect(JSON.parse(done.stdout)).toMatchObject({ error: { code: 'E_ORIGIN_MISSING' } });
+  expect(ground.status(id)).toBe('VERIFYING');
 });
 
 test('an upload that was given up meanwhile is not brought back', async () => {

@@ -1,3 +1,4 @@
+import { mkdirSync, renameSync } from 'node:fs';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { limitsOf } from '../../workers/fleet/task-limits.ts';
 import { retryOf } from '../../workers/fleet/retry-policy.ts';
@@ -81,6 +82,17 @@ test.each(['GET', 'PATCH'])('an API that fails at %s postpones it and uses up no
   ground.api.fail(method, { kind: 'html' });
   const { outcome } = await attempt(ground, id, { retries: 3, retries_left: 0 });
   expect(isPostponement(await outcome)).toBe(true);
+  expect(ground.status(id)).toBe('VERIFYING');
+});
+
+test('an upload root that is not mounted postpones it and uses up no retry', async () => {
+  const ground = await makeUploads();
+  const { id } = ground.upload('good', FILES, { status: 'VERIFYING', metadata: GOOD });
+  renameSync(ground.root, ground.place.path('away'));
+  mkdirSync(ground.root);
+  const { notes, outcome } = await attempt(ground, id, { retries: 3, retries_left: 0 });
+  expect(await outcome).toMatchObject({ postpone: { reason: expect.stringContaining('is empty') } });
+  expect(notes.tools).toEqual([]);
   expect(ground.status(id)).toBe('VERIFYING');
 });
 

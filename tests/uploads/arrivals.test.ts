@@ -2,7 +2,7 @@ import { mkdirSync, renameSync, symlinkSync, utimesSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { isArriving } from '../../workers/uploads/arrivals.ts';
-import { payloadOf, uploadRootOf, uploadRoots } from '../../workers/uploads/roots.ts';
+import { payloadOf, assertUploadRoot, uploadRoots } from '../../workers/uploads/roots.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
 import { writeTree } from './trees.ts';
@@ -99,10 +99,19 @@ describe('folders of uploads', () => {
   test('roots are the parents of the configured folders, each once, only those that are there', async () => {
     const place = await makePlace();
     expect(uploadRoots(place.config)).toEqual([]);
-    expect(() => uploadRootOf(place.config, 'RAW_DATA')).toThrow('there is no upload root at');
     const root = place.dir('data/uploads');
     expect(uploadRoots(place.config)).toEqual([root]);
-    expect(uploadRootOf(place.config, 'DATA_PRODUCT')).toBe(root);
+  });
+
+  test('a root that is empty or not there is not mounted', async () => {
+    const place = await makePlace();
+    const problem = { code: 'E_ORIGIN_MISSING', hint: expect.stringContaining('.longshore-mounted') };
+    const at = (): unknown => assertUploadRoot(place.config, 'DATA_PRODUCT');
+    expect(at).toThrow(expect.objectContaining(problem));
+    place.dir('data/uploads');
+    expect(at).toThrow(expect.objectContaining(problem));
+    place.dir('data/uploads/raw_data');
+    expect(at).not.toThrow();
   });
 
   test('a payload lies two levels below the folder of a type, as configured or as the API names it', async () => {

@@ -6,11 +6,13 @@ import { ownSecrets } from '../tools/environment.ts';
 import type { Uploads } from '../uploads/contract.ts';
 import { isOutage } from '../uploads/failure.ts';
 import { openUploads } from '../uploads/rest.ts';
+import { assertUploadRoot } from '../uploads/roots.ts';
 import { defineTask, postpone, type Postponement, type TaskContext } from './contract.ts';
 
 const SCRIPT = join(import.meta.dirname, '../../scripts/verify_upload_integrity.ts');
 /** What the script ends with when the API is away (scripts/cli/program.ts). */
 const AWAY = 5;
+const API_AWAY = 'the API is away';
 const LOOK_AGAIN_MS = 60_000;
 const TOLD_WITHIN_MS = 30_000;
 const LOOK_MS = 200;
@@ -23,11 +25,13 @@ export const task = defineTask({
   run: async (ctx) => {
     const uploads = openUploads(ctx.config);
     try {
-      await uploads.log(ctx.dataset_id);
+      const { dataset } = await uploads.log(ctx.dataset_id);
+      assertUploadRoot(ctx.config, dataset.type);
       return await verify(ctx, uploads);
     } catch (error) {
       // An outage says nothing about the upload: it takes no retry, and fails none.
-      if (isOutage(error)) return later();
+      if (isOutage(error)) return later(API_AWAY);
+      if (isLongshoreError(error) && error.code === 'E_ORIGIN_MISSING') return later(error.message);
       throw error;
     } finally {
       uploads.close();
@@ -54,14 +58,14 @@ async function verify(
     if (!isLongshoreError(error) || error.code !== 'E_SUBPROCESS') throw error;
     const { process_id, return_code } = error.fields;
     await keepProcess(ctx, uploads, typeof process_id === 'number' ? process_id : null);
-    if (return_code === AWAY) return later();
+    if (return_code === AWAY) return later(API_AWAY);
     throw toldBy(error);
   }
   return [dataset_id, { status: 'success', dataset_id }];
 }
 
-const later = (): Postponement =>
-  postpone(new Date(Date.now() + LOOK_AGAIN_MS), 'the API is away; the upload is verified when it is back');
+const later = (why: string): Postponement =>
+  postpone(new Date(Date.now() + LOOK_AGAIN_MS), `${why}; the upload is verified when it is back`);
 
 /** The facility shows the lines of this process, which it knows by another id than the records. */
 async function keepProcess(ctx: TaskContext, uploads: Uploads, process_id: number | null): Promise<void> {

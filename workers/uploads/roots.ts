@@ -2,6 +2,7 @@
 import { lstatSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { type Config, pathsOf } from '../../config/index.ts';
+import { whyAway } from '../content/mounted.ts';
 import { isVanished } from '../content/walk.ts';
 import { isBelow } from '../dataset/paths.ts';
 import { LongshoreError } from '../errors.ts';
@@ -18,13 +19,17 @@ export function uploadRoots(config: Config): string[] {
   return [...new Set(roots)];
 }
 
-/** @throws E_USAGE for a type that is not configured, E_ORIGIN_MISSING when its root is not there */
-export function uploadRootOf(config: Config, type: string): string {
+/**
+ * A root that is not mounted says nothing about an upload, and must fail none.
+ * @throws E_USAGE for a type that is not configured, E_ORIGIN_MISSING when its root is not there or empty
+ */
+export function assertUploadRoot(config: Config, type: string): void {
   const path = rootOf(config, type);
-  const root = realPath(path);
-  if (root !== null) return root;
-  throw new LongshoreError('E_ORIGIN_MISSING', `there is no upload root at ${path} (paths.${type}.upload)`, {
+  const away = whyAway(path);
+  if (away === null) return;
+  throw new LongshoreError('E_ORIGIN_MISSING', `the upload root ${away.message} (paths.${type}.upload)`, {
     fields: { path },
+    hint: away.remedy,
   });
 }
 
