@@ -1,5 +1,5 @@
 import { livingPm2Home, pm2Command } from '../../workers/fleet/pm2.ts';
-import type { FleetView } from '../../workers/workflows/fleet.ts';
+import { type FleetView, whyNotTaken } from '../../workers/workflows/fleet.ts';
 import { asTyped } from './typed.ts';
 
 /** BullMQ's states of a job that a free slot would take at once. */
@@ -7,13 +7,15 @@ export const readyIn = (jobs: Readonly<Record<string, number>>): number =>
   (jobs.waiting ?? 0) + (jobs.prioritized ?? 0) + (jobs.paused ?? 0);
 
 /** Work that nobody takes up, with what to do about it. */
-export async function takersProblems({ workers, queues, unfit }: FleetView): Promise<string[]> {
+export async function takersProblems(fleet: FleetView): Promise<string[]> {
+  const { workers, queues, unfit } = fleet;
   const problems = unfit === null ? [] : [`${unfit.message}. ${asTyped(unfit.hint)}`];
   if (workers.length === 0) return [...problems, `No worker is there, so nothing runs. ${await startHint()}`];
-  const unserved = queues
-    .filter(({ served_by, jobs }) => served_by === 0 && readyIn(jobs) > 0)
-    .map(({ name, jobs }) => `No worker takes jobs from queue ${name}, and ${readyIn(jobs)} wait in it.`);
-  return [...problems, ...unserved];
+  const untaken = queues.flatMap(({ name, jobs }) => {
+    const why = readyIn(jobs) > 0 ? whyNotTaken(fleet, name) : null;
+    return why === null ? [] : [`${asTyped(why)}, and ${readyIn(jobs)} wait in it.`];
+  });
+  return [...problems, ...untaken];
 }
 
 /** Those that were told to leave stay down; a second \`npm start\` beside pm2 would be another fleet. */

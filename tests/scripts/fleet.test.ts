@@ -79,6 +79,28 @@ test('longshore status counts the jobs and slots of all queues, and says as star
   await fleet.reaches(running, 'SUCCESS');
 });
 
+test('status and start say that work waits because its queue is paused or its workers are drained', async () => {
+  const fleet = await makeFleet();
+  const steerer = await makeSteerer(fleet);
+  await fleet.worker();
+  await steerer.untilListed(1);
+  const started = async (): Promise<string> =>
+    (await longshore(fleet, 'start', 'archive', String(await fleet.dataset()))).stderr;
+  const problems = async (): Promise<string[]> =>
+    (await longshore(fleet, 'status', '--json')).json().problems;
+  await longshore(fleet, 'pause-queue');
+  const paused = 'Queue longshore-test.q is paused (npx longshore resume-queue longshore-test.q)';
+  expect(await started()).toContain(paused);
+  expect(await problems()).toEqual([`${paused}, and 1 wait in it.`]);
+  await longshore(fleet, 'drain', 'all');
+  await longshore(fleet, 'resume-queue');
+  const drained = 'Every worker of queue longshore-test.q is drained (npx longshore undrain all)';
+  expect(await until(async () => (await problems()).find((one) => one.startsWith('Every')))).toBe(
+    `${drained}, and 1 wait in it.`,
+  );
+  expect(await started()).toContain(drained);
+});
+
 test('longshore cancel stops a deaf task of another process in less than two seconds, and keeps the reason', async () => {
   const fleet = await makeFleet({ task: { kill_grace_seconds: 60 } });
   await fleet.worker();

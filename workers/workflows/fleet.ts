@@ -47,6 +47,17 @@ function sumOf(queues: readonly QueueView[]): Record<string, number> {
   return sums;
 }
 
+/** Why what lies in a queue is not begun, however free the workers are; null: it is. */
+export function whyNotTaken({ workers, queues }: FleetView, name: string): string | null {
+  const serving = workers.filter((worker) => queuesOf(worker).includes(name));
+  if (serving.length === 0) return `No worker takes jobs from queue ${name}`;
+  if (queues.some((queue) => queue.name === name && queue.paused))
+    return `Queue ${name} is paused (longshore resume-queue ${name})`;
+  if (serving.every(({ state }) => state !== 'working'))
+    return `Every worker of queue ${name} is drained (longshore undrain all)`;
+  return null;
+}
+
 /** Queues of its steps that no worker takes jobs from. */
 export function unservedQueues(
   { steps }: Pick<WorkflowDocument, 'steps'>,

@@ -3,7 +3,7 @@ import type { Dataset } from '../../../workers/dataset/types.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
 import type { WorkflowDocument } from '../../../workers/records/contract.ts';
 import { buildWorkflow } from '../../../workers/workflows/definition.ts';
-import { unservedQueues } from '../../../workers/workflows/fleet.ts';
+import { whyNotTaken } from '../../../workers/workflows/fleet.ts';
 import { differencesOf } from '../../plan/intact.ts';
 import { liveWorkflowOf } from '../../plan/plan.ts';
 import { findDatasets } from '../find.ts';
@@ -184,10 +184,10 @@ async function warnWithoutWorker({ engine }: EngineSession, document: WorkflowDo
   if (fleet.workers.length === 0)
     process.stderr.write(`No worker is there; it begins when one is. ${await startHint()}\n`);
   else
-    for (const queue of unservedQueues(document, fleet))
-      process.stderr.write(
-        `No worker takes jobs from queue ${queue}; its steps there wait until one does (config.workers).\n`,
-      );
+    for (const queue of new Set(document.steps.map((step) => step.queue))) {
+      const why = whyNotTaken(fleet, queue);
+      if (why !== null) process.stderr.write(`${asTyped(why)}; its steps there wait until one does.\n`);
+    }
 }
 
 async function followThem({ store }: EngineSession, ids: readonly string[], json = false): Promise<number> {
