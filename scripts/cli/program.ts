@@ -34,6 +34,7 @@ const EXIT_OF: Partial<Record<ErrorCode, number>> = {
   E_REDIS_UNAVAILABLE: EXIT.unavailable,
   E_NO_WORKER: EXIT.unavailable,
   E_ARCHIVE_UNAVAILABLE: EXIT.unavailable,
+  E_ARCHIVE_DENIED: EXIT.unavailable,
   E_CATALOG_UNAVAILABLE: EXIT.unavailable,
   E_PORT: EXIT.unavailable,
   E_GATEWAY_KEY: 78,

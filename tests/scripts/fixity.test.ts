@@ -270,6 +270,11 @@ test('what a reading has found, no digest takes back that the archive only state
   await landing.run('archive_dataset', { attempt: 2 });
   expect(await landing.store.catalog.fixity({ failed: true })).toEqual([]);
   expect((await verify('digest')).stdout).toMatch(/^tape: ok, by digest/);
+  writeFileSync(landing.place.path('hpss/control.json'), '{"denied": true}');
+  expect(await verify('digest')).toMatchObject({
+    code: 5,
+    stderr: expect.stringMatching(/^E_ARCHIVE_DENIED: .*\n.*Correct them/),
+  });
 });
 
 describe('longshore fixity', () => {

@@ -199,8 +199,10 @@ function failureOf({ dataset_id, name, copies, staged }: Verified): LongshoreErr
     );
   const away = copies.filter(({ result }) => result === 'unavailable');
   if (away.length === 0) return null;
+  // Waiting helps where an archive is away; not where it refuses who asks.
+  const denied = away.every(({ details }) => details.code === 'E_ARCHIVE_DENIED');
   return new LongshoreError(
-    'E_ARCHIVE_UNAVAILABLE',
+    denied ? 'E_ARCHIVE_DENIED' : 'E_ARCHIVE_UNAVAILABLE',
     `copies of ${dataset} could not be looked at: ${of(away)}`,
   );
 }
