@@ -12,7 +12,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { LongshoreError } from '../../workers/errors.ts';
-import { fingerprint, type Landing, makeLanding } from './landing.ts';
+import { fingerprint, type Landing, makeLanding, unmount } from './landing.ts';
 
 const files = { 'a.txt': 'alpha', 'sub/b.txt': 'beta'.repeat(5000), 'sub/link': { link: 'b.txt' } };
 
@@ -66,6 +66,31 @@ test('an archive that is not mounted is an outage, not a missing bundle', async 
     code: 'E_ARCHIVE_UNAVAILABLE',
     class: 'retryable',
   });
+});
+
+test('a stage folder that is not mounted is waited for, and nothing is written into its mount point', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('stage_dataset');
+  const again = { workflow_id: 'workflow-2', task_id: 'task-0002' };
+  const stage = landing.place.path('data/staged/raw_data');
+  const mount = unmount(stage);
+  expect(await landing.run('stage_dataset', again)).toMatchObject({
+    postpone: { reason: expect.stringContaining(`${stage} is empty or not there`) },
+  });
+  expect(readdirSync(stage)).toEqual([]);
+  mount();
+  expect(await landing.run('stage_dataset', again)).toEqual([landing.id]);
+});
+
+test('a new disk in its place is taken when somebody says that it is one', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('stage_dataset');
+  const again = { workflow_id: 'workflow-2', task_id: 'task-0002' };
+  const stage = landing.place.path('data/staged/raw_data');
+  unmount(stage);
+  writeFileSync(join(stage, '.longshore-mounted'), '');
+  expect(await landing.run('stage_dataset', again)).toEqual([landing.id]);
+  expect(readdirSync(stage)).toHaveLength(2);
 });
 
 test('staging again replaces the tree and the bundle and says FETCHED again in another workflow only', async () => {

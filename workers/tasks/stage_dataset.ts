@@ -1,12 +1,14 @@
 /** Brings a bundle back: read once, proven, kept as staged bundle, unpacked beside its place, then published. */
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { pathsOf } from '../../config/of.ts';
 import { openManifest, statBundle } from '../archive/bundles.ts';
 import { type Copy, copiesOf, firstServing } from '../archive/copies.ts';
 import { fetchPlace } from '../archive/index.ts';
 import { type FetchedBundle, fetchShared } from '../archive/shared-fetch.ts';
 import { sizeOfFile } from '../content/files.ts';
 import { keptHeaders } from '../content/kept-headers.ts';
+import { whyAnother } from '../content/mounted.ts';
 import {
   adoptPartial,
   partialPath,
@@ -25,12 +27,14 @@ import { aliasOf, fetchedBundleOf, stagedBundleOf, stagedPathOf } from '../datas
 import type { Bundle, Dataset } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { proofOf } from './bundle-copies.ts';
-import { defineTask, type TaskContext, willGoOn } from './contract.ts';
+import { defineTask, postpone, type TaskContext, willGoOn } from './contract.ts';
 import { stagedMeanwhile, turnTaken } from './dataset-turn.ts';
 import { mayTransfer, transfersTaken } from './transfer-permit.ts';
 
 /** Others may pass through the stage folder once the dataset is published; they may never list it. */
 const FOLDER_MODE = 0o750;
+/** At a stage folder that is not mounted. */
+const LOOK_AGAIN_MS = 60_000;
 
 export const task = defineTask({
   description: 'Reads the archived bundle back, proves it, and unpacks it into the stage folder.',
@@ -40,6 +44,10 @@ export const task = defineTask({
     const dataset = await liveDataset(ctx.catalog, ctx.dataset_id);
     if (stagedMeanwhile(ctx, dataset)) return [dataset.id];
     const { bundle } = recorded(dataset);
+    const root = pathsOf(ctx.config, dataset.type).stage;
+    const away = whyAnother(ctx.config.state_dir, root, FOLDER_MODE);
+    if (away !== null)
+      return postpone(new Date(Date.now() + LOOK_AGAIN_MS), `${away.message}. ${away.remedy}`);
     const copies = copiesOf(ctx.config, dataset, await ctx.catalog.copies(dataset.id));
     const waiting = await transfersTaken(
       ctx,
