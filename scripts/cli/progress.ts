@@ -46,10 +46,11 @@ export function failureText(failure: TaskFailure): string {
   return `${failure.code ?? failure.exc_type}: ${message.join(' ')}`;
 }
 
-/** Of a step that waits for an archive that is away: for what; null for every other. */
-export function waitsFor(run: TaskRun | null | undefined): string | null {
+/** Of a step that waits, with this code, for a file system or an archive that is away: for what; null for every other. */
+export function waitsFor(run: TaskRun | null | undefined, code: string): string | null {
   if (run?.status !== 'STARTED' || typeof run.result !== 'object' || run.result === null) return null;
-  const text = 'waits' in run.result ? figuresText({ ...run.result }) : '';
+  const { code: of } = run.result as { code?: unknown };
+  const text = 'waits' in run.result && of === code ? figuresText({ ...run.result }) : '';
   return text === '' ? null : text;
 }
 

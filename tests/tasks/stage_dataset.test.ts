@@ -75,7 +75,10 @@ test('a stage folder that is not mounted is waited for, and nothing is written i
   const stage = landing.place.path('data/staged/raw_data');
   const mount = unmount(stage);
   expect(await landing.run('stage_dataset', again)).toMatchObject({
-    postpone: { reason: expect.stringContaining(`${stage} is empty or not there`) },
+    postpone: {
+      reason: expect.stringContaining(`${stage} is empty or not there`),
+      progress: { waits: expect.stringContaining('Mount it'), code: 'E_STAGE_AWAY' },
+    },
   });
   expect(readdirSync(stage)).toEqual([]);
   mount();

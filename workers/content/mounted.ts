@@ -19,7 +19,7 @@ export function whyAway(folder: string): Away | null {
   if (namesIn(folder).length > 0) return null;
   return {
     message: `${folder} is empty or not there, as when its file system is not mounted`,
-    remedy: `Mount it, then resume. If it is mounted, and nothing is left in it: mkdir -p '${folder}' && touch '${join(folder, SIGN)}'.`,
+    remedy: `Mount it (or, if it is mounted and nothing is left in it: mkdir -p '${folder}' && touch '${join(folder, SIGN)}')`,
   };
 }
 

@@ -58,7 +58,7 @@ export function assertStageThere(
   if (away === null) return;
   throw new LongshoreError('E_STAGE_AWAY', `the staged copy of ${name} is not there, and ${away.message}`, {
     fields: { dataset_id: id, staged_path, path: root },
-    hint: away.remedy,
+    hint: `${away.remedy}, then resume.`,
   });
 }
 

@@ -59,7 +59,7 @@ export function assertGone({ id, name, origin_path }: Dataset): void {
   throw new LongshoreError(
     'E_ORIGIN_MISSING',
     `the origin of ${name} is not there, and ${away.message}: that it was deleted is not recorded`,
-    { fields: { dataset_id: id, origin_path, path: folder }, hint: away.remedy },
+    { fields: { dataset_id: id, origin_path, path: folder }, hint: `${away.remedy}, then resume.` },
   );
 }
 

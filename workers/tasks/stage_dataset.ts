@@ -8,7 +8,7 @@ import { fetchPlace } from '../archive/index.ts';
 import { type FetchedBundle, fetchShared } from '../archive/shared-fetch.ts';
 import { sizeOfFile } from '../content/files.ts';
 import { keptHeaders } from '../content/kept-headers.ts';
-import { whyAnother } from '../content/mounted.ts';
+import { type Away, whyAnother } from '../content/mounted.ts';
 import {
   adoptPartial,
   partialPath,
@@ -27,7 +27,7 @@ import { aliasOf, fetchedBundleOf, stagedBundleOf, stagedPathOf } from '../datas
 import type { Bundle, Dataset } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { proofOf } from './bundle-copies.ts';
-import { defineTask, postpone, type TaskContext, willGoOn } from './contract.ts';
+import { defineTask, postpone, type Postponement, type TaskContext, willGoOn } from './contract.ts';
 import { stagedMeanwhile, turnTaken } from './dataset-turn.ts';
 import { mayTransfer, transfersTaken } from './transfer-permit.ts';
 
@@ -46,8 +46,7 @@ export const task = defineTask({
     const { bundle } = recorded(dataset);
     const root = pathsOf(ctx.config, dataset.type).stage;
     const away = whyAnother(ctx.config.state_dir, root, FOLDER_MODE);
-    if (away !== null)
-      return postpone(new Date(Date.now() + LOOK_AGAIN_MS), `${away.message}. ${away.remedy}`);
+    if (away !== null) return later(away);
     const copies = copiesOf(ctx.config, dataset, await ctx.catalog.copies(dataset.id));
     const waiting = await transfersTaken(
       ctx,
@@ -63,6 +62,12 @@ export const task = defineTask({
     return [dataset.id];
   },
 });
+
+function later({ message, remedy }: Away): Postponement {
+  const until = new Date(Date.now() + LOOK_AGAIN_MS);
+  const waits = `waits: ${message}. ${remedy}`;
+  return postpone(until, waits, { waits, code: 'E_STAGE_AWAY', next_attempt_at: until.toISOString() });
+}
 
 interface Staging {
   readonly dataset: Dataset;

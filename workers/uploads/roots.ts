@@ -29,7 +29,7 @@ export function assertUploadRoot(config: Config, type: string): void {
   if (away === null) return;
   throw new LongshoreError('E_ORIGIN_MISSING', `the upload root ${away.message} (paths.${type}.upload)`, {
     fields: { path },
-    hint: away.remedy,
+    hint: `${away.remedy}.`,
   });
 }
 

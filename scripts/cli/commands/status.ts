@@ -83,7 +83,7 @@ async function statusOf({ config, engine, store: { catalog, records } }: EngineS
     catalog.fixity({ failed: true }),
   ]);
   if (damaged.length > 0) problems.push(fixityProblem(damaged));
-  problems.push(...archiveProblems(started.results));
+  problems.push(...waitProblems(started.results));
   // The records tell most of it: a Redis that is away is a line of the answer, not its end.
   const fleet = await engine.fleet().catch((error: unknown) => {
     const { code, message, hint } = coerceError(error);
@@ -117,13 +117,18 @@ async function notRegistered(
   };
 }
 
+/** By the code with which tasks wait for it. */
+const AWAY = { E_ARCHIVE_UNAVAILABLE: 'an archive', E_STAGE_AWAY: 'the stage folder' };
+
 /** They go on by themselves, and yet somebody may have to mount what they wait for. */
-function archiveProblems(workflows: readonly ServedWorkflow[]): string[] {
-  const waits = workflows.flatMap((one) => waitsFor(currentStep(one)?.last_task_run) ?? []);
-  const [first] = waits;
-  if (first === undefined) return [];
-  const many = waits.length === 1 ? 'A workflow' : `${waits.length} workflows`;
-  return [`E_ARCHIVE_UNAVAILABLE: ${many} will go on when an archive is back. ${oneLine(first)}`];
+function waitProblems(workflows: readonly ServedWorkflow[]): string[] {
+  return Object.entries(AWAY).flatMap(([code, what]) => {
+    const waits = workflows.flatMap((one) => waitsFor(currentStep(one)?.last_task_run, code) ?? []);
+    const [first] = waits;
+    if (first === undefined) return [];
+    const many = waits.length === 1 ? 'A workflow' : `${waits.length} workflows`;
+    return [`${code}: ${many} will go on when ${what} is back. ${oneLine(first)}`];
+  });
 }
 
 function fixityProblem(damaged: readonly CopyFixity[]): string {
