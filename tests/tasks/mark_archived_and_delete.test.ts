@@ -81,6 +81,11 @@ test.each([false, true])(
     await landing.run('stage_dataset');
     const { staged_path } = await landing.dataset();
     expect(readFileSync(join(staged_path as string, 'sub/b.bin'))).toEqual(files['sub/b.bin']);
+    await landing.run('validate_dataset');
+    expect((await landing.states()).at(-1)).toBe('STAGED');
+    // Counted as an inspection counts, which a folder around all of it does not change.
+    const size = 'alpha'.length + 50_000 + 'a.txt'.length;
+    expect(dataset).toMatchObject({ num_files: 3, num_directories: 2, size });
     // A retry after everything was done changes nothing.
     await landing.run(TASK, { kwargs, attempt: 2 });
     expect((await landing.dataset()).archive_path).toBe(bundle);

@@ -14,12 +14,14 @@ import { join } from 'node:path';
 import { statBundle } from '../archive/bundles.ts';
 import type { Archive, ArchivedObject } from '../archive/contract.ts';
 import { archiveNamesOf, openArchive } from '../archive/index.ts';
+import { type Inspection, inspectTree } from '../content/inspect.ts';
 import { partialPath, removeFile, removeStale, removeTree } from '../content/publish.ts';
 import { compareTrees, treeFingerprint } from '../content/same-tree.ts';
 import { reserveSpace } from '../content/space.ts';
 import { unpackBundle, type UnpackResult } from '../content/unpack.ts';
 import { resolveRoot } from '../content/walk.ts';
 import { roughSize } from '../dataset/byte-size.ts';
+import { memberDigestsOf } from '../dataset/digests.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
 import { assertName, bundleName, stagedBundleOf } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
@@ -128,8 +130,9 @@ async function proveAndRecord(
     const to = { target, bytes: roughSize(dataset.size) };
     const unpacked = await unpackWhole(ctx, { archive, key }, there, to);
     await assertEqual(ctx, dataset, { archived: unpacked.root, root });
+    const counted = await recordFiles(ctx, dataset, unpacked.root);
     const seconds = (performance.now() - started) / 1000;
-    await record(ctx, dataset, { archive, key, unpacked, seconds });
+    await record(ctx, dataset, { archive, key, unpacked, counted, seconds });
   } finally {
     await removeTree(target);
     await removeStale(place);
@@ -198,13 +201,30 @@ async function assertEqual(
   });
 }
 
+/** What a later staging is held against: a bundle of others has no manifest, and the origin is gone by then. */
+async function recordFiles(ctx: TaskContext, { id }: Dataset, root: string): Promise<Inspection> {
+  const { config, catalog, signal, run } = ctx;
+  const generation = `mark ${run.task_id}.${run.attempt}`;
+  const counted = await inspectTree({
+    root,
+    genome_file_types: config.genome_file_types,
+    batch_size: config.inspect.file_metadata_batch_size,
+    digests: memberDigestsOf(config, catalog),
+    signal,
+    onFiles: (rows) => catalog.putFiles(id, rows, generation),
+  });
+  await catalog.sweepFiles(id, generation);
+  return counted;
+}
+
 async function record(
   ctx: TaskContext,
   dataset: Dataset,
-  found: Place & { unpacked: UnpackResult; seconds: number },
+  found: Place & { unpacked: UnpackResult; counted: Inspection; seconds: number },
 ): Promise<void> {
-  const { archive, key, unpacked, seconds } = found;
-  const { size, digests, num_files, num_directories } = unpacked;
+  const { archive, key, unpacked, counted, seconds } = found;
+  const { size, digests } = unpacked;
+  const { du_size, num_files, num_directories, num_genome_files, hole_bytes } = counted;
   const now = new Date().toISOString();
   await ctx.lease.assert();
   await ctx.catalog.putCopy(dataset.id, { archive: archive.name, key, size, digests, stored_at: now });
@@ -212,8 +232,11 @@ async function record(
   await ctx.catalog.addProof(proofOf(ctx, archive.name, key, proof));
   await ctx.catalog.patch(dataset.id, {
     archive_path: key,
+    du_size,
+    size: counted.size,
     num_files,
     num_directories,
+    metadata: { num_genome_files, hole_bytes },
     bundle: { name: bundleName(dataset), size, md5: digests.md5 ?? null, digests, verified_at: now },
   });
   await reachState(ctx.catalog, dataset.id, 'ARCHIVED', ctx.run.workflow_id);
