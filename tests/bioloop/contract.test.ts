@@ -74,6 +74,7 @@ async function useEverything(double: BioloopApi, api: Endpoints): Promise<void> 
   await api.listDatasets({ days_since_last_staged: 20, archived: true });
   await api.getDataset(one.id, { files: true, workflows: true, bundle: true });
   for await (const page of api.readFileRows(one.id, 10)) expect(page).toEqual([{ path: 'd/a', md5: null }]);
+  expect([await api.hasFile(one.id, 'd/a'), await api.hasFile(one.id, 'd/b')]).toEqual([true, false]);
   await api.deleteDataset(two);
 
   double.store.uploads.set(one.id, {

@@ -1,4 +1,6 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
+import type { CatalogWait } from '../../workers/catalog/contract.ts';
+import type { RestCatalog } from '../../workers/catalog/rest.ts';
 import type { FileRow } from '../../workers/dataset/types.ts';
 import { openStore, type Store } from '../../workers/store.ts';
 import { type BioloopApi, type Fault, startBioloopApi } from '../support/bioloop-api.ts';
@@ -20,9 +22,10 @@ const rows = (count: number): FileRow[] => Array.from({ length: count }, (_, n) 
 
 async function begin(
   more: Record<string, unknown> = {},
+  others: Record<string, unknown> = {},
 ): Promise<{ double: BioloopApi; id: number } & Store> {
   const double = await startBioloopApi();
-  const place = await makePlace(restOverrides(double, more));
+  const place = await makePlace({ ...restOverrides(double, more), ...others });
   const store = await openStore(place.config);
   onTestFinished(() => store.close());
   const id = created((await store.catalog.register([{ dataset: makeRegistration().dataset }], 'x'))[0]).id;
@@ -34,7 +37,7 @@ const filesOf = (double: BioloopApi, id: number) =>
 
 describe('file rows behind the API', () => {
   test('60,000 rows are three posts, and every row is there before the step ends, though the API writes late', async () => {
-    const { double, catalog, id } = await begin({ delay_scale: 0.05 });
+    const { double, catalog, id } = await begin({ delay_scale: 0.005 });
     const written = Promise.withResolvers<void>();
     double.behaviour.filesDelay = written.promise;
     await catalog.putFiles(id, rows(60_000), 'first');
@@ -59,6 +62,74 @@ describe('file rows behind the API', () => {
     double.behaviour.filesDelay = 1;
     await catalog.sweepFiles(id, 'first');
     expect(filesOf(double, id)).toHaveLength(100);
+  });
+
+  test('a batch is sent when the one before is written, so that the API has one at work', async () => {
+    const { double, catalog, id } = await begin({}, { inspect: { file_metadata_batch_size: 10 } });
+    double.behaviour.filesDelay = 5;
+    await catalog.putFiles(id, rows(20), 'first');
+    await catalog.putFiles(
+      id,
+      Array.from({ length: 15 }, (_, n) => row(20 + n)),
+      'first',
+    );
+    await catalog.sweepFiles(id, 'first');
+    const order = double.exchanges
+      .filter(({ call }) => call.path.endsWith('/files'))
+      .filter(({ status }) => status === 200)
+      .map(({ call }) => call.method);
+    expect(order).toEqual(['POST', 'GET', 'POST', 'GET', 'POST', 'GET', 'POST', 'GET']);
+    expect(filesOf(double, id)).toHaveLength(35);
+  });
+
+  test('an API that cannot be asked for a path gets the next batch all the same', async () => {
+    const { double, catalog, id } = await begin({}, { inspect: { file_metadata_batch_size: 10 } });
+    const long = `${'ä'.repeat(2_000)}/`;
+    double.fail(`GET datasets/${id}/files`, { kind: 'status', status: 414 }, 3);
+    await catalog.putFiles(
+      id,
+      Array.from({ length: 25 }, (_, n) => row(n, { path: `${long}${n}` })),
+      'first',
+    );
+    await catalog.sweepFiles(id, 'first');
+    expect(filesOf(double, id)).toHaveLength(25);
+  });
+
+  test('rows that come slowly are waited for, and not sent again', async () => {
+    const { double, catalog, id } = await begin({ delay_scale: 0.02 });
+    double.behaviour.filesDelay = null;
+    await catalog.putFiles(id, rows(12), 'first');
+    const ended = catalog.sweepFiles(id, 'first');
+    for (let n = 0; n < 12; n++) {
+      const looks = double.called('GET datasets/:id').length;
+      await until(() => double.called('GET datasets/:id').length > looks, { what: 'another look' });
+      double.store.addFiles(id, [{ ...row(n) }]);
+    }
+    await ended;
+    expect(double.called('POST datasets/:id/files')).toHaveLength(1);
+  });
+
+  test('a step tells what it waits for, and goes on before its time when somebody else has had an answer', async () => {
+    const { double, catalog, id } = await begin({ delay_scale: 0.05 });
+    const { spool } = catalog as RestCatalog;
+    await catalog.putFiles(id, rows(3), 'first');
+    double.fail('', { kind: 'status', status: 503 });
+    const waits: CatalogWait[] = [];
+    const ended = catalog.sweepFiles(id, 'first', (wait) => waits.push(wait));
+    await until(() => waits.length === 3, { what: 'the step to wait for longer and longer' });
+    expect(waits[0]).toMatchObject({
+      waits: expect.stringMatching(/^waits for the API since \d{4}-.* answered 503/),
+      code: 'E_API_UNAVAILABLE',
+    });
+    double.heal();
+    const answered = async (): Promise<boolean> => {
+      await catalog.get(id);
+      return (await spool.health()).failures === 0;
+    };
+    await until(answered, { what: 'an answer of the API' });
+    await ended;
+    expect(waits).toHaveLength(3);
+    expect(Date.now()).toBeLessThan(Date.parse(waits[2]?.next_attempt_at ?? ''));
   });
 
   test('an API that never writes them fails the step by name', async () => {

@@ -126,6 +126,11 @@ export function routes(store: BioloopStore, behaviour: Behaviour): Route[] {
       },
     ],
     [
+      'GET',
+      /^datasets\/(\d+)\/files$/,
+      ({ query }, [id]) => store.filesBelow(Number(id), query.get('basepath') ?? ''),
+    ],
+    [
       'POST',
       /^datasets\/(\d+)\/states$/,
       ({ body }, [id]) => {

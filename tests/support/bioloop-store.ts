@@ -222,6 +222,16 @@ export class BioloopStore {
       }
     }
   }
+
+  /** What lies in a folder; a file holds nothing. */
+  filesBelow(id: number, base: string): StoredFile[] {
+    const { files } = this.dataset(id);
+    const folder = base.replace(/\/+$/, '');
+    if (!files.has(folder)) throw absent();
+    const parentOf = (path: string): string =>
+      path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '';
+    return [...files.values()].filter(({ path }) => path !== '' && parentOf(path) === folder);
+  }
 }
 
 const pathOf = (given: unknown, bulk: boolean): string | null =>

@@ -1,7 +1,7 @@
 /** The endpoints of datasets, one function each. What must not run twice says how it is looked up. */
 import type { z } from 'zod';
 import { normaliseName } from '../dataset/name.ts';
-import { LongshoreError } from '../errors.ts';
+import { isLongshoreError, LongshoreError } from '../errors.ts';
 import type { ApiClient } from './client.ts';
 import { exactNumber } from '../dataset/byte-size.ts';
 import { sizeText } from './encoding.ts';
@@ -11,6 +11,7 @@ import {
   bulkAnswer,
   datasetAnswer,
   datasetList,
+  fileList,
   reportAnswer,
   startedWorkflow,
   workflowList,
@@ -218,6 +219,23 @@ export function datasetEndpoints(client: ApiClient) {
         answer: null,
         ...options,
       }),
+
+    /** By what the endpoint lists below the path of a file: nothing, or that there is no such path. */
+    hasFile: (id: number, path: string, options: CallOptions = {}): Promise<boolean> =>
+      request({
+        method: 'GET',
+        endpoint: 'GET datasets/:id/files',
+        path: `datasets/${id}/files`,
+        query: { basepath: path },
+        answer: fileList,
+        ...options,
+      }).then(
+        () => true,
+        (error: unknown) => {
+          if (isLongshoreError(error) && error.code === 'E_API_NOT_FOUND') return false;
+          throw error;
+        },
+      ),
 
     /** Looked up as the newest state: the same state with the same metadata twice in a row tells nothing new. */
     addState: (

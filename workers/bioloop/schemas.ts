@@ -79,6 +79,9 @@ export const datasetList = z.looseObject({
   datasets: z.array(datasetAnswer),
 });
 
+/** Of a folder. Only that there is an answer is of use. */
+export const fileList = z.array(z.unknown());
+
 const named = z.looseObject({ name: z.string(), type: z.string() });
 export const bulkAnswer = z.looseObject({
   created: z.array(datasetAnswer),

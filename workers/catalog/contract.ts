@@ -9,6 +9,7 @@ import type {
   Proof,
   StoredCopy,
 } from '../dataset/types.ts';
+import type { ErrorCode } from '../errors.ts';
 import type { WorkflowDocument } from '../records/contract.ts';
 
 export interface NewDataset {
@@ -98,6 +99,14 @@ export interface Metric {
   tags: readonly string[];
 }
 
+/** What a step waits for in its place, as its progress tells it. */
+export interface CatalogWait {
+  readonly waits: string;
+  /** Of the error that would end the step without patience. */
+  readonly code: ErrorCode;
+  readonly next_attempt_at: string;
+}
+
 export interface Catalog {
   readonly capabilities: {
     /** Dataset and workflow are written in one transaction. */
@@ -124,8 +133,8 @@ export interface Catalog {
 
   /** Upserts by path; the rows are there when the promise resolves. `generation` names this inspection. */
   putFiles(id: number, rows: readonly FileRow[], generation: string): Promise<void>;
-  /** Removes rows of other generations: files that are gone. */
-  sweepFiles(id: number, generation: string): Promise<number>;
+  /** Removes rows of other generations: files that are gone. `onWait` is told each time that it has to wait for another system. */
+  sweepFiles(id: number, generation: string, onWait?: (wait: CatalogWait) => void): Promise<number>;
   /** One page in path order, after `after`. */
   files(id: number, page: { after?: string; limit: number }): Promise<FileRow[]>;
   /** Those of the named paths that there are, in no certain order. */

@@ -28,6 +28,8 @@ export interface Delivery {
   waits(lane: string): Promise<boolean>;
   /** True while the API is to be left alone: it did not answer a moment ago. */
   isDown(): Promise<boolean>;
+  /** True from the first request that had no answer to the next one that has. */
+  isAway(): Promise<boolean>;
   /** An answer of the API to anything else: it is back (null), or away. */
   noteHealth(failure: LongshoreError | null): Promise<void>;
   stop(): Promise<void>;
@@ -189,6 +191,7 @@ export function createDelivery(parts: {
     },
     waits: async (lane) => (await spool.first(lane)) !== null,
     isDown,
+    isAway: async () => (await spool.health()).failures > 0,
     noteHealth,
     async stop() {
       stopping.abort();

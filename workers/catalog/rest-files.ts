@@ -10,23 +10,17 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { delaySeconds } from '../bioloop/delays.ts';
-import type { ApiFile } from '../bioloop/endpoints-datasets.ts';
 import { type FileRow, SIZE_UNKNOWN } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import type { Catalog } from './contract.ts';
+import type { Catalog, CatalogWait } from './contract.ts';
 import type { Known, RestParts } from './rest-datasets.ts';
 import { isAway } from './rest-delivery.ts';
+import { type BatchLimits, fileBatches } from './rest-file-batches.ts';
 
-export interface FileLimits {
-  /** config.inspect.file_metadata_batch_size. */
-  readonly batch_rows: number;
-  /** Below the 50 MB that the API reads. */
-  readonly batch_bytes: number;
+export interface FileLimits extends BatchLimits {
   /** A step waits so long for an API that is away, or that does not write what it has taken. */
   readonly patience_seconds: number;
-  /** Of all pauses. */
-  readonly scale: number;
 }
 
 export const BATCH_BYTES = 40_000_000;
@@ -34,6 +28,9 @@ const OUTDATED = 'file_rows_outdated';
 const PAGE = 2_000;
 /** Rows that come late are those of the last batch: they are looked for at once, and then more and more seldom. */
 const LOOKS_SECONDS = [0, 0.2, 1, 3, 10, 30];
+/** Between looks at an API that is away, and whether somebody else has had an answer of it meanwhile. */
+const LONGEST_WAIT_SECONDS = 60;
+const BACK_SECONDS = 10;
 
 export function filesBehind(
   parts: RestParts,
@@ -42,13 +39,10 @@ export function filesBehind(
   limits: FileLimits,
   log: Logger,
 ): Pick<Catalog, 'putFiles' | 'sweepFiles' | 'files' | 'filesAt' | 'countFiles'> {
-  const { api, companion } = parts;
+  const { api, companion, delivery } = parts;
   const { catalog } = companion;
+  const batches = fileBatches(api, limits);
   const seen = new Set<number>();
-
-  const send = async (id: number, rows: readonly FileRow[]): Promise<void> => {
-    for (const batch of batchesOf(rows, limits)) await api.addFiles(id, batch, { retries: 1 });
-  };
 
   async function sendAll(id: number): Promise<void> {
     for (let after: string | undefined; ; ) {
@@ -56,7 +50,7 @@ export function filesBehind(
         limit: limits.batch_rows,
         ...(after === undefined ? {} : { after }),
       });
-      if (rows.length > 0) await send(id, rows);
+      if (rows.length > 0) await batches.send(id, rows);
       if (rows.length < limits.batch_rows) return;
       after = rows.at(-1)?.path;
     }
@@ -81,28 +75,59 @@ export function filesBehind(
   }
 
   /** Until the API has a row for each of ours. @throws E_API_UNAVAILABLE, E_API_FILES */
-  async function complete(id: number): Promise<{ outdated: number }> {
+  async function complete(id: number, onWait: (wait: CatalogWait) => void): Promise<{ outdated: number }> {
     const expected = await catalog.countFiles(id);
-    const deadline = Date.now() + limits.patience_seconds * 1000;
+    const begun = Date.now();
+    const deadline = begun + limits.patience_seconds * 1000;
+    await batches.written(id);
     let there = 0;
+    let before = 0; // A turn of looks ago.
     for (let look = 0, failures = 0; ; look++) {
       try {
         const found = await compare(id);
-        there = found.there;
-        if (there === expected) return { outdated: found.outdated };
+        await delivery.noteHealth(null);
+        if (found.there === expected) return { outdated: found.outdated };
         failures = 0;
-        // A row that was lost does not come by waiting; sending it again changes nothing where it was only late.
-        if (look > 0 && look % LOOKS_SECONDS.length === 0) await sendAll(id);
+        there = found.there;
+        if (look > 0 && look % LOOKS_SECONDS.length === 0) {
+          // Rows that were lost do not come by waiting. While there are more and more of them the API has enough to do.
+          if (there <= before) await sendAll(id);
+          before = there;
+        }
       } catch (error) {
         if (!isLongshoreError(error) || !(isAway(error) || error.code === 'E_API_FAILED')) throw error;
         failures += 1;
         if (Date.now() >= deadline) throw error;
-        log.warn({ dataset_id: id, err: error }, 'waits for the API to have all file rows');
+        // Said once: an outage may last for hours.
+        if (failures === 1)
+          log.warn({ dataset_id: id, err: error }, 'waits for the API to have all file rows');
+        await waitForApi(error, failures, begun, onWait);
+        continue;
       }
       if (Date.now() >= deadline && look > LOOKS_SECONDS.length * 2) throw incomplete(id, expected, there);
-      const pause =
-        failures > 0 ? delaySeconds(failures + 1) : (LOOKS_SECONDS[(look + 1) % LOOKS_SECONDS.length] ?? 0);
-      await sleep(pause * 1000 * limits.scale);
+      await sleep((LOOKS_SECONDS[(look + 1) % LOOKS_SECONDS.length] ?? 0) * 1000 * limits.scale);
+    }
+  }
+
+  /** For a pause that grows to a minute, or until somebody else has had an answer. */
+  async function waitForApi(
+    error: LongshoreError,
+    failures: number,
+    since: number,
+    onWait: (wait: CatalogWait) => void,
+  ): Promise<void> {
+    const away = isAway(error);
+    if (away) await delivery.noteHealth(error);
+    const seconds = Math.min(LONGEST_WAIT_SECONDS, delaySeconds(failures + 1));
+    const over = Date.now() + seconds * 1000 * limits.scale;
+    onWait({
+      waits: `waits for the API since ${new Date(since).toISOString()}: ${error.message}`,
+      code: error.code,
+      next_attempt_at: new Date(over).toISOString(),
+    });
+    while (Date.now() < over) {
+      await sleep(Math.min(BACK_SECONDS * 1000 * limits.scale, over - Date.now()));
+      if (away && !(await delivery.isAway())) return;
     }
   }
 
@@ -139,7 +164,7 @@ export function filesBehind(
       seen.add(id);
       await catalog.putFiles(id, rows, generation);
       try {
-        if (!(await parts.delivery.isDown())) await send(id, rows);
+        if (!(await delivery.isDown())) await batches.send(id, rows);
       } catch (error) {
         // They are sent again from the companion, when they are read back.
         if (!isLongshoreError(error) || !(isAway(error) || error.code === 'E_API_FAILED')) throw error;
@@ -147,10 +172,10 @@ export function filesBehind(
       }
     },
 
-    sweepFiles: async (id, generation) => {
+    sweepFiles: async (id, generation, onWait = () => undefined) => {
       await known.ensure(id);
       const swept = await catalog.sweepFiles(id, generation);
-      const { outdated } = await complete(id);
+      const { outdated } = await complete(id, onWait);
       const before = (await catalog.get(id)).metadata[OUTDATED] ?? 0;
       if (outdated !== before) await patch(id, { metadata: { [OUTDATED]: outdated } });
       if (outdated > 0)
@@ -174,23 +199,6 @@ export function filesBehind(
       return await catalog.countFiles(id);
     },
   };
-}
-
-function* batchesOf(rows: readonly FileRow[], limits: FileLimits): Generator<ApiFile[]> {
-  let batch: ApiFile[] = [];
-  let bytes = 0;
-  for (const { path, md5, size, type } of rows) {
-    // Every character of a name may take six bytes as JSON; the rest of a row is small.
-    const most = path.length * 6 + 150;
-    if (batch.length >= limits.batch_rows || (batch.length > 0 && bytes + most > limits.batch_bytes)) {
-      yield batch;
-      batch = [];
-      bytes = 0;
-    }
-    batch.push({ path, md5, size, type });
-    bytes += most;
-  }
-  if (batch.length > 0) yield batch;
 }
 
 const incomplete = (id: number, expected: number, there: number): LongshoreError =>

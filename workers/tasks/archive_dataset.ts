@@ -230,7 +230,7 @@ async function recordFiles(ctx: TaskContext, archives: readonly Archive[], key: 
       await ctx.catalog.putFiles(ctx.dataset_id, rows, generation);
       for (const { size } of rows) held += BigInt(size);
     }
-    await ctx.catalog.sweepFiles(ctx.dataset_id, generation);
+    await ctx.catalog.sweepFiles(ctx.dataset_id, generation, (wait) => ctx.report({ ...wait }));
     return held;
   } finally {
     manifest.close();

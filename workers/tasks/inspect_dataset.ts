@@ -37,7 +37,8 @@ export const task = defineTask({
     meter.end();
     if (found.num_kept > 0) ctx.log.info({ files: found.num_kept }, 'unchanged files were not read again');
     if (found.problems.length > 0) throw unreadable(dataset.origin_path, found);
-    if (digests !== undefined) await ctx.catalog.sweepFiles(dataset.id, generation);
+    if (digests !== undefined)
+      await ctx.catalog.sweepFiles(dataset.id, generation, (wait) => ctx.report({ ...wait }));
     await ctx.catalog.patch(dataset.id, {
       du_size: found.du_size,
       size: found.size,
