@@ -46,7 +46,7 @@ export function failureText(failure: TaskFailure): string {
   return `${failure.code ?? failure.exc_type}: ${message.join(' ')}`;
 }
 
-/** Of a step that waits, with this code, for a file system or an archive that is away: for what; null for every other. */
+/** Of a step that waits, with this code, for a file system, an archive or an API that is away: for what; null for every other. */
 export function waitsFor(run: TaskRun | null | undefined, code: string): string | null {
   if (run?.status !== 'STARTED' || typeof run.result !== 'object' || run.result === null) return null;
   const { code: of } = run.result as { code?: unknown };

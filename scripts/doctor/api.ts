@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import type { Config } from '../../config/index.ts';
 import { openApi } from '../../workers/bioloop/endpoints.ts';
-import { spoolPath } from '../../workers/catalog/rest-spool.ts';
+import { type RefusedEntry, spoolPath } from '../../workers/catalog/rest-spool.ts';
 import { coerceError } from '../../workers/errors.ts';
 import { duration } from '../cli/format.ts';
 import { type Finding, finding, ok, problem } from './finding.ts';
@@ -14,7 +14,9 @@ const LONG_WAIT_SECONDS = 600;
 export async function* apiFindings(config: Config): AsyncGenerator<Finding> {
   if (config.catalog.backend !== 'rest') return;
   yield await answerFinding(config);
-  yield* spoolFindings(spoolPath(config));
+  const look =
+    config.records.backend === 'mongodb' ? await lookIntoMongodb(config) : lookIntoFile(spoolPath(config));
+  if (look !== null) yield* spoolFindings(look);
 }
 
 async function answerFinding(config: Config): Promise<Finding> {
@@ -33,24 +35,48 @@ async function answerFinding(config: Config): Promise<Finding> {
   }
 }
 
-/** Read by hand: opening it as the catalog does would make it. */
-function* spoolFindings(path: string): Generator<Finding> {
-  if (!existsSync(path)) return;
+interface SpoolLook {
+  readonly count: number;
+  readonly oldest: string | null;
+  /** Newest first. */
+  readonly refused: readonly Pick<RefusedEntry, 'lane' | 'kind' | 'error'>[];
+}
+
+function* spoolFindings({ count, oldest, refused }: SpoolLook): Generator<Finding> {
+  yield judgeWaiting(count, oldest === null ? 0 : (Date.now() - Date.parse(oldest)) / 1000);
+  yield judgeRefused(refused);
+}
+
+/** Read by hand: opening it as the catalog does would make it. Null: there is none yet. */
+function lookIntoFile(path: string): SpoolLook | null {
+  if (!existsSync(path)) return null;
   const database = new DatabaseSync(path, { readOnly: true, timeout: 5_000 });
   try {
     const waiting = database
       .prepare('select count(*) as count, min(created_at) as oldest from entries where refused_at is null')
       .get() as { count: number; oldest: string | null };
     const refused = database
-      .prepare('select id, lane, kind, error from entries where refused_at is not null order by id desc')
-      .all() as { id: number; lane: string; kind: string; error: string }[];
-    yield judgeWaiting(
-      waiting.count,
-      waiting.oldest === null ? 0 : (Date.now() - Date.parse(waiting.oldest)) / 1000,
-    );
-    yield judgeRefused(refused);
+      .prepare('select lane, kind, error from entries where refused_at is not null order by id desc')
+      .all() as unknown as SpoolLook['refused'];
+    return { ...waiting, refused };
   } finally {
     database.close();
+  }
+}
+
+/** Null: the server does not answer, which the area of the catalog tells. */
+async function lookIntoMongodb(config: Config): Promise<SpoolLook | null> {
+  const { connectMongo } = await import('../../workers/mongodb/connection.ts');
+  const { mongodbSpool } = await import('../../workers/catalog/mongodb-spool.ts');
+  const once = { ...config, mongodb: { ...config.mongodb, patience_seconds: 0 } };
+  const mongo = await connectMongo(once).catch(() => null);
+  if (mongo === null) return null;
+  try {
+    const spool = mongodbSpool(mongo);
+    const [count, oldest, refused] = [await spool.waiting(), await spool.oldest(), await spool.allRefused()];
+    return { count, oldest, refused: refused.toReversed() };
+  } finally {
+    await mongo.close();
   }
 }
 
@@ -62,9 +88,7 @@ export const judgeWaiting = (count: number, seconds: number): Finding =>
       'Bring the API back, or correct its token; workers and watch deliver by themselves then. Their logs say why it does not take them.',
   });
 
-export function judgeRefused(
-  refused: readonly { id: number; lane: string; kind: string; error: string }[],
-): Finding {
+export function judgeRefused(refused: SpoolLook['refused']): Finding {
   const [newest] = refused;
   return finding(newest === undefined ? 'ok' : 'warning', 'api.refused', {
     seen:
@@ -73,6 +97,6 @@ export function judgeRefused(
         : `${refused.length} changes were refused for good, the last one ${newest.kind} of ${newest.lane}: ${newest.error}`,
     expected: 'nothing was refused',
     remedy:
-      'Make the change in the API by hand where it still matters, then delete the row of `entries` in api-spool.db (docs/rest-catalog.md).',
+      'Make the change in the API by hand where it still matters, then delete its row of `entries` in api-spool.db, or its document of longshore_api_spool (docs/rest-catalog.md).',
   });
 }

@@ -99,6 +99,12 @@ export interface Metric {
   tags: readonly string[];
 }
 
+export interface Untold {
+  readonly changes: number;
+  /** When the first of them was made; null: there is none. */
+  readonly since: string | null;
+}
+
 /** What a step waits for in its place, as its progress tells it. */
 export interface CatalogWait {
   readonly waits: string;
@@ -119,6 +125,8 @@ export interface Catalog {
   register(items: readonly Registration[], actor: string): Promise<RegisterOutcome[]>;
   /** Absent where projects are not known: then any id is kept. @throws E_PROJECT_NOT_FOUND */
   requireProject?(id: string): Promise<void>;
+  /** Absent where nobody else has to be told: changes that wait until the facility's API takes them. */
+  untold?(): Promise<Untold>;
   /** Attaches a workflow to a dataset that has none of that name; false if it has one. One unit. */
   attachWorkflow(dataset_id: number, workflow: WorkflowDocument): Promise<boolean>;
 

@@ -79,6 +79,10 @@ export function mongodbSpool(mongo: Mongo): Spool {
     },
     waiting: (lane) =>
       mongo.run(() => entries.countDocuments({ ...WAITING, ...(lane === undefined ? {} : { lane }) })),
+    oldest: async () => {
+      const found = await mongo.run(() => entries.find(WAITING).sort({ _id: 1 }).limit(1).toArray());
+      return found[0]?.created_at ?? null;
+    },
     busy: async (among) =>
       new Set(await mongo.run(() => entries.distinct('lane', { ...WAITING, lane: { $in: [...among] } }))),
     bodiesOf: async (kind) => {

@@ -24,6 +24,8 @@ export const laneOf = (id: number): string => `dataset:${id}`;
 export const SHORT: CallOptions = { retries: 1 };
 /** Half a minute: somebody may be looking at a terminal. */
 const PATIENT: CallOptions = { retries: 3 };
+/** It did not answer a moment ago: somebody at a terminal is told so at once. */
+const ONCE: CallOptions = { retries: 0 };
 const ALL = { bundle: true, states: true, workflows: true };
 
 export interface Known {
@@ -40,12 +42,9 @@ export function knownDatasets({ api, companion, delivery }: RestParts): Known {
 
   async function ask(id: number, options: CallOptions): Promise<ApiDataset> {
     try {
-      const told = await api.getDataset(id, { bundle: true }, options);
-      await delivery.noteHealth(null);
-      return told;
+      return await noted(delivery, api.getDataset(id, { bundle: true }, options));
     } catch (error) {
       if (isLongshoreError(error) && error.code === 'E_API_NOT_FOUND') throw notFound(id, error);
-      if (isLongshoreError(error) && isAway(error)) await delivery.noteHealth(error);
       throw error;
     }
   }
@@ -84,6 +83,18 @@ export function knownDatasets({ api, companion, delivery }: RestParts): Known {
   };
 }
 
+/** Whether there was an answer is of use to all processes of the host. */
+async function noted<T>(delivery: Delivery, answer: Promise<T>): Promise<T> {
+  try {
+    const told = await answer;
+    await delivery.noteHealth(null);
+    return told;
+  } catch (error) {
+    if (isLongshoreError(error) && isAway(error)) await delivery.noteHealth(error);
+    throw error;
+  }
+}
+
 export function datasetsBehind(
   parts: RestParts,
   known: Known,
@@ -110,7 +121,11 @@ export function datasetsBehind(
       // The API does not filter by these two; everything is looked through then.
       const filtered = staged !== undefined || origin_path !== undefined;
       const page = filtered || limit === undefined ? {} : { limit, offset };
-      const { metadata, datasets } = await api.listDatasets({ ...asked, ...page, bundle: true }, PATIENT);
+      const patience = (await delivery.isDown()) ? ONCE : PATIENT;
+      const { metadata, datasets } = await noted(
+        delivery,
+        api.listDatasets({ ...asked, ...page, bundle: true }, patience),
+      );
       const seen = (await asSeen(datasets)).filter(
         (one) =>
           (staged === undefined || one.is_staged === staged) &&

@@ -76,6 +76,8 @@ export function createDelivery(parts: {
       if (before.failures > 0) await spool.setHealth({ failures: 0, down_until: 0 });
       return;
     }
+    // Of many who ask at once each one hears of the same outage.
+    if (before.down_until > Date.now()) return;
     const failures = before.failures + 1;
     if (failures === 1)
       log.warn({ err: failure }, 'the API is away; what it has to be told waits in the spool');

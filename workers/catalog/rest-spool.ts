@@ -44,6 +44,8 @@ export interface Spool {
   first(lane: string): Promise<SpoolEntry | null>;
   /** How many wait in the lane, or in all. */
   waiting(lane?: string): Promise<number>;
+  /** When the first of those that wait was added. */
+  oldest(): Promise<string | null>;
   /** Of these lanes, those in which something waits. */
   busy(lanes: readonly string[]): Promise<Set<string>>;
   /** What is yet to be said of this kind, refused entries included. */
@@ -132,6 +134,12 @@ export async function openSpool(path: string): Promise<Spool> {
             'select count(*) as count from entries where refused_at is null and (?1 is null or lane = ?1)',
             lane ?? null,
           )?.count ?? 0,
+      ),
+    oldest: () =>
+      database.read(
+        (sql) =>
+          sql.get<{ at: string | null }>('select min(created_at) as at from entries where refused_at is null')
+            ?.at ?? null,
       ),
     bodiesOf: (kind) =>
       database.read((sql) =>

@@ -80,6 +80,7 @@ export function restCatalog(parts: {
       return known.length === 0 ? [] : [...known, ...waiting];
     },
     putMetrics: async (metrics) => void (await api.createMetrics(metrics)),
+    untold: async () => ({ changes: await spool.waiting(), since: await spool.oldest() }),
     spool,
     logs: logTelling(spool),
     links: linkTelling(spool),

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { CopyFixity } from '../../../workers/catalog/contract.ts';
+import type { Catalog, CopyFixity, Untold } from '../../../workers/catalog/contract.ts';
 import type { Config } from '../../../config/index.ts';
 import { coerceError } from '../../../workers/errors.ts';
 import type { SeenWorker } from '../../../workers/queue/registry.ts';
@@ -12,12 +12,13 @@ import { namesOf, SHORT_ID } from '../find.ts';
 import { readyIn, takersProblems } from '../fleet-problems.ts';
 import { ago, counted, duration, oneLine } from '../format.ts';
 import { EXIT, helpTail, jsonOption } from '../program.ts';
-import { currentStep, failureOf, failureText, waitsFor } from '../progress.ts';
+import { currentStep, failureOf, failureText, waitOf } from '../progress.ts';
 import { type EngineSession, printJson, withEngine } from '../session.ts';
 import { columnsOf, paint, printTable, takesColour } from '../table.ts';
 import { asTyped } from '../typed.ts';
 
 const SHOWN = 10;
+const ON_ITS_WAY_MS = 60_000;
 /** Of those that are at work the newest, for what they wait for. */
 const LOOKED_AT = 200;
 /** Below so many columns of a terminal, whole ids of workflows would leave no room for what went wrong. */
@@ -43,7 +44,10 @@ interface Status {
   /** Steps in all queues. */
   queue: Queue | null;
   workflows: Record<WorkflowStatus, number>;
-  datasets: { total: number; archived: number; staged: number };
+  /** Null: the catalog lies behind an API that is away. */
+  datasets: { total: number; archived: number; staged: number } | null;
+  /** Changes that the facility's API has yet to be told; null where there is none. */
+  untold: Untold | null;
   /** Archived copies that are known to be damaged or missing. */
   fixity: { failed: number };
   /** Failed, and not dismissed by a revoke; the newest of `failed`. */
@@ -65,18 +69,23 @@ export function addStatus(program: Command): void {
         const status = await statusOf(session);
         if (json) printJson(status);
         else await show(session, status);
-        return status.queue === null ? EXIT.unavailable : EXIT.ok;
+        return status.queue === null || status.datasets === null ? EXIT.unavailable : EXIT.ok;
       });
     });
 }
 
 async function statusOf({ config, engine, store: { catalog, records } }: EngineSession): Promise<Status> {
   const problems: string[] = [];
-  const [refused, all, archived, staged, workflows, failed, started, damaged] = await Promise.all([
+  // The records tell most of it: an API or a Redis that is away is a line of the answer, not its end.
+  const orProblem = (error: unknown): null => {
+    const { code, message, hint } = coerceError(error);
+    problems.push(`${code}: ${message}. ${asTyped(hint)}`);
+    return null;
+  };
+  const [refused, datasets, untold, workflows, failed, started, damaged] = await Promise.all([
     notRegistered(config, records),
-    catalog.list({ limit: 1 }),
-    catalog.list({ archived: true, limit: 1 }),
-    catalog.list({ staged: true, limit: 1 }),
+    datasetsIn(catalog).catch(orProblem),
+    catalog.untold?.() ?? null,
     engine.counts(),
     engine.list({ app_id: config.app_id, status: 'FAILURE', revoked: false, limit: SHOWN }),
     engine.list({ app_id: config.app_id, status: 'STARTED', limit: LOOKED_AT }),
@@ -84,24 +93,28 @@ async function statusOf({ config, engine, store: { catalog, records } }: EngineS
   ]);
   if (damaged.length > 0) problems.push(fixityProblem(damaged));
   problems.push(...waitProblems(started.results));
-  // The records tell most of it: a Redis that is away is a line of the answer, not its end.
-  const fleet = await engine.fleet().catch((error: unknown) => {
-    const { code, message, hint } = coerceError(error);
-    problems.push(`${code}: ${message}. ${asTyped(hint)}`);
-    return null;
-  });
+  const fleet = await engine.fleet().catch(orProblem);
   if (fleet !== null) problems.push(...(await takersProblems(fleet)));
   return {
     workers: fleet?.workers.map(workerOf) ?? null,
     queue: fleet === null ? null : queueOf(fleet.jobs),
     workflows,
-    datasets: { total: all.count, archived: archived.count, staged: staged.count },
+    datasets,
+    untold,
     fixity: { failed: damaged.length },
     needs_a_person: failed.results,
     failed: failed.metadata.total,
     not_registered: refused,
     problems,
   };
+}
+
+async function datasetsIn(catalog: Catalog): Promise<NonNullable<Status['datasets']>> {
+  // One after the other: where the first gets no answer the others are not asked.
+  const { count: total } = await catalog.list({ limit: 1 });
+  const { count: archived } = await catalog.list({ archived: true, limit: 1 });
+  const { count: staged } = await catalog.list({ staged: true, limit: 1 });
+  return { total, archived, staged };
 }
 
 async function notRegistered(
@@ -118,9 +131,14 @@ async function notRegistered(
 }
 
 /** By the code with which tasks wait for it. */
-const AWAY = { E_ARCHIVE_UNAVAILABLE: 'an archive', E_STAGE_AWAY: 'the stage folder' };
+const AWAY = {
+  E_ARCHIVE_UNAVAILABLE: 'an archive',
+  E_STAGE_AWAY: 'the stage folder',
+  E_API_UNAVAILABLE: 'the API',
+  E_API_FAILED: 'the API',
+};
 
-/** They go on by themselves, and yet somebody may have to mount what they wait for. */
+/** They go on by themselves, and yet somebody may have to mount, or to start, what they wait for. */
 function waitProblems(workflows: readonly ServedWorkflow[]): string[] {
   return Object.entries(AWAY).flatMap(([code, what]) => {
     const waits = workflows.flatMap((one) => waitsFor(currentStep(one)?.last_task_run, code) ?? []);
@@ -171,7 +189,13 @@ async function show({ store }: EngineSession, status: Status): Promise<void> {
         : `${queue.running} running, ${queue.ready} ready, ${queue.later} later, ${queue.stopped} stopped`,
     ],
     ['workflows', listed.join(', ')],
-    ['datasets', `${datasets.total}, ${datasets.archived} archived, ${datasets.staged} staged`],
+    [
+      'datasets',
+      datasets === null
+        ? null
+        : `${datasets.total}, ${datasets.archived} archived, ${datasets.staged} staged`,
+    ],
+    ...untoldFacts(status.untold),
     ...(status.not_registered.total === 0
       ? []
       : [['not registered', refusedText(status.not_registered)] as [string, string]]),
@@ -198,6 +222,14 @@ async function show({ store }: EngineSession, status: Status): Promise<void> {
   out.write(
     'Details and what to do: npx longshore show <workflow>; then: npx longshore resume <workflow>, or revoke to dismiss it\n',
   );
+}
+
+/** `12 changes, the first 20 min ago; …`. What has waited for less is on its way. */
+function untoldFacts(untold: Untold | null): [string, string][] {
+  const since = untold?.since ?? null;
+  if (untold === null || since === null || Date.now() - Date.parse(since) < ON_ITS_WAY_MS) return [];
+  const many = counted(untold.changes, 'change');
+  return [['not yet told', `${many}, the first ${ago(since)}; the API gets them when it takes them`]];
 }
 
 /** `3 folders (2 taken, 1 small); reasons: npx longshore status --json`. */
