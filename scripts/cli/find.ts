@@ -52,7 +52,9 @@ export async function findDataset(store: Store, text: string): Promise<Dataset> 
   const [, kind, what = text] = /^(id|name):(.*)$/s.exec(text) ?? [];
   if (kind === 'id' && NUMBER.test(what)) return store.catalog.get(Number(what), INCLUDE);
   const numbered = kind !== 'name' && NUMBER.test(what) ? await byId(store, Number(what)) : null;
-  const named = await byName(store, what);
+  const named = await byName(store, what).catch((error: unknown) => {
+    throw numbered === null ? error : unlessById(error, numbered);
+  });
   const [only, other] = [numbered, ...named.filter(({ id }) => id !== numbered?.id)].filter(
     (one) => one !== null,
   );
@@ -78,6 +80,16 @@ const byId = ({ catalog }: Store, id: number): Promise<Dataset | null> =>
 async function byName({ catalog }: Store, text: string): Promise<Dataset[]> {
   const { datasets } = await catalog.list({ name: text, match_name_exact: true });
   return datasets.filter(({ name }) => name === text);
+}
+
+/** A catalog behind an API that is away finds by its id what it knows, and nothing by name. */
+function unlessById(error: unknown, { id }: Dataset): unknown {
+  if (!isLongshoreError(error) || error.code !== 'E_API_UNAVAILABLE') return error;
+  return new LongshoreError(error.code, error.message, {
+    fields: error.fields,
+    cause: error,
+    hint: `Whether ${id} is a name too cannot be asked while the API is away: say id:${id}.`,
+  });
 }
 
 function ambiguous(text: string, numbered: Dataset | null, named: readonly Dataset[]): LongshoreError {

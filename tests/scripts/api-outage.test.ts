@@ -47,6 +47,10 @@ test('longshore status tells all that is known here, at once, what waits for the
   );
   const { stdout: text } = await runScript('longshore.ts', ['status'], place.env);
   expect(text).toMatch(/^datasets +-$/m);
+  const byNumber = await runScript('longshore.ts', ['show', String(id)], place.env);
+  expect(byNumber.code).toBe(5);
+  expect(byNumber.stderr).toContain(`say id:${id}.`);
+  expect(await runScript('longshore.ts', ['show', `id:${id}`], place.env)).toMatchObject({ code: 0 });
 });
 
 describeMongodb('a fleet whose spool is in MongoDB', () => {
