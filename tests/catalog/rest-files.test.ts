@@ -95,6 +95,30 @@ describe('file rows behind the API', () => {
     expect(filesOf(double, id)).toHaveLength(25);
   });
 
+  test('what an outage kept from the API is sent as soon as it answers', async () => {
+    const { double, catalog, id } = await begin();
+    double.fail('', { kind: 'status', status: 503 });
+    await catalog.putFiles(id, rows(30), 'first');
+    const waits: CatalogWait[] = [];
+    const ended = catalog.sweepFiles(id, 'first', (wait) => waits.push(wait));
+    await until(() => waits.length > 0, { what: 'the step to wait' });
+    double.heal();
+    await ended;
+    expect(filesOf(double, id)).toHaveLength(30);
+    const looks = double.exchanges.filter(({ call }) => call.query.has('files'));
+    expect(looks).toHaveLength(2);
+  });
+
+  test('an API that may have been stopped between the rows and their place in its tree gets all once more', async () => {
+    const { double, catalog, id } = await begin({}, { inspect: { file_metadata_batch_size: 10 } });
+    await catalog.putFiles(id, rows(25), 'first');
+    double.fail('GET datasets/:id', { kind: 'drop' }, 20);
+    await catalog.sweepFiles(id, 'first');
+    const sent = double.called('POST datasets/:id/files').flatMap(({ body }) => body as { path: string }[]);
+    const bySent = [...Map.groupBy(sent, ({ path }) => path).values()];
+    expect(bySent.map((all) => all.length)).toEqual(Array.from({ length: 25 }, () => 2));
+  });
+
   test('rows that come slowly are waited for, and not sent again', async () => {
     const { double, catalog, id } = await begin({ delay_scale: 0.02 });
     double.behaviour.filesDelay = null;

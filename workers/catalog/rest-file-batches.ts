@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ApiFile } from '../bioloop/endpoints-datasets.ts';
 import type { BioloopApi } from '../bioloop/endpoints.ts';
 import type { FileRow } from '../dataset/types.ts';
-import { isLongshoreError } from '../errors.ts';
+import { isLongshoreError, type LongshoreError } from '../errors.ts';
 
 export interface BatchLimits {
   /** config.inspect.file_metadata_batch_size. */
@@ -29,7 +29,12 @@ export interface FileBatches {
 /** Before each look; what is not there after the last one was lost. */
 const LOOKS_SECONDS = [0, 0.2, 0.5, 1, 2, 5, 10, 20, 30];
 
-export function fileBatches(api: BioloopApi, limits: BatchLimits): FileBatches {
+/** @param onFailure what asking for a row of the dataset came to, other than an answer */
+export function fileBatches(
+  api: BioloopApi,
+  limits: BatchLimits,
+  onFailure: (id: number, error: LongshoreError) => void,
+): FileBatches {
   /** By dataset. */
   const sentLast = new Map<number, string>();
 
@@ -38,9 +43,20 @@ export function fileBatches(api: BioloopApi, limits: BatchLimits): FileBatches {
     if (path === undefined) return;
     for (const seconds of LOOKS_SECONDS) {
       await sleep(seconds * 1000 * limits.scale);
-      if (await isThere(api, id, path)) break;
+      if (await isThere(id, path)) break;
     }
     sentLast.delete(id);
+  }
+
+  /** An API that is too busy to answer has not written it yet; one that cannot be asked for such a path is not waited for. */
+  async function isThere(id: number, path: string): Promise<boolean> {
+    try {
+      return await api.hasFile(id, path, { retries: 0 });
+    } catch (error) {
+      if (!isLongshoreError(error)) throw error;
+      onFailure(id, error);
+      return error.code !== 'E_API_UNAVAILABLE' && error.code !== 'E_API_FAILED';
+    }
   }
 
   return {
@@ -53,16 +69,6 @@ export function fileBatches(api: BioloopApi, limits: BatchLimits): FileBatches {
       }
     },
   };
-}
-
-/** An API that is too busy to answer has not written it yet; one that cannot be asked for such a path is not waited for. */
-async function isThere(api: BioloopApi, id: number, path: string): Promise<boolean> {
-  try {
-    return await api.hasFile(id, path, { retries: 0 });
-  } catch (error) {
-    if (!isLongshoreError(error)) throw error;
-    return error.code !== 'E_API_UNAVAILABLE' && error.code !== 'E_API_FAILED';
-  }
 }
 
 function* batchesOf(rows: readonly FileRow[], limits: BatchLimits): Generator<ApiFile[]> {

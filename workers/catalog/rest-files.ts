@@ -31,6 +31,8 @@ const LOOKS_SECONDS = [0, 0.2, 1, 3, 10, 30];
 /** Between looks at an API that is away, and whether somebody else has had an answer of it meanwhile. */
 const LONGEST_WAIT_SECONDS = 60;
 const BACK_SECONDS = 10;
+/** As the API does for each batch. */
+const ROWS_READ_PER_SECOND = 50_000;
 
 export function filesBehind(
   parts: RestParts,
@@ -41,19 +43,30 @@ export function filesBehind(
 ): Pick<Catalog, 'putFiles' | 'sweepFiles' | 'files' | 'filesAt' | 'countFiles'> {
   const { api, companion, delivery } = parts;
   const { catalog } = companion;
-  const batches = fileBatches(api, limits);
   const seen = new Set<number>();
+  /** Datasets of which the API got less than all, or may have been stopped between rows and their place in its tree. */
+  const interrupted = new Set<number>();
+  const noteStop = (id: number, error: LongshoreError): void => {
+    // One that is too busy to answer goes on with what it has.
+    if (isAway(error) && error.fields.reason !== 'ETIMEDOUT') interrupted.add(id);
+  };
+  const batches = fileBatches(api, limits, noteStop);
 
   async function sendAll(id: number): Promise<void> {
+    // What is there says nothing of when the API is done with a batch that has it.
+    const pause = ((await catalog.countFiles(id)) / ROWS_READ_PER_SECOND) * 1000 * limits.scale;
     for (let after: string | undefined; ; ) {
       const rows = await catalog.files(id, {
         limit: limits.batch_rows,
         ...(after === undefined ? {} : { after }),
       });
       if (rows.length > 0) await batches.send(id, rows);
-      if (rows.length < limits.batch_rows) return;
+      if (rows.length < limits.batch_rows) break;
       after = rows.at(-1)?.path;
+      await sleep(pause);
     }
+    await batches.written(id);
+    interrupted.delete(id);
   }
 
   /** Every row of the API against the companion's, a page at a time: a million are never held at once. */
@@ -84,8 +97,12 @@ export function filesBehind(
     let before = 0; // A turn of looks ago.
     for (let look = 0, failures = 0; ; look++) {
       try {
-        const found = await compare(id);
+        let found = await compare(id);
         await delivery.noteHealth(null);
+        if (interrupted.has(id)) {
+          await sendAll(id);
+          found = await compare(id);
+        }
         if (found.there === expected) return { outdated: found.outdated };
         failures = 0;
         there = found.there;
@@ -97,6 +114,7 @@ export function filesBehind(
       } catch (error) {
         if (!isLongshoreError(error) || !(isAway(error) || error.code === 'E_API_FAILED')) throw error;
         failures += 1;
+        noteStop(id, error);
         if (Date.now() >= deadline) throw error;
         // Said once: an outage may last for hours.
         if (failures === 1)
@@ -164,10 +182,12 @@ export function filesBehind(
       seen.add(id);
       await catalog.putFiles(id, rows, generation);
       try {
-        if (!(await delivery.isDown())) await batches.send(id, rows);
+        if (await delivery.isDown()) interrupted.add(id);
+        else await batches.send(id, rows);
       } catch (error) {
         // They are sent again from the companion, when they are read back.
         if (!isLongshoreError(error) || !(isAway(error) || error.code === 'E_API_FAILED')) throw error;
+        interrupted.add(id);
         log.warn({ dataset_id: id, rows: rows.length, err: error }, 'file rows will be sent again');
       }
     },
