@@ -1,13 +1,7 @@
 import type { Config } from '../../config/index.ts';
-import { apiFindings } from './api.ts';
-import { backendsInUse, reachFindings, roundTripFindings } from './archives.ts';
-import { catalogFindings, integrityFindings } from './catalog.ts';
+import { backendsInUse } from './archives.ts';
 import { type Finding, problem, warning } from './finding.ts';
-import { hostFindings } from './host.ts';
-import { mountFindings, usedMounts } from './paths.ts';
-import { quotaFindings } from './quotas.ts';
-import { redisFindings } from './redis.ts';
-import { toolFindings } from './tools.ts';
+import { usedMounts } from './paths.ts';
 
 /** What is looked at in one process of its own, with a time of its own. */
 export interface Area {
@@ -57,31 +51,6 @@ export function areasOf(config: Config, { roundTrip }: { roundTrip: boolean }): 
     ...archives.map((name) => one('archives', name)),
     ...(roundTrip ? archives.map((name) => one('round-trip', name, ROUND_TRIP_SECONDS)) : []),
   ];
-}
-
-export function findingsOf(config: Config, name: string, subject: string): AsyncIterable<Finding> {
-  switch (name as Area['name']) {
-    case 'host':
-      return hostFindings(config);
-    case 'redis':
-      return redisFindings(config);
-    case 'catalog':
-      return catalogFindings(config);
-    case 'integrity':
-      return integrityFindings(config);
-    case 'api':
-      return apiFindings(config);
-    case 'paths':
-      return mountFindings(config, subject);
-    case 'quotas':
-      return quotaFindings(config);
-    case 'tools':
-      return toolFindings(config);
-    case 'archives':
-      return reachFindings(config, subject);
-    case 'round-trip':
-      return roundTripFindings(config, subject);
-  }
 }
 
 function lateFinding(name: Area['name'], subject: string | null, seconds: number): Finding {
