@@ -22,7 +22,8 @@ function standIn(place: Place, options: Partial<SdaOptions> = {}): Archive {
     root: '',
     checksum: true,
     preflight: true,
-    poll_seconds: 0.05,
+    // Each look is a run of hsi: more often only where it is what the test is about.
+    poll_seconds: 1,
     stall_seconds: 60,
     max_transfers: 4,
     scratch: place.path('scratch'),
@@ -160,7 +161,7 @@ test.each(['put', 'get'] as const)('a %s that hangs is stopped, and is an outage
   await archive.put(KEY, { file }, put);
   control(place, { stall: verb });
   // Longer than a busy machine takes to start a program: it is the transfer that is to be stopped.
-  const impatient = standIn(place, { stall_seconds: 3, preflight: false });
+  const impatient = standIn(place, { stall_seconds: 3, poll_seconds: 0.2, preflight: false });
   const hangs =
     verb === 'put' ? impatient.put(KEY, { file }, put) : impatient.get(KEY, place.path('back.tar'), {});
   await expect(hangs).rejects.toMatchObject({
@@ -197,7 +198,7 @@ test('an abort ends hsi; what it had written does not count', async () => {
 });
 
 test('progress follows the size on tape', async () => {
-  const { place, file, archive } = await tape();
+  const { place, file, archive } = await tape({ poll_seconds: 0.05 });
   await archive.stat(KEY);
   control(place, { slow_ms: 1000 });
   const seen: number[] = [];

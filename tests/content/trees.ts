@@ -91,7 +91,7 @@ export function portrait(root: string, options: { times?: boolean; modes?: boole
   const run = (program: string, args: string[]): Buffer =>
     execFileSync(program, args, { cwd: root, maxBuffer: 1e9, env: { ...process.env, LC_ALL: 'C' } });
   const listed = run('find', ['.', '-printf', format]).toString('latin1').split('\0').filter(Boolean);
-  const sums = run('find', ['.', '-type', 'f', '-exec', 'sha256sum', '--zero', '{}', '+']);
+  const sums = run('find', ['.', '-type', 'f', '-exec', 'b2sum', '--zero', '{}', '+']);
   const entries = listed.map((line) => {
     const [name, type, bits, size, target, stamp = ''] = line.split('\t');
     // A tenth of a microsecond is what a double keeps.

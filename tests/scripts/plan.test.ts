@@ -38,7 +38,7 @@ const stopsOf = ({ stops }: Plan): string[] => stops.map(({ code }) => code);
 
 /** Everything that a command could have changed: folders with times and bytes, all rows, all keys of Redis. */
 async function traces({ place }: Landing): Promise<string> {
-  const script = `cd "$1" && find . ! -name '*.db*' ! -path './cache*' -printf '%p %y %s %m %T@ %C@ %l\\n' | LC_ALL=C sort; find data -type f -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum`;
+  const script = `cd "$1" && find . ! -name '*.db*' ! -path './cache*' -printf '%p %y %s %m %T@ %C@ %l\\n' | LC_ALL=C sort; find data -type f -print0 | LC_ALL=C sort -z | xargs -0 -r b2sum`;
   const folders = spawnSync('sh', ['-c', script, 'sh', place.folder], { encoding: 'utf8' });
   if (folders.status !== 0) throw new Error(folders.stderr);
   const redis = new Redis(inject('redis'));

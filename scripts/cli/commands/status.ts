@@ -12,7 +12,7 @@ import { namesOf, SHORT_ID } from '../find.ts';
 import { readyIn, takersProblems } from '../fleet-problems.ts';
 import { ago, counted, duration, oneLine } from '../format.ts';
 import { EXIT, helpTail, jsonOption } from '../program.ts';
-import { currentStep, failureOf, failureText, waitOf } from '../progress.ts';
+import { currentStep, failureOf, failureText, waitsFor } from '../progress.ts';
 import { type EngineSession, printJson, withEngine } from '../session.ts';
 import { columnsOf, paint, printTable, takesColour } from '../table.ts';
 import { asTyped } from '../typed.ts';
