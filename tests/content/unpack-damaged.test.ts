@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { attacks, besieged, file, folder, link, surroundings, unpack } from './siege.ts';
-import { base256, END, gnuLong, member, padded, pax, record, tar } from './tar-writer.ts';
+import { base256, END, gnuLong, member, padded, pax, tar } from './tar-writer.ts';
 
 attacks('extended headers', [
   ['100 MB claimed', tar(member({ type: 'x', size: 100 * 1024 ** 2, data: 'x' }), file('x')), 'corrupt'],
@@ -255,8 +255,12 @@ const BOMBS: Record<string, [() => Iterable<Buffer>, string]> = {
   '300 global headers of a megabyte, each with other keys': [
     function* () {
       for (let at = 0; at < 300; at++)
+        // As one text: millions of buffers take longer to make than the bundle takes to unpack. Each record has 16 bytes.
         yield pax(
-          Buffer.concat(Array.from({ length: 40_000 }, (_, key) => record(`k${at * 40_000 + key}`, 'v'))),
+          Array.from(
+            { length: 40_000 },
+            (_, key) => `16 k${String(at * 40_000 + key).padStart(9, '0')}=v\n`,
+          ).join(''),
           'g',
         );
       yield tar(file('x'));
