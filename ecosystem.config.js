@@ -39,7 +39,7 @@ const app = (name, script, { env, ...more } = {}) => ({
   cwd: root,
   interpreter,
   // A start takes half the time where compiled and type-stripped code is kept; the processes of tasks use the same.
-  env: { NODE_COMPILE_CACHE: join(state_dir, 'cache', 'node'), ...env },
+  env: { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE || join(state_dir, 'cache', 'node'), ...env },
   // Cluster mode, pm2's default for scripts, ignores the interpreter.
   exec_mode: 'fork',
   watch: false,

@@ -12,7 +12,7 @@ import {
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { makePlace } from '../support/place.ts';
-import { processesWith } from '../support/processes.ts';
+import { COMPILE_CACHE, processesWith } from '../support/processes.ts';
 import { until } from '../support/until.ts';
 
 const script = join(import.meta.dirname, '../../scripts/demo.ts');
@@ -34,7 +34,7 @@ interface Answer {
 function startDemo(args: string[], as: string[] = []) {
   const [file = '', ...more] = [...as, process.execPath, script, ...args];
   const child = spawn(file, more, {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME },
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...COMPILE_CACHE },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const seen = { out: '', err: '' };

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { makePlace } from '../support/place.ts';
-import { processesWith } from '../support/processes.ts';
+import { COMPILE_CACHE, processesWith } from '../support/processes.ts';
 import { until } from '../support/until.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -26,6 +26,7 @@ test('under pm2 a worker that is told to leave stays down, and comes back where 
   });
   const env: NodeJS.ProcessEnv = {
     ...place.env,
+    ...COMPILE_CACHE,
     PATH: `${join(root, 'node_modules/.bin')}:${process.env.PATH}`,
     HOME: place.folder,
     PM2_HOME: place.path('pm2'),

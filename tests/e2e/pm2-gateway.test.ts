@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { clientOf, tokenOf, writeKeys } from '../gateway/gateway.ts';
 import { makePlace } from '../support/place.ts';
-import { processesWith } from '../support/processes.ts';
+import { COMPILE_CACHE, processesWith } from '../support/processes.ts';
 import { until } from '../support/until.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -16,6 +16,7 @@ test('pm2 starts the gateway where it is enabled, starts it again when it is kil
   writeKeys(place.config);
   const env: NodeJS.ProcessEnv = {
     ...place.env,
+    ...COMPILE_CACHE,
     PATH: `${join(root, 'node_modules/.bin')}:${process.env.PATH}`,
     HOME: place.folder,
     PM2_HOME: place.path('pm2'),

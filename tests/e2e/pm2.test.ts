@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { openStore } from '../../workers/store.ts';
 import { makePlace, type Place } from '../support/place.ts';
-import { processesWith } from '../support/processes.ts';
+import { COMPILE_CACHE, processesWith } from '../support/processes.ts';
 import { until } from '../support/until.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -13,6 +13,7 @@ const bin = (name: string): string => join(root, 'node_modules/.bin', name);
 /** pm2 as a person calls it, with nothing configured but folders; its own daemon, not the person's. */
 function environmentOf(place: Place): NodeJS.ProcessEnv {
   return {
+    ...COMPILE_CACHE,
     PATH: `${join(root, 'node_modules/.bin')}:${process.env.PATH}`,
     HOME: place.folder,
     PM2_HOME: place.path('pm2'),

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished } from 'vitest';
 import { makeFleet } from './fleet.ts';
-import { processesWith } from './processes.ts';
+import { COMPILE_CACHE, processesWith } from './processes.ts';
 import { until } from './until.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -14,6 +14,7 @@ export async function makeKept(overrides: Record<string, unknown>) {
   const { place } = fleet;
   const env = {
     ...place.env,
+    ...COMPILE_CACHE,
     PATH: `${join(root, 'node_modules/.bin')}:${process.env.PATH}`,
     HOME: place.folder,
     PM2_HOME: place.path('pm2'),

@@ -6,6 +6,9 @@ import { onTestFinished } from 'vitest';
 
 const root = join(import.meta.dirname, '../..');
 
+/** For a process that is given no more of the suite's environment: without it, it compiles all its code anew. */
+export const COMPILE_CACHE = { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE };
+
 /** One of our entry points as its own process, with no more than the given environment; gone when the test ends. */
 export function startScript(
   script: string,
@@ -15,7 +18,7 @@ export function startScript(
   const checkout = options.checkout ?? root;
   const child = spawn(process.execPath, [join(checkout, script), ...(options.args ?? [])], {
     cwd: checkout,
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, LOG_LEVEL: 'warn', ...env },
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, LOG_LEVEL: 'warn', ...COMPILE_CACHE, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   onTestFinished(async () => {
