@@ -397,3 +397,15 @@ describe('the operator’s command line', () => {
     expect(stdout).toMatch(/broken_one\s+cannot be loaded: .*does not export a task/);
   });
 });
+
+test('in a shell that names no cache, all code but the first file comes compiled from the cache of the checkout', async () => {
+  const env = { NODE_COMPILE_CACHE: undefined, NODE_DEBUG_NATIVE: 'COMPILE_CACHE', LONGSHORE_DOTENV: 'none' };
+  await runScript('longshore.ts', ['--version'], env);
+  const { stdout, stderr } = await runScript('longshore.ts', ['--version'], env);
+  const found = `${stdout}${stderr}`.matchAll(
+    /transpile cache for \w+ file:\S+\/(\w+\/[\w-]+\.ts)\.\.\.(\w+)/g,
+  );
+  const answers = Object.fromEntries([...found].map(([, file, answer]) => [file, answer]));
+  expect(answers).toMatchObject({ 'cli/main.ts': 'success', 'cli/program.ts': 'success' });
+  expect(new Set(Object.values(answers))).toEqual(new Set(['success']));
+});
