@@ -3,6 +3,9 @@ import { expect, test } from 'vitest';
 import { makeKept } from '../support/kept.ts';
 import { until } from '../support/until.ts';
 
+/** Each question is a run of pm2 or of longshore. */
+const every_ms = 1000;
+
 test('scaled up and down under load, the newest worker ends its job before it goes, and no job is lost or run twice', {
   timeout: 300_000,
 }, async () => {
@@ -42,7 +45,7 @@ test('scaled up and down under load, the newest worker ends its job before it go
   for (const { pid } of newest) expect(() => process.kill(pid, 0)).not.toThrow();
   writeFileSync(go, '');
   for (const id of ids) await fleet.reaches(id, 'SUCCESS');
-  await until(() => workers().length === 1, { what: "the drained to be gone from pm2's list" });
+  await until(() => workers().length === 1, { what: "the drained to be gone from pm2's list", every_ms });
   expect(workers()).toEqual([{ ...newest[2], status: 'online' }]);
   expect(
     fleet
@@ -73,7 +76,7 @@ test('scaled down again before the new workers have begun, they are gone at once
   await ready(2);
   await until(() => newest.every(({ pid }) => !existsSync(`/proc/${pid}`)), { what: 'both to be gone' });
   // One that had begun is forgotten at the next look of the host's watch.
-  await until(() => workers().length === 2, { what: "both to be gone from pm2's list" });
+  await until(() => workers().length === 2, { what: "both to be gone from pm2's list", every_ms });
   const left = workers();
   expect(left.map(({ pm_id, status }) => [pm_id, status])).toEqual([
     [first?.pm_id, 'online'],
@@ -102,6 +105,6 @@ test('a job that waits too long brings a process more by itself, and an idle one
   expect(fleet.events('start')).toHaveLength(3);
   const told = longshore('scale', '--history').stdout;
   expect(told).toMatch(/1 to 2 processes +a job has waited for/);
-  await until(() => workers().length === 1, { what: 'the second worker to go', ms: 120_000 });
+  await until(() => workers().length === 1, { what: 'the second worker to go', ms: 120_000, every_ms });
   expect(longshore('scale', '--history').stdout).toMatch(/2 to 1 processes/);
 });

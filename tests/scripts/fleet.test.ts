@@ -66,10 +66,13 @@ test('longshore status counts the jobs and slots of all queues, and says as star
   const steps = [{ name: 'one', task: 'drill', queue: '{app_id}.tape', kwargs }];
   const start = { initiator: 'test', dataset_id: await fleet.dataset() };
   const { id: running } = await fleet.engine.start({ name: 'drill', steps }, start);
-  const seen = await until(async () => {
-    const status = (await longshore(fleet, 'status', '--json')).json();
-    return status.workers.some(({ busy }: { busy: number }) => busy === 1) ? status : null;
-  });
+  const seen = await until(
+    async () => {
+      const status = (await longshore(fleet, 'status', '--json')).json();
+      return status.workers.some(({ busy }: { busy: number }) => busy === 1) ? status : null;
+    },
+    { what: 'a busy worker', every_ms: 500 },
+  );
   expect(seen).toMatchObject({ queue: { running: 1, ready: 0 }, problems: [] });
   expect(seen.workers.map(({ slots }: { slots: number }) => slots)).toEqual([1, 3]);
   expect((await longshore(fleet, 'status')).stdout).toMatch(

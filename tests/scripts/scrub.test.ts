@@ -1,10 +1,15 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { Budget, costOf, dueOf, levelOf } from '../../scripts/fixity/rotation.ts';
 import type { Archive } from '../../workers/archive/contract.ts';
+import { createLogger } from '../../workers/log.ts';
+import { connectRedis } from '../../workers/queue/connection.ts';
+import { holderOf } from '../../workers/queue/script-lock.ts';
 import { until } from '../support/until.ts';
 import { BUNDLES, makeVault } from '../support/vault.ts';
 import { fingerprint } from '../tasks/landing.ts';
 import { always, fixity, NOTHING_BUT_PROGRESS, outcomes, reportOf } from './scrub.ts';
+
+const silent = createLogger('test', {}, { level: 'silent' });
 
 describe('a run of the scrub', () => {
   test('proves every copy that is due, says so in the ledger, and changes nothing in the archives', async () => {
@@ -110,10 +115,13 @@ describe('a run of the scrub', () => {
     expect((await store.catalog.copies(slow.id))[0]?.verified_at).toBeNull();
     vault.reconfigure(fixity({}));
     // The lock of the dead run ends by itself.
-    const next = await until(async () => {
-      const done = await vault.scrub('--json');
-      return done.code === 75 ? null : done;
+    expect((await vault.scrub('--json')).code).toBe(75);
+    const redis = await connectRedis(place.config, { log: silent });
+    onTestFinished(() => redis.disconnect());
+    await until(async () => (await holderOf(place.config, redis, 'scrub')) === null, {
+      what: 'the lock to end',
     });
+    const next = await vault.scrub('--json');
     expect(outcomes(next)).toEqual(['slow filesystem ok']);
     expect(fingerprint(place.path(BUNDLES))).toBe(before);
   });
