@@ -35,7 +35,7 @@ export const ERRORS = {
   ),
   E_NO_WORKER: operator('Start one with `npm start` (or `pm2 start ecosystem.config.js`), then ask again.'),
   E_GATEWAY_KEY: operator(
-    'Make a key pair with `longshore token --new-keys`, or correct config.gateway.jwt.',
+    'Make a key pair with `longshore token --new-keys`, or correct config.gateway.jwt; then start the gateway again.',
   ),
   E_PORT: operator(
     'Stop whoever listens there, or choose another address with config.gateway.host and .port.',
