@@ -4,11 +4,11 @@ import { accessSync, closeSync, constants, fstatSync, openSync, rmSync, statfsSy
 import { dirname, join } from 'node:path';
 import { type Config, usesSqlite } from '../../config/index.ts';
 import { type PlaceOfKey, sourcePlaces, writtenPlaces } from '../../config/places.ts';
+import { isFar, type Mount, mountOf, readMounts } from '../../workers/content/mounts.ts';
 import { nearestFolder } from '../../workers/content/space.ts';
 import { bytes, count } from '../cli/format.ts';
 import { judgeClock } from './clock.ts';
 import { type Finding, finding, ok, problem, warning } from './finding.ts';
-import { isFar, type Mount, mountOf, readMounts } from './mounts.ts';
 
 interface Place extends PlaceOfKey {
   readonly use: 'written' | 'source';

@@ -1,9 +1,9 @@
 import { userInfo } from 'node:os';
 import type { Config } from '../../config/index.ts';
+import { mountOf, readMounts } from '../../workers/content/mounts.ts';
 import { ask } from '../../workers/tools/ask.ts';
 import { bytes, count } from '../cli/format.ts';
 import { type Finding, finding, ok } from './finding.ts';
-import { mountOf, readMounts } from './mounts.ts';
 import { usedMounts } from './paths.ts';
 
 /** One limit of one file system; sizes in bytes. */

@@ -1,9 +1,9 @@
 /** Asks this host how full its file systems are. */
 import type { Config } from '../../config/index.ts';
 import type { Metric } from '../../workers/catalog/contract.ts';
+import { mountOf, readMounts } from '../../workers/content/mounts.ts';
 import { ask, type Said } from '../../workers/tools/ask.ts';
 import { qualifiedName } from '../../workers/tools/qualified-name.ts';
-import { mountOf, readMounts } from '../doctor/mounts.ts';
 import { usedMounts } from '../doctor/paths.ts';
 import { DF_ARGS, parseDf, parseLustreQuota, parseQuota, type Usage } from './parse.ts';
 

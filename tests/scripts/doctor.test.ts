@@ -6,7 +6,7 @@ import { areasOf } from '../../scripts/doctor/areas.ts';
 import { judgeClock } from '../../scripts/doctor/clock.ts';
 import { compareVersions, type Finding } from '../../scripts/doctor/finding.ts';
 import { judgeLimits, judgeNode, judgeUmask, judgeUser, judgeZone } from '../../scripts/doctor/host.ts';
-import { mountOf, parseMounts } from '../../scripts/doctor/mounts.ts';
+import { mountOf, parseMounts } from '../../workers/content/mounts.ts';
 import { judgeShare } from '../../scripts/doctor/paths.ts';
 import { judgeQuota, parseLustreQuota, parseQuota } from '../../scripts/doctor/quotas.ts';
 import { examine } from '../../scripts/doctor/run.ts';

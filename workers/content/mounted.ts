@@ -2,8 +2,10 @@
  * What is not found is gone, or lies on a file system that is not mounted. Of that only the mount point is there, which is an
  * empty folder, or not even that: so an absence counts as a removal only where something else is found.
  */
-import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, realpathSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { isBelow } from '../dataset/paths.ts';
+import { mountOf, readMounts } from './mounts.ts';
 import { namesIn } from './publish.ts';
 
 /** Any name will do; this one is for a person to make in a folder that is mounted and empty all the same. */
@@ -24,23 +26,37 @@ export function whyAway(folder: string): Away | null {
 }
 
 /**
- * Why a folder is not the one that this host has written into before: what goes into an empty mount point is hidden by the
- * mount that comes back, and fills another disk. Null: it is the same one, or another that holds something, or a first one,
- * which is made with this mode. Told apart by their inodes, which a remount leaves as they are.
+ * Why a folder may not be written into: it was on a file system that is not mounted now. What went into the mount point would
+ * be hidden by the mount that comes back, and fill the disk below it. Each host remembers the mount that the folder was on;
+ * by its place, since a remount may have another number, and a new disk in the same place is as good.
  */
-export function whyAnother(state_dir: string, folder: string, mode: number): Away | null {
-  const notes = join(state_dir, 'folders');
+export function whyUnmounted(state_dir: string, folder: string): Away | null {
+  const notes = join(state_dir, 'mounts');
   const note = join(notes, encodeURIComponent(folder).slice(0, 200));
   const known = textOf(note);
-  if (known === null) mkdirSync(folder, { recursive: true, mode });
-  const inode = String(statSync(folder, { throwIfNoEntry: false, bigint: true })?.ino);
-  if (inode === known) return null;
-  const away = known === null ? null : whyAway(folder);
-  if (away !== null) return away;
+  const point = mountOf(nearest(folder), readMounts())?.point ?? '/';
+  if (known === point) return null;
+  if (known !== null && isBelow(point, known)) {
+    return {
+      message: `${folder} was on the file system at ${known}, which is not mounted`,
+      remedy: `Mount it (or, if the folder is to lie on the one at ${point} from now on: rm '${note}')`,
+    };
+  }
   mkdirSync(notes, { recursive: true });
-  writeFileSync(`${note}.${process.pid}`, inode);
+  writeFileSync(`${note}.${process.pid}`, point);
   renameSync(`${note}.${process.pid}`, note); // Others read it at this moment.
   return null;
+}
+
+/** The real path of a folder, or of the nearest one above it that is there. Looking is what makes an automounter mount. */
+function nearest(folder: string): string {
+  for (let at = folder; ; at = dirname(at)) {
+    try {
+      return realpathSync.native(at);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || at === dirname(at)) throw error;
+    }
+  }
 }
 
 function textOf(path: string): string | null {

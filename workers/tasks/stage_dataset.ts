@@ -8,7 +8,7 @@ import { fetchPlace } from '../archive/index.ts';
 import { type FetchedBundle, fetchShared } from '../archive/shared-fetch.ts';
 import { sizeOfFile } from '../content/files.ts';
 import { keptHeaders } from '../content/kept-headers.ts';
-import { type Away, whyAnother } from '../content/mounted.ts';
+import { type Away, whyUnmounted } from '../content/mounted.ts';
 import {
   adoptPartial,
   partialPath,
@@ -17,8 +17,8 @@ import {
   removeFile,
   removeStale,
 } from '../content/publish.ts';
-import { reserveSpace, type Reservation } from '../content/space.ts';
-import { type RemoteBundle, unpackBundle, type UnpackResult } from '../content/unpack.ts';
+import { type Reservation, reserveSpace } from '../content/space.ts';
+import { type RemoteBundle, type UnpackResult, unpackBundle } from '../content/unpack.ts';
 import { UNPACK_SIDES } from '../content/unpack-kept.ts';
 import { roughSize } from '../dataset/byte-size.ts';
 import { treeEstimate } from '../dataset/estimates.ts';
@@ -27,7 +27,7 @@ import { aliasOf, fetchedBundleOf, stagedBundleOf, stagedPathOf } from '../datas
 import type { Bundle, Dataset } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { proofOf } from './bundle-copies.ts';
-import { defineTask, postpone, type Postponement, type TaskContext, willGoOn } from './contract.ts';
+import { defineTask, type Postponement, postpone, type TaskContext, willGoOn } from './contract.ts';
 import { stagedMeanwhile, turnTaken } from './dataset-turn.ts';
 import { mayTransfer, transfersTaken } from './transfer-permit.ts';
 
@@ -45,7 +45,7 @@ export const task = defineTask({
     if (stagedMeanwhile(ctx, dataset)) return [dataset.id];
     const { bundle } = recorded(dataset);
     const root = pathsOf(ctx.config, dataset.type).stage;
-    const away = whyAnother(ctx.config.state_dir, root, FOLDER_MODE);
+    const away = whyUnmounted(ctx.config.state_dir, root);
     if (away !== null) return later(away);
     const copies = copiesOf(ctx.config, dataset, await ctx.catalog.copies(dataset.id));
     const waiting = await transfersTaken(
