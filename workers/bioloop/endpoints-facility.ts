@@ -2,7 +2,7 @@
 import { LongshoreError } from '../errors.ts';
 import type { ApiClient } from './client.ts';
 import { exactNumber } from '../dataset/byte-size.ts';
-import type { CallOptions } from './endpoints-datasets.ts';
+import type { CallOptions } from './dataset-requests.ts';
 import { type ApiProject, projectAnswer, projectList } from './schemas.ts';
 
 export interface ApiMetric {

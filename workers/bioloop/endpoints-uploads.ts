@@ -1,6 +1,7 @@
 /** The endpoints of uploads. */
 import type { ApiClient } from './client.ts';
-import { type CallOptions, datasetEndpoints } from './endpoints-datasets.ts';
+import type { CallOptions } from './dataset-requests.ts';
+import { datasetEndpoints } from './endpoints-datasets.ts';
 import {
   expiredUploads,
   failedUploads,

@@ -1,6 +1,6 @@
 /** The endpoints of workflows and of the logs of their processes. */
 import type { ApiClient } from './client.ts';
-import type { CallOptions } from './endpoints-datasets.ts';
+import type { CallOptions } from './dataset-requests.ts';
 import { countAnswer, currentWorkflows, processAnswer, workflowAnswer, workflowList } from './schemas.ts';
 
 export interface ApiProcess {

@@ -1,7 +1,7 @@
 /** Reading, listing and changing datasets behind the API, and going on while it is away. */
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import type { ApiDatasetPatch, CallOptions } from '../bioloop/endpoints-datasets.ts';
+import type { ApiDatasetPatch, CallOptions } from '../bioloop/dataset-requests.ts';
 import type { BioloopApi } from '../bioloop/endpoints.ts';
 import type { ApiDataset } from '../bioloop/schemas.ts';
 import type { Dataset } from '../dataset/types.ts';

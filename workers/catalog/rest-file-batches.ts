@@ -6,7 +6,7 @@
  * So a batch is sent when the last row of the one before is there.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ApiFile } from '../bioloop/endpoints-datasets.ts';
+import type { ApiFile } from '../bioloop/dataset-requests.ts';
 import type { BioloopApi } from '../bioloop/endpoints.ts';
 import type { FileRow } from '../dataset/types.ts';
 import { isLongshoreError, type LongshoreError } from '../errors.ts';

@@ -1,5 +1,5 @@
 /** Between what the API says of a dataset and what we do. */
-import type { ApiDatasetPatch } from '../bioloop/endpoints-datasets.ts';
+import type { ApiDatasetPatch } from '../bioloop/dataset-requests.ts';
 import { sizeText } from '../bioloop/encoding.ts';
 import type { ApiDataset } from '../bioloop/schemas.ts';
 import { type ByteSize, byteSize } from '../dataset/byte-size.ts';

@@ -1,38 +1,19 @@
 /** Brings a bundle back: read once, proven, kept as staged bundle, unpacked beside its place, then published. */
-import { mkdirSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { pathsOf } from '../../config/of.ts';
-import { openManifest, statBundle } from '../archive/bundles.ts';
 import { type Copy, copiesOf, firstServing } from '../archive/copies.ts';
-import { fetchPlace } from '../archive/index.ts';
-import { type FetchedBundle, fetchShared } from '../archive/shared-fetch.ts';
-import { sizeOfFile } from '../content/files.ts';
-import { keptHeaders } from '../content/kept-headers.ts';
 import { type Away, whyUnmounted } from '../content/mounted.ts';
-import {
-  adoptPartial,
-  partialPath,
-  publishFile,
-  publishTree,
-  removeFile,
-  removeStale,
-} from '../content/publish.ts';
-import { type Reservation, reserveSpace } from '../content/space.ts';
-import { type RemoteBundle, type UnpackResult, unpackBundle } from '../content/unpack.ts';
-import { UNPACK_SIDES } from '../content/unpack-kept.ts';
-import { roughSize } from '../dataset/byte-size.ts';
-import { treeEstimate } from '../dataset/estimates.ts';
+import { publishFile, publishTree } from '../content/publish.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
-import { aliasOf, fetchedBundleOf, stagedBundleOf, stagedPathOf } from '../dataset/paths.ts';
+import { aliasOf } from '../dataset/paths.ts';
 import type { Bundle, Dataset } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { proofOf } from './bundle-copies.ts';
 import { defineTask, type Postponement, postpone, type TaskContext, willGoOn } from './contract.ts';
 import { stagedMeanwhile, turnTaken } from './dataset-turn.ts';
+import { preparePlaces, reserveBoth, type Staging } from './staging-places.ts';
 import { mayTransfer, transfersTaken } from './transfer-permit.ts';
+import { expectedDigests, unpackCopy } from './unpack-copy.ts';
 
-/** Others may pass through the stage folder once the dataset is published; they may never list it. */
-const FOLDER_MODE = 0o750;
 /** At a stage folder that is not mounted. */
 const LOOK_AGAIN_MS = 60_000;
 
@@ -69,12 +50,6 @@ function later({ message, remedy }: Away): Postponement {
   return postpone(until, waits, { waits, code: 'E_STAGE_AWAY', next_attempt_at: until.toISOString() });
 }
 
-interface Staging {
-  readonly dataset: Dataset;
-  readonly bundle: Bundle;
-  readonly copy: Copy;
-}
-
 /** A transfer that went wrong once was the network's fault more often than the archive's; twice, it is a finding. */
 async function stageTwice(ctx: TaskContext, staging: Staging): Promise<void> {
   try {
@@ -105,7 +80,7 @@ async function stageFrom(ctx: TaskContext, staging: Staging): Promise<void> {
   let failure: unknown = null;
   try {
     const meter = ctx.progress('stage', { total: bundle.size, units: 'bytes' });
-    const { unpacked, with_manifest } = await unpack(ctx, staging, places, (bytes) => {
+    const { unpacked, with_manifest } = await unpackCopy(ctx, staging, places, (bytes) => {
       meter.set(bytes);
       for (const reservation of reservations) reservation.spent(bytes);
     });
@@ -133,79 +108,6 @@ async function stageFrom(ctx: TaskContext, staging: Staging): Promise<void> {
     if (!willGoOn(ctx, failure)) await places.clear();
     for (const reservation of reservations) reservation.release();
   }
-}
-
-/** From wherever the bundle is: a file in place, bytes by the stream, or a file that must be fetched whole first. */
-async function unpack(
-  ctx: TaskContext,
-  { dataset, bundle, copy }: Staging,
-  places: Places,
-  onBytes: (bytes: number) => void,
-): Promise<{ unpacked: UnpackResult; with_manifest: boolean }> {
-  const { archive, key } = copy;
-  const { signal } = ctx;
-  const found = await statBundle(archive, key);
-  const manifest = await openManifest(archive, key, { scratch: ctx.config.paths.scratch, signal });
-  const digests = expectedDigests({ bundle, copy });
-  const common = {
-    target: places.treePartial,
-    expect: { size: bundle.size, digests, bytes: roughSize(dataset.size) },
-    foreign: ctx.config.bundle,
-    // Without a recorded digest of the bundle each member has to prove itself, whatever that costs.
-    ...(Object.keys(digests).length > 0 ? {} : ({ verify: 'member' } as const)),
-    resume: true,
-    source: archive.locate(key),
-    onResume: (kept: number) => ctx.log.info({ kept }, 'goes on with what an earlier attempt left'),
-    signal,
-    onProgress: ({ bytes }: { bytes: number }) => onBytes(bytes),
-    ...(manifest === null ? {} : { manifest: manifest.path }),
-  };
-  const copyTo = places.bundlePartial === null ? {} : { copy: places.bundlePartial };
-  try {
-    if (archive.local !== null) {
-      const unpacked = await unpackBundle({ ...common, ...copyTo, bundle: archive.local.path(key) });
-      return { unpacked, with_manifest: manifest !== null };
-    }
-    if (archive.capabilities.range) {
-      const remote: RemoteBundle = {
-        name: archive.locate(key),
-        size: found.size,
-        open: (offset) => archive.read(key, { offset, signal }),
-      };
-      const unpacked = await unpackBundle({ ...common, ...copyTo, bundle: remote });
-      return { unpacked, with_manifest: manifest !== null };
-    }
-    const fetched = await fetch(ctx, copy, { size: found.size, own: places.bundlePartial ?? places.fetched });
-    try {
-      const shared = fetched.path === places.bundlePartial ? {} : copyTo;
-      const unpacked = await unpackBundle({ ...common, ...shared, bundle: fetched.path });
-      return { unpacked, with_manifest: manifest !== null };
-    } finally {
-      await fetched.close();
-    }
-  } finally {
-    manifest?.close();
-  }
-}
-
-/** A recall or a proof of the same bundle may be at it already, or come meanwhile. */
-async function fetch(
-  ctx: TaskContext,
-  { archive, key }: Copy,
-  wanted: { size: number; own: string },
-): Promise<FetchedBundle> {
-  const meter = ctx.progress(`fetch from ${archive.name}`, { total: wanted.size, units: 'bytes' });
-  const fetched = await fetchShared({
-    archive,
-    key,
-    ...wanted,
-    ...fetchPlace(ctx.config),
-    fresh: true,
-    signal: ctx.signal,
-    onProgress: (bytes) => meter.set(bytes),
-  });
-  meter.end();
-  return fetched;
 }
 
 /** What is wrong with a copy is said loudly and kept in the ledger, also when another copy serves. */
@@ -246,87 +148,4 @@ function recorded(dataset: Dataset): { bundle: Bundle } {
       hint: 'Archive it first: start the workflow "integrated" for it.',
     },
   );
-}
-
-/**
- * Older records hold only the md5, in its own column. Those of the copy count where the bundle has none; beside others they
- * would only be computed as well.
- */
-function expectedDigests({ bundle, copy }: Pick<Staging, 'bundle' | 'copy'>): Record<string, string> {
-  const known = bundle.md5 === null ? bundle.digests : { ...bundle.digests, md5: bundle.md5 };
-  return Object.keys(known).length > 0 ? known : (copy.recorded?.digests ?? {});
-}
-
-interface Places {
-  readonly tree: string;
-  readonly treePartial: string;
-  readonly bundle: string;
-  /** null: the staged bundle is not kept. */
-  readonly bundlePartial: string | null;
-  /** Where a bundle is fetched that is not kept. */
-  readonly fetched: string;
-  /** The archive gives whole files only. */
-  readonly fetches: boolean;
-  clear(): Promise<void>;
-}
-
-/** Makes the folders, removes what earlier attempts left, and gives the names to work under. */
-async function preparePlaces(ctx: TaskContext, { dataset, copy }: Staging): Promise<Places> {
-  mkdirSync(dirname(dirname(stagedPathOf(ctx.config, dataset))), { recursive: true, mode: FOLDER_MODE });
-  const tree = stagedPathOf(ctx.config, dataset); // Only now does the stage folder have a real path.
-  const bundle = stagedBundleOf(ctx.config, dataset);
-  const fetched = fetchedBundleOf(ctx.config, dataset);
-  for (const path of [tree, bundle, fetched]) {
-    mkdirSync(dirname(path), { recursive: true, mode: FOLDER_MODE });
-    await adoptPartial(path, ctx.run.task_id, UNPACK_SIDES);
-  }
-  const treePartial = partialPath(tree, ctx.run.task_id);
-  const bundlePartial = ctx.config.stage.keep_bundle ? partialPath(bundle, ctx.run.task_id) : null;
-  const fetchedPartial = partialPath(fetched, ctx.run.task_id);
-  mkdirSync(treePartial, { recursive: true });
-  return {
-    tree,
-    treePartial,
-    bundle,
-    bundlePartial,
-    fetched: fetchedPartial,
-    fetches: copy.archive.local === null && !copy.archive.capabilities.range,
-    clear: async () => {
-      await removeStale(tree);
-      removeFile(fetchedPartial);
-      removeFile(partialPath(bundle, ctx.run.task_id));
-    },
-  };
-}
-
-/** Both copies, before a byte moves. */
-async function reserveBoth(
-  ctx: TaskContext,
-  dataset: Dataset,
-  bundle: Bundle,
-  places: Places,
-): Promise<Reservation[]> {
-  const { config } = ctx;
-  const common = { keep: config.stage.reserve_bytes, state_dir: config.state_dir };
-  // What an earlier attempt has written is on the disk already; of the tree about as much as of the bundle.
-  const there =
-    places.bundlePartial === null ? keptHeaders(places.treePartial).offset : sizeOfFile(places.bundlePartial);
-  const wanted = [
-    { folder: dirname(places.tree), bytes: treeEstimate(dataset, bundle.size, there) },
-    ...(places.bundlePartial === null
-      ? []
-      : [{ folder: dirname(places.bundle), bytes: Math.max(0, bundle.size - there) }]),
-    ...(places.bundlePartial === null && places.fetches
-      ? [{ folder: dirname(places.fetched), bytes: Math.max(0, bundle.size - sizeOfFile(places.fetched)) }]
-      : []),
-  ];
-  const held: Reservation[] = [];
-  try {
-    for (const want of wanted) held.push(reserveSpace({ ...common, ...want, holder: ctx.run.task_id }));
-    return held;
-  } catch (error) {
-    for (const reservation of held) reservation.release();
-    if (!willGoOn(ctx, error)) await places.clear();
-    throw error;
-  }
 }
