@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { LongshoreError, reportOf } from '../../workers/errors.ts';
+import { waitForArchive } from '../../workers/fleet/archive-wait.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
 import { runScript } from '../support/script.ts';
 import { until } from '../support/until.ts';
@@ -110,4 +112,14 @@ test('when its patience is over it is tried again as any other, fails, and leave
   });
   expect((await tape.outcomes()).toReversed().slice(0, 3)).toEqual(['failure', 'retry', 'postponed']);
   expect(tape.packed()).toEqual([]);
+});
+
+test('what is to be done about it is told with the wait, where the place of failure knows', () => {
+  const wait = { since: null, looks: 0, patient: true };
+  const told = (hint?: string): string | undefined => {
+    const away = new LongshoreError('E_ARCHIVE_UNAVAILABLE', 'no mark', hint === undefined ? {} : { hint });
+    return waitForArchive(reportOf(away), wait, 1, new Date())?.reason;
+  };
+  expect(told()).toMatch(/: no mark$/);
+  expect(told('Mount it.')).toMatch(/: no mark\. Mount it\.$/);
 });

@@ -3,7 +3,7 @@
  * retry, holds no slot, and what it has written so far is kept. The waits grow to some minutes; after
  * `archive.patience_seconds` the step fails as with any other retryable error, and waits for a person.
  */
-import type { ErrorReport } from '../errors.ts';
+import { type ErrorReport, ERRORS } from '../errors.ts';
 import type { Attempt, Finish } from '../records/contract.ts';
 
 export interface ArchiveWait {
@@ -52,7 +52,9 @@ export function waitForArchive(
   if (error.code !== 'E_ARCHIVE_UNAVAILABLE' || error.class !== 'retryable' || !patient) return null;
   const seconds = Math.min(LONGEST_SECONDS, Math.max(SHORTEST_SECONDS, delay_seconds) * 2 ** looks);
   const next_attempt_at = new Date(now.getTime() + seconds * 1000).toISOString();
-  const waits = `waits for the archive since ${since ?? now.toISOString()}: ${error.message}`;
+  // What the place of failure knows to do about it, as the command that marks a folder as an archive.
+  const remedy = error.hint === ERRORS.E_ARCHIVE_UNAVAILABLE.hint ? '' : `. ${error.hint}`;
+  const waits = `waits for the archive since ${since ?? now.toISOString()}: ${error.message}${remedy}`;
   const result = { waits, code: error.code, next_attempt_at };
   return { outcome: 'postponed', error, reason: waits, next_attempt_at, result };
 }
