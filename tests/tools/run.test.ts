@@ -102,6 +102,15 @@ test('a failing program reports return code, process id, arguments and its last 
   });
 });
 
+test('a program that goes on after what it failed at is quoted with that', async () => {
+  const lines = ['Started a.gz', 'Failed to process b.gz', 'ZipException: no GZIP', 'Started c.gz'];
+  const script = `console.error(${JSON.stringify(lines.join('\n'))}); process.exitCode = 1`;
+  await expect(run(keepLines(), script)).rejects.toMatchObject({
+    message: 'node ended with exit code 1: Failed to process b.gz',
+    fields: { stderr: lines },
+  });
+});
+
 test('death by a signal is a failure that names the signal', async () => {
   await expect(run(keepLines(), `process.kill(process.pid, 'SIGKILL')`)).rejects.toMatchObject({
     code: 'E_SUBPROCESS',

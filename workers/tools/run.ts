@@ -206,16 +206,25 @@ function killOnAbort(child: ChildProcess, signal: AbortSignal, grace_seconds: nu
 
 type Facts = { return_code: number | null; signal: NodeJS.Signals | null } & Record<string, unknown>;
 
+const COMPLAINT = /fail|error|exception|cannot|denied|no such|not found/i;
+
+/** Usually the last line; FastQC goes on with its other files, and tells of each that it has begun it. */
+const reasonIn = (stderr: readonly string[]): string | undefined => {
+  const last = stderr.at(-1);
+  if (last === undefined || COMPLAINT.test(last)) return last;
+  return stderr.find((line) => COMPLAINT.test(line)) ?? last;
+};
+
 function failure(command: string, facts: Facts, stderr: readonly string[]): LongshoreError {
   const { cause, lost_lines, ...fields } = facts;
   const end =
     facts.signal === null
       ? `exit code ${facts.return_code}`
       : `signal ${facts.signal} instead of exit code 0`;
-  const last = stderr.at(-1);
+  const reason = reasonIn(stderr);
   return new LongshoreError(
     'E_SUBPROCESS',
-    `${command} ended with ${end}${last === undefined ? '' : `: ${last}`}`,
+    `${command} ended with ${end}${reason === undefined ? '' : `: ${reason}`}`,
     {
       fields: { ...fields, stderr: [...stderr], ...(lost_lines === 0 ? {} : { lost_lines }) },
       cause: cause ?? undefined,
