@@ -10,6 +10,7 @@ import { createLogger } from '../../workers/log.ts';
 import { flip } from '../support/archived.ts';
 import { runScript } from '../support/script.ts';
 import { BUNDLES, type Entry, makeVault, removeManifest, type Vault } from '../support/vault.ts';
+import { tapeInUse } from '../support/tape.ts';
 import { fingerprint, makeLanding } from '../tasks/landing.ts';
 
 const me = userInfo().username;
@@ -256,6 +257,7 @@ test('what a reading has found, no digest takes back that the archive only state
     { 'data.bin': Buffer.alloc(50_000, 7) },
     { config: { archive: { copies: ['tape'], backends: { tape } } } },
   );
+  tapeInUse(landing.place, await landing.dataset());
   await landing.upTo('archive_dataset');
   const key = (await landing.dataset()).archive_path as string;
   const object = landing.place.path('hpss/files', key);

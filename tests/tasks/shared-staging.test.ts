@@ -11,14 +11,14 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { fetchPlace, openArchive } from '../../workers/archive/index.ts';
 import { proveCopy } from '../../workers/archive/proof.ts';
 import { openReadable } from '../../workers/archive/recall.ts';
-import { archivePathOf } from '../../workers/dataset/paths.ts';
 import { gather } from '../support/gather.ts';
 import { smallFileSystem } from '../support/small-file-system.ts';
+import { tapeInUse } from '../support/tape.ts';
 import { until } from '../support/until.ts';
 import { type Files, fingerprint, type Landing, makeLanding } from './landing.ts';
 
@@ -33,9 +33,7 @@ async function archived(files: Files = few, stage: Record<string, unknown> = {})
   const landing = await makeLanding(files, {
     config: { archive: { copies: ['tape'], backends: { tape } }, stage },
   });
-  // Not its first bundle: else each question looks for the nearest folder above, up to the root.
-  const key = archivePathOf(landing.place.config, await landing.dataset());
-  landing.place.dir('hpss/files', dirname(key));
+  tapeInUse(landing.place, await landing.dataset());
   await landing.upTo('archive_dataset');
   return landing;
 }
