@@ -76,7 +76,7 @@ export const planArchive: Planner = async (ground) => {
   const packed = lacking.length === archives.length;
   // A copy that an archive lacks comes from one that has it, also when the origin is gone.
   if (packed) stops.push(...originStops(dataset));
-  if (packed && reduced !== null && isReliedOn(dataset)) {
+  if (packed && reduced !== null && (await isReliedOn(ground.store.catalog, dataset))) {
     if (ground.force) notes.push(`--force: ${reduced.message}`);
     else stops.push(reduced);
   }

@@ -71,6 +71,16 @@ test('an origin with more, or with longer files, takes the place of what is arch
   expect(statSync(landing.bundle).ino).not.toBe(before.ino);
 });
 
+test('what took the place of a proven bundle does not give way to less either, before it is read back', async () => {
+  const landing = await landed();
+  writeFileSync(join(landing.origin, 'c.txt'), 'gamma');
+  await landing.run('archive_dataset', { attempt: 2 });
+  const before = readFileSync(landing.bundle);
+  rmSync(join(landing.origin, 'a.txt'));
+  expect((await landing.fails('archive_dataset', { attempt: 3 })).code).toBe('E_ORIGIN_REDUCED');
+  expect(readFileSync(landing.bundle).equals(before)).toBe(true);
+});
+
 test('what was never proven gives way: a landing that did not come to its end is not relied on', async () => {
   const landing = await makeLanding(files);
   await landing.upTo('archive_dataset');

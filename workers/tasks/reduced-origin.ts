@@ -5,10 +5,14 @@
 import { existsSync } from 'node:fs';
 import { openManifest } from '../archive/bundles.ts';
 import type { Archive } from '../archive/contract.ts';
+import type { Catalog } from '../catalog/contract.ts';
 import { type Comparison, compareTree } from '../content/compare.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import type { TaskContext } from './contract.ts';
+
+/** Of the ledger: looks at the size alone may be the newest ones. */
+const LINES = 100;
 
 /**
  * To be called before a bundle is packed over what the archives hold at `key`. Says nothing against a bundle that was never
@@ -19,7 +23,8 @@ export async function refuseReduced(
   ctx: TaskContext,
   { archives, dataset, key }: { archives: readonly Archive[]; dataset: Dataset; key: string },
 ): Promise<void> {
-  if (ctx.kwargs.force === true || !isReliedOn(dataset) || !existsSync(dataset.origin_path)) return;
+  if (ctx.kwargs.force === true || !existsSync(dataset.origin_path)) return;
+  if (!(await isReliedOn(ctx.catalog, dataset))) return;
   for (const archive of archives) {
     const compared = await comparedWith(ctx, { archive, dataset, key });
     const reduced = compared === null ? null : whyReduced(dataset, compared);
@@ -52,9 +57,19 @@ async function comparedWith(
   }
 }
 
-/** Recorded, and read back: its origin may have been given up. */
-export const isReliedOn = ({ archive_path, bundle }: Dataset): boolean =>
-  archive_path !== null && bundle != null && bundle.verified_at !== null;
+/**
+ * Recorded, and read back: its origin may have been given up. So may that of a bundle which took the place of one that was
+ * read back: it gave way to more, and must not give way to less before it is read itself.
+ */
+export async function isReliedOn(
+  { proofs }: Pick<Catalog, 'proofs'>,
+  { id, archive_path, bundle }: Dataset,
+): Promise<boolean> {
+  if (archive_path === null || bundle == null) return false;
+  if (bundle.verified_at !== null) return true;
+  const held = await proofs({ dataset_id: id, result: 'ok', limit: LINES });
+  return held.some(({ level }) => level !== 'size');
+}
 
 /** Null: it has all files of the manifest with at least as many bytes. */
 export function whyReduced(
