@@ -5,6 +5,11 @@ import type { Dataset, DatasetStateName } from './types.ts';
 
 /** @throws E_DATASET_NOT_FOUND, E_DATASET_DELETED */
 export async function liveDataset(catalog: Catalog, id: number): Promise<Dataset> {
+  // What a workflow is started with may come from anywhere.
+  if (!Number.isSafeInteger(id))
+    throw new LongshoreError('E_DATASET_NOT_FOUND', 'this workflow was started for no dataset', {
+      hint: 'Start it for one: `longshore start <workflow> <dataset>`, or with args that begin with the id of a dataset.',
+    });
   const dataset = await catalog.get(id, { bundle: true, states: true });
   if (!dataset.is_deleted) return dataset;
   throw new LongshoreError('E_DATASET_DELETED', `dataset ${id} (${dataset.name}) was deleted`, {
