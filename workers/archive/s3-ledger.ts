@@ -1,16 +1,7 @@
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  fdatasyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, fdatasyncSync, mkdirSync, openSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { writeFully } from '../content/files.ts';
+import { textIfThere, writeFully } from '../content/files.ts';
 import { partialPath, publishFile, removeFile } from '../content/publish.ts';
 import type { PartPlan } from './s3-parts.ts';
 
@@ -63,7 +54,7 @@ export function ledgerPath(state_dir: string, { endpoint, bucket, key }: LedgerK
 
 /** Null when there is none that can be read; what cannot be read is of no use to anybody. */
 export function readLedger(path: string): FoundLedger | null {
-  const text = textOf(path);
+  const text = textIfThere(path);
   if (text === null) return null;
   const [first, ...rest] = text.split('\n').slice(0, -1).map(parseOrNull);
   const head = first as LedgerHead | null | undefined;
@@ -108,15 +99,6 @@ export function oldLedgers(
         ? [{ path, head }]
         : [];
     });
-}
-
-function textOf(path: string): string | null {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
 }
 
 function parseOrNull(line: string): unknown {

@@ -1,4 +1,4 @@
-import { fsyncSync, readSync, statSync, writeSync } from 'node:fs';
+import { fsyncSync, readFileSync, readSync, statSync, writeSync } from 'node:fs';
 
 /** A short write is no error to the kernel; the next one then says why (ENOSPC), and gets the path that Node leaves out. */
 export function writeFully(fd: number, bytes: Buffer, path: string, position: number | null = null): void {
@@ -51,3 +51,13 @@ export function readUpTo(fd: number, into: Buffer, position: number | null = nul
 
 /** Of a file; 0 where there is none. */
 export const sizeOfFile = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+
+/** Null: there is no such file. */
+export function textIfThere(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}

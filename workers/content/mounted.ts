@@ -2,9 +2,10 @@
  * What is not found is gone, or lies on a file system that is not mounted. Of that only the mount point is there, which is an
  * empty folder, or not even that: so an absence counts as a removal only where something else is found.
  */
-import { mkdirSync, readFileSync, realpathSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, realpathSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { isBelow } from '../dataset/paths.ts';
+import { textIfThere } from './files.ts';
 import { mountOf, readMounts } from './mounts.ts';
 import { namesIn } from './publish.ts';
 
@@ -33,7 +34,7 @@ export function whyAway(folder: string): Away | null {
 export function whyUnmounted(state_dir: string, folder: string): Away | null {
   const notes = join(state_dir, 'mounts');
   const note = join(notes, encodeURIComponent(folder).slice(0, 200));
-  const known = textOf(note);
+  const known = textIfThere(note);
   const point = mountOf(nearest(folder), readMounts())?.point ?? '/';
   if (known === point) return null;
   if (known !== null && isBelow(point, known)) {
@@ -56,14 +57,5 @@ function nearest(folder: string): string {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || at === dirname(at)) throw error;
     }
-  }
-}
-
-function textOf(path: string): string | null {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
   }
 }

@@ -4,10 +4,10 @@
  * having been there. The bundle's beginning is read back, or put together of headers and files, and goes through the
  * bundle's digest; each file is compared with the bytes that come, and written from the first difference on.
  */
-import { closeSync, mkdirSync, openSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readSync, statSync, writeFileSync } from 'node:fs';
 import { runCoreutil } from './coreutils.ts';
 import { digestOf } from './digest.ts';
-import { sizeOfFile } from './files.ts';
+import { sizeOfFile, textIfThere } from './files.ts';
 import { headersPath, keptHeaders } from './kept-headers.ts';
 import { removeFile, removeTree } from './publish.ts';
 
@@ -38,7 +38,7 @@ export function noteWork(work: Work): void {
 
 /** Null when there is nothing of this bundle to go on with. Makes what is there fit to be written to again. */
 export async function leftBehind(at: Work & { copy: string | null }): Promise<Left | null> {
-  if (noted(at.target) !== identityOf(at)) return null;
+  if (textIfThere(workPath(at.target)) !== identityOf(at)) return null;
   if (statSync(at.target, { throwIfNoEntry: false })?.isDirectory() !== true) return null;
   removeFile(`${at.target}.deferred`);
   // A kill while it was finished: links are made last, and read-only folders take no new entries. So both come again.
@@ -54,15 +54,6 @@ export async function clear(target: string, copy: string | null): Promise<void> 
   removeFile(headersPath(target));
   removeFile(`${target}.deferred`);
   if (copy !== null) removeFile(copy);
-}
-
-function noted(target: string): string | null {
-  try {
-    return readFileSync(workPath(target), 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
 }
 
 /** A manifest ends with a digest of itself, so its end tells it from every other. */
