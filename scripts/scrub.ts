@@ -6,7 +6,7 @@ import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli
 import { printJson, type Session, withStore } from './cli/session.ts';
 import { stopOnSignal } from './cli/stop.ts';
 import { printTable } from './cli/table.ts';
-import { isFinding } from './fixity/prove.ts';
+import { isFinding } from '../workers/dataset/types.ts';
 import { scrub, type ScrubReport } from './fixity/scrub-run.ts';
 import { findingText, readText, resultStyle } from './fixity/view.ts';
 

@@ -1,6 +1,6 @@
 /** Who is on duty hears of every finding, whoever made it: the scrub, a staging, a recall or `longshore verify`. */
 import type { Catalog, CopyFixity } from '../../workers/catalog/contract.ts';
-import { openFinding, type Proof } from '../../workers/dataset/types.ts';
+import { isFinding, isHeld, openFinding, type Proof } from '../../workers/dataset/types.ts';
 import type { AuditEntry } from '../../workers/records/contract.ts';
 import type { Session } from '../cli/session.ts';
 import { ALARM, raiseAlarm } from './alarm.ts';
@@ -84,16 +84,13 @@ async function closedOnes(catalog: Catalog, about: { dataset_id?: number }): Pro
 
 /** @param lines of one copy, newest first */
 function lastClosed(lines: readonly Proof[]): Omit<Due, 'copy'> | null {
-  const at = lines.findIndex(({ result }) => result === 'mismatch' || result === 'missing');
+  const at = lines.findIndex(isFinding);
   const finding = lines[at];
   if (finding === undefined) return null;
-  const closing = lines.slice(0, at).findLast(holds);
-  const before = lines.slice(at + 1).find(holds);
+  const closing = lines.slice(0, at).findLast(isHeld);
+  const before = lines.slice(at + 1).find(isHeld);
   return { finding, since: before?.at ?? '', closed_at: closing?.at ?? finding.at };
 }
-
-/** An object of the right size says nothing about its bytes. */
-const holds = ({ result, level }: Proof): boolean => result === 'ok' && level !== 'size';
 
 /** Of what was found since the copy last proved good. One that reached nobody is raised again, later. */
 function isTold({ action, at, details }: AuditEntry, copy: CopyFixity, since: string): boolean {

@@ -2,7 +2,13 @@
 import { openArchive } from '../../workers/archive/index.ts';
 import { proveCopy, type ProveCopyOptions } from '../../workers/archive/proof.ts';
 import type { Difference } from '../../workers/content/differences.ts';
-import { type BundleCopy, openFinding, type Proof, type ProofLevel } from '../../workers/dataset/types.ts';
+import {
+  type BundleCopy,
+  isFinding,
+  openFinding,
+  type Proof,
+  type ProofLevel,
+} from '../../workers/dataset/types.ts';
 import { coerceError } from '../../workers/errors.ts';
 import type { Store } from '../../workers/store.ts';
 import { toServed } from '../../workers/workflows/status.ts';
@@ -14,9 +20,6 @@ export interface ProofRequest
   readonly copy: Omit<BundleCopy, 'finding'>;
   readonly level: ProofLevel;
 }
-
-export const isFinding = ({ result }: { readonly result: string }): boolean =>
-  result === 'mismatch' || result === 'missing';
 
 /** Reads also where only a digest was asked for, see {@link levelFor}. */
 export async function proveAndRecord(session: Session, asked: ProofRequest): Promise<Proof> {

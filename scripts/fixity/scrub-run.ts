@@ -8,7 +8,8 @@ import { createMeter } from '../cli/meter.ts';
 import type { Session } from '../cli/session.ts';
 import { raiseAlarms } from './alarms.ts';
 import { adoptCopies } from './copies.ts';
-import { isFinding, proveAndRecord } from './prove.ts';
+import { isFinding } from '../../workers/dataset/types.ts';
+import { proveAndRecord } from './prove.ts';
 import { Budget, costOf, dueOf, levelOf, Outages, type ScrubLevel } from './rotation.ts';
 
 export interface ScrubRow {

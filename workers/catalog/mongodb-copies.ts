@@ -3,7 +3,7 @@
  * copy is written into that next, and by the next one who reads copies if the process was killed in between.
  */
 import { ObjectId } from 'mongodb';
-import type { BundleCopy, Proof, StoredCopy } from '../dataset/types.ts';
+import { type BundleCopy, isFinding, isHeld, type Proof, type StoredCopy } from '../dataset/types.ts';
 import { change, insertOnce, type Versioned } from '../mongodb/change.ts';
 import type { Mongo } from '../mongodb/connection.ts';
 import { longOf } from '../mongodb/values.ts';
@@ -110,9 +110,6 @@ const copyOf = (record: CopyRecord): BundleCopy => ({
   finding: record.finding,
 });
 
-const isHeld = ({ result, level }: Proof): boolean => result === 'ok' && level !== 'size';
-const isFinding = (proof: Proof): boolean =>
-  proof.result === 'mismatch' || proof.result === 'missing' || isHeld(proof);
 /** A read that broke off counts, an archive that was away from the start does not. */
 const isFailedLook = ({ result, bytes }: Proof): boolean =>
   result !== 'ok' && (result !== 'unavailable' || bytes > 0);
@@ -129,7 +126,7 @@ function after(copy: CopyRecord, line: ProofRecord): Partial<CopyRecord> {
   return {
     ...held,
     last: proof,
-    ...(isFinding(proof) ? { finding: proof } : {}),
+    ...(isFinding(proof) || isHeld(proof) ? { finding: proof } : {}),
     failed_at: failed,
     looked_at: failed > verified ? failed : verified,
     line: line._id,

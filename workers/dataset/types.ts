@@ -88,6 +88,14 @@ export interface BundleCopy {
 /** What is recorded when a copy is stored; the rest comes from the ledger. */
 export type StoredCopy = Omit<BundleCopy, 'verified_at' | 'verified_how' | 'finding'>;
 
+/** A line of the ledger that says the copy is not what was archived. */
+export const isFinding = ({ result }: { readonly result: string }): boolean =>
+  result === 'mismatch' || result === 'missing';
+
+/** One that proves its bytes: an object of the right size says nothing about them. */
+export const isHeld = ({ result, level }: Pick<Proof, 'result' | 'level'>): boolean =>
+  result === 'ok' && level !== 'size';
+
 /** The finding that nobody has put right yet: the bytes were not proven since. */
 export const openFinding = ({ finding }: Pick<BundleCopy, 'finding'>): Proof | null =>
   finding === null || finding.result === 'ok' ? null : finding;

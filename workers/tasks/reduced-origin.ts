@@ -7,7 +7,7 @@ import { openManifest } from '../archive/bundles.ts';
 import type { Archive } from '../archive/contract.ts';
 import type { Catalog } from '../catalog/contract.ts';
 import { type Comparison, compareTree } from '../content/compare.ts';
-import type { Dataset } from '../dataset/types.ts';
+import { type Dataset, isHeld } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import type { TaskContext } from './contract.ts';
 
@@ -68,7 +68,7 @@ export async function isReliedOn(
   if (archive_path === null || bundle == null) return false;
   if (bundle.verified_at !== null) return true;
   const held = await proofs({ dataset_id: id, result: 'ok', limit: LINES });
-  return held.some(({ level }) => level !== 'size');
+  return held.some(isHeld);
 }
 
 /** Null: it has all files of the manifest with at least as many bytes. */

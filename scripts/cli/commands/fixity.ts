@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { CopyFixity } from '../../../workers/catalog/contract.ts';
 import type { Dataset } from '../../../workers/dataset/types.ts';
 import { type Lacking, lackingCopies } from '../../fixity/lacking.ts';
-import { isFinding } from '../../fixity/prove.ts';
+import { isFinding } from '../../../workers/dataset/types.ts';
 import { findingText, readText, resultStyle } from '../../fixity/view.ts';
 import { findDataset } from '../find.ts';
 import { ago, bytes, count, moment, oneLine } from '../format.ts';

@@ -4,7 +4,8 @@ import type { BundleCopy, Dataset, Proof } from '../../../workers/dataset/types.
 import { LongshoreError } from '../../../workers/errors.ts';
 import { raiseAlarms } from '../../fixity/alarms.ts';
 import { recordedCopies } from '../../fixity/copies.ts';
-import { isFinding, proveAndRecord } from '../../fixity/prove.ts';
+import { isFinding } from '../../../workers/dataset/types.ts';
+import { proveAndRecord } from '../../fixity/prove.ts';
 import { proveStaged, type StagedProof } from '../../fixity/staged.ts';
 import { differenceTexts, readText, resultStyle } from '../../fixity/view.ts';
 import { type Outcome, tryEach } from '../each.ts';
