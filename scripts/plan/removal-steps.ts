@@ -1,16 +1,10 @@
 /** Plans of the steps that remove: a purge takes the staged copy, a deletion everything that Longshore holds. */
 import { lstatSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { Config } from '../../config/index.ts';
 import type { Archive } from '../../workers/archive/contract.ts';
 import { archiveNamesOf, openArchive } from '../../workers/archive/index.ts';
 import { whyNotHeld, whyNotHeldByAll } from '../../workers/archive/presence.ts';
-import {
-  assertStageThere,
-  isThere,
-  type StagedCopy,
-  stagedCopyOf,
-} from '../../workers/content/staged-copy.ts';
+import { isThere, type StagedCopy, stagedCopyThere } from '../../workers/content/staged-copy.ts';
 import { roughSize } from '../../workers/dataset/byte-size.ts';
 import { downloadLinksOf, qcFolderOf } from '../../workers/dataset/paths.ts';
 import { pinOf, pinText } from '../../workers/dataset/pin.ts';
@@ -102,12 +96,6 @@ export const planDeleteSource: Planner = async ({ config, dataset, copies, comin
     amount: { unit: 'bytes', amount: there ? size : 0 },
   };
 };
-
-function stagedCopyThere(config: Config, dataset: Dataset): StagedCopy {
-  const copy = stagedCopyOf(config, dataset);
-  assertStageThere(dataset, copy);
-  return copy;
-}
 
 function stagedItems(dataset: Dataset, copy: StagedCopy | null): Item[] {
   if (copy === null) return [];

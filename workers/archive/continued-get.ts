@@ -1,8 +1,9 @@
 /** Fetches an object into a file, from where an earlier attempt at the same object has come to. */
-import { createReadStream, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createReadStream, statSync, writeFileSync } from 'node:fs';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { createHasher, type Digests, type Hasher } from '../content/digest.ts';
+import { textIfThere } from '../content/files.ts';
 import { publishFile, removeFile } from '../content/publish.ts';
 import { originPath } from './contract.ts';
 
@@ -104,11 +105,12 @@ async function keptOf(get: ContinuedGet): Promise<{ hasher: Hasher; bytes: numbe
 }
 
 function readOrigin(target: string): Origin | null {
+  const text = textIfThere(originPath(target));
+  if (text === null) return null;
   try {
-    return JSON.parse(readFileSync(originPath(target), 'utf8')) as Origin;
-  } catch (error) {
-    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
+    return JSON.parse(text) as Origin;
+  } catch {
+    return null; // Cut short: nothing is known of what is there.
   }
 }
 

@@ -3,11 +3,12 @@
  * empty folder, or not even that: so an absence counts as a removal only where something else is found.
  */
 import { mkdirSync, realpathSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { isBelow } from '../dataset/paths.ts';
 import { textIfThere } from './files.ts';
 import { mountOf, readMounts } from './mounts.ts';
 import { namesIn } from './publish.ts';
+import { nearestFolder } from './space.ts';
 
 /** Any name will do; this one is for a person to make in a folder that is mounted and empty all the same. */
 const SIGN = '.longshore-mounted';
@@ -35,7 +36,8 @@ export function whyUnmounted(state_dir: string, folder: string): Away | null {
   const notes = join(state_dir, 'mounts');
   const note = join(notes, encodeURIComponent(folder).slice(0, 200));
   const known = textIfThere(note);
-  const point = mountOf(nearest(folder), readMounts())?.point ?? '/';
+  // Looking at the folder is what makes an automounter mount.
+  const point = mountOf(realpathSync.native(nearestFolder(folder)), readMounts())?.point ?? '/';
   if (known === point) return null;
   if (known !== null && isBelow(point, known)) {
     return {
@@ -47,15 +49,4 @@ export function whyUnmounted(state_dir: string, folder: string): Away | null {
   writeFileSync(`${note}.${process.pid}`, point);
   renameSync(`${note}.${process.pid}`, note); // Others read it at this moment.
   return null;
-}
-
-/** The real path of a folder, or of the nearest one above it that is there. Looking is what makes an automounter mount. */
-function nearest(folder: string): string {
-  for (let at = folder; ; at = dirname(at)) {
-    try {
-      return realpathSync.native(at);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || at === dirname(at)) throw error;
-    }
-  }
 }

@@ -62,6 +62,13 @@ export function assertStageThere(
   });
 }
 
+/** Of one that is to be removed. @throws E_STAGE_AWAY */
+export function stagedCopyThere(config: Config, dataset: Dataset): StagedCopy {
+  const copy = stagedCopyOf(config, dataset);
+  assertStageThere(dataset, copy);
+  return copy;
+}
+
 /**
  * Links first, so that nobody finds one that leads nowhere. Missing parts are fine: it may be repeated after a kill.
  * Gives what was there and is gone. The alias folder stays until the removal is recorded: `removeAliasFolder`.

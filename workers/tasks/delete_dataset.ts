@@ -5,13 +5,12 @@ import { deleteBundle } from '../archive/bundles.ts';
 import { archiveNamesOf, openArchive } from '../archive/index.ts';
 import { removeStale, removeTree } from '../content/publish.ts';
 import {
-  assertStageThere,
   isThere,
   removeAliasFolder,
   removeLink,
   removeStagedCopy,
   type StagedCopy,
-  stagedCopyOf,
+  stagedCopyThere,
 } from '../content/staged-copy.ts';
 import { reachState } from '../dataset/lifecycle.ts';
 import { aliasFolderOf, assertBelow, qcFolderOf } from '../dataset/paths.ts';
@@ -91,9 +90,7 @@ async function archivedPlaces(ctx: TaskContext, dataset: Dataset) {
 function localOf(ctx: TaskContext, dataset: Dataset): { copy: StagedCopy; qc: string } {
   const qc = dirname(qcFolderOf(ctx.config, dataset));
   assertBelow(pathsOf(ctx.config, dataset.type).qc, qc, 'the QC folder');
-  const copy = stagedCopyOf(ctx.config, dataset);
-  assertStageThere(dataset, copy);
-  return { copy, qc };
+  return { copy: stagedCopyThere(ctx.config, dataset), qc };
 }
 
 async function removeLocal(
