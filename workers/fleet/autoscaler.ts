@@ -77,12 +77,15 @@ export function look(memory: ScaleMemory, facts: ScaleFacts, limits: ScaleLimits
   const used = [...memory.used, { at: now, busy }].filter(({ at }) => now - at <= limits.idle_seconds * 1000);
   const short = exceeded(pressure, limits.shrink);
   const pressed = short ?? exceeded(pressure, limits.hold);
+  // Jobs that wait for a moment's memory take it when there is some; so it must have been enough for a while. A processor
+  // and a disk are shared by all who wait, and what the kernel tells of them is a mean of ten seconds already.
+  const scarce = short ?? exceeded({ ...pressure, cpu: null, io: null }, limits.hold);
   const ceiling = memory.ceiling !== null && memory.ceiling.until > now ? memory.ceiling : null;
   const seen: ScaleMemory = {
     ...memory,
     used,
     ceiling,
-    pressed_at: ofMemory(pressure, limits) ? now : memory.pressed_at,
+    pressed_at: scarce === null ? memory.pressed_at : now,
   };
   if (short !== null && slots > limits.min) return underShortage(seen, facts, limits, short);
   if (backlog > 0 && busy >= slots && slots < limits.max) return wantsMore(seen, facts, limits, pressed);
@@ -136,13 +139,6 @@ function wantsMore(seen: ScaleMemory, facts: ScaleFacts, limits: ScaleLimits, pr
   const reason = `${waiting}; one at a time, as memory ran short with more than ${seen.ceiling.slots}`;
   return changed(free, facts, { action: 'grow', to: slots + 1, reason });
 }
-
-/**
- * Jobs that wait for a moment's memory take it when there is some; so it must have been enough for a while. A processor and
- * a disk are shared by all who wait, and what the kernel tells of them is a mean of ten seconds already.
- */
-const ofMemory = (pressure: Pressure, { hold, shrink }: ScaleLimits): boolean =>
-  [hold, shrink].some((limits) => exceeded({ ...pressure, cpu: null, io: null }, limits) !== null);
 
 /**
  * Why a running job above min must be handed back now; null: it need not. Only what is used counts: a stall is a mean of

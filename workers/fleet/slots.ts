@@ -5,7 +5,7 @@ import type { JobData } from '../queue/jobs.ts';
 import { reportErrors } from '../queue/queues.ts';
 import { startRecovery } from '../queue/recovery.ts';
 import type { QueueSide } from '../queue/side.ts';
-import { rememberScale } from '../queue/scale-history.ts';
+import { rememberScale, type ScaleEntry } from '../queue/scale-history.ts';
 import { AskingWorker } from './asking-worker.ts';
 import { exceeded, look, NO_MEMORY, overMin, type ScaleDecision, type ScaleLimits } from './autoscaler.ts';
 import { type Pressure, readPressure } from './pressure.ts';
@@ -77,6 +77,13 @@ export function openSlots(parts: SlotsParts): Slots {
     consumed_at = performance.now();
   });
 
+  const remember = (decided: Pick<ScaleEntry, 'action' | 'from' | 'to' | 'reason'>): Promise<void> =>
+    rememberScale(side.redis, config, {
+      ...decided,
+      at: new Date().toISOString(),
+      who: name,
+      of: 'slots',
+    });
   const scale = async (): Promise<void> => {
     if (held) return;
     const backlog = await backlogOf(side, parts.queue);
@@ -103,8 +110,7 @@ export function openSlots(parts: SlotsParts): Slots {
       await worker.pause(true);
       if (!closing && !held) await worker.resume();
     }
-    const at = new Date().toISOString();
-    await rememberScale(side.redis, config, { ...decision, at, who: name, of: 'slots' });
+    await remember(decision);
   };
   let looking: Promise<void> | null = null;
   const lookNow = (): void => {
@@ -120,19 +126,8 @@ export function openSlots(parts: SlotsParts): Slots {
     log.warn({ queue: parts.queue, jobs: from, reason }, 'the youngest job is handed back');
     const about = await processor.handBack(parts.queue, reason);
     if (about === null) return;
-    const { step, dataset_id } = about;
-    const told = `${reason}; ${step} of dataset ${dataset_id} was handed back`;
-    const at = new Date().toISOString();
-    const entry = {
-      action: 'hand back',
-      from,
-      to: from - 1,
-      reason: told,
-      at,
-      who: name,
-      of: 'slots',
-    } as const;
-    await rememberScale(side.redis, config, entry);
+    const told = `${reason}; ${about.step} of dataset ${about.dataset_id} was handed back`;
+    await remember({ action: 'hand back', from, to: from - 1, reason: told });
   };
   // What one takes with it is seen before the next one goes.
   let handing: Promise<void> | null = null;
