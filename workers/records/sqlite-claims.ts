@@ -1,6 +1,6 @@
 /** What workers do: take a step, report on it, end it. Every function is one transaction. */
 import type { Database, Statements } from '../sqlite/database.ts';
-import { fromJson, now, toJson } from '../sqlite/values.ts';
+import { fromJson, now, toJson, toJsonOrNull } from '../sqlite/values.ts';
 import type {
   AttemptKey,
   AttemptProcess,
@@ -143,7 +143,7 @@ function openAttempt(sql: Statements, task_id: string, claim: Claim, given: numb
     claim.host,
     now(),
     claim.process?.pgid ?? null,
-    codeOf(claim.process),
+    toJsonOrNull(claim.process?.code),
   );
   return { task_id, number };
 }
@@ -152,16 +152,13 @@ function noteProcess(sql: Statements, key: AttemptKey, process: AttemptProcess):
   const { changes } = sql.run(
     'update attempts set pgid = ?, code = ? where task_id = ? and number = ? and date_end is null',
     process.pgid,
-    codeOf(process),
+    toJsonOrNull(process.code),
     key.task_id,
     key.number,
   );
   if (changes > 0) tellWhere(sql, key.task_id, process);
   return changes > 0;
 }
-
-const codeOf = (process: AttemptProcess | undefined): string | null =>
-  process?.code === undefined || process.code === null ? null : toJson(process.code);
 
 const whereItRuns = ({ pid, hostname }: AttemptProcess) => ({ pid, hostname });
 

@@ -1,7 +1,7 @@
 /** Runs and attempts: how they are read and closed; `claim` and `finish` are built from these. */
 import type { ErrorReport } from '../errors.ts';
 import type { Statements } from '../sqlite/database.ts';
-import { now, toJson } from '../sqlite/values.ts';
+import { now, toJson, toJsonOrNull } from '../sqlite/values.ts';
 import type { AttemptKey, AttemptOutcome } from './contract.ts';
 import type { AttemptRow, RunRow, StepRow } from './sqlite-rows.ts';
 import { move, type RunEvent, type RunState, STATUS_OF, stateOf } from './transition.ts';
@@ -61,7 +61,7 @@ export function insertRun(
     kwargs: toJson(given.kwargs),
     worker: given.worker,
     queue: step.queue,
-    result: given.result === undefined || given.result === null ? null : toJson(given.result),
+    result: toJsonOrNull(given.result),
   };
   const { id } = sql.run(
     `insert into runs (task_id, workflow_id, position, step, name, status, date_start, args, kwargs, worker, queue,
