@@ -191,17 +191,15 @@ export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
       version: versionOf(found),
       size: found.size,
       md5: found.digests.md5 !== undefined,
-      read: (offset) => read(key, { offset, signal }),
+      read: (offset) => part(key, { offset, wanted: found.size - offset, signal }),
       signal,
       onProgress,
     });
     const after = await required(key, { signal });
-    endGet(
-      target,
-      size === found.size && digests.md5 === found.digests.md5 && versionOf(after) === versionOf(found),
-    );
+    const same = versionOf(after) === versionOf(found);
+    endGet(target, same && size === found.size && digests.md5 === found.digests.md5);
     assertArrived({ ...found, size, digests }, found, target);
-    if (versionOf(after) === versionOf(found)) return found;
+    if (same) return found;
     throw new LongshoreError('E_TRANSFER', `${placeOf(key)} was replaced while it was read`, {
       fields: { archive: options.name, path: placeOf(key), found, after },
     });
@@ -213,7 +211,14 @@ export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
   ): AsyncGenerator<Buffer> {
     const { size } = await required(key, { signal });
     const wanted = Math.max(0, Math.min(length ?? size, size - offset));
-    if (wanted === 0) return;
+    if (wanted > 0) yield* part(key, { offset, wanted, signal });
+  };
+
+  /** Bytes that the object has, as it was just looked at. */
+  const part = async function* (
+    key: string,
+    { offset, wanted, signal }: { offset: number; wanted: number; signal: AbortSignal | undefined },
+  ): AsyncGenerator<Buffer> {
     const words = ['cat', '--offset', String(offset), '--count', String(wanted), '--', placeOf(key)];
     let got = 0;
     for await (const chunk of streamRclone(options, words, { signal, onAbsent: () => missing(key) })) {
