@@ -23,6 +23,7 @@ import { type RemoteBundle, unpackBundle } from '../../workers/content/unpack.ts
 import { makePlace, type Place } from '../support/place.ts';
 import { fingerprint, writeTree } from '../tasks/landing.ts';
 import { inProcess, type Outcome } from './resume.ts';
+import { smallFiles } from './trees.ts';
 
 const MB = 1024 * 1024;
 /** What is noted at the latest after so much of the bundle (kept-headers.ts); a file longer than that is noted at once. */
@@ -44,13 +45,7 @@ interface Work {
 async function work(): Promise<Work> {
   const place = await makePlace();
   const source = place.path('source');
-  const small = (name: string) =>
-    Object.fromEntries(
-      Array.from({ length: 200 }, (_, index) => [
-        `${name}/${String(index).padStart(4, '0')}`,
-        randomBytes(10_000 + index),
-      ]),
-    );
+  const small = (folder: string) => smallFiles(folder, 200, (index) => 10_000 + index);
   writeTree(source, {
     ...small('a'),
     'b/huge.bin': randomBytes(20 * MB + 777),

@@ -24,6 +24,7 @@ import { packBundle } from '../../workers/content/pack.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { writeTree } from '../tasks/landing.ts';
 import { inProcess } from './resume.ts';
+import { smallFiles } from './trees.ts';
 
 const MB = 1024 * 1024;
 const SET_ATTRIBUTE = 'import os, sys; os.setxattr(sys.argv[1], "user.seen", b"yes")';
@@ -42,13 +43,7 @@ async function work(
 ): Promise<Work> {
   const place = await makePlace();
   const source = place.path('source');
-  const small = (name: string, count: number) =>
-    Object.fromEntries(
-      Array.from({ length: count }, (_, index) => [
-        `${name}/${String(index).padStart(4, '0')}`,
-        randomBytes(40_000),
-      ]),
-    );
+  const small = (folder: string, count: number) => smallFiles(folder, count, () => 40_000);
   writeTree(source, {
     ...small('a', 150),
     'b/huge.bin': randomBytes(20 * MB + 777),

@@ -20,7 +20,7 @@ import { packBundle } from '../../workers/content/pack.ts';
 import { type RemoteBundle, unpackBundle } from '../../workers/content/unpack.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { fingerprint, writeTree } from '../tasks/landing.ts';
-import { makeSparse } from './trees.ts';
+import { makeSparse, smallFiles } from './trees.ts';
 import { inProcess } from './resume.ts';
 
 const MB = 1024 * 1024;
@@ -41,13 +41,7 @@ interface Work {
 async function work(): Promise<Work> {
   const place = await makePlace();
   const source = place.path('source');
-  const small = (name: string) =>
-    Object.fromEntries(
-      Array.from({ length: 150 }, (_, index) => [
-        `${name}/${String(index).padStart(4, '0')}`,
-        randomBytes(40_000),
-      ]),
-    );
+  const small = (folder: string) => smallFiles(folder, 150, () => 40_000);
   writeTree(source, {
     ...small('a'),
     'b/huge.bin': randomBytes(20 * MB + 777),

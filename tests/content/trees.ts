@@ -103,3 +103,16 @@ export function portrait(root: string, options: { times?: boolean; modes?: boole
 }
 
 export const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+
+/** Many of random bytes, for `writeTree`: `<folder>/0000` and on. */
+export const smallFiles = (
+  folder: string,
+  count: number,
+  bytes: (index: number) => number,
+): Record<string, Buffer> =>
+  Object.fromEntries(
+    Array.from({ length: count }, (_, index) => [
+      `${folder}/${String(index).padStart(4, '0')}`,
+      randomBytes(bytes(index)),
+    ]),
+  );

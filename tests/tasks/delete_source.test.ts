@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { type Landing, makeLanding, unmount } from './landing.ts';
+import { killedOnceRecorded, type Landing, makeLanding, unmount } from './landing.ts';
 
 const files = { 'a.txt': 'alpha', 'sub/b.txt': 'beta' };
 
@@ -144,14 +144,7 @@ test('an origin that somebody else deleted is recorded as gone where its source 
 
 test('killed after it removed the only folder of a source, the next attempt has nothing to ask', async () => {
   const landing = await verified();
-  const { catalog } = landing.store;
-  const patch = catalog.patch.bind(catalog);
-  catalog.patch = async (...args) => {
-    await patch(...args);
-    throw new Error('killed');
-  };
-  await expect(landing.run('delete_source')).rejects.toThrow('killed');
-  catalog.patch = patch;
+  await killedOnceRecorded(landing, 'delete_source');
   const recorded = (await landing.dataset()).metadata.source_deleted_at;
   expect(recorded).toMatch(/^\d{4}-/);
   rmSync(beside(landing, 'deleting'), { recursive: true });

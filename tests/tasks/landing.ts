@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { onTestFinished } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
 import { type LongshoreError, isLongshoreError } from '../../workers/errors.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import { openStore, type Store } from '../../workers/store.ts';
@@ -93,6 +93,18 @@ export async function makeLanding(
       for (const step of STEPS.slice(0, STEPS.indexOf(task) + 1)) await run(step);
     },
   };
+}
+
+/** As by a kill just after its first change of the dataset was written. */
+export async function killedOnceRecorded(landing: Landing, task: string): Promise<void> {
+  const { catalog } = landing.store;
+  const patch = catalog.patch.bind(catalog);
+  catalog.patch = async (...args) => {
+    await patch(...args);
+    throw new Error('killed');
+  };
+  await expect(landing.run(task)).rejects.toThrow('killed');
+  catalog.patch = patch;
 }
 
 /** Only the mount point is left. Gives what brings back what lay there. */

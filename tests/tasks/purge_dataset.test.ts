@@ -11,7 +11,7 @@ import {
 import { dirname } from 'node:path';
 import { expect, test } from 'vitest';
 import { stagedCopyOf } from '../../workers/content/staged-copy.ts';
-import { fingerprint, type Landing, makeLanding, unmount } from './landing.ts';
+import { fingerprint, killedOnceRecorded, type Landing, makeLanding, unmount } from './landing.ts';
 
 const files = { 'a.txt': 'alpha', 'sub/b.txt': 'beta' };
 const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
@@ -169,15 +169,8 @@ test.each(['addState', 'patch'] as const)(
 test('killed when all was recorded, the next attempt removes the alias folder', async () => {
   const landing = await landed();
   const { aliasFolder } = stagedCopyOf(landing.place.config, await landing.dataset());
-  const { catalog } = landing.store;
-  const patch = catalog.patch.bind(catalog);
-  catalog.patch = async (...args) => {
-    await patch(...args);
-    throw new Error('killed');
-  };
-  await expect(landing.run('purge_dataset')).rejects.toThrow('killed');
+  await killedOnceRecorded(landing, 'purge_dataset');
   expect(isThere(aliasFolder)).toBe(true);
-  catalog.patch = patch;
   await landing.run('purge_dataset', { attempt: 2 });
   expect(isThere(aliasFolder)).toBe(false);
 });
