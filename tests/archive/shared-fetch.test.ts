@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { openReadable } from '../../workers/archive/recall.ts';
 import { fetchShared } from '../../workers/archive/shared-fetch.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { makePlace, type Place } from '../support/place.ts';
+import { smallFileSystem } from '../support/small-file-system.ts';
 import { until } from '../support/until.ts';
 
 const SIZE = 3_000_000;
@@ -150,6 +151,35 @@ test('a process killed while it fetches is succeeded by the next, and what other
   expect(gets).toHaveLength(1);
   expect((await bundle.file.read(Buffer.alloc(20), 0, 20, 0)).buffer).toEqual(CONTENT.subarray(0, 20));
   await bundle.close();
+  expect(left(place)).toEqual([]);
+});
+
+test('one that hands on its own file across file systems keeps it until all who wait have opened it', async ({
+  skip,
+}) => {
+  const place = await makePlace();
+  const gate = Promise.withResolvers<void>();
+  const { gets, options } = await tapes(place, () => gate.promise);
+  if (smallFileSystem(options.scratch, ['size=8m']) === null)
+    return skip('NOT TESTED: needs root, to mount a file system');
+  const own = join(place.dir('staged'), 'run.tar');
+  const staging = fetchShared({ ...options, own });
+  await until(() => gets.length === 1, { what: 'the transfer' });
+  const others = [fetchShared(options), fetchShared({ ...options, fresh: true })];
+  await until(() => left(place).filter((path) => path.includes('/using-')).length === 3, {
+    what: 'all three',
+  });
+  gate.resolve();
+  const first = await staging;
+  expect(first).toMatchObject({ path: own, fetched: true });
+  await first.close();
+  rmSync(own); // The staging has unpacked it.
+  for (const other of await Promise.all(others)) {
+    expect(other.fetched).toBe(false);
+    expect((await other.file.read(Buffer.alloc(20), 0, 20, 0)).buffer).toEqual(CONTENT.subarray(0, 20));
+    await other.close();
+  }
+  expect(gets).toHaveLength(1);
   expect(left(place)).toEqual([]);
 });
 

@@ -5,6 +5,7 @@
  *     recall-<hash>/kept            the same, but of processes that are all dead: good for parts that prove themselves
  *     recall-<hash>/partial         while it is fetched; a symbolic link to where a staging fetches it
  *     recall-<hash>/using-<id>      one for each process that needs it
+ *     recall-<hash>/waiting-<id>    the same, for as long as it has not opened it
  *     recall-<hash>/lock-<id>       the one that fetches it, looks whether it is complete, or removes it
  *
  * A lock has a name that is never used again, so that a dead one can be removed without the danger of removing its
@@ -19,6 +20,10 @@ import { type Claim, isClaimed, makeClaim } from '../content/claim.ts';
 import { namesIn, removeFile } from '../content/publish.ts';
 
 const WAIT_MS = 200;
+/** Many times what a living process needs to find the lock free; one that is frozen is not waited for any longer. */
+const OPENED_MS = 10_000;
+
+type Kind = 'using' | 'waiting' | 'lock';
 
 export async function withLock<T>(
   folder: string,
@@ -51,7 +56,7 @@ function tryLock(folder: string): Claim | null {
 }
 
 /** Another one may just be removing the empty folder. */
-export function claimIn(folder: string, kind: 'using' | 'lock'): Claim {
+export function claimIn(folder: string, kind: Kind): Claim {
   for (;;) {
     mkdirSync(folder, { recursive: true });
     try {
@@ -63,7 +68,7 @@ export function claimIn(folder: string, kind: 'using' | 'lock'): Claim {
 }
 
 /** Of living processes; those of dead ones are removed. */
-export function claims(folder: string, kind: 'using' | 'lock'): string[] {
+export function claims(folder: string, kind: Kind): string[] {
   return namesIn(folder)
     .filter((name) => name.startsWith(`${kind}-`))
     .map((name) => join(folder, name))
@@ -90,8 +95,15 @@ export function removeAbandoned(scratch: string, own: string): void {
 
 /** Under the lock. */
 export function clearUnused(folder: string): void {
-  if (claims(folder, 'using').length > 0) return;
-  for (const name of namesIn(folder)) if (!/^(?:lock|using)-/.test(name)) removeFile(join(folder, name));
+  if (claims(folder, 'using').length + claims(folder, 'waiting').length > 0) return;
+  for (const name of namesIn(folder))
+    if (!/^(?:lock|using|waiting)-/.test(name)) removeFile(join(folder, name));
+}
+
+/** Nobody waits for it any more, or has not come for it in time. */
+export async function openedByAll(folder: string): Promise<void> {
+  const deadline = performance.now() + OPENED_MS;
+  while (claims(folder, 'waiting').length > 0 && performance.now() < deadline) await sleep(WAIT_MS / 10);
 }
 
 export const folderOf = (archive: string, key: string, scratch: string): string =>

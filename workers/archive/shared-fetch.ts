@@ -15,6 +15,7 @@ import {
   claims,
   clearUnused,
   folderOf,
+  openedByAll,
   removeAbandoned,
   removeIfEmpty,
   withLock,
@@ -61,6 +62,7 @@ export async function fetchShared(options: SharedFetchOptions): Promise<FetchedB
   const folder = folderOf(archive.name, key, scratch);
   removeAbandoned(scratch, folder);
   await setAside(folder, options.signal);
+  const waiting = claimIn(folder, 'waiting');
   const using = claimIn(folder, 'using');
   const leave = async (): Promise<void> => {
     using.release();
@@ -72,14 +74,18 @@ export async function fetchShared(options: SharedFetchOptions): Promise<FetchedB
   try {
     const watch = (): void => options.onProgress?.(sizeOfFile(join(folder, 'partial')));
     const got = await withLock(folder, options.signal, watch, () => bring(options, folder));
+    waiting.release();
     return {
       ...got,
       close: async () => {
+        // The caller moves or removes its file next, and with it what others were promised.
+        if (got.fetched && isLink(join(folder, 'bundle'))) await openedByAll(folder);
         await got.file.close();
         await leave();
       },
     };
   } catch (error) {
+    waiting.release();
     await leave();
     throw error;
   }
@@ -197,5 +203,8 @@ function linked(from: string, to: string): boolean {
 /** Also an empty one: 0 is what `sizeOfFile` gives of none. */
 const isWhole = (path: string, size: number): boolean =>
   statSync(path, { throwIfNoEntry: false })?.size === size;
+
+const isLink = (path: string): boolean =>
+  lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
 
 const isFile = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false })?.isFile() === true;
