@@ -9,7 +9,7 @@ import { LongshoreError } from '../workers/errors.ts';
 import type { TaskFailure, WorkflowDocument } from '../workers/records/contract.ts';
 import { loadTask } from '../workers/tasks/registry.ts';
 import { type AdHocWorkflow, buildWorkflow } from '../workers/workflows/definition.ts';
-import { unservedQueues } from '../workers/workflows/fleet.ts';
+import { assertTaken } from '../workers/workflows/fleet.ts';
 import { follow } from './cli/follow.ts';
 import { bytes, counted, duration, parseBytes } from './cli/format.ts';
 import { checkAll } from './cli/mistakes.ts';
@@ -64,9 +64,7 @@ async function run(session: EngineSession, options: Options): Promise<number> {
     () => pathsOf(config, options.type),
   ]);
   const document = buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' });
-  const unserved = unservedQueues(document, await engine.fleet());
-  if (unserved.length > 0)
-    throw new LongshoreError('E_NO_WORKER', `no worker takes jobs from queue ${unserved.join(', ')}`);
+  assertTaken(document, await engine.fleet());
 
   const name = `test_${new Date()
     .toISOString()

@@ -1,9 +1,8 @@
 /** Scheduled: removes staged copies that have outlived their days, and more where a stage file system is full. */
 import { InvalidArgumentError } from 'commander';
-import { LongshoreError } from '../workers/errors.ts';
 import { EXIT_BUSY, withScriptLock } from '../workers/queue/script-lock.ts';
 import { buildWorkflow } from '../workers/workflows/definition.ts';
-import { unservedQueues } from '../workers/workflows/fleet.ts';
+import { assertTaken } from '../workers/workflows/fleet.ts';
 import { ago, bytes } from './cli/format.ts';
 import { showPlan } from './cli/plan-view.ts';
 import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
@@ -78,11 +77,7 @@ async function purgeAll(session: EngineSession, options: Options, signal?: Abort
 
 /** A workflow that nobody takes up would keep this script, and with it the next run of the schedule, for ever. */
 async function refuseWithoutWorker({ config, engine }: EngineSession): Promise<void> {
-  const document = buildWorkflow(config, 'purge', { dataset_id: 0, initiator: 'check' });
-  const unserved = unservedQueues(document, await engine.fleet());
-  if (unserved.length === 0) return;
-  const queues = unserved.join(', ');
-  throw new LongshoreError('E_NO_WORKER', `no worker takes jobs from queue ${queues}; nothing was purged`);
+  assertTaken(buildWorkflow(config, 'purge', { dataset_id: 0, initiator: 'check' }), await engine.fleet());
 }
 
 /** It was chosen by estimates; others may have freed more than that meanwhile. */

@@ -1,5 +1,5 @@
 import { livingPm2Home, pm2Command } from '../../workers/fleet/pm2.ts';
-import { type FleetView, whyNotTaken } from '../../workers/workflows/fleet.ts';
+import { type FleetView, type Untaken, whyNotTaken } from '../../workers/workflows/fleet.ts';
 import { asTyped } from './typed.ts';
 
 /** BullMQ's states of a job that a free slot would take at once. */
@@ -13,10 +13,13 @@ export async function takersProblems(fleet: FleetView): Promise<string[]> {
   if (workers.length === 0) return [...problems, `No worker is there, so nothing runs. ${await startHint()}`];
   const untaken = queues.flatMap(({ name, jobs }) => {
     const why = readyIn(jobs) > 0 ? whyNotTaken(fleet, name) : null;
-    return why === null ? [] : [`${asTyped(why)}, and ${readyIn(jobs)} wait in it.`];
+    return why === null ? [] : [`${untakenLine(why)}, and ${readyIn(jobs)} wait in it.`];
   });
   return [...problems, ...untaken];
 }
+
+export const untakenLine = ({ why, command }: Untaken): string =>
+  command === null ? why : `${why} (${asTyped(command)})`;
 
 /** Those that were told to leave stay down; a second \`npm start\` beside pm2 would be another fleet. */
 export async function startHint(): Promise<string> {

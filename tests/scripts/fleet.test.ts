@@ -95,6 +95,11 @@ test('status and start say that work waits because its queue is paused or its wo
   const paused = 'Queue longshore-test.q is paused (npx longshore resume-queue longshore-test.q)';
   expect(await started()).toContain(paused);
   expect(await problems()).toEqual([`${paused}, and 1 wait in it.`]);
+  // Who would wait for the end is told instead, and begins nothing.
+  const tried = await runScript('enqueue-test.ts', ['--task', 'inspect_dataset'], fleet.place.env);
+  expect(tried).toMatchObject({ code: 5, stdout: '' });
+  expect(tried.stderr).toContain('E_NO_WORKER: Queue longshore-test.q is paused\n');
+  expect(tried.stderr).toContain('`npx longshore resume-queue longshore-test.q`');
   await longshore(fleet, 'drain', 'all');
   await longshore(fleet, 'resume-queue');
   const drained = 'Every worker of queue longshore-test.q is drained (npx longshore undrain all)';

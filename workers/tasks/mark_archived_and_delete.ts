@@ -213,7 +213,7 @@ async function recordFiles(ctx: TaskContext, { id }: Dataset, root: string): Pro
     signal,
     onFiles: (rows) => catalog.putFiles(id, rows, generation),
   });
-  await catalog.sweepFiles(id, generation);
+  await catalog.sweepFiles(id, generation, (wait) => ctx.report({ ...wait }));
   return counted;
 }
 

@@ -1,5 +1,5 @@
 import type { Config } from '../../config/index.ts';
-import type { LongshoreError } from '../errors.ts';
+import { LongshoreError } from '../errors.ts';
 import { whyUnfit } from '../queue/fitness.ts';
 import type { SeenWorker } from '../queue/registry.ts';
 import type { QueueSide } from '../queue/side.ts';
@@ -47,22 +47,38 @@ function sumOf(queues: readonly QueueView[]): Record<string, number> {
   return sums;
 }
 
-/** Why what lies in a queue is not begun, however free the workers are; null: it is. */
-export function whyNotTaken({ workers, queues }: FleetView, name: string): string | null {
+/** Why what lies in a queue is not begun, however free the workers are. */
+export interface Untaken {
+  readonly why: string;
+  /** That lets it begin; null where a worker has to be started. */
+  readonly command: string | null;
+}
+
+/** null: it is begun. */
+export function whyNotTaken({ workers, queues }: FleetView, name: string): Untaken | null {
   const serving = workers.filter((worker) => queuesOf(worker).includes(name));
-  if (serving.length === 0) return `No worker takes jobs from queue ${name}`;
+  if (serving.length === 0) return { why: `No worker takes jobs from queue ${name}`, command: null };
   if (queues.some((queue) => queue.name === name && queue.paused))
-    return `Queue ${name} is paused (longshore resume-queue ${name})`;
+    return { why: `Queue ${name} is paused`, command: `longshore resume-queue ${name}` };
   if (serving.every(({ state }) => state !== 'working'))
-    return `Every worker of queue ${name} is drained (longshore undrain all)`;
+    return { why: `Every worker of queue ${name} is drained`, command: 'longshore undrain all' };
   return null;
 }
 
-/** Queues of its steps that no worker takes jobs from. */
-export function unservedQueues(
-  { steps }: Pick<WorkflowDocument, 'steps'>,
-  { workers }: Pick<FleetView, 'workers'>,
-): string[] {
-  const served = new Set(workers.flatMap(queuesOf));
-  return [...new Set(steps.map(({ queue }) => queue))].filter((queue) => !served.has(queue));
+/** Why steps of a workflow would wait for a person; empty: none would. */
+export const whyStepsWait = ({ steps }: Pick<WorkflowDocument, 'steps'>, fleet: FleetView): Untaken[] =>
+  [...new Set(steps.map(({ queue }) => queue))].flatMap((queue) => whyNotTaken(fleet, queue) ?? []);
+
+/** For a program that is going to wait for the workflow's end. @throws E_NO_WORKER */
+export function assertTaken(document: Pick<WorkflowDocument, 'steps'>, fleet: FleetView): void {
+  const untaken = whyStepsWait(document, fleet);
+  if (untaken.length === 0) return;
+  const commands = untaken.flatMap(({ command }) => (command === null ? [] : [`\`${command}\``]));
+  throw new LongshoreError(
+    'E_NO_WORKER',
+    untaken.map(({ why }) => why).join('; '),
+    commands.length < untaken.length
+      ? {}
+      : { hint: `Let the work go on (${commands.join(', ')}), then ask again.` },
+  );
 }

@@ -3,11 +3,11 @@ import type { Dataset } from '../../../workers/dataset/types.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
 import type { WorkflowDocument } from '../../../workers/records/contract.ts';
 import { buildWorkflow } from '../../../workers/workflows/definition.ts';
-import { whyNotTaken } from '../../../workers/workflows/fleet.ts';
+import { whyStepsWait } from '../../../workers/workflows/fleet.ts';
 import { differencesOf } from '../../plan/intact.ts';
 import { liveWorkflowOf } from '../../plan/plan.ts';
 import { findDatasets } from '../find.ts';
-import { startHint } from '../fleet-problems.ts';
+import { startHint, untakenLine } from '../fleet-problems.ts';
 import { follow } from '../follow.ts';
 import { oneLine } from '../format.ts';
 import { checkAll } from '../mistakes.ts';
@@ -184,10 +184,8 @@ async function warnWithoutWorker({ engine }: EngineSession, document: WorkflowDo
   if (fleet.workers.length === 0)
     process.stderr.write(`No worker is there; it begins when one is. ${await startHint()}\n`);
   else
-    for (const queue of new Set(document.steps.map((step) => step.queue))) {
-      const why = whyNotTaken(fleet, queue);
-      if (why !== null) process.stderr.write(`${asTyped(why)}; its steps there wait until one does.\n`);
-    }
+    for (const why of whyStepsWait(document, fleet))
+      process.stderr.write(`${untakenLine(why)}; its steps there wait until one does.\n`);
 }
 
 async function followThem({ store }: EngineSession, ids: readonly string[], json = false): Promise<number> {
