@@ -118,6 +118,9 @@ export const ERRORS = {
   E_ORIGIN_MISSING: operator(
     'The origin folder is not there. Mount the file system or restore the folder, then resume.',
   ),
+  E_ORIGIN_FOREIGN: operator(
+    'If the link is meant, let its folder be linked by its own owner, by root or by the service user (`chown -h`), or register the folder itself; then resume.',
+  ),
   E_ORIGIN_REDUCED: operator(
     'Restore what the origin lacks. If it is meant to hold less, `longshore archive <dataset> --force` puts that in the place of what is archived; to write a lost or damaged copy from a sound one, move the origin away and say `longshore start copies <dataset>`.',
   ),

@@ -2,12 +2,14 @@ import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
   existsSync,
+  lchownSync,
   linkSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -198,4 +200,20 @@ test('nothing is left where bundles used to be generated', async () => {
   await landing.upTo('archive_dataset');
   const folder = landing.place.path('data/bundle/raw_data/generation');
   expect(existsSync(folder) ? readdirSync(folder) : []).toEqual([]);
+});
+
+test('an origin that was swapped for a link to a folder of somebody else is neither read nor archived', async ({
+  skip,
+}) => {
+  if (process.getuid?.() !== 0) skip('needs root to make files of other users');
+  const landing = await makeLanding(files);
+  const foreign = landing.place.dir('foreign');
+  writeFileSync(join(foreign, 'secret'), 'of root');
+  rmSync(landing.origin, { recursive: true });
+  symlinkSync(foreign, landing.origin);
+  lchownSync(landing.origin, 4001, 4001);
+  for (const task of ['inspect_dataset', 'archive_dataset'])
+    expect(await landing.fails(task)).toMatchObject({ code: 'E_ORIGIN_FOREIGN', class: 'operator' });
+  expect(archiveFolder(landing)).toEqual([]);
+  expect((await landing.store.catalog.files(landing.id, { limit: 1 })).length).toBe(0);
 });

@@ -1,5 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  lchownSync,
+  mkdirSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { registrationOf } from '../../config/index.ts';
@@ -135,6 +144,30 @@ describe('registering what a scan finds', () => {
     const args = [watch, raw, JSON.stringify(place.config)];
     const output = execFileSync(process.execPath, ['--input-type=module', '-e', script, ...args]);
     expect(JSON.parse(String(output))).toEqual([['run', expect.stringContaining('EACCES')], [], []]);
+  });
+
+  test('a link of one user to a folder of another is not followed, one of its owner is', async ({ skip }) => {
+    if (process.getuid?.() !== 0) skip('needs root to make files of other users');
+    const { raw, scan, datasets, store, place } = await setUp();
+    const [own, foreign] = [place.dir('elsewhere/own'), place.dir('elsewhere/foreign')];
+    chownSync(own, 4001, 4001);
+    chownSync(foreign, 4002, 4002);
+    for (const [name, target] of [
+      ['own', own],
+      ['foreign', foreign],
+      ['ours', '/etc'],
+    ] as const) {
+      symlinkSync(target, join(raw, name));
+      lchownSync(join(raw, name), 4001, 4001);
+    }
+    symlinkSync(foreign, join(raw, 'by-root'));
+    await scan();
+    expect((await datasets()).map(({ origin_path }) => origin_path).toSorted()).toEqual([foreign, own]);
+    const { folders } = await refusalsOf(store.records, raw);
+    expect(folders.toSorted((a, b) => a.name.localeCompare(b.name))).toMatchObject([
+      { name: 'foreign', kind: 'unsafe', reason: expect.stringContaining('E_ORIGIN_FOREIGN') },
+      { name: 'ours', kind: 'unsafe' },
+    ]);
   });
 
   test('of two folders that come to one name the first is registered and the other is not', async () => {

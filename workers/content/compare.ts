@@ -92,13 +92,17 @@ function* pairUp(
     const { value, done } = walk.next();
     return done === true ? null : value;
   };
-  let known = manifest.next();
-  let found = step();
-  while (known !== null || found !== null) {
-    const order = known === null ? 1 : found === null ? -1 : comparePaths(known.path, found.path);
-    yield [order <= 0 ? known : null, order >= 0 ? found : null];
-    if (order <= 0) known = manifest.next();
-    if (order >= 0) found = step();
+  try {
+    let known = manifest.next();
+    let found = step();
+    while (known !== null || found !== null) {
+      const order = known === null ? 1 : found === null ? -1 : comparePaths(known.path, found.path);
+      yield [order <= 0 ? known : null, order >= 0 ? found : null];
+      if (order <= 0) known = manifest.next();
+      if (order >= 0) found = step();
+    }
+  } finally {
+    walk.return();
   }
 }
 

@@ -4,6 +4,7 @@ import type { Digests } from './digest.ts';
 import { DigestPool } from './digest-pool.ts';
 import { type ManifestMember, ManifestReader } from './manifest.ts';
 import { shownPath } from './path.ts';
+import { resolveRoot } from './walk.ts';
 
 export interface MemberDigestOptions {
   readonly manifest: string;
@@ -72,10 +73,14 @@ async function* computed(
   const { manifest, root, names, place, signal, onProgress } = options;
   const reader = new ManifestReader(manifest);
   const proof = reader.header.member_digests[0];
-  const pool = new DigestPool(root, [...new Set([...names, ...(proof === undefined ? [] : [proof])])], {
-    signal,
-    onRead: (bytes) => onProgress?.(bytes),
-  });
+  const pool = new DigestPool(
+    resolveRoot(root),
+    [...new Set([...names, ...(proof === undefined ? [] : [proof])])],
+    {
+      signal,
+      onRead: (bytes) => onProgress?.(bytes),
+    },
+  );
   const problems: [string, string][] = [];
   let waiting: Waiting[] = [];
   const ready = (): DigestedMember[] => {

@@ -11,8 +11,9 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { isBelow } from '../dataset/paths.ts';
+import { changed } from './hard-links.ts';
 import { fsPath } from './path.ts';
-import { absolutePath, walkTree } from './walk.ts';
+import { absolutePath, type Member, walkTree } from './walk.ts';
 
 const READ = constants.S_IROTH;
 const READ_AND_ENTER = constants.S_IROTH | constants.S_IXOTH;
@@ -28,7 +29,7 @@ export async function shareTree(
   let members = 0;
   for (const member of walkTree(root, options)) {
     const wanted = member.type === 'directory' ? READ_AND_ENTER : member.type === 'file' ? READ : 0;
-    if ((member.mode & wanted) !== wanted) addBits(absolutePath(root, member.path), wanted);
+    if ((member.mode & wanted) !== wanted) addBits(absolutePath(root, member.path), wanted, member);
     if (++members % MEMBERS_PER_TURN !== 0) continue;
     options.onProgress?.(members);
     await new Promise(setImmediate);
@@ -38,11 +39,17 @@ export async function shareTree(
 
 export const shareFile = (path: string): void => addBits(path, READ);
 
-/** By descriptor and O_NOFOLLOW: between the look and the change the name may have become a link out of the tree. */
-function addBits(path: string, bits: number): void {
+/**
+ * By descriptor and O_NOFOLLOW: between the look and the change the name may have become a link out of the tree, or a folder
+ * above it, where others may write to the copy. @throws E_SOURCE_CHANGED when it is not what was looked at
+ */
+function addBits(path: string, bits: number, looked?: Member): void {
   const fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
-    fchmodSync(fd, (fstatSync(fd).mode & 0o7777) | bits);
+    const { mode, dev, ino } = fstatSync(fd, { bigint: true });
+    if (looked !== undefined && (dev !== looked.dev || ino !== looked.ino))
+      throw changed(looked.path, 'was replaced');
+    fchmodSync(fd, (Number(mode) & 0o7777) | bits);
   } finally {
     closeSync(fd);
   }

@@ -71,12 +71,17 @@ function* pairUp(
   left: Generator<Member>,
   right: Generator<Member>,
 ): Generator<[Member | null, Member | null]> {
-  let [one, other] = [left.next(), right.next()];
-  while (!one.done || !other.done) {
-    const order = one.done ? 1 : other.done ? -1 : comparePaths(one.value.path, other.value.path);
-    yield [order <= 0 && !one.done ? one.value : null, order >= 0 && !other.done ? other.value : null];
-    if (order <= 0) one = left.next();
-    if (order >= 0) other = right.next();
+  try {
+    let [one, other] = [left.next(), right.next()];
+    while (!one.done || !other.done) {
+      const order = one.done ? 1 : other.done ? -1 : comparePaths(one.value.path, other.value.path);
+      yield [order <= 0 && !one.done ? one.value : null, order >= 0 && !other.done ? other.value : null];
+      if (order <= 0) one = left.next();
+      if (order >= 0) other = right.next();
+    }
+  } finally {
+    left.return(undefined);
+    right.return(undefined);
   }
 }
 

@@ -1,5 +1,7 @@
 import { type BigIntStats, lstatSync, readdirSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { LongshoreError } from '../errors.ts';
+import { Beneath } from './beneath.ts';
+import { assertOwnLink } from './own-link.ts';
 import { decodeLatin1, fsPath, shownPath } from './path.ts';
 
 export type MemberType = 'file' | 'directory' | 'symbolic link' | 'other';
@@ -37,18 +39,34 @@ export interface WalkOptions {
 
 /**
  * Every member below `root`, the root first, depth first, names in byte order. Links are never followed (the root
- * itself may be one). Holds one list of names per level, never the tree: order needs the whole list of a directory,
- * and `opendir` would give it in the file system's own order, which differs between two copies of one tree.
+ * itself may be one), also where a folder is swapped for one meanwhile. Holds one list of names per level, never the tree:
+ * order needs the whole list of a directory, and `opendir` would give it in the file system's own order, which differs
+ * between two copies of one tree. It keeps folders open until it is returned from.
  */
 export function* walkTree(root: string, options: WalkOptions = {}): Generator<Member, void, undefined> {
   const base = resolveRoot(root);
+  const beneath = openRoot(root, base);
+  try {
+    yield* membersBelow({ base, beneath, options });
+  } finally {
+    beneath.close();
+  }
+}
+
+interface Walk {
+  readonly base: string;
+  readonly beneath: Beneath;
+  readonly options: WalkOptions;
+}
+
+function* membersBelow(walk: Walk): Generator<Member, void, undefined> {
   const stack: { prefix: string; names: string[]; next: number }[] = [];
   const enter = (path: string): void => {
-    const names = listDirectory(base, path, options);
+    const names = listDirectory(walk, path);
     if (names.length > 0) stack.push({ prefix: path === '.' ? '' : `${path}/`, names, next: 0 });
   };
-  const top = look(base, '.', options);
-  if (top === null) throw originMissing(root);
+  const top = look(walk, '.');
+  if (top === null) throw originMissing(walk.base);
   yield top;
   enter('.');
   for (let level = stack.at(-1); level !== undefined; level = stack.at(-1)) {
@@ -57,19 +75,25 @@ export function* walkTree(root: string, options: WalkOptions = {}): Generator<Me
       stack.pop();
       continue;
     }
-    options.signal?.throwIfAborted();
-    const member = look(base, level.prefix + decodeLatin1(name), options);
+    walk.options.signal?.throwIfAborted();
+    const member = look(walk, level.prefix + decodeLatin1(name));
     if (member === null) continue;
     yield member;
     if (member.type === 'directory') enter(member.path);
   }
 }
 
-/** The real path of the root of a walk. @throws E_ORIGIN_MISSING when there is no such directory */
+/**
+ * The real path of the root of a walk.
+ * @throws E_ORIGIN_MISSING when there is no such directory, E_ORIGIN_FOREIGN when it is a link to somebody else's
+ */
 export function resolveRoot(root: string): string {
   try {
     const base = realpathSync(root);
-    if (lstatSync(base).isDirectory()) return base;
+    if (lstatSync(base).isDirectory()) {
+      assertOwnLink(root);
+      return base;
+    }
   } catch (error) {
     if (['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? ''))
       throw originClosed(root, error);
@@ -89,24 +113,32 @@ export function leadsToDirectory(base: string, path: string): boolean {
   }
 }
 
-function listDirectory(base: string, path: string, options: WalkOptions): string[] {
+function openRoot(root: string, base: string): Beneath {
+  try {
+    return new Beneath(base);
+  } catch (error) {
+    throw isVanished(error) ? originMissing(root) : error;
+  }
+}
+
+function listDirectory({ base, beneath, options }: Walk, path: string): string[] {
   try {
     // One character per byte: the default order of strings is then the order of bytes.
-    return readdirSync(fsPath(absolutePath(base, path)), 'latin1').sort();
+    return readdirSync(beneath.folder(path), 'latin1').sort();
   } catch (error) {
-    report(base, path, error as NodeJS.ErrnoException, options);
+    report(base, path, beneath.named(error, path), options);
     return [];
   }
 }
 
-function look(base: string, path: string, options: WalkOptions): Member | null {
-  const full = fsPath(absolutePath(base, path));
+function look({ base, beneath, options }: Walk, path: string): Member | null {
   try {
+    const at = beneath.at(path);
     // bigint: a double holds nanoseconds since 1970 only to 240 ns, and inode numbers only to 2^53.
-    const stats = lstatSync(full, { bigint: true });
-    return toMember(path, stats, stats.isSymbolicLink() ? decodeLatin1(readlinkSync(full, 'latin1')) : null);
+    const stats = path === '.' ? statSync(at, { bigint: true }) : lstatSync(at, { bigint: true });
+    return toMember(path, stats, stats.isSymbolicLink() ? decodeLatin1(readlinkSync(at, 'latin1')) : null);
   } catch (error) {
-    report(base, path, error as NodeJS.ErrnoException, options);
+    report(base, path, beneath.named(error, path), options);
     return null;
   }
 }

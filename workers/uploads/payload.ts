@@ -1,7 +1,8 @@
 /** The files of an upload, in the order in which the browser lists them. */
 import { type Dirent, lstatSync, readdirSync } from 'node:fs';
-import { decodeLatin1, fsPath, shownPath } from '../content/path.ts';
-import { absolutePath, isVanished, resolveRoot, vanished } from '../content/walk.ts';
+import { Beneath } from '../content/beneath.ts';
+import { decodeLatin1, shownPath } from '../content/path.ts';
+import { isVanished, resolveRoot, vanished } from '../content/walk.ts';
 import { notIntact } from './failure.ts';
 
 export interface PayloadFile {
@@ -26,8 +27,19 @@ interface Entry {
  * @throws E_ORIGIN_MISSING, E_UPLOAD_INTEGRITY, E_SOURCE_CHANGED
  */
 export function* payloadFiles(root: string, signal?: AbortSignal): Generator<PayloadFile, void, undefined> {
-  const base = resolveRoot(root);
-  const stack = [{ prefix: '', entries: entriesOf(base, '.'), next: 0 }];
+  const beneath = new Beneath(resolveRoot(root));
+  try {
+    yield* filesBelow(beneath, signal);
+  } finally {
+    beneath.close();
+  }
+}
+
+function* filesBelow(
+  beneath: Beneath,
+  signal: AbortSignal | undefined,
+): Generator<PayloadFile, void, undefined> {
+  const stack = [{ prefix: '', entries: entriesOf(beneath, '.'), next: 0 }];
   for (let level = stack.at(-1); level !== undefined; level = stack.at(-1)) {
     const entry = level.entries[level.next++];
     if (entry === undefined) {
@@ -36,17 +48,17 @@ export function* payloadFiles(root: string, signal?: AbortSignal): Generator<Pay
     }
     signal?.throwIfAborted();
     const path = level.prefix + entry.name;
-    if (entry.directory) stack.push({ prefix: `${path}/`, entries: entriesOf(base, path), next: 0 });
-    else yield { path, size: sizeOf(base, path) };
+    if (entry.directory) stack.push({ prefix: `${path}/`, entries: entriesOf(beneath, path), next: 0 });
+    else yield { path, size: sizeOf(beneath, path) };
   }
 }
 
-function entriesOf(base: string, path: string): Entry[] {
+function entriesOf(beneath: Beneath, path: string): Entry[] {
   let found: Dirent[];
   try {
-    found = readdirSync(fsPath(absolutePath(base, path)), { withFileTypes: true, encoding: 'latin1' });
+    found = readdirSync(beneath.folder(path), { withFileTypes: true, encoding: 'latin1' });
   } catch (error) {
-    throw isVanished(error) ? vanished(path) : error;
+    throw isVanished(error) ? vanished(path) : beneath.named(error, path);
   }
   const prefix = path === '.' ? '' : `${path}/`;
   const entries = found.map((entry) => {
@@ -58,11 +70,11 @@ function entriesOf(base: string, path: string): Entry[] {
   return entries.sort((a, b) => (a.key < b.key ? -1 : 1));
 }
 
-function sizeOf(base: string, path: string): number {
+function sizeOf(beneath: Beneath, path: string): number {
   try {
-    return lstatSync(fsPath(absolutePath(base, path))).size;
+    return lstatSync(beneath.at(path)).size;
   } catch (error) {
-    throw isVanished(error) ? vanished(path) : error;
+    throw isVanished(error) ? vanished(path) : beneath.named(error, path);
   }
 }
 

@@ -1,6 +1,7 @@
 import { lstat, readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Config, registrationOf } from '../../config/index.ts';
+import { assertOwnLink } from '../content/own-link.ts';
 import type { Catalog, NewDataset } from '../catalog/contract.ts';
 import { normaliseName } from '../dataset/name.ts';
 import { coerceError, LongshoreError } from '../errors.ts';
@@ -55,6 +56,7 @@ export function registerFolders(parts: {
   ): Promise<NewDataset | null | 'again'> {
     try {
       const origin_path = await realpath(join(source, name));
+      assertOwnLink(join(source, name));
       const deletedAt = deleted.get(origin_path);
       if (deletedAt !== undefined && (await stat(origin_path)).birthtimeMs < Date.parse(deletedAt)) {
         if (await isRegistered(name, origin_path)) refusals.remove(name);
@@ -79,7 +81,7 @@ export function registerFolders(parts: {
       const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';
       if (absent && !holdsUnreadable(name)) return 'again'; // Gone since it was listed.
       const { code, message, hint } = coerceError(absent ? notText(source, name) : error);
-      const unsafe = code === 'E_NAME_UNSAFE';
+      const unsafe = code === 'E_NAME_UNSAFE' || code === 'E_ORIGIN_FOREIGN';
       refuse(name, unsafe ? 'unsafe' : 'failed', `${code}: ${message}. ${hint}`);
       return unsafe ? null : 'again';
     }

@@ -6,7 +6,8 @@ import type { Records } from '../records/contract.ts';
  * | kind    | the folder                                                    |
  * | ------- | ------------------------------------------------------------- |
  * | taken   | comes to the name of another dataset                          |
- * | unsafe  | has a name that cannot be recorded                            |
+ * | unsafe  | has a name that cannot be recorded, or is a link to a folder  |
+ * |         | of another user                                               |
  * | small   | is below `minimum_dataset_size`                               |
  * | deleted | belongs to a dataset that was deleted                         |
  * | failed  | could not be looked at or recorded; it is tried again         |
