@@ -81,6 +81,58 @@ test('an altered, added or removed line is E_BUNDLE_CORRUPT', async () => {
   }
 });
 
+/** Complete and proven by its last line, as whoever may write to an archive can make one. */
+test('a line that names a place outside, or no possible value, is E_BUNDLE_CORRUPT', async () => {
+  const place = await makePlace();
+  const hostile: object[] = [
+    { path: '../outside' },
+    { path: '/etc/passwd' },
+    { path: 'a/../../outside' },
+    { path: './a' },
+    { path: '' },
+    { path: 'zero\0byte' },
+    { path: ['a'] },
+    { type: 'device' },
+    { size: -1 },
+    { size: '10' },
+    { size: 1.5 },
+    { size: 2 ** 60 },
+    { mode: 0o100644 },
+    { mtime: 17 },
+    { mtime: '1e300' },
+    { offset: -512 },
+    { offset: 'far' },
+    { digests: { blake3: 7 } },
+    { digests: 'none' },
+    { xattrs: { 'user.a': 1 } },
+    { target: { toString: 'x' } },
+    { hard_link: '../../outside' },
+  ];
+  for (const odd of hostile) {
+    write(place.path('m'), [root, file('a', odd)]);
+    expect(() => checkManifest(place.path('m')), JSON.stringify(odd)).toThrow(
+      expect.objectContaining({ code: 'E_BUNDLE_CORRUPT' }),
+    );
+  }
+});
+
+test('an end that counts nothing is E_BUNDLE_CORRUPT', async () => {
+  const place = await makePlace();
+  for (const odd of [
+    { counts: null },
+    { counts: { members: '1' } },
+    { bundle: {} },
+    { bundle: { size: 1 } },
+  ]) {
+    const writer = new ManifestWriter(place.path('m'), ['blake3']);
+    writer.add(root);
+    endManifest(place.path('m'), { ...writer.close(), bundle: { size: 1, digests: {} }, ...(odd as object) });
+    expect(() => checkManifest(place.path('m')), JSON.stringify(odd)).toThrow(
+      expect.objectContaining({ code: 'E_BUNDLE_CORRUPT' }),
+    );
+  }
+});
+
 test('file rows come in batches, without directories and links to them, odd bytes shown', async () => {
   const place = await makePlace();
   const link: ManifestMember = { ...file('l'), type: 'symbolic link', target: 'a', digests: undefined };

@@ -3,6 +3,7 @@ import type { DigestName } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import { createHasher, type Digests } from './digest.ts';
 import { writeFully } from './files.ts';
+import { isHeader, isMember, isTrailer } from './manifest-shape.ts';
 import type { Xattrs } from './xattrs.ts';
 
 /**
@@ -172,11 +173,9 @@ export class ManifestReader {
     this.path = path;
     this.#fd = openSync(path, 'r');
     try {
-      const header = this.#parse(this.#nextLine()) as unknown as Partial<ManifestHeader>;
-      if (header.longshore_manifest !== 1 || !Array.isArray(header.member_digests)) {
-        throw this.#broken('does not start with a manifest header');
-      }
-      this.header = header as ManifestHeader;
+      const header = this.#parse(this.#nextLine());
+      if (!isHeader(header)) throw this.#broken('does not start with a manifest header');
+      this.header = header as unknown as ManifestHeader;
     } catch (error) {
       this.close();
       throw error;
@@ -194,10 +193,11 @@ export class ManifestReader {
     const line = this.#nextLine();
     const value = this.#parse(line);
     if (value.end === true) {
+      if (!isTrailer(value)) throw this.#broken('is no end of a manifest');
       this.#finish(value as unknown as ManifestTrailer, line.length);
       return null;
     }
-    if (typeof value.path !== 'string' || typeof value.type !== 'string') throw this.#broken('is no member');
+    if (!isMember(value)) throw this.#broken('is no member');
     return value as unknown as ManifestMember;
   }
 
