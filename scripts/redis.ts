@@ -37,7 +37,7 @@ server = await startEmbeddedRedis(folder, { signal: starting.signal }).catch((er
   else log.error({ err: error }, 'the embedded Redis did not start');
   process.exit(1);
 });
-log.info({ url: server.url, server: server.pid, folder }, 'embedded Redis ready');
+log.info({ url: server.shown_url, server: server.pid, folder }, 'embedded Redis ready');
 process.send?.('ready');
 
 const { code, signal } = await server.exited;

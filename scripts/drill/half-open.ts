@@ -5,6 +5,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
  * nothing comes through any more, in either direction.
  */
 export interface HalfOpenProxy {
+  /** With user and password of the Redis behind it. */
   readonly url: string;
   /** Connections whose first bytes match fall silent, those that stand and those that come later. */
   silence(matching: (opening: string) => boolean, options?: { new_ones?: boolean }): void;
@@ -49,7 +50,10 @@ export async function startHalfOpenProxy(target: string): Promise<HalfOpenProxy>
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
-    url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: Object.assign(new URL(target), {
+      hostname: '127.0.0.1',
+      port: String((server.address() as AddressInfo).port),
+    }).href,
     silence: (matching, { new_ones = false } = {}) => {
       for (const pair of pairs) if (matching(pair.opening)) pair.silent = true;
       rule = new_ones ? matching : null;

@@ -1,8 +1,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
+import { createLogger } from '../../workers/log.ts';
+import { connectRedis } from '../../workers/queue/connection.ts';
 import { embeddedRedisUrl, startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { makePlace } from '../support/place.ts';
 import { processesWith, startScript } from '../support/processes.ts';
@@ -29,6 +32,35 @@ test('the embedded Redis appends to disk, never evicts, and comes back on its po
   expect(await again.get('kept')).toBe('yes');
   again.disconnect();
   await second.stop();
+});
+
+test('nobody else of this host can use it, or find its password in a list of processes or in a folder', async () => {
+  const place = await makePlace();
+  const folder = place.path('redis');
+  mkdirSync(folder, { mode: 0o755 }); // As an earlier release left it.
+  const redis = await startEmbeddedRedis(folder);
+  onTestFinished(() => redis.stop());
+  const { password } = new URL(redis.url);
+  expect(password).toMatch(/^[0-9a-f]{48}$/);
+  const stranger = new Redis(redis.shown_url, { lazyConnect: true });
+  stranger.on('error', () => undefined);
+  onTestFinished(() => stranger.disconnect());
+  await expect(stranger.call('FLUSHALL')).rejects.toThrow('NOAUTH');
+  expect(readFileSync(`/proc/${redis.pid}/cmdline`, 'utf8')).not.toContain(password);
+  expect(readFileSync(`/proc/${redis.pid}/environ`, 'utf8')).not.toContain(password);
+  expect(redis.shown_url).not.toContain(password);
+  expect(statSync(folder).mode & 0o007).toBe(0);
+  expect(statSync(join(folder, 'url')).mode & 0o007).toBe(0);
+});
+
+test('user and password of a Redis elsewhere are not told to the embedded one', async () => {
+  const place = await makePlace({ queue: { url: null, username: 'somebody', password: 'of another' } });
+  const redis = await startEmbeddedRedis(join(place.config.state_dir, 'redis'));
+  onTestFinished(() => redis.stop());
+  const log = createLogger('test', {}, { level: 'silent' });
+  const client = await connectRedis(place.config, { log, wait_seconds: 5 });
+  onTestFinished(() => client.disconnect());
+  expect(await client.ping()).toBe('PONG');
 });
 
 test('a server that its killed starter left behind is ended before the folder is served again', async () => {

@@ -8,9 +8,8 @@ import type { Place } from './place.ts';
 export async function startGuardedRedis(place: Place): Promise<{ url: string; admin: Redis }> {
   const server = await startEmbeddedRedis(place.path('redis'));
   onTestFinished(() => server.stop());
-  const { url } = server;
-  const admin = new Redis(url);
+  const admin = new Redis(server.url);
   onTestFinished(() => admin.disconnect());
   await admin.config('SET', 'requirepass', 'other');
-  return { url, admin };
+  return { url: server.shown_url, admin };
 }

@@ -49,10 +49,12 @@ export function redisOptions(
     wait_seconds = Infinity,
   }: Pick<ConnectOptions, 'wait_seconds'> & { name?: string | undefined } = {},
 ): RedisOptions {
+  const { url: named, username, password } = config.queue;
   return {
     ...addressOf(url),
-    ...(config.queue.username === null ? {} : { username: config.queue.username }),
-    ...(config.queue.password === null ? {} : { password: config.queue.password }),
+    // The embedded Redis has a password of its own, in its address.
+    ...(named === null || username === null ? {} : { username }),
+    ...(named === null || password === null ? {} : { password }),
     ...(name === undefined ? {} : { connectionName: name }),
     maxRetriesPerRequest: null,
     // A peer that vanished without a word (a switch, a firewall's table) leaves a socket that looks open: without this,

@@ -1,18 +1,33 @@
 import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, realpathSync, renameSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { LongshoreError } from '../errors.ts';
 
 /**
  * The Redis that Longshore brings along when REDIS_URL is not set: the system's `redis-server` on a free loopback
- * port, appending every command to a file under `<state_dir>/redis`, never evicting (BullMQ needs both). The port is
- * kept across restarts, so that clients that were connected find it again.
+ * port, appending every command to a file under `<state_dir>/redis`, never evicting (BullMQ needs both). Port and password
+ * are kept across restarts, so that clients that were connected find it again.
+ *
+ * The port is open to every user of this host, who could steer the fleet by it: hence the password, which stands in a
+ * folder that is closed to others, and reaches the server by its stdin, since arguments are seen by all.
  */
 export interface EmbeddedRedis {
+  /** With its password. */
   readonly url: string;
+  /** For a log. */
+  readonly shown_url: string;
   readonly pid: number;
   /** Resolves when the server is gone, however that came about. */
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
@@ -30,23 +45,28 @@ export async function startEmbeddedRedis(
   options: { persist?: boolean; signal?: AbortSignal } = {},
 ): Promise<EmbeddedRedis> {
   const { signal } = options;
-  mkdirSync(folder, { recursive: true });
+  makeClosed(folder);
   await endStray(folder);
-  const port = await freePort(lastPort(folder));
-  const url = `redis://127.0.0.1:${port}`;
+  const last = lastAddress(folder);
+  const port = await freePort(last.port);
+  const password = last.password === '' ? randomBytes(24).toString('hex') : last.password;
+  const url = `redis://:${password}@127.0.0.1:${port}`;
   const persist = options.persist ?? true;
   signal?.throwIfAborted();
   const server = spawn(
     'redis-server',
     [
+      '-',
       `--port ${port} --bind 127.0.0.1 --daemonize no --appendfsync everysec --maxmemory-policy noeviction`.split(
         ' ',
       ),
       ['--dir', folder, '--logfile', join(folder, 'redis.log'), '--save', ''],
       ['--appendonly', persist ? 'yes' : 'no'],
     ].flat(),
-    { stdio: 'ignore' },
+    { stdio: ['pipe', 'ignore', 'ignore'] },
   );
+  server.stdin.on('error', () => undefined); // It ended before it had read it, or never began; `exited` and `failed` tell.
+  server.stdin.end(`requirepass ${password}\n`);
   const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
     server.once('exit', (code, signal) => resolve({ code, signal }));
   });
@@ -67,10 +87,11 @@ export async function startEmbeddedRedis(
   signal?.addEventListener('abort', () => server.kill('SIGTERM'), { once: true });
   await Promise.race([answers(url, exited, folder), failed]);
   writeFileSync(ownerFile(folder), String(process.pid));
-  writeFileSync(`${urlFile(folder)}.new`, url);
+  writeFileSync(`${urlFile(folder)}.new`, url, { mode: 0o660 });
   renameSync(`${urlFile(folder)}.new`, urlFile(folder));
   return {
     url,
+    shown_url: `redis://127.0.0.1:${port}`,
     pid: server.pid as number,
     exited,
     stop: async () => {
@@ -155,9 +176,19 @@ async function answers(url: string, exited: Promise<unknown>, folder: string): P
   }
 }
 
-function lastPort(folder: string): number {
+/** The umask says what the group may; one that an earlier release made is closed now. */
+function makeClosed(folder: string): void {
+  mkdirSync(dirname(folder), { recursive: true });
+  mkdirSync(folder, { recursive: true, mode: 0o770 });
+  const { mode } = statSync(folder);
+  if ((mode & 0o007) !== 0) chmodSync(folder, mode & 0o7770);
+}
+
+function lastAddress(folder: string): { port: number; password: string } {
   const url = embeddedRedisUrl(folder);
-  return url === null ? 0 : Number(new URL(url).port);
+  if (url === null) return { port: 0, password: '' };
+  const { port, password } = new URL(url);
+  return { port: Number(port), password };
 }
 
 /** The preferred port if nobody listens there, else any free one. */
