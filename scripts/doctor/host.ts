@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Config } from '../../config/index.ts';
 import { livingPm2Home } from '../../workers/fleet/pm2.ts';
 import { currentUser } from '../cli/session.ts';
+import { closedFindings } from './closed.ts';
 import { compareVersions, type Finding, finding, ok, warning } from './finding.ts';
 import { counted } from '../cli/format.ts';
 
@@ -22,6 +23,7 @@ export async function* hostFindings(config: Config): AsyncGenerator<Finding> {
   yield judgeNode(process.versions.node, engines.node);
   yield judgeUser(currentUser(), process.getuid?.() ?? -1, config.service_user);
   yield judgeUmask(process.umask());
+  yield* closedFindings(config);
   yield* judgeLimits(readFileSync('/proc/self/limits', 'utf8'), config.autoscale.max);
   yield judgeZone(process.env.TZ);
   yield await judgePm2();

@@ -1,5 +1,5 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { configOrExit } from '../../config/index.ts';
 import { coerceError } from '../../workers/errors.ts';
 
@@ -12,14 +12,17 @@ const EXIT_CONFIG = 78;
  */
 export async function mustBeStartable(pm2_home: string): Promise<void> {
   const { state_dir } = await configOrExit();
-  for (const folder of [state_dir, pm2_home]) mustBeWritable(folder);
+  mustBeWritable(state_dir);
+  // `pm2 save` writes the environment of all apps there, for everybody to read.
+  mustBeWritable(pm2_home, 0o700);
 }
 
 /** By writing: for root, and over NFS, what the permissions say is not what happens. */
-function mustBeWritable(folder: string): void {
+function mustBeWritable(folder: string, mode = 0o777): void {
   const probe = join(folder, `.written-${process.pid}`);
   try {
-    mkdirSync(folder, { recursive: true });
+    mkdirSync(dirname(folder), { recursive: true });
+    mkdirSync(folder, { recursive: true, mode });
     writeFileSync(probe, '');
     rmSync(probe);
   } catch (error) {

@@ -1,5 +1,5 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { show } from '../../scripts/cli/commands/doctor.ts';
 import { areasOf } from '../../scripts/doctor/areas.ts';
@@ -41,6 +41,27 @@ test('a healthy installation has no problem: every area answers, each finding ha
   expect(of('host.user')?.level).toBe('warning');
   expect(of('catalog.integrity')?.seen).toMatch(/^ok/);
   expect(of('redis.latency')?.seen).toMatch(/median .* worst .* of 100 PINGs/);
+});
+
+test('files with secrets that other users may read are a warning each, with what to type', async () => {
+  const place = await makePlace();
+  const dotenv = place.path('.env');
+  writeFileSync(dotenv, '# nothing\n', { mode: 0o644 });
+  const { private_key_file } = place.config.gateway.jwt;
+  mkdirSync(dirname(private_key_file), { recursive: true });
+  writeFileSync(private_key_file, 'secret', { mode: 0o640 });
+  mkdirSync(dirname(place.config.catalog.path), { recursive: true });
+  writeFileSync(place.config.catalog.path, '', { mode: 0o640 });
+  const { of } = await doctor(place, ['--only', 'host'], { LONGSHORE_DOTENV: dotenv });
+  expect(of('host.closed', '.env')).toMatchObject({
+    level: 'warning',
+    remedy: expect.stringContaining(`chmod o= ${dotenv}`),
+  });
+  expect(of('host.closed', 'gateway.jwt.private_key_file')).toMatchObject({
+    level: 'warning',
+    remedy: expect.stringContaining(`chmod go= ${private_key_file}`),
+  });
+  expect(of('host.closed', 'catalog.path')?.level).toBe('ok');
 });
 
 describe('folders and space', () => {

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, onTestFinished, test } from 'vitest';
@@ -33,6 +33,11 @@ test('six processes that open a new file at once all find its tables, made once'
   expect(file.prepare('pragma journal_mode').get()).toMatchObject({ journal_mode: 'wal' });
   expect(file.prepare('pragma integrity_check').get()).toMatchObject({ integrity_check: 'ok' });
   expect(file.prepare('select count(*) as count from datasets').get()).toMatchObject({ count: 1 });
+});
+
+test('a new file is closed to other users, with all that SQLite keeps beside it', async () => {
+  const { path } = await openHere();
+  for (const file of [path, `${path}-wal`, `${path}-shm`]) expect(statSync(file).mode & 0o007, file).toBe(0);
 });
 
 test('the file of a newer Longshore is refused and left as it is', async () => {

@@ -15,7 +15,7 @@
  *   are synced, with all before them, before their promise resolves. FULL for all would cost an fsync per progress line.
  */
 /* oxlint-disable typescript/no-unnecessary-type-parameters -- the columns of a query are known only to its caller */
-import { mkdirSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -91,7 +91,22 @@ export async function openDatabase(
   };
 }
 
+/**
+ * SQLite would let everybody read it, and it holds the names under which staged copies lie, which nobody may guess. What
+ * the group may is for the umask to say; the files beside it (`-wal`, `-shm`) get the same rights. One that is there
+ * keeps its own.
+ */
+function makeClosed(path: string): void {
+  if (existsSync(path)) return;
+  try {
+    closeSync(openSync(path, 'a', 0o660));
+  } catch {
+    // SQLite will say what is wrong.
+  }
+}
+
 function connect(path: string, prepare: (connection: DatabaseSync) => void): DatabaseSync {
+  makeClosed(path);
   const connection = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS, enableForeignKeyConstraints: true });
   try {
     requireWal(connection, path);
