@@ -29,7 +29,7 @@ test('six processes that open a new file at once all find its tables, made once'
   const openers = Array.from({ length: 6 }, (_, n) => startProcess(place, 'register', '1', `w${n}`));
   expect(await Promise.all(openers.map(({ ended }) => ended))).toEqual([0, 0, 0, 0, 0, 0]);
   const file = outsider(place.config.catalog.path);
-  expect(file.prepare('pragma user_version').get()).toMatchObject({ user_version: 4 });
+  expect(file.prepare('pragma user_version').get()).toMatchObject({ user_version: 5 });
   expect(file.prepare('pragma journal_mode').get()).toMatchObject({ journal_mode: 'wal' });
   expect(file.prepare('pragma integrity_check').get()).toMatchObject({ integrity_check: 'ok' });
   expect(file.prepare('select count(*) as count from datasets').get()).toMatchObject({ count: 1 });

@@ -32,13 +32,20 @@ const LEAST_PROVEN = `select copies.*, max(coalesce(verified_at, ''), coalesce((
 const FINDING = `(select max(id) from proofs where ${OF_THIS_COPY} and (result in ('mismatch', 'missing')
   or (result = 'ok' and level <> 'size'))) as finding`;
 
-/** With the number of the newest line of all, too. */
-const FIXITY = `select copies.*, datasets.name, datasets.type, ${FINDING},
+/** In the words of the partial indexes. */
+const FAILED = `(copies.dataset_id, copies.archive, copies.key) in (select dataset_id, archive, key from proofs
+  where result <> 'ok' and result in ('mismatch', 'missing'))`;
+
+/**
+ * With the number of the newest line of all, too. Only the conditions that are asked for: one that may be switched off by a
+ * value keeps SQLite from every index, and the ledger grows for years.
+ */
+const fixitySql = (
+  conditions: readonly string[],
+): string => `select copies.*, datasets.name, datasets.type, ${FINDING},
     (select max(id) from proofs where ${OF_THIS_COPY}) as last
   from copies join datasets on datasets.id = copies.dataset_id
-  where datasets.is_deleted = 0 and (?1 is null or copies.dataset_id = ?1) and (?2 = 0 or
-    (copies.dataset_id, copies.archive, copies.key) in (select dataset_id, archive, key from proofs
-      where result <> 'ok' and result in ('mismatch', 'missing')))
+  where ${['datasets.is_deleted = 0', ...conditions].join(' and ')}
   order by verified_at, stored_at, copies.dataset_id, copies.archive`;
 
 const PROOF_COLUMNS = 'dataset_id, archive, key, at, level, result, bytes, seconds, actor, details';
@@ -77,18 +84,7 @@ export function copyCatalog(database: Database): CopyCatalog {
     fixity: (query) => database.read((sql) => fixityOf(sql, query)),
     addProof: (proof) =>
       database.write((sql) => addProof(sql, proof), { durable: true }).then(() => undefined),
-    proofs: ({ dataset_id, result, limit }) =>
-      database.read((sql) =>
-        sql
-          .all<ProofRow>(
-            `select ${PROOF_COLUMNS} from proofs
-             where (?1 is null or dataset_id = ?1) and (?2 is null or result = ?2) order by id desc limit ?3`,
-            dataset_id ?? null,
-            result ?? null,
-            limit,
-          )
-          .map(lineOf),
-      ),
+    proofs: (query) => database.read((sql) => proofsOf(sql, query)),
   };
 }
 
@@ -100,19 +96,38 @@ function lineAt(sql: Statements, id: number | null): Proof | null {
   return row === undefined ? null : lineOf(row);
 }
 
+function proofsOf(sql: Statements, { dataset_id, result, limit }: Parameters<Catalog['proofs']>[0]): Proof[] {
+  const conditions = [
+    ...(dataset_id === undefined ? [] : ['dataset_id = ?']),
+    ...(result === undefined ? [] : ['result = ?']),
+    ...(result === undefined || result === 'ok' ? [] : ["result <> 'ok'"]), // The word of the partial index.
+  ];
+  const where = conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`;
+  const values = [dataset_id, result].filter((value) => value !== undefined);
+  return sql
+    .all<ProofRow>(`select ${PROOF_COLUMNS} from proofs ${where} order by id desc limit ?`, ...values, limit)
+    .map(lineOf);
+}
+
 type FixityRow = FoundRow & { name: string; type: string; last: number | null };
 
 function fixityOf(sql: Statements, { dataset_id, failed = false }: Parameters<Catalog['fixity']>[0]) {
-  const rows = sql.all<FixityRow>(FIXITY, dataset_id ?? null, failed ? 1 : 0).map(
-    (row): CopyFixity => ({
-      ...copyOf(row),
-      dataset_id: row.dataset_id,
-      name: row.name,
-      type: row.type,
-      finding: lineAt(sql, row.finding),
-      last: lineAt(sql, row.last),
-    }),
-  );
+  const conditions = [
+    ...(dataset_id === undefined ? [] : ['copies.dataset_id = ?']),
+    ...(failed ? [FAILED] : []),
+  ];
+  const rows = sql
+    .all<FixityRow>(fixitySql(conditions), ...(dataset_id === undefined ? [] : [dataset_id]))
+    .map(
+      (row): CopyFixity => ({
+        ...copyOf(row),
+        dataset_id: row.dataset_id,
+        name: row.name,
+        type: row.type,
+        finding: lineAt(sql, row.finding),
+        last: lineAt(sql, row.last),
+      }),
+    );
   return failed ? rows.filter((row) => openFinding(row) !== null) : rows;
 }
 

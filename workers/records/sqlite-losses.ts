@@ -40,9 +40,9 @@ export function countLoss(sql: Statements, { task_id }: RunRow, blame: number): 
 export function shareOf(sql: Statements, { task_id, losses }: RunRow, worker: string | null): number {
   const others = sql.all<{ task_id: string; losses: number; status: RunRow['status'] }>(
     `select task_id, losses + max(open) as losses, status from (
-       select task_id, date_end is null as open from attempts
-       where worker = ? and (date_end is null or (outcome = 'lost' and substr(reason, 1, ?) = ?))
-       union select task_id, 0 from attempts where outcome = 'lost' and date_end > ?)
+       select task_id, 1 as open from attempts where worker = ?1 and date_end is null
+       union select task_id, 0 from attempts where worker = ?1 and outcome = 'lost' and substr(reason, 1, ?2) = ?3
+       union select task_id, 0 from attempts where outcome = 'lost' and date_end > ?4)
      join runs using (task_id) group by task_id`,
     worker,
     GIVEN_ON.length,

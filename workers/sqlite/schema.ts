@@ -237,6 +237,17 @@ const VERSIONS: readonly string[] = [
   -- Who lost its process lately: a job is less to blame where others lose theirs, too.
   create index attempts_lost on attempts (date_end) where outcome = 'lost';
   `,
+  `
+  -- What else a lost worker was running, or had running when it was lost: few of all attempts, and only these are indexed.
+  create index attempts_open on attempts (worker) where date_end is null;
+  create index attempts_lost_of on attempts (worker) where outcome = 'lost';
+
+  -- Findings about a copy, among years of proofs that found nothing.
+  create index proofs_failed on proofs (dataset_id, archive, key) where result <> 'ok';
+
+  -- A person names datasets whatever the case.
+  create index datasets_name on datasets (name collate nocase);
+  `,
 ];
 
 /** Of the files that this release writes. */
