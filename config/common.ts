@@ -60,7 +60,7 @@ export const config = {
     RAW_DATA: { source_dir: `${data}/register_ondemand/raw_data` },
     DATA_PRODUCT: { source_dir: `${data}/register_ondemand/data_products` },
   },
-  logs: { register_ondemand: '{home}/log/register_ondemand' },
+  logs: { register_ondemand: '{home}/log/register_ondemand', max_bytes: 64 * 1024 ** 2, keep: 4 },
   service_user: 'longshore',
   stage: {
     purge: {

@@ -67,7 +67,13 @@ export const schema = z.strictObject({
   paths,
   registration,
   register_ondemand: z.record(z.string(), z.strictObject({ source_dir: absolutePath })),
-  logs: z.strictObject({ register_ondemand: absolutePath }),
+  logs: z.strictObject({
+    register_ondemand: absolutePath,
+    /** A log file of a process that is larger is set aside; null: another program does that. */
+    max_bytes: z.int().min(1).nullable(),
+    /** So many of each that were set aside are kept. */
+    keep: z.int().min(1),
+  }),
   service_user: text,
   stage,
   catalog: z.strictObject({

@@ -14,6 +14,7 @@ import { shareOf } from '../workflows/share.ts';
 import { watchForHangs } from './hang-watch.ts';
 import { watchHost } from './host-watch.ts';
 import { keepLocks } from './lock-keeping.ts';
+import { keepLogsSmall } from './log-files.ts';
 import { watchNeighbours } from './neighbours.ts';
 import { membersOf } from './process-group.ts';
 import { createProcessor, type Processor } from './processor.ts';
@@ -128,6 +129,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
         working: () => steering.state === 'working',
       })
     : null;
+  const logFiles = keepLogsSmall({ config, side, log, name, host });
   log.info({ worker: name, queues }, 'worker ready');
   for (const one of slots) one.begin();
 
@@ -148,6 +150,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
         hostWatch?.stop(),
         reload.close(),
         reconciling.stop(),
+        logFiles.stop(),
         schedules.close(),
       ]);
       await Promise.all(slots.map((one) => one.close()));
