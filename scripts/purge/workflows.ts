@@ -1,7 +1,7 @@
 /** Which recorded workflows nobody names any more, and their removal. */
 import type { Catalog } from '../../workers/catalog/contract.ts';
 import { coerceError, isLongshoreError, LongshoreError } from '../../workers/errors.ts';
-import type { Records, WorkflowDocument } from '../../workers/records/contract.ts';
+import type { OldPlace, OldWorkflow, Records } from '../../workers/records/contract.ts';
 import type { Store } from '../../workers/store.ts';
 import type { Engine } from '../../workers/workflows/engine.ts';
 
@@ -13,9 +13,7 @@ export interface StaleQuery {
   readonly max: number;
 }
 
-export interface StaleWorkflow extends Pick<WorkflowDocument, 'id' | 'name' | 'dataset_id' | 'created_at'> {
-  readonly status: WorkflowDocument['_status'];
-}
+export type StaleWorkflow = Omit<OldWorkflow, 'resume_lock'>;
 
 export interface Stale {
   /** The oldest first, at most `max`. */
@@ -36,9 +34,8 @@ export async function findStale({ records, catalog }: Store, query: StaleQuery):
   let left = 0;
   for await (const workflow of oldOnes(records, query)) {
     if (await isNamed(workflow)) continue;
-    const { id, name, dataset_id, created_at, _status: status } = workflow;
-    const row = { id, name, dataset_id, created_at, status };
-    if (status === 'STARTED' || workflow.resume_lock !== null) running.push(row);
+    const { resume_lock, ...row } = workflow;
+    if (row.status === 'STARTED' || resume_lock !== null) running.push(row);
     else if (chosen.length < query.max) chosen.push(row);
     else left += 1;
   }
@@ -47,23 +44,20 @@ export async function findStale({ records, catalog }: Store, query: StaleQuery):
 
 async function* oldOnes(
   records: Records,
-  { app_id, types, created_before }: StaleQuery,
-): AsyncGenerator<WorkflowDocument> {
-  for (let skip = 0; ; skip += PAGE) {
-    const { results } = await records.listWorkflows({
-      app_id,
-      names: types,
-      created_before,
-      sort_order_asc: true,
-      skip,
-      limit: PAGE,
-    });
-    for (const { workflow } of results) yield workflow;
-    if (results.length < PAGE) return;
+  { app_id, types: names, created_before }: StaleQuery,
+): AsyncGenerator<OldWorkflow> {
+  for (let after: OldPlace | undefined; ; ) {
+    const page = await records.oldWorkflows(
+      { app_id, names, created_before },
+      { ...(after === undefined ? {} : { after }), limit: PAGE },
+    );
+    yield* page;
+    after = page.at(-1);
+    if (page.length < PAGE) return;
   }
 }
 
-type IsNamed = (workflow: WorkflowDocument) => Promise<boolean>;
+type IsNamed = (workflow: OldWorkflow) => Promise<boolean>;
 
 async function openNames(catalog: Catalog): Promise<IsNamed> {
   if (catalog.namedWorkflows !== undefined) {
@@ -86,7 +80,7 @@ const namesNothing = (why: string): LongshoreError =>
     },
   );
 
-async function namedByDataset(catalog: Catalog, { id, dataset_id }: WorkflowDocument): Promise<boolean> {
+async function namedByDataset(catalog: Catalog, { id, dataset_id }: OldWorkflow): Promise<boolean> {
   if (dataset_id === null) return false;
   try {
     const { workflows = [] } = await catalog.get(dataset_id, { workflows: true });

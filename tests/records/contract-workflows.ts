@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { LiveWorkflow } from '../../workers/records/contract.ts';
+import type { LiveWorkflow, OldWorkflow, WorkflowDocument } from '../../workers/records/contract.ts';
 import {
   begin,
   failure,
@@ -51,6 +51,40 @@ export function workflowBattery(open: OpenStore): void {
       expect(await records.createWorkflow(refused, { alone: true })).toBeNull();
       expect((await records.listWorkflows({ dataset_id: turn })).total).toBe(2);
     }
+  });
+
+  test('old workflows come in the order of their creation, page by page, each once', async () => {
+    const { records } = await openBench(open);
+    const made = Array.from({ length: 9 }, (_, n) =>
+      makeWorkflow({
+        name: n === 3 ? 'qc' : 'integrated',
+        app_id: n === 4 ? 'other' : 'longshore-test',
+        created_at: new Date(1_700_000_000_000 + Math.floor(n / 4)).toISOString(),
+      }),
+    );
+    for (const workflow of made) await records.createWorkflow(workflow);
+    const before = made[8]?.created_at as string;
+    const query = { app_id: 'longshore-test', names: ['integrated', 'stage'], created_before: before };
+    const seen: OldWorkflow[] = [];
+    for (let page: OldWorkflow[] | null = null; page === null || page.length === 2; seen.push(...page)) {
+      const after = seen.at(-1);
+      page = await records.oldWorkflows(query, { ...(after === undefined ? {} : { after }), limit: 2 });
+    }
+    const wanted = [0, 1, 2, 5, 6, 7].map((n) => made[n] as WorkflowDocument);
+    const inOrder = wanted.toSorted((one, other) =>
+      `${one.created_at} ${one.id}` < `${other.created_at} ${other.id}` ? -1 : 1,
+    );
+    expect(seen).toEqual(
+      inOrder.map(({ id, name, dataset_id, resume_lock, created_at, _status: status }) => ({
+        id,
+        name,
+        dataset_id,
+        resume_lock,
+        created_at,
+        status,
+      })),
+    );
+    expect(await records.oldWorkflows({ ...query, names: [] }, { limit: 2 })).toEqual([]);
   });
 
   test('lists are newest first, ten by default, with totals, and filter by everything in the query', async () => {

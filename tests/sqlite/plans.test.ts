@@ -84,6 +84,15 @@ test.each([
   expect(readsAll(plan)).toEqual([]);
 });
 
+test('who goes through all workflows is given each page from where the last one ended', async () => {
+  const { records, plansOf } = await openBench();
+  const query = { app_id: 'longshore-test', names: ['qc'], created_before: '2030' };
+  const plan = await plansOf(() =>
+    records.oldWorkflows(query, { after: { created_at: '2020', id: 'a' }, limit: 10 }),
+  );
+  expect(plan.join('\n')).toMatch(/^SEARCH workflows USING INDEX workflows_created \(created_at>/m);
+});
+
 test('workflows that are at work are looked up, not sought among all that are done', async () => {
   const { records, plansOf } = await openBench();
   const plan = await plansOf(() => records.listWorkflows({ app_id: 'longshore-test', status: 'ACTIVE' }));

@@ -19,6 +19,11 @@ export const INDEXES: readonly Index[] = [
   },
   {
     collection: 'workflow_meta',
+    key: { created_at: 1, _id: 1 },
+    serves: 'old workflows in pages, for the purge of stale ones',
+  },
+  {
+    collection: 'workflow_meta',
     key: { app_id: 1, _status: 1, created_at: -1 },
     serves: 'lists by status, and the counts of an app',
   },

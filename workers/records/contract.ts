@@ -133,6 +133,17 @@ export interface ResumeAnswer {
 }
 
 /** A workflow that should have an entry in the queue. */
+/** Of an app and any of the names, created before a time (ISO 8601, exclusive). */
+export type OldQuery = Required<Pick<WorkflowQuery, 'app_id' | 'names' | 'created_before'>>;
+
+export type OldPlace = Pick<OldWorkflow, 'created_at' | 'id'>;
+
+/** Of a workflow what tells whether it is still of use. */
+export interface OldWorkflow
+  extends Pick<WorkflowDocument, 'id' | 'name' | 'dataset_id' | 'resume_lock' | 'created_at'> {
+  readonly status: WorkflowStatus;
+}
+
 export interface LiveWorkflow {
   id: string;
   app_id: string;
@@ -234,6 +245,11 @@ export interface Records {
    * fewer than `limit` (default 1000): the last page.
    */
   liveWorkflows(page: { after?: string; limit?: number }): Promise<LiveWorkflow[]>;
+  /**
+   * In the order of their creation, after the one that is given; fewer than `limit`: the last page. For those who go through
+   * all: the pages of `listWorkflows` are counted from the first one each, and its total with them.
+   */
+  oldWorkflows(query: OldQuery, page: { after?: OldPlace; limit: number }): Promise<OldWorkflow[]>;
   /**
    * Removes the workflow, its runs, attempts and logs; answers how many workflows (0 or 1). `unless_running`: not while it
    * is STARTED or resumed; looked at and removed in one unit, so that a resume at the same moment is not cut off.

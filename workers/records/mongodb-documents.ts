@@ -10,6 +10,7 @@ import type { Outbox } from '../mongodb/outbox.ts';
 import { jsonRead } from '../mongodb/values.ts';
 import type {
   Attempt,
+  OldWorkflow,
   TaskRun,
   TaskStatus,
   WorkflowDocument,
@@ -152,6 +153,15 @@ export function recordOf(workflow: WorkflowDocument): Omit<WorkflowRecord, 'orde
     revoked_at: dateOrNull(revoked_at),
   };
 }
+
+export const oldOf = (record: WorkflowRecord): OldWorkflow => ({
+  id: record._id,
+  name: record.name ?? null,
+  dataset_id: record.dataset_id ?? null,
+  status: record._status ?? 'PENDING',
+  resume_lock: isoOrNull(record.resume_lock),
+  created_at: isoOrNull(record.created_at),
+});
 
 export function workflowOf(record: WorkflowRecord): WorkflowDocument {
   return {

@@ -1,8 +1,15 @@
 import type { Filter } from 'mongodb';
 import type { Mongo } from '../mongodb/connection.ts';
-import type { LiveWorkflow, Records, WorkflowQuery, WorkflowStatus, WorkflowWithRuns } from './contract.ts';
+import type {
+  LiveWorkflow,
+  OldWorkflow,
+  Records,
+  WorkflowQuery,
+  WorkflowStatus,
+  WorkflowWithRuns,
+} from './contract.ts';
 import { finishDeletions } from './mongodb-deletion.ts';
-import { runOf, type WorkflowRecord, workflowOf } from './mongodb-documents.ts';
+import { oldOf, runOf, type WorkflowRecord, workflowOf } from './mongodb-documents.ts';
 import { insertWorkflow, LIVE, startAlone, THERE } from './mongodb-new.ts';
 import { loadRuns, pendingPosition, type Runs, runsOf, runsOfStep } from './mongodb-runs.ts';
 import { readable } from './mongodb-readable.ts';
@@ -18,6 +25,7 @@ type WorkflowRecords = Pick<
   | 'countWorkflows'
   | 'stepNames'
   | 'liveWorkflows'
+  | 'oldWorkflows'
 >;
 
 export function workflowRecords(mongo: Mongo): WorkflowRecords {
@@ -40,6 +48,7 @@ export function workflowRecords(mongo: Mongo): WorkflowRecords {
     countWorkflows: (app_id) => countByStatus(mongo, app_id),
     stepNames: () => stepNames(mongo),
     liveWorkflows: (page) => liveWorkflows(mongo, page),
+    oldWorkflows: (query, page) => oldWorkflows(mongo, query, page),
   };
 }
 
@@ -163,4 +172,28 @@ async function liveEntry(mongo: Mongo, record: WorkflowRecord, runs: Runs): Prom
   const isLive =
     workflow._status === 'PENDING' || workflow._status === 'STARTED' || Boolean(workflow.resume_lock);
   return isLive && index !== -1 ? [{ id: workflow._id, app_id: workflow.app_id ?? '', index }] : [];
+}
+
+/** Also those that nobody can read, which would end a page too early if they were left out. */
+async function oldWorkflows(
+  mongo: Mongo,
+  { app_id, names, created_before }: Parameters<Records['oldWorkflows']>[0],
+  { after, limit }: Parameters<Records['oldWorkflows']>[1],
+): Promise<OldWorkflow[]> {
+  const at = new Date(after?.created_at ?? 0);
+  const beyond = { $or: [{ created_at: { $gt: at } }, { created_at: at, _id: { $gt: after?.id ?? '' } }] };
+  const records = await mongo.run(() =>
+    workflowsOf(mongo)
+      .find({
+        ...THERE,
+        app_id,
+        name: { $in: [...names] },
+        created_at: { $gte: at, $lt: new Date(created_before) },
+        ...(after === undefined ? {} : beyond),
+      })
+      .sort({ created_at: 1, _id: 1 })
+      .limit(limit)
+      .toArray(),
+  );
+  return records.map(oldOf);
 }

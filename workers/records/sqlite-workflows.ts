@@ -2,6 +2,7 @@ import type { Database, Statements } from '../sqlite/database.ts';
 import { toJson, toJsonOrNull } from '../sqlite/values.ts';
 import type {
   LiveWorkflow,
+  OldWorkflow,
   Records,
   WorkflowDocument,
   WorkflowQuery,
@@ -21,6 +22,7 @@ type WorkflowRecords = Pick<
   | 'countWorkflows'
   | 'stepNames'
   | 'liveWorkflows'
+  | 'oldWorkflows'
   | 'deleteWorkflow'
 >;
 
@@ -50,6 +52,7 @@ export function workflowRecords(database: Database): WorkflowRecords {
         sql.all<{ step: string }>('select distinct step from runs order by step').map(({ step }) => step),
       ),
     liveWorkflows: (page) => database.read((sql) => liveWorkflows(sql, page)),
+    oldWorkflows: (query, page) => database.read((sql) => oldWorkflows(sql, query, page)),
     deleteWorkflow: (id, { unless_running = false } = {}) =>
       database.write(
         (sql) => {
@@ -245,6 +248,25 @@ function liveWorkflows(sql: Statements, page: { after?: string; limit?: number }
      order by id limit ?`,
     page.after ?? '',
     page.limit ?? 1000,
+  );
+  return rows.map((row) => ({ ...row }));
+}
+
+function oldWorkflows(
+  sql: Statements,
+  { app_id, names, created_before }: Parameters<Records['oldWorkflows']>[0],
+  { after, limit }: Parameters<Records['oldWorkflows']>[1],
+): OldWorkflow[] {
+  const rows = sql.all<OldWorkflow>(
+    `select id, name, dataset_id, resume_lock, created_at, status from workflows
+     where +app_id = ? and name in (select value from json_each(?)) and created_at < ? and (created_at, id) > (?, ?)
+     order by created_at, id limit ?`,
+    app_id,
+    toJson(names),
+    created_before,
+    after?.created_at ?? '',
+    after?.id ?? '',
+    limit,
   );
   return rows.map((row) => ({ ...row }));
 }
