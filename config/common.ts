@@ -74,7 +74,7 @@ export const config = {
     reserve_bytes: 64 * 1024 ** 2,
   },
   catalog: { backend: 'sqlite', path: '{home}/longshore.db' },
-  records: { backend: 'sqlite' },
+  records: { backend: 'sqlite', keep_log_days: 365 },
   archive: {
     copies: ['filesystem'],
     types: {},

@@ -82,7 +82,11 @@ export const schema = z.strictObject({
     path: absolutePath,
   }),
   /** Workflows, runs, logs: `sqlite` keeps them in the file of `catalog.path`. */
-  records: z.strictObject({ backend: z.enum(['sqlite', 'mongodb']) }),
+  records: z.strictObject({
+    backend: z.enum(['sqlite', 'mongodb']),
+    /** What programs of tasks printed goes after so many days; null: never. Runs, their results and failures stay. */
+    keep_log_days: z.number().positive().nullable(),
+  }),
   archive: z.strictObject({
     /** Back ends that hold a copy of every bundle; the first one is read. A dataset is archived when all have it. */
     copies: z.array(text).min(1),

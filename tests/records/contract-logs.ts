@@ -50,6 +50,45 @@ export function logBattery(open: OpenStore): void {
     expect(await records.logs({ workflow_id: 'other' })).toEqual([]);
   });
 
+  test('lines of old processes are forgotten, a bounded number at a time, and those of others stay', async () => {
+    const bench = await openBench(open);
+    const { records } = bench;
+    const start = (start_time: string, task_id: string): Promise<number> =>
+      records.registerProcess({
+        workflow_id: 'wf',
+        step: 'qc',
+        task_id,
+        pid: 4,
+        hostname: 'node-1',
+        start_time,
+        tags: { args: [] },
+      });
+    const lines = Array.from(
+      { length: 30 },
+      (_, n): LogLine => ({
+        timestamp: '2026-01-01T00:00:00.000Z',
+        level: 'stdout',
+        message: `line ${n}`,
+      }),
+    );
+    const silent = await start('2024-01-01T00:00:00.000Z', 'silent');
+    const old = await start('2024-01-02T00:00:00.000Z', 'old');
+    const young = await start('2026-01-02T00:00:00.000Z', 'young');
+    for (const id of [old, young]) {
+      for (const line of lines) await records.appendLogs(id, [line]);
+    }
+    const before = '2025-01-01T00:00:00.000Z';
+    const first = await records.forgetLogs(before, 10);
+    expect(first).toBeGreaterThanOrEqual(10);
+    expect(first).toBeLessThan(30);
+    await expect(records.appendLogs(silent, lines)).rejects.toMatchObject({ code: 'E_WORKFLOW_NOT_FOUND' });
+    expect(await records.logs({ process_id: old })).toHaveLength(30 - first);
+    expect(await records.forgetLogs(before, 100)).toBe(30 - first);
+    expect(await records.forgetLogs(before, 100)).toBe(0);
+    await expect(records.appendLogs(old, lines)).rejects.toMatchObject({ code: 'E_WORKFLOW_NOT_FOUND' });
+    expect(await records.logs({ workflow_id: 'wf' })).toHaveLength(30);
+  });
+
   test('audit entries keep actor and details, newest first, by subject', async () => {
     const { records } = await openBench(open);
     for (const n of [1, 2, 3])

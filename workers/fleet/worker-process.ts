@@ -9,6 +9,7 @@ import { openSchedules } from '../queue/schedules.ts';
 import { openQueueSide } from '../queue/side.ts';
 import { takeLock } from '../queue/token-lock.ts';
 import { openStore, type Store } from '../store.ts';
+import { forgetOldLogs } from '../workflows/old-logs.ts';
 import { reconcile } from '../workflows/reconcile.ts';
 import { shareOf } from '../workflows/share.ts';
 import { watchForHangs } from './hang-watch.ts';
@@ -112,6 +113,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
       if (!(await takeLock(side.redis, turn, name, period_ms))) return;
       await reconcile(config, store.records, side.chains, log);
       await sweepPermits(side.redis, config.queue.prefix);
+      await forgetOldLogs(config, store.records);
     },
     (error) => {
       if (!refusals.met(error)) log.error({ err: error }, 'reconciliation failed');

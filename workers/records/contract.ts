@@ -315,6 +315,11 @@ export interface Records {
     after?: number;
     limit?: number;
   }): Promise<(LogLine & { id: number; process_id: number; step: string })[]>;
+  /**
+   * Removes the lines of processes that were started before a time (ISO 8601), the oldest first, and those without any. About
+   * `limit` of them, so that nobody waits for it; answers how many.
+   */
+  forgetLogs(before: string, limit: number): Promise<number>;
 
   audit(entry: Omit<AuditEntry, 'at'>): Promise<void>;
   /** Newest first; 100 by default. Subjects are written `dataset:<id>` and `workflow:<id>`. */

@@ -31,7 +31,9 @@ const LINES_AT_ONCE = 2_000;
 /** UTF-16 units, so at most three times as many bytes; a document may have 16 MiB. */
 const TEXT_AT_ONCE = 2 * 1024 ** 2;
 
-export function logRecords(mongo: Mongo): Pick<Records, 'registerProcess' | 'appendLogs' | 'logs'> {
+export function logRecords(
+  mongo: Mongo,
+): Pick<Records, 'registerProcess' | 'appendLogs' | 'logs' | 'forgetLogs'> {
   return {
     registerProcess: async (process) => {
       const _id = await nextNumber(mongo, 'processes');
@@ -42,6 +44,7 @@ export function logRecords(mongo: Mongo): Pick<Records, 'registerProcess' | 'app
       for (const batch of batchesOf(lines)) await append(mongo, process_id, batch);
     },
     logs: (query) => selectLines(mongo, query),
+    forgetLogs: (before, limit) => forgetLines(mongo, before, limit),
   };
 }
 
@@ -127,6 +130,39 @@ async function selectLines(mongo: Mongo, query: LogQuery): Promise<LogRow[]> {
 }
 
 const CHUNKS_AT_ONCE = 16;
+const PROCESSES_AT_ONCE = 200;
+
+/**
+ * The first of all are looked at: ids are given in the order of time, which no index has. The lines go before their process,
+ * so that whoever is killed in between leaves nothing that nobody finds again.
+ */
+async function forgetLines(mongo: Mongo, before: string, limit: number): Promise<number> {
+  const oldest = await mongo.run(() =>
+    processesOf(mongo)
+      .find({}, { projection: { start_time: 1 } })
+      .sort({ _id: 1 })
+      .limit(PROCESSES_AT_ONCE)
+      .toArray(),
+  );
+  let removed = 0;
+  for (const { _id: process_id } of oldest.filter(({ start_time }) => start_time < before)) {
+    for (let some = CHUNKS_AT_ONCE; some === CHUNKS_AT_ONCE; ) {
+      if (removed >= limit) return removed;
+      const chunks = await mongo.run(() =>
+        chunksOf(mongo)
+          .find({ process_id }, { projection: { to: 1 } })
+          .limit(CHUNKS_AT_ONCE)
+          .toArray(),
+      );
+      const ids = chunks.map(({ _id }) => _id);
+      await mongo.run(() => chunksOf(mongo).deleteMany({ _id: { $in: ids } }));
+      removed += chunks.reduce((sum, { _id, to }) => sum + to - _id + 1, 0);
+      some = chunks.length;
+    }
+    await mongo.run(() => processesOf(mongo).deleteOne({ _id: process_id }));
+  }
+  return removed;
+}
 
 /** The processes first: whoever appends to one looks for it after it has written. */
 export async function deleteLogs(mongo: Mongo, workflow_id: string): Promise<void> {

@@ -10,8 +10,11 @@ type LogQuery = Parameters<Records['logs']>[0];
 
 /** Lines per transaction: about 10 ms, in which nobody else can write. */
 const LINES_AT_ONCE = 2_000;
+const PROCESSES_AT_ONCE = 200;
 
-export function logRecords(database: Database): Pick<Records, 'registerProcess' | 'appendLogs' | 'logs'> {
+export function logRecords(
+  database: Database,
+): Pick<Records, 'registerProcess' | 'appendLogs' | 'logs' | 'forgetLogs'> {
   return {
     registerProcess: (process) =>
       database.write(
@@ -36,6 +39,7 @@ export function logRecords(database: Database): Pick<Records, 'registerProcess' 
       }
     },
     logs: (query) => database.read((sql) => selectLines(sql, query)),
+    forgetLogs: (before, limit) => database.write((sql) => forgetLines(sql, before, limit)),
   };
 }
 
@@ -97,4 +101,24 @@ function selectProcesses(sql: Statements, query: LogQuery): { id: number; step: 
     values.push(value);
   }
   return sql.all(`select id, step from processes where ${conditions.join(' and ')} order by id`, ...values);
+}
+
+/** The first of all are looked at: ids are given in the order of time, which no index has. */
+function forgetLines(sql: Statements, before: string, limit: number): number {
+  const oldest = sql.all<{ id: number; start_time: string }>(
+    'select id, start_time from processes order by id limit ?',
+    PROCESSES_AT_ONCE,
+  );
+  let left = limit;
+  for (const { id } of oldest.filter(({ start_time }) => start_time < before)) {
+    const { changes } = sql.run(
+      'delete from log_lines where id in (select id from log_lines where process_id = ? order by id limit ?)',
+      id,
+      left,
+    );
+    left -= changes;
+    if (left <= 0) break;
+    sql.run('delete from processes where id = ?', id);
+  }
+  return limit - left;
 }
