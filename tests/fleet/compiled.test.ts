@@ -177,6 +177,24 @@ test('what nobody has used for a month goes, and what was left half-written for 
   expect(left.toSorted()).toEqual(['speak-2', 'speak-4.1.new']);
 });
 
+test('what Node has compiled more than 90 days ago goes with it, since Node clears nothing', async () => {
+  const place = await makePlace();
+  const [folder, version] = [place.dir('cache', 'tasks'), place.dir('cache', 'v24.0.0-x64-0123-0')];
+  const aged = (path: string, days: number): void => {
+    const then = new Date(Date.now() - days * 86_400_000);
+    utimesSync(path, then, then);
+  };
+  for (const [name, days] of Object.entries({ old: 91, young: 89 })) {
+    writeFileSync(join(version, name), '');
+    aged(join(version, name), days);
+  }
+  const empty = place.dir('cache', 'v22.0.0-x64-0123-0');
+  aged(empty, 91);
+  expect(compile('await_stability', folder).status).toBe(0);
+  expect(readdirSync(version)).toEqual(['young']);
+  expect(existsSync(empty)).toBe(false);
+});
+
 test('reload.compile_tasks false: every process runs its source', async () => {
   const { fleet, cache, start, env } = await speaking({ reload: { compile_tasks: false } });
   expect(compile('speak', cache, env).status).toBe(0);

@@ -17,10 +17,11 @@ const left = async (records: Records): Promise<string[]> =>
   (await records.logs({ workflow_id: 'wf' })).map(({ message }) => message);
 
 test('a worker removes what programs have printed when it is older than is kept', async () => {
-  const { store, worker } = await makeFleet({ records: { keep_log_days: 10 } });
+  const fleet = await makeFleet({ records: { keep_log_days: 10 } });
+  const { store } = fleet;
   await printed(store.records, 'old', daysAgo(11));
   await printed(store.records, 'young', daysAgo(9));
-  await worker();
+  await fleet.worker();
   await until(async () => (await left(store.records)).join() === 'young', { what: 'old lines to be gone' });
 });
 

@@ -33,6 +33,10 @@ const [task = '', folder = ''] = process.argv.slice(2);
 const UNUSED_MS = 30 * 24 * 60 * 60 * 1000;
 /** Of one that was killed while it wrote. */
 const UNFINISHED_MS = 60 * 60 * 1000;
+/** Folders in which Node keeps what it has compiled. */
+const NODE_VERSION = /^v\d+\.\d+\.\d+-/;
+/** It does not tell what of that it uses. */
+const OLD_MS = 90 * 24 * 60 * 60 * 1000;
 
 /** @throws when the code is of a kind that runs from its source only, saying which */
 async function compile(file: string): Promise<void> {
@@ -54,6 +58,11 @@ async function compile(file: string): Promise<void> {
     rmSync(made, { recursive: true, force: true });
   }
   removeUnused();
+  try {
+    removeOldCode();
+  } catch {
+    // Another user's; that user's workers clear it.
+  }
 }
 
 const byName = (programs: ReadonlyMap<string, string>): Record<string, string> =>
@@ -176,10 +185,26 @@ function publish(made: string, place: string): void {
 function removeUnused(): void {
   for (const name of readdirSync(folder)) {
     const path = join(folder, name);
-    const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
-    if (age > (name.endsWith('.new') ? UNFINISHED_MS : UNUSED_MS))
+    if (ageOf(path) > (name.endsWith('.new') ? UNFINISHED_MS : UNUSED_MS))
       rmSync(path, { recursive: true, force: true });
   }
 }
+
+/**
+ * What Node keeps of code that it has compiled, beside us, it never clears: what was brought together has other names with
+ * each change, and each Node a folder of its own. What goes and is still used is compiled anew by its next start.
+ */
+function removeOldCode(): void {
+  const beside = dirname(folder);
+  for (const version of readdirSync(beside).filter((name) => NODE_VERSION.test(name))) {
+    const path = join(beside, version);
+    const files = readdirSync(path).map((name) => join(path, name));
+    for (const file of files) if (ageOf(file) > OLD_MS) rmSync(file, { force: true });
+    if (files.length === 0 && ageOf(path) > OLD_MS) rmSync(path, { recursive: true, force: true });
+  }
+}
+
+const ageOf = (path: string): number =>
+  Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
 
 await compile(realpathSync(taskFile(task)));
