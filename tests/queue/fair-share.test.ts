@@ -1,6 +1,7 @@
 import { expect, onTestFinished, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
-import { placeOf, queuePriority, TURNS } from '../../workers/queue/fair-share.ts';
+import { placeOf, queuePriority } from '../../workers/queue/fair-share.ts';
+import { TURNS } from '../../workers/queue/wind-back.ts';
 import { openQueueSide } from '../../workers/queue/side.ts';
 import { buildWorkflow } from '../../workers/workflows/definition.ts';
 import { makePlace } from '../support/place.ts';
@@ -46,7 +47,15 @@ async function makeProjects(overrides: Record<string, unknown> = {}) {
     }
     return served.join('');
   };
-  return { side, queue, add, serve };
+  /** As if so many turns had been served and nothing had ever been idle. */
+  const age = async (turns: number): Promise<void> => {
+    const [clock] = await side.redis.keys(`${config.queue.prefix}:*:share:${QUEUE}`);
+    const fields = await side.redis.hgetall(clock ?? '');
+    for (const field of Object.keys(fields)) await side.redis.hincrby(clock ?? '', field, turns);
+    for (const job of await queue.getJobs(['prioritized', 'delayed']))
+      await job.changePriority({ priority: job.priority + turns });
+  };
+  return { side, queue, add, serve, age };
 }
 
 test('a project with one dataset does not wait for the thousand of another: its job is among the next few', async () => {
@@ -95,6 +104,52 @@ test('when nothing waits the clock begins again', async () => {
   await add('A', 1);
   const [job] = await queue.getJobs(['prioritized']);
   expect(placeOf(job?.priority ?? 0).turn).toBe(0);
+});
+
+/** One that is put off for ever, as a dataset that is waited for: the clock never begins again by itself. */
+async function holdUp({ queue, add }: Awaited<ReturnType<typeof makeProjects>>): Promise<void> {
+  await add('Z', 1);
+  const [job] = await queue.getJobs(['prioritized']);
+  if (job === undefined) throw new Error('nothing waits');
+  await queue.add('hold', job.data, { ...job.opts, jobId: 'hold', delay: 86_400_000 });
+  await job.remove();
+}
+
+test('where there is always something the shares stay fair: the clock is wound back before its end', async () => {
+  const bench = await makeProjects();
+  const { side, add, serve, age } = bench;
+  await holdUp(bench);
+  await add('A', 30);
+  await serve(10);
+  await age(TURNS - 31);
+  expect(await serve(18)).toBe('A'.repeat(18));
+  await side.shares.windBack(QUEUE);
+  await add('A', 30);
+  await add('B', 10);
+  expect(await serve(10)).toMatch(/^(?=(.*A){4})(?=(.*B){4})/);
+  await side.shares.windBack(QUEUE); // Nothing to do now.
+  expect(await serve(10)).toMatch(/^(?=(.*A){4})(?=(.*B){4})/);
+  expect(await serve(40)).toMatch(/^B*A{20,}$/);
+});
+
+test('what was put off while the clock was wound back does not wait behind all that comes', async () => {
+  const bench = await makeProjects();
+  const { side, queue, add, serve, age } = bench;
+  await holdUp(bench);
+  await add('A', 3);
+  await serve(2);
+  await age(TURNS - 10);
+  await side.shares.windBack(QUEUE);
+  const late = await queue.getJob('hold');
+  await late?.promote();
+  await add('A', 5);
+  await side.shares.windBack(QUEUE);
+  await add('A', 5);
+  const order = (await queue.getJobs(['prioritized'], 0, -1, true)).map(({ id }) => id);
+  expect(order).toHaveLength(12);
+  expect(order.indexOf('hold')).toBeLessThan(8);
+  const [job] = await queue.getJobs(['prioritized']);
+  expect(placeOf(job?.priority ?? 0).turn).toBeLessThan(20);
 });
 
 test('priority and turn fit into what BullMQ takes, in order, and can be read back', () => {

@@ -107,6 +107,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
   const reconciling = repeat(
     config.workflow.reconcile_seconds,
     async () => {
+      for (const { queue } of queues) await side.shares.windBack(queue);
       const turn = `${config.queue.prefix}:${config.app_id}:reconcile`;
       // One worker per period is enough for the fleet.
       const period_ms = Math.round(config.workflow.reconcile_seconds * 900);

@@ -12,9 +12,7 @@ import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import type { WorkflowDocument } from '../records/contract.ts';
 import type { Queues } from './queues.ts';
-
-/** BullMQ takes priorities up to 2^21 - 1, in which our ten stand one after the other, each with so many turns. */
-export const TURNS = Math.floor((2 ** 21 - 1) / 10);
+import { TURNS, windBack } from './wind-back.ts';
 
 /** Ours: 0..9, larger sooner. BullMQ: smaller sooner, and 0 would mean "before all others". */
 export const queuePriority = (priority: number, turn: number): number =>
@@ -26,8 +24,8 @@ export const placeOf = (queue_priority: number): { priority: number; turn: numbe
 };
 
 /**
- * A turn for each pair of queue and priority. Where nothing waits, runs or is put off, the clock begins at 0 again: so it
- * practically never comes to its end, beyond which it is first come, first served.
+ * A turn for each pair of queue and priority. Where nothing waits, runs or is put off, the clock begins at 0 again. Where
+ * there is always something, it is wound back in time (wind-back.ts): at its end it would be first come, first served.
  *
  * KEYS: of each queue its clock and its wait, prioritized, active and delayed. ARGV: project, then pairs of the
  * position of a queue and a priority.
@@ -68,6 +66,8 @@ export interface Shares {
    * that look again every second would keep every slot from all that came after them.
    */
   again(queue: string, queue_priority: number): Promise<number>;
+  /** Keeps the clock of a queue from its end, with all that waits; to be asked for now and then. */
+  windBack(queue: string): Promise<void>;
 }
 
 export function createShares(
@@ -118,6 +118,9 @@ export function createShares(
       const { priority, turn } = placeOf(queue_priority);
       const now = Number(await redis.hget(clockOf(queue), `now:${priority}`));
       return queuePriority(priority, Math.max(turn, now + 1));
+    },
+    windBack: async (queue) => {
+      if (fair) await windBack(redis, clockOf(queue), queues.get(queue));
     },
   };
 }
