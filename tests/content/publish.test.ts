@@ -76,6 +76,28 @@ test('a folder is made with all that it lies in, each synced, and one that is th
   expect(statSync(path).isDirectory()).toBe(true);
 });
 
+test('without an exchange of names the old tree is set aside, and what a kill left of one that was goes', async () => {
+  const place = await makePlace();
+  const final = place.dir('final');
+  writeFileSync(join(final, 'version'), '1');
+  // Killed when the old tree was set aside, or had just got its successor.
+  mkdirSync(`${partialPath(final, 'old')}/left`, { recursive: true });
+  const partial = partialPath(final, 'x');
+  mkdirSync(partial);
+  writeFileSync(join(partial, 'version'), '2');
+  const { PATH } = process.env;
+  const bin = place.dir('bin');
+  for (const name of ['rm', 'chmod']) symlinkSync(`/bin/${name}`, join(bin, name));
+  process.env.PATH = bin; // No perl.
+  try {
+    expect(await publishTree(partial, final)).toBe('set aside');
+  } finally {
+    process.env.PATH = PATH;
+  }
+  expect(readFileSync(join(final, 'version'), 'utf8')).toBe('2');
+  expect(readdirSync(place.folder).toSorted()).toEqual(['bin', 'final']);
+});
+
 test('a first publication needs no exchange', async () => {
   const place = await makePlace();
   const final = place.path('final');

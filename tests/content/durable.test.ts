@@ -1,0 +1,90 @@
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { makePlace, type Place } from '../support/place.ts';
+
+const TRACE = new URL('../fixtures/trace-syncs.ts', import.meta.url).href;
+const CONTENT = new URL('../../workers/content/', import.meta.url).href;
+
+interface Traced {
+  sync?: string;
+  size?: number;
+  beside?: string[];
+  holds?: string[];
+  rename?: string;
+  to?: string;
+}
+
+/** What a process syncs and renames that runs `code`, in which `content(name)` loads a file of workers/content. */
+function traced(place: Place, code: string): Traced[] {
+  const trace = place.path('..trace');
+  const whole = `const content = (name) => import(${JSON.stringify(CONTENT)} + name);\n${code}`;
+  execFileSync(process.execPath, ['--input-type=module', '-e', whole], {
+    cwd: place.folder,
+    env: { ...process.env, TRACE: trace, NODE_OPTIONS: `--import=${TRACE}` },
+  });
+  return readFileSync(trace, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Traced);
+}
+
+test('a file is on the disk before it has its name, and its name before the promise is kept', async () => {
+  const place = await makePlace();
+  writeFileSync(join(place.dir('files'), '.file.partial-x'), 'bytes');
+  const done = traced(
+    place,
+    `const { publishFile } = await content('publish.ts');
+     publishFile('files/.file.partial-x', 'files/file');`,
+  );
+  expect(done).toEqual([
+    { sync: '.file.partial-x', size: 5, beside: ['.file.partial-x'] },
+    { rename: '.file.partial-x', to: 'file' },
+    { sync: 'files', holds: ['file'] },
+  ]);
+});
+
+test('the name of a tree and of a link is on the disk, and only then goes what was there before', async () => {
+  const place = await makePlace();
+  for (const folder of ['trees/.tree.partial-1', 'trees/.tree.partial-2', 'links'])
+    mkdirSync(place.path(folder), { recursive: true });
+  const done = traced(
+    place,
+    `const { publishLink, publishTree } = await content('publish.ts');
+     await publishTree('trees/.tree.partial-1', 'trees/tree');
+     await publishTree('trees/.tree.partial-2', 'trees/tree');
+     await publishLink('/somewhere', 'links/link', 'x');`,
+  );
+  expect(done.filter(({ sync }) => sync !== undefined)).toEqual([
+    { sync: 'trees', holds: ['.tree.partial-2', 'tree'] },
+    { sync: 'trees', holds: ['.tree.partial-2', 'tree'] },
+    { sync: 'links', holds: ['link'] },
+  ]);
+});
+
+test('a copy, a bundle with its manifest and a staged bundle are on the disk with their last byte', async () => {
+  const place = await makePlace();
+  for (const name of ['one', 'two']) writeFileSync(join(place.dir('source'), name), randomBytes(300_000));
+  for (const tree of ['near', 'from far']) place.dir(tree);
+  const done = traced(
+    place,
+    `const { createReadStream, statSync } = await import('node:fs');
+     const { copyBytes, syncFile } = await content('copy.ts');
+     const { packBundle } = await content('pack.ts');
+     const { unpackBundle } = await content('unpack.ts');
+     const digests = { member: ['blake3'], bundle: ['blake3'] };
+     await copyBytes(createReadStream('source/one'), 'copied');
+     await packBundle({ source: 'source', target: 'bundle', manifest: 'manifest', digests });
+     await unpackBundle({ bundle: 'bundle', target: 'near', copy: 'staged' });
+     const { size } = statSync('bundle');
+     const open = () => createReadStream('bundle');
+     await unpackBundle({ bundle: { name: 'far', size, open }, target: 'from far', copy: 'far' });
+     await syncFile('source/two');`,
+  );
+  const sizes = Object.fromEntries(done.map(({ sync, size }) => [sync, size]));
+  const { size } = statSync(place.path('bundle'));
+  expect(sizes).toMatchObject({ copied: 300_000, bundle: size, staged: size, far: size, two: 300_000 });
+  expect(sizes.manifest).toBe(statSync(place.path('manifest')).size);
+});
