@@ -1,8 +1,14 @@
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'bullmq';
 import { expect, onTestFinished, test } from 'vitest';
+import { watchNeighbours } from '../../workers/fleet/neighbours.ts';
+import type { Slots } from '../../workers/fleet/slots.ts';
+import { createLogger } from '../../workers/log.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
+import { openQueueSide } from '../../workers/queue/side.ts';
 import { makeFleet } from '../support/fleet.ts';
+import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
 
 test('jobs of a worker that died are run by its neighbours at once, long before their locks run out', async () => {
@@ -23,6 +29,29 @@ test('jobs of a worker that died are run by its neighbours at once, long before 
     const { steps } = await fleet.reaches(id, 'SUCCESS');
     expect(steps[0]?.last_task_run).toMatchObject({ retries: 0, losses: 1 });
   }
+});
+
+test('of the jobs at work only those of the dead worker are given back, also when its number belongs to another process now', async () => {
+  const { config } = await makePlace({ queue: { lock_seconds: 600 } });
+  const log = createLogger('test', {}, { level: 'fatal' });
+  const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'test' });
+  onTestFinished(() => side.close());
+  const queue = side.queues.get('neighbours.q');
+  const worker = new Worker('neighbours.q', null, { connection: side.redis, prefix: config.queue.prefix });
+  onTestFinished(() => worker.close());
+  for (const index of [0, 1]) await queue.add('gate', { workflow_id: 'w', index }, { jobId: `w.${index}` });
+  await worker.getNextJob('living:1');
+  await worker.getNextJob('dead:1');
+  const slots = [{ holder: 'living', queue: queue.name }] as unknown as Slots[];
+  const watching = await watchNeighbours({ config, side, slots, log });
+  onTestFinished(() => watching.stop());
+  const [holders = ''] = await side.redis.keys(`${config.queue.prefix}:*:holders:*`);
+  const dead = { pid: process.pid, start: '1', queue: queue.name };
+  await side.redis.hset(holders, 'dead', JSON.stringify(dead));
+  await until(async () => (await side.redis.hexists(holders, 'dead')) === 0, { what: 'a look at the dead' });
+  expect([await queue.getJobState('w.0'), await queue.getJobState('w.1')]).toEqual(['active', 'waiting']);
+  expect(Object.keys(await side.redis.hgetall(holders))).toEqual(['living']);
+  await queue.obliterate({ force: true });
 });
 
 test('a neighbour that merely stands still keeps its job until its lock has run out', async () => {

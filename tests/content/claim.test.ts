@@ -1,0 +1,46 @@
+import { linkSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { isClaimed, makeClaim } from '../../workers/content/claim.ts';
+import { makePlace } from '../support/place.ts';
+
+test('a claim counts until it is given up, and leaves nothing', async () => {
+  const place = await makePlace();
+  const claim = makeClaim(place.path('using-1'));
+  expect(isClaimed(claim.path)).toBe(true);
+  claim.release();
+  expect(isClaimed(claim.path)).toBe(false);
+  expect(readdirSync(place.folder)).toEqual([]);
+});
+
+test('whoever finds a claim finds all of it: half of one would count as dead, and be removed', async () => {
+  const place = await makePlace();
+  const path = place.path('using-1');
+  writeFileSync(path, 'before');
+  linkSync(path, place.path('before'));
+  makeClaim(path).release();
+  expect(readFileSync(place.path('before'), 'utf8')).toBe('before');
+});
+
+test('a process that has got the number of a dead one claims nothing for it', async () => {
+  const place = await makePlace();
+  const path = place.path('using-1');
+  const note = (started: string): void =>
+    writeFileSync(path, JSON.stringify({ host: hostname(), pid: process.pid, started }));
+  const stat = readFileSync(`/proc/${process.pid}/stat`, 'latin1');
+  note(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '');
+  expect(isClaimed(path)).toBe(true);
+  note('1');
+  expect(isClaimed(path)).toBe(false);
+});
+
+test('a claim is touched while it is held, so that other hosts see it live', async () => {
+  const place = await makePlace();
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const claim = makeClaim(place.path('using-1'));
+  utimesSync(claim.path, 1, 1);
+  vi.advanceTimersByTime(60_000);
+  expect(Date.now() - statSync(claim.path).mtimeMs).toBeLessThan(60_000);
+  claim.release();
+});
