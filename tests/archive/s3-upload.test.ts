@@ -147,6 +147,17 @@ test('an upload that somebody ends while parts are under way fails, and the next
   expect(await at.unfinished(NAME)).toEqual([]);
 });
 
+test('an upload that is gone when it is to be completed leaves an older object of the same size as it is', async () => {
+  const at = await makeS3Place(server);
+  const before = randomBytes(3 * PART);
+  await at.archive.put(at.path(NAME), { file: fileOf(at, before) }, put);
+  at.proxy.faults = [{ when: isCompletion, how: { status: 404, code: 'NoSuchUpload' } }];
+  const file = fileOf(at, randomBytes(3 * PART));
+  await expect(at.archive.put(at.path(NAME), { file }, put)).rejects.toMatchObject({ code: 'E_TRANSFER' });
+  expect((await readBack(at)).equals(before)).toBe(true);
+  expect(at.ledgers()).toEqual([]);
+});
+
 test('a bundle of another plan, or small enough for one request, leaves nothing of the old upload', async () => {
   const at = await makeS3Place(server);
   for (const source of [

@@ -240,6 +240,11 @@ export function lifecycleBattery(open: OpenStore): void {
     });
     expect(await records.finish(key, { outcome: 'success', result: [7] })).toBeNull();
     expect((await begin(records, workflow)).key.task_id).not.toBe(key.task_id);
+    // A lock that stays would count the workflow as live for ever.
+    expect((await look(records, workflow.id)).workflow).toMatchObject({
+      _status: 'STARTED',
+      resume_lock: null,
+    });
   });
 
   test('a finished workflow is not resumed, not even by force', async () => {

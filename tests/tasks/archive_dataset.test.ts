@@ -69,6 +69,18 @@ test('a rerun over an unchanged origin writes no second bundle; a changed origin
   expect(archiveFolder(landing)).toEqual(['run_A.tar', 'run_A.tar.manifest.ndjson']);
 });
 
+test('a bundle without a digest that is configured since then is made anew', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  const before = statSync(await archived(landing));
+  const { config } = landing.place;
+  const bundle = [...config.digests.bundle, 'sha256'];
+  Object.assign(landing.place, { config: { ...config, digests: { ...config.digests, bundle } } });
+  await landing.run('archive_dataset', { attempt: 2 });
+  expect(statSync(await archived(landing)).ino).not.toBe(before.ino);
+  expect((await landing.dataset()).bundle?.digests.sha256).toMatch(/^[0-9a-f]{64}$/);
+});
+
 test('a file that grows between inspection and archive is in the catalog with the size of the bundle', async () => {
   const landing = await makeLanding(files);
   await landing.run('inspect_dataset');

@@ -1,7 +1,7 @@
 /** Datasets whose type has several archives. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { digestFile } from '../../workers/content/digest-file.ts';
 import { fingerprint, type Landing, makeLanding } from './landing.ts';
@@ -57,10 +57,11 @@ test('while one of two archives is away it is not archived; then only that copy 
   await second.run('archive_dataset');
   rmSync(second.mirror('.longshore-archive'));
   const target = await keyOf(second);
-  rmSync(second.mirror(target));
+  renameSync(second.mirror(target), second.place.path('older'));
   writeFileSync(join(second.origin, 'new.txt'), 'new');
   expect((await second.fails('archive_dataset', { attempt: 2 })).code).toBe('E_ARCHIVE_UNAVAILABLE');
   writeFileSync(second.mirror('.longshore-archive'), '');
+  renameSync(second.place.path('older'), second.mirror(target)); // A whole bundle, and not what the other one holds.
   await second.run('inspect_dataset', { attempt: 3 });
   await second.run('archive_dataset', { attempt: 3 });
   expect(readFileSync(second.mirror(target)).equals(readFileSync(target))).toBe(true);
@@ -70,6 +71,41 @@ test('while one of two archives is away it is not archived; then only that copy 
   await landing.run('archive_dataset', { attempt: 2 });
   expect(statSync(key).ino).toBe(before.ino);
   expect(readFileSync(landing.mirror(key)).equals(readFileSync(key))).toBe(true);
+});
+
+test('a worker that loses its job between two archives brings nothing more to the second', async () => {
+  const landing = await twoArchives();
+  await landing.run('inspect_dataset');
+  const loseAt = (lost: number) => ({
+    lease: (assertion: number) => {
+      if (assertion === lost) throw new Error('lost');
+    },
+  });
+  const mirrored = async (): Promise<string[]> => {
+    const folder = dirname(landing.mirror(String((await landing.dataset()).metadata.archive_target)));
+    return existsSync(folder) ? readdirSync(folder) : [];
+  };
+  await expect(landing.run('archive_dataset', loseAt(1))).rejects.toThrow('lost');
+  expect(await mirrored()).toEqual([]);
+  await expect(landing.run('archive_dataset', { attempt: 2, ...loseAt(1) })).rejects.toThrow('lost');
+  expect(await mirrored()).toEqual(['run_A.tar.manifest.ndjson']);
+  await landing.run('archive_dataset', { attempt: 3 });
+  expect(await mirrored()).toEqual(['run_A.tar', 'run_A.tar.manifest.ndjson']);
+});
+
+test('a dataset is not archived when what arrived in one of two archives is not what was sent', async () => {
+  const landing = await twoArchives();
+  await landing.run('inspect_dataset');
+  const { catalog } = landing.store;
+  const putCopy = catalog.putCopy.bind(catalog);
+  catalog.putCopy = async (id, copy) => {
+    await putCopy(id, copy);
+    if (copy.archive === 'mirror') flip(landing.mirror(copy.key), 5000);
+  };
+  expect((await landing.fails('archive_dataset')).code).toBe('E_TRANSFER');
+  expect(await landing.dataset()).toMatchObject({ archive_path: null });
+  catalog.putCopy = putCopy;
+  expect(await landing.states()).toEqual(['REGISTERED']);
 });
 
 test('staging takes the second copy when the first is damaged, says so, and keeps it in the ledger', async () => {
@@ -170,6 +206,11 @@ test('an origin is kept while one of the copies that the policy asks for is miss
   renameSync(landing.place.path('mirrored'), landing.mirror(key));
   await landing.store.catalog.removeCopy(landing.id, 'mirror');
   expect((await landing.fails('delete_source')).message).toContain('no copy in the archive mirror');
+  // As by a kill after it was recorded and before it was read back.
+  const [sound] = await landing.store.catalog.copies(landing.id);
+  if (sound === undefined) throw new Error('no copy is recorded');
+  await landing.store.catalog.putCopy(landing.id, { ...sound, archive: 'mirror' });
+  expect((await landing.fails('delete_source')).message).toContain('has never been verified');
   await landing.run('archive_dataset', { attempt: 2 });
   await landing.run('delete_source');
   expect(existsSync(landing.origin)).toBe(false);

@@ -11,6 +11,8 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
+import { manifestKey } from '../../workers/archive/contract.ts';
+import { packBundle } from '../../workers/content/pack.ts';
 import { killedOnceRecorded, type Landing, makeLanding, unmount } from './landing.ts';
 
 const files = { 'a.txt': 'alpha', 'sub/b.txt': 'beta' };
@@ -188,14 +190,32 @@ test('a file that comes after the comparison, at the last moment before the remo
   expect(readdirSync(dirname(landing.origin))).toEqual(['run_A']);
 });
 
-test('a worker that lost its job removes nothing', async () => {
+test.each([
+  ['before it sets the origin aside', 0],
+  ['when it has set it aside', 1],
+])('a worker that loses its job %s removes nothing', async (_, lost) => {
   const landing = await verified();
-  await expect(
-    landing.run('delete_source', {
-      lease: () => {
-        throw new Error('lost');
-      },
-    }),
-  ).rejects.toThrow('lost');
-  expect(existsSync(landing.origin)).toBe(true);
+  const run = landing.run('delete_source', {
+    lease: (assertion) => {
+      if (assertion === lost) throw new Error('lost');
+    },
+  });
+  await expect(run).rejects.toThrow('lost');
+  expect(readdirSync(dirname(landing.origin))).toEqual(['run_A']);
+  expect(landing.audit).toEqual([]);
+  expect((await landing.dataset()).metadata.source_deleted_at).toBeUndefined();
+});
+
+test('a manifest that equals the origin keeps it where the bundle is another one', async () => {
+  const landing = await verified();
+  const { archive_path } = await landing.dataset();
+  // As by a kill between the two, when what the origin holds now was to take the place of the bundle.
+  writeFileSync(join(landing.origin, 'a.txt'), 'ALPHA');
+  await packBundle({
+    source: landing.origin,
+    target: landing.place.path('bundle'),
+    manifest: manifestKey(archive_path ?? ''),
+    digests: { member: ['blake3'], bundle: ['blake3'] },
+  });
+  await refuses(landing, /manifest is of another bundle/);
 });
