@@ -3,6 +3,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
 import { queuePriority } from '../../workers/queue/fair-share.ts';
 import { jobId } from '../../workers/queue/jobs.ts';
+import type { JobQueue } from '../../workers/queue/queues.ts';
 import { openQueueSide } from '../../workers/queue/side.ts';
 import { buildWorkflow } from '../../workers/workflows/definition.ts';
 import { makePlace } from '../support/place.ts';
@@ -21,6 +22,12 @@ async function makeChains(steps = 3) {
     Promise.all(workflow.steps.map((_, index) => queue.getJobState(jobId(workflow.id, index))));
   const suspect = async (position: number) => (await side.chains.suspects([{ workflow, position }]))[0];
   return { ...side, workflow, queue, states, suspect };
+}
+
+function workerOf({ name, opts: { connection, prefix } }: JobQueue): Worker {
+  const worker = new Worker(name, null, { connection, prefix });
+  onTestFinished(() => worker.close());
+  return worker;
 }
 
 test('only the step that runs next is in the queue, by its ids and the turns of those after it', async () => {
@@ -82,16 +89,35 @@ test('a step whose priority was changed meanwhile is not handed over with its ol
 test('what failed to hand over leaves the queue when the step after it is put in', async () => {
   const { chains, workflow, queue, states } = await makeChains();
   await chains.begin(workflow);
-  const worker = new Worker(queue.name, null, {
-    connection: queue.opts.connection,
-    prefix: queue.opts.prefix,
-  });
-  onTestFinished(() => worker.close());
+  const worker = workerOf(queue);
   const job: Job | undefined = await worker.getNextJob('token');
   await job?.moveToFailed(new Error('Redis went away'), 'token');
   expect((await states())[0]).toBe('failed');
   expect(await chains.ensure(workflow, 1)).toBe('added');
   expect(await states()).toEqual(['unknown', 'prioritized', 'unknown']);
+});
+
+test('a job that failed is suspect and tried again, one that stands in no list is put in anew', async () => {
+  const { redis, chains, workflow, queue, states, suspect } = await makeChains();
+  await chains.begin(workflow);
+  expect(await suspect(0)).toBe(false);
+  const job: Job | undefined = await workerOf(queue).getNextJob('token');
+  await job?.moveToFailed(new Error('paused'), 'token');
+  expect(await suspect(0)).toBe(true);
+  expect(await chains.ensure(workflow, 0)).toBe('retried');
+  expect(await states()).toEqual(['prioritized', 'unknown', 'unknown']);
+  await redis.zrem(queue.toKey('prioritized'), jobId(workflow.id, 0));
+  expect((await states())[0]).toBe('unknown');
+  expect(await chains.ensure(workflow, 0)).toBe('added');
+  expect(await states()).toEqual(['prioritized', 'unknown', 'unknown']);
+});
+
+test('a job in the hands of its worker is not taken out, and that is told', async () => {
+  const { chains, workflow, queue, states } = await makeChains();
+  await chains.begin(workflow);
+  await workerOf(queue).getNextJob('token');
+  expect(await chains.remove(workflow)).toBe(false);
+  expect((await states())[0]).toBe('active');
 });
 
 test('removing takes out every job and releases none of them to run', async () => {
@@ -114,11 +140,7 @@ test('what was resumed before its turn to be taken out came stays in the queue',
 
 test('a job that leaves the hands of its worker while it is taken out is no error, and is gone in the end', async () => {
   const { chains, workflow, queue, states } = await makeChains(1);
-  const worker = new Worker(queue.name, null, {
-    connection: queue.opts.connection,
-    prefix: queue.opts.prefix,
-  });
-  onTestFinished(() => worker.close());
+  const worker = workerOf(queue);
   for (let round = 0; round < 50; round += 1) {
     await chains.begin(workflow);
     const job: Job | undefined = await worker.getNextJob('token');

@@ -87,6 +87,16 @@ export function workflowBattery(open: OpenStore): void {
     expect(await records.oldWorkflows({ ...query, names: [] }, { limit: 2 })).toEqual([]);
   });
 
+  test('a workflow that was resumed is at work again before a worker takes it up', async () => {
+    const { records } = await openBench(open);
+    const paused = makeWorkflow({ dataset_id: 1 });
+    await records.createWorkflow(paused);
+    await records.pause(paused.id, { actor: 'ana', take_out: false });
+    await records.resume(paused.id, { actor: 'ana', force: false, lock_seconds: 60 });
+    const other = makeWorkflow({ dataset_id: 1 });
+    expect((await records.createWorkflow(other, { alone: true }))?.id).toBe(paused.id);
+  });
+
   test('lists are newest first, ten by default, with totals, and filter by everything in the query', async () => {
     const { records } = await openBench(open);
     const ids: string[] = [];

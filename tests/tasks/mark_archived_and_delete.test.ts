@@ -140,15 +140,17 @@ test('one flipped bit in the bundle keeps the origin', async () => {
   await keeps(marked, marked.kwargs, 'E_NOT_ARCHIVED', /b.bin: has other bytes/);
 });
 
-test('what changes while it is compared is noticed before it goes, and put back', async () => {
+test.each([
+  ['when it was compared', 1],
+  ['right before it is set aside', 2],
+])('what changes %s is noticed before it goes, and put back', async (_, look) => {
   const { landing, kwargs } = await foreign();
   let looks = 0;
   const error = await landing.fails(TASK, {
     kwargs,
-    // After the comparison, right before it is set aside.
     lease: () => {
       looks += 1;
-      if (looks === 2) appendFileSync(join(landing.origin, 'a.txt'), '!');
+      if (looks === look) appendFileSync(join(landing.origin, 'a.txt'), '!');
     },
   });
   expect(error.message).toMatch(/was changed while it was compared/);
@@ -166,6 +168,7 @@ test('a dataset that is archived elsewhere, an origin outside the sources, and a
   await catalog.patch(landing.id, { origin_path: outside });
   expect(await landing.fails(TASK, { kwargs })).toMatchObject({ code: 'E_NAME_UNSAFE' });
   expect(readdirSync(outside).length).toBe(3);
+  expect(await landing.dataset()).toMatchObject({ archive_path: null, bundle: null });
   await catalog.patch(landing.id, { origin_path: `${landing.origin}_gone` });
   expect(await landing.fails(TASK, { kwargs })).toMatchObject({ code: 'E_ORIGIN_MISSING' });
   expect((await landing.dataset()).metadata.source_deleted_at).toBeUndefined();
@@ -175,6 +178,14 @@ test('keep_source only records; killed while it removed, the next attempt remove
   const { landing, kwargs } = await foreign();
   await landing.run(TASK, { kwargs: { ...kwargs, keep_source: true } });
   expect(existsSync(join(landing.origin, 'a.txt'))).toBe(true);
+  const staged = stagedBundleOf(landing.place.config, await landing.dataset());
+  mkdirSync(dirname(staged), { recursive: true });
+  for (const is_staged of [true, false]) {
+    await landing.store.catalog.patch(landing.id, { is_staged });
+    writeFileSync(staged, 'downloaded by somebody');
+    await landing.run(TASK, { kwargs: { ...kwargs, keep_source: true } });
+    expect(existsSync(staged)).toBe(is_staged);
+  }
   renameSync(landing.origin, join(dirname(landing.origin), '.run_A.partial-deleting'));
   await landing.run(TASK, { kwargs, attempt: 2 });
   expect(readdirSync(dirname(landing.origin))).toEqual([]);
