@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { Archive } from '../../workers/archive/contract.ts';
+import { type Archive, missingObject } from '../../workers/archive/contract.ts';
 import { openArchive } from '../../workers/archive/index.ts';
 import { proveCopy, type ProveCopyOptions } from '../../workers/archive/proof.ts';
 import { createPace } from '../../workers/content/pace.ts';
@@ -202,6 +202,21 @@ describe('a copy that is not', () => {
 });
 
 describe('what says nothing about the copy', () => {
+  test('one that was not found while it was read, and is there all the same, is unavailable', async () => {
+    const { prove, far, archive } = await setUp();
+    const flickering = far({
+      read: async function* (key, options) {
+        for await (const chunk of archive.read(key, { ...options, length: 1000 })) yield chunk;
+        throw missingObject(archive.name, key);
+      },
+    });
+    expect(await prove('stream', { archive: flickering })).toMatchObject({
+      result: 'unavailable',
+      bytes: 1000,
+      details: { code: 'E_IO', reason: expect.stringContaining('not there for a moment') },
+    });
+  });
+
   test('an unmounted archive is unavailable, at every level, never missing', async () => {
     const { prove, place } = await setUp();
     renameSync(place.path('data/archive'), place.path('data/unmounted'));
@@ -213,6 +228,16 @@ describe('what says nothing about the copy', () => {
         bytes: 0,
         details: { code: 'E_ARCHIVE_UNAVAILABLE', reason: expect.stringContaining('is not there') },
       });
+  });
+
+  test('a fault of ours is thrown: it is no word of the archive', async () => {
+    const { prove, far } = await setUp();
+    const faulty = far({
+      stat: async () => {
+        throw new TypeError('undefined is no function');
+      },
+    });
+    await expect(prove('size', { archive: faulty })).rejects.toThrow('undefined is no function');
   });
 
   test('an archive that breaks off is unavailable, and what was read is counted', async () => {

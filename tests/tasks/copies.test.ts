@@ -57,11 +57,10 @@ test('while one of two archives is away it is not archived; then only that copy 
   await second.run('archive_dataset');
   rmSync(second.mirror('.longshore-archive'));
   const target = await keyOf(second);
-  renameSync(second.mirror(target), second.place.path('older'));
+  rmSync(second.mirror(target));
   writeFileSync(join(second.origin, 'new.txt'), 'new');
   expect((await second.fails('archive_dataset', { attempt: 2 })).code).toBe('E_ARCHIVE_UNAVAILABLE');
   writeFileSync(second.mirror('.longshore-archive'), '');
-  renameSync(second.place.path('older'), second.mirror(target)); // A whole bundle, and not what the other one holds.
   await second.run('inspect_dataset', { attempt: 3 });
   await second.run('archive_dataset', { attempt: 3 });
   expect(readFileSync(second.mirror(target)).equals(readFileSync(target))).toBe(true);
@@ -91,6 +90,13 @@ test('a worker that loses its job between two archives brings nothing more to th
   expect(await mirrored()).toEqual(['run_A.tar.manifest.ndjson']);
   await landing.run('archive_dataset', { attempt: 3 });
   expect(await mirrored()).toEqual(['run_A.tar', 'run_A.tar.manifest.ndjson']);
+  // The second holds a whole bundle then, and not what the first one holds.
+  writeFileSync(join(landing.origin, 'new.txt'), 'new');
+  await expect(landing.run('archive_dataset', { attempt: 4, ...loseAt(1) })).rejects.toThrow('lost');
+  const key = await keyOf(landing);
+  expect(readFileSync(landing.mirror(key)).equals(readFileSync(key))).toBe(false);
+  await landing.run('archive_dataset', { attempt: 5 });
+  expect(readFileSync(landing.mirror(key)).equals(readFileSync(key))).toBe(true);
 });
 
 test('a dataset is not archived when what arrived in one of two archives is not what was sent', async () => {

@@ -158,6 +158,22 @@ test('a legacy bundle with a top folder, and one without, land at the same path'
   expect(await landing.run('validate_dataset')).toEqual([landing.id, []]);
 });
 
+test('a legacy bundle of which nobody knows a digest is staged, and not called proven', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  await foreignBundle(landing, '-C', landing.origin, 'a.txt', 'sub');
+  const { catalog } = landing.store;
+  const { bundle } = await landing.dataset();
+  if (!bundle) throw new Error('no bundle is recorded');
+  await catalog.patch(landing.id, { bundle: { ...bundle, md5: null } });
+  await catalog.removeCopy(landing.id, 'filesystem');
+  await landing.run('stage_dataset');
+  const staged = await landing.dataset();
+  expect(fingerprint(staged.staged_path as string)).toBe(fingerprint(landing.origin));
+  expect(staged.bundle).toMatchObject({ verified_at: null });
+  expect(await catalog.proofs({ dataset_id: landing.id, limit: 10 })).toEqual([]);
+});
+
 test.each([
   ['a path that climbs out', (landing: Landing) => ['-C', join(landing.origin, 'sub'), '../a.txt']],
   ['an absolute path', (landing: Landing) => [join(landing.origin, 'a.txt')]],
