@@ -101,6 +101,21 @@ describe.skipIf(!hasRclone())('rclone', () => {
     });
   });
 
+  test('what a dead attempt left goes with the object, also when it never came to one', async () => {
+    const place = await makePlace();
+    const remote = localRemote(place);
+    const archive = openRemote(place, remote);
+    await archive.put(KEY, { stream: chunks(1), size: null }, put);
+    const folder = join(remote.folder, 'bundles/archive/2026');
+    const leaves = (): void => writeFileSync(join(folder, '.run1.tar.partial-deadbeef'), 'half');
+    writeFileSync(join(folder, '.run10.tar.partial-deadbeef'), 'half of another');
+    for (const found of [true, false]) {
+      leaves();
+      expect(await archive.delete(KEY)).toBe(found);
+      expect(readdirSync(folder)).toEqual(['.run10.tar.partial-deadbeef']);
+    }
+  });
+
   test('a process that is killed during a put leaves nothing visible, and the next put cleans up', async () => {
     const place = await makePlace();
     const remote = localRemote(place);

@@ -1,6 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, renameSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
+import { manifestKey } from '../../workers/archive/contract.ts';
+import { partialPath } from '../../workers/content/publish.ts';
+import { fetchedBundleOf, generatedBundleOf, stagedBundleOf } from '../../workers/dataset/paths.ts';
 import { type Landing, makeLanding } from './landing.ts';
 import { noteCalls, stubTools } from './stubs.ts';
 
@@ -46,6 +50,25 @@ test('archive, manifest, staged copy, bundle, report, links and alias folder go;
   expect(landing.audit).toEqual([
     { action: 'dataset.delete', details: expect.objectContaining({ dataset_id: landing.id, name: 'run_A' }) },
   ]);
+});
+
+test('what killed attempts left of a bundle, on its way to an archive or from there, goes with the dataset', async () => {
+  const landing = await landed();
+  const { config } = landing.place;
+  const dataset = await landing.dataset();
+  const generated = generatedBundleOf(config, dataset);
+  const left = [
+    generated,
+    manifestKey(generated),
+    fetchedBundleOf(config, dataset),
+    stagedBundleOf(config, dataset),
+  ].map((path) => partialPath(path, 'deadbeef'));
+  mkdirSync(dirname(generated), { recursive: true });
+  for (const path of [...left, `${left[0]}.marks`]) writeFileSync(path, 'half');
+  const other = partialPath(`${generated}2`, 'deadbeef'); // Of another dataset.
+  writeFileSync(other, 'half');
+  await landing.run('delete_dataset');
+  expect(remains(landing)).toEqual([other]);
 });
 
 test('a repeat after the record was changed adds the suffix once and says DELETED once', async () => {

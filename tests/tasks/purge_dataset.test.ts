@@ -11,6 +11,8 @@ import {
 import { dirname } from 'node:path';
 import { expect, test } from 'vitest';
 import { stagedCopyOf } from '../../workers/content/staged-copy.ts';
+import { partialPath } from '../../workers/content/publish.ts';
+import { fetchedBundleOf } from '../../workers/dataset/paths.ts';
 import { fingerprint, killedOnceRecorded, type Landing, makeLanding, unmount } from './landing.ts';
 
 const files = { 'a.txt': 'alpha', 'sub/b.txt': 'beta' };
@@ -228,6 +230,10 @@ test('leftovers of attempts that were killed go with the copy', async () => {
   const [tree = ''] = await parts(landing);
   const half = `${dirname(tree)}/.run_A.partial-deadbeef`;
   mkdirSync(half);
+  // Fetched from a tape, to be unpacked and not kept.
+  const fetched = partialPath(fetchedBundleOf(landing.place.config, await landing.dataset()), 'deadbeef');
+  for (const path of [fetched, `${fetched}.from`]) writeFileSync(path, 'half');
   await landing.run('purge_dataset');
+  expect([fetched, `${fetched}.from`].filter(isThere)).toEqual([]);
   expect(isThere(dirname(half))).toBe(false);
 });

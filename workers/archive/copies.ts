@@ -86,12 +86,5 @@ export async function openAnyManifest(
     onFailure: (copy: Copy, error: LongshoreError) => void;
   },
 ): Promise<OpenManifest | null> {
-  return firstServing(
-    copies,
-    async ({ archive, key }) => {
-      await archive.ensureReachable(key, options);
-      return openManifest(archive, key, options);
-    },
-    options.onFailure,
-  );
+  return firstServing(copies, ({ archive, key }) => openManifest(archive, key, options), options.onFailure);
 }

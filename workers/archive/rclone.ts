@@ -254,9 +254,10 @@ export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
     get,
     read,
     delete: async (key, call = {}) => {
-      if ((await find(key, call)) === null) return false;
-      await runRclone(options, ['deletefile', '--', placeOf(key)], call);
-      return true;
+      const found = (await find(key, call)) !== null;
+      if (found) await runRclone(options, ['deletefile', '--', placeOf(key)], call);
+      await removeStale(key.replace(/^\/+/, ''), call);
+      return found;
     },
     list: async function* (prefix, call = {}) {
       await requireMark(call);

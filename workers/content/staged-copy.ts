@@ -8,6 +8,7 @@ import {
   assertBelow,
   type DownloadLinks,
   downloadLinksOf,
+  fetchedBundleOf,
   resolved,
   stagedBundleOf,
   stagedPathOf,
@@ -23,6 +24,8 @@ export interface StagedCopy {
   /** Where it ought to be, and where the catalog says it is; nearly always one place. */
   readonly trees: readonly string[];
   readonly bundle: string;
+  /** Where a staging fetches a bundle that it does not keep. */
+  readonly fetched: string;
   readonly links: DownloadLinks;
   readonly aliasFolder: string;
 }
@@ -40,6 +43,7 @@ export function stagedCopyOf(config: Config, dataset: Dataset): StagedCopy {
     root: pathsOf(config, dataset.type).stage,
     trees: [...new Set([recorded, tree])],
     bundle: stagedBundleOf(config, dataset),
+    fetched: fetchedBundleOf(config, dataset),
     links: downloadLinksOf(config, dataset),
     aliasFolder: aliasFolderOf(config, dataset),
   };

@@ -71,6 +71,11 @@ export function stagedBundleOf(config: Config, dataset: Named): string {
   return join(pathsOf(config, dataset.type).bundle.stage, stagedBundleName(dataset));
 }
 
+/** Where a bundle is packed on its way to an archive elsewhere. */
+export function generatedBundleOf(config: Config, dataset: Named): string {
+  return join(pathsOf(config, dataset.type).bundle.generate, bundleName(dataset));
+}
+
 /** Where a bundle is fetched that is unpacked and not kept: beside the alias folders, as the reference does. */
 export function fetchedBundleOf(config: Config, dataset: Named): string {
   return join(resolved(pathsOf(config, dataset.type).stage), bundleName(dataset));

@@ -2,7 +2,6 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { DigestName } from '../../config/index.ts';
-import { pathsOf } from '../../config/of.ts';
 import { type Archive, type LocalPut, manifestKey } from '../archive/contract.ts';
 import { beginLocalPut } from '../archive/filesystem.ts';
 import { sizeOfFile } from '../content/files.ts';
@@ -13,7 +12,7 @@ import { reserveSpace } from '../content/space.ts';
 import { roughSize } from '../dataset/byte-size.ts';
 import { askedDigests, memberDigestsOf } from '../dataset/digests.ts';
 import { bundleEstimate, weightOf } from '../dataset/estimates.ts';
-import { bundleName } from '../dataset/paths.ts';
+import { generatedBundleOf } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { assertStored, type BundleFacts, fetchBundle, putCopy } from './bundle-copies.ts';
 import { type TaskContext, willGoOn } from './contract.ts';
@@ -54,9 +53,9 @@ export async function packInto(
   }
   if (archives.length === 1 && only?.capabilities.stream === true)
     return packToStream(ctx, { archive: only, dataset, key });
-  const folder = pathsOf(ctx.config, dataset.type).bundle.generate;
-  mkdirSync(folder, { recursive: true });
-  const target = await beginLocalPut(join(folder, bundleName(dataset)), ctx.run.task_id);
+  const generated = generatedBundleOf(ctx.config, dataset);
+  mkdirSync(dirname(generated), { recursive: true });
+  const target = await beginLocalPut(generated, ctx.run.task_id);
   return packToFile(ctx, { archives, dataset, target }, async (archived) => {
     const bundle = { path: target.path, manifestPath: target.manifestPath, ...archived.bundle };
     for (const archive of archives) await putCopy(ctx, archive, key, bundle);

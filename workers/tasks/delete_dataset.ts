@@ -2,6 +2,7 @@
 import { dirname } from 'node:path';
 import { pathsOf } from '../../config/of.ts';
 import { deleteBundle } from '../archive/bundles.ts';
+import { manifestKey } from '../archive/contract.ts';
 import { archiveNamesOf, openArchive } from '../archive/index.ts';
 import { removeStale, removeTree } from '../content/publish.ts';
 import {
@@ -13,7 +14,7 @@ import {
   stagedCopyThere,
 } from '../content/staged-copy.ts';
 import { reachState } from '../dataset/lifecycle.ts';
-import { aliasFolderOf, assertBelow, qcFolderOf } from '../dataset/paths.ts';
+import { aliasFolderOf, assertBelow, generatedBundleOf, qcFolderOf } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 import { turnTaken } from './dataset-turn.ts';
@@ -86,22 +87,31 @@ async function archivedPlaces(ctx: TaskContext, dataset: Dataset) {
   return [...places.values()].map(({ name, key }) => ({ archive: openArchive(ctx.config, name), key }));
 }
 
-/** What Longshore keeps of it on disk, checked before the first thing is removed. */
-function localOf(ctx: TaskContext, dataset: Dataset): { copy: StagedCopy; qc: string } {
-  const qc = dirname(qcFolderOf(ctx.config, dataset));
-  assertBelow(pathsOf(ctx.config, dataset.type).qc, qc, 'the QC folder');
-  return { copy: stagedCopyThere(ctx.config, dataset), qc };
+interface LocalParts {
+  readonly copy: StagedCopy;
+  /** A bundle on its way to an archive elsewhere: only what killed attempts left is there. */
+  readonly generated: string;
+  readonly qc: string;
 }
 
-async function removeLocal(
-  ctx: TaskContext,
-  { copy, qc }: { copy: StagedCopy; qc: string },
-): Promise<string[]> {
-  const { trees, bundle, links } = copy;
+/** What Longshore keeps of it on disk, checked before the first thing is removed. */
+function localOf(ctx: TaskContext, dataset: Dataset): LocalParts {
+  const qc = dirname(qcFolderOf(ctx.config, dataset));
+  assertBelow(pathsOf(ctx.config, dataset.type).qc, qc, 'the QC folder');
+  return {
+    copy: stagedCopyThere(ctx.config, dataset),
+    generated: generatedBundleOf(ctx.config, dataset),
+    qc,
+  };
+}
+
+async function removeLocal(ctx: TaskContext, { copy, generated, qc }: LocalParts): Promise<string[]> {
+  const { trees, bundle, fetched, links } = copy;
   const meter = ctx.progress('delete', { total: trees.length + 2, units: 'items' });
   const removed = removeLink(links.report) ? [links.report] : [];
   // What attempts that were killed have left, while the alias folder that may hold it is still looked for.
-  for (const path of [...trees, bundle, links.tree, links.bundle, links.report]) await removeStale(path);
+  const begun = [...trees, bundle, fetched, links.tree, links.bundle, links.report];
+  for (const path of [...begun, generated, manifestKey(generated)]) await removeStale(path);
   removed.push(...(await removeStagedCopy(copy, () => meter.add(1))));
   if (isThere(qc)) removed.push(qc);
   await removeTree(qc);

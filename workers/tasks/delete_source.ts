@@ -82,7 +82,6 @@ async function assertCopy(
     throw originKept(dataset, `the copy in ${archive.name} has never been verified`, about);
   const finding = recorded === null ? null : openFinding(recorded);
   if (finding !== null) throw originKept(dataset, damaged(archive.locate(key), finding).message, about);
-  await archive.ensureReachable(key, { signal: ctx.signal });
   const there = await archive.stat(key, { signal: ctx.signal });
   if (there === null) throw originKept(dataset, `the archive has no bundle at ${archive.locate(key)}`, about);
   if (there.size !== size)

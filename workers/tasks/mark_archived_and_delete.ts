@@ -108,8 +108,7 @@ async function proveAndRecord(
   dataset: Dataset,
   { archive, key, root }: Place & { root: string },
 ): Promise<void> {
-  const { config, signal, run } = ctx;
-  await archive.ensureReachable(key, { signal });
+  const { config, run } = ctx;
   const there = await statBundle(archive, key);
   assertStated(ctx, dataset, there);
   const { scratch } = config.paths;

@@ -89,7 +89,7 @@ async function remove(ctx: TaskContext, dataset: Dataset, copy: StagedCopy): Pro
   // Told first: killed in between, the next attempt tells it once more. The other way round nobody would know why it went.
   await ctx.audit('dataset.purge', { name: dataset.name, path: dataset.staged_path, reason, forced });
   // It is this attempt's turn: what lies beside the copy under a temporary name was left by a dead one.
-  for (const path of [...copy.trees, copy.bundle, copy.links.tree, copy.links.bundle])
+  for (const path of [...copy.trees, copy.bundle, copy.fetched, copy.links.tree, copy.links.bundle])
     await removeStale(path);
   const removed = await removeStagedCopy(copy, () => meter.add(1));
   meter.end();

@@ -30,7 +30,6 @@ export const task = defineTask({
     const problems = await countProblems(ctx, dataset, found.listed?.num_files ?? null);
     meter.end();
     refuse(dataset, [...problems, ...found.problems], problems.length + found.num_problems);
-    await ctx.lease.assert();
     await ctx.catalog.patch(dataset.id, { is_staged: true });
     await reachState(ctx.catalog, dataset.id, 'STAGED', ctx.run.workflow_id);
     return [dataset.id, []];
