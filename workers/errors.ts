@@ -56,6 +56,7 @@ export const ERRORS = {
   E_NO_CATALOG: operator(
     'Start the fleet (`npm start`), which makes it; or correct LONGSHORE_HOME, if it lies elsewhere.',
   ),
+  E_OUTDATED: operator('Start this process with the release that wrote the catalog, or a newer one.'),
   E_CATALOG_UNAVAILABLE: retryable('The catalog did not answer; the task is tried again.'),
   E_MONGODB_UNAVAILABLE: retryable(
     'The MongoDB server did not come back in time (mongodb.patience_seconds). Start it or correct MONGODB_URL; nothing is lost.',

@@ -45,6 +45,7 @@ const EXIT_OF: Partial<Record<ErrorCode, number>> = {
   E_UPLOAD_NOT_FOUND: EXIT.notFound,
   E_UPLOAD_STATE: EXIT.state,
   E_CONFIG: 78,
+  E_OUTDATED: 78, // pm2 does not start it again: a person has to change what is installed.
   E_REVOKED: EXIT.stopped,
 };
 

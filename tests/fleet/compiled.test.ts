@@ -2,6 +2,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { AGREEMENT_VARIABLE, agreementOf } from '../../workers/fleet/agreement.ts';
 import { TASK_PROGRAM } from '../../workers/fleet/child.ts';
 import { CodeReader } from '../../workers/fleet/code-graph.ts';
 import { programsBeside, withoutMeta, withPackages } from '../../workers/fleet/compiled-source.ts';
@@ -27,6 +28,7 @@ async function loadedBy(program: string, task: string): Promise<Loaded> {
   const child = spawn(TASK_PROGRAM.command, [program, task], {
     detached: true,
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    env: { ...process.env, [AGREEMENT_VARIABLE]: agreementOf() },
   });
   const { resolve, reject, promise } = Promise.withResolvers<Loaded>();
   child.on('message', (message: FromTask) => {

@@ -19,10 +19,17 @@ const failed = (code: ErrorCode) => ({
 
 test('every retryable code is retried after the delay, every other one fails at once', () => {
   for (const code of Object.keys(ERRORS) as ErrorCode[]) {
-    if (code === 'E_LEASE_LOST') continue;
+    if (code === 'E_LEASE_LOST' || code === 'E_OUTDATED') continue;
     const finish = finishOf(failed(code), at(0), now);
     expect(finish?.outcome, code).toBe(ERRORS[code].class === 'retryable' ? 'retry' : 'failure');
   }
+});
+
+test('a step that meets a newer catalog waits for a worker of that release', () => {
+  expect(finishOf(failed('E_OUTDATED'), at(3), now)).toMatchObject({
+    outcome: 'postponed',
+    next_attempt_at: '2026-01-02T03:04:35.000Z',
+  });
 });
 
 test('the fourth failure of a retryable error is final', () => {

@@ -145,3 +145,25 @@ test('a configuration that is half edited fails no job: tasks are given the one 
   const done = await fleet.reaches(id, 'SUCCESS');
   expect(done.steps[0]?.last_task_run).toMatchObject({ retries: 0, losses: 0 });
 });
+
+test('a job that meets code of another release waits for its worker to be restarted, and is not blamed', async () => {
+  const { fleet, worker, file } = await watched({ watch: 'off' });
+  const messages = file('workers/fleet/messages.ts');
+  const whole = readFileSync(messages, 'utf8');
+  const process = file('workers/fleet/task-attempts.ts');
+  // Of a release that ends an attempt with another word: this worker would take its process for lost.
+  writeFileSync(process, readFileSync(process, 'utf8').replaceAll("kind: 'over'", "kind: 'finished'"));
+  writeFileSync(messages, whole.replace("kind: 'over'", "kind: 'finished'"));
+  const id = await fleet.start({ one: {} });
+  await says(worker, 'must be restarted to run it');
+  expect(fleet.events('start')).toEqual([]);
+  const task_id = (await fleet.engine.show(id)).steps[0]?.last_task_run?._id ?? '';
+  expect(await fleet.store.records.attempts(task_id)).toContainEqual(
+    expect.objectContaining({ outcome: 'postponed', reason: expect.stringContaining('was exchanged') }),
+  );
+  worker.kill('SIGTERM');
+  await worker.exited;
+  await fleet.worker();
+  const done = await fleet.reaches(id, 'SUCCESS');
+  expect(done.steps[0]?.last_task_run).toMatchObject({ losses: 0, retries: 0 });
+});

@@ -1,8 +1,9 @@
 import { writeFileSync } from 'node:fs';
+import { DatabaseSync } from 'node:sqlite';
 import { expect, onTestFinished, test } from 'vitest';
 import { membersOf } from '../../workers/fleet/process-group.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
-import { makeFleet } from '../support/fleet.ts';
+import { makeFleet, startWorker } from '../support/fleet.ts';
 import { until } from '../support/until.ts';
 
 test('a worker told to leave takes no new job and lets a short one end', async () => {
@@ -136,4 +137,30 @@ test('a worker that pm2 waits for says when it is ready', async () => {
   const worker = await fleet.worker();
   // Its line in the log and its message cross.
   await until(() => worker.messages.includes('ready'), { what: 'the message' });
+});
+
+test('a worker of an older release fails no job once the catalog is newer, and is not started again', async () => {
+  const fleet = await makeFleet();
+  const worker = await fleet.worker();
+  const file = new DatabaseSync(fleet.place.config.catalog.path, { timeout: 5_000 });
+  onTestFinished(() => file.close());
+  file.exec('pragma user_version = 99');
+  const id = await fleet.start({ one: {} });
+  const run = await until(async () => (await fleet.engine.show(id)).steps[0]?.last_task_run, {
+    what: 'the step to be taken',
+  });
+  const [first] = await until(
+    async () => {
+      const attempts = await fleet.store.records.attempts(run._id);
+      return attempts[0]?.outcome == null ? null : attempts;
+    },
+    { what: 'its attempt to end' },
+  );
+  expect(first).toMatchObject({ outcome: 'postponed', reason: expect.stringContaining('version 99') });
+  expect(await fleet.engine.show(id)).toMatchObject({ status: 'STARTED' });
+  worker.kill('SIGTERM');
+  await worker.exited;
+  const again = startWorker(fleet.place, 9, {});
+  expect(await again.exited).toEqual({ code: 78, signal: null });
+  expect(again.log()).toContain('E_OUTDATED');
 });

@@ -45,7 +45,7 @@ test('the file of a newer Longshore is refused and left as it is', async () => {
   const file = outsider(config.catalog.path);
   file.exec('pragma user_version = 99');
   await expect(openStore(config)).rejects.toMatchObject({
-    code: 'E_CATALOG_UNAVAILABLE',
+    code: 'E_OUTDATED',
     class: 'operator',
     message: expect.stringContaining('version 99'),
   });

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../../config/index.ts';
 import { type LongshoreError, reportOf } from '../errors.ts';
+import { AGREEMENT_VARIABLE, agreementOf, DISAGREES } from './agreement.ts';
 import { blameFor, oomKills, oomKillsBefore } from './losses.ts';
 import type { Assignment, FromTask, Loaded, TaskReport, ToTask, Work } from './messages.ts';
 import { reapGroup, signalGroup, TASK_ID_VARIABLE, TASK_WORKER_VARIABLE } from './process-group.ts';
@@ -65,6 +66,9 @@ export const TASK_PROGRAM: Launch = {
   args: [join(import.meta.dirname, 'task-process.ts')],
 };
 
+/** Of the code that this process was started with. */
+const AGREEMENT = agreementOf();
+
 export interface ChildOptions {
   task: string;
   task_id: string;
@@ -86,6 +90,7 @@ export function startChild(options: ChildOptions, questions: Questions): Attempt
       ...process.env,
       [TASK_ID_VARIABLE]: task_id,
       [TASK_WORKER_VARIABLE]: worker,
+      [AGREEMENT_VARIABLE]: AGREEMENT,
       NODE_COMPILE_CACHE: cache,
     },
   });
@@ -147,11 +152,12 @@ function serve(program: Program, questions: Questions, number: number): Attempti
       else if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL');
     }
   };
-  program.end = ({ reason, signal }) => {
+  program.end = (exit) => {
+    const { reason, signal } = exit;
     // Finished work counts, even when the order to stop crossed it; the records decide whether they take it.
     if (report !== null && (report.kind !== 'failed' || stopping === null)) settle(report, false);
     else if (stopping !== null) settle({ kind: 'stopped', error: stopping }, false);
-    else if (!program.here && signal === null) settle(notBegun(reason), false);
+    else if (!program.here && signal === null) settle(notBegun(exit), false);
     else {
       const blame = blameFor(signal, { before, after: oomKills() });
       settle({ kind: 'lost', reason, signal, blame }, false);
@@ -198,11 +204,14 @@ function warmProcess(program: Program, loaded: Loaded, served: number): WarmProc
 
 const LOOK_AGAIN_MS = 5_000;
 
-/** A file of the engine that is just being edited is no fault of the job, which must not be set aside for it. */
-const notBegun = (reason: string): ChildEnding => ({
+/** Neither a file of the engine that is just being edited nor an upgrade is a fault of the job, which must not be set aside for it. */
+const notBegun = ({ reason, code }: Exit): ChildEnding => ({
   kind: 'postponed',
   until: new Date(Date.now() + LOOK_AGAIN_MS).toISOString(),
-  reason: `the engine could not be loaded, see the log of the worker: ${reason}`,
+  reason:
+    code === DISAGREES
+      ? 'the code was exchanged under this worker, which must be restarted to run it'
+      : `the engine could not be loaded, see the log of the worker: ${reason}`,
   progress: null,
 });
 
@@ -242,6 +251,7 @@ function tell(child: ChildProcess, message: ToTask): void {
 
 interface Exit {
   readonly reason: string;
+  readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
 }
 
@@ -249,7 +259,7 @@ interface Exit {
 function exitOf(child: ChildProcess): Promise<Exit> {
   return new Promise((resolve) => {
     child.once('error', (error) =>
-      resolve({ reason: `its process could not be started: ${error.message}`, signal: null }),
+      resolve({ reason: `its process could not be started: ${error.message}`, code: null, signal: null }),
     );
     child.once('exit', () => {
       // Its grandchildren may hold its pipes; they go with the group, or 'close' would never come.
@@ -257,7 +267,7 @@ function exitOf(child: ChildProcess): Promise<Exit> {
     });
     child.once('close', (code, signal) => {
       const ended = `its process ended with exit code ${code} and no report`;
-      resolve({ reason: signal === null ? ended : `its process was killed by ${signal}`, signal });
+      resolve({ reason: signal === null ? ended : `its process was killed by ${signal}`, code, signal });
     });
   });
 }

@@ -24,6 +24,7 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { type ChunkingContext, type Plugin, rolldown } from 'rolldown';
 import { taskFile } from '../tasks/registry.ts';
+import { agreementOf } from './agreement.ts';
 import { importOf, programsBeside, withPackages, withoutMeta } from './compiled-source.ts';
 import { COMPILED_PARTS, compiledName, ENTRY, SUFFIX } from './compiled-name.ts';
 import { CodeReader } from './code-graph.ts';
@@ -45,7 +46,7 @@ async function compile(file: string): Promise<void> {
   const { threads, modules } = programsBeside(files);
   const place = join(folder, compiledName(task, file, reader));
   const made = `${place}.${process.pid}.new`;
-  const entry = entryOf(file, reader.graph(file).digest);
+  const entry = entryOf(file, { digest: reader.graph(file).digest, agreement: agreementOf(reader) });
   const texts = { files, beside: new Map([...threads, ...modules]), entry };
   mkdirSync(folder, { recursive: true });
   try {
@@ -132,13 +133,15 @@ const THREAD = 'thread:';
  * The task itself is loaded after the engine, so that what is wrong with it is told as the task's. The store of a fleet
  * without a server is small, and is not worth a file of its own; the others bring packages, next to which it is nothing.
  */
-const entryOf = (file: string, digest: string): string => `
+const entryOf = (file: string, { digest, agreement }: { digest: string; agreement: string }): string => `
   import ${fromHere('../store-sqlite.ts')};
+  import { endUnlessAgreed } from ${fromHere('agreement.ts')};
   import { runAttempts } from ${fromHere('task-attempts.ts')};
   import { versionOf } from ${fromHere('code-version.ts')};
   import { taskOf } from ${fromHere('../tasks/contract.ts')};
   ${TRACED}
   const [name, file] = ${JSON.stringify([task, file])};
+  endUnlessAgreed(${JSON.stringify(agreement)});
   runAttempts(name, {
     version: () => versionOf(${JSON.stringify(digest)}),
     load: async () => taskOf(name, file, await import(${JSON.stringify(file)})),

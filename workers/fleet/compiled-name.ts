@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { AGREED_FILES } from './agreement.ts';
 import type { CodeReader } from './code-graph.ts';
 
 export const ROOT = join(import.meta.dirname, '../..');
@@ -10,18 +11,22 @@ export const ENTRY = 'task';
 export const SUFFIX = { cjs: '.cjs', esm: '.mjs' } as const;
 /** What is brought together with a task, and what brings it together. */
 export const COMPILED_PARTS = [
+  'agreement.ts',
   'task-attempts.ts',
   'code-version.ts',
   'compiled-trace.ts',
   'compile-task.ts',
 ].map((name) => join(import.meta.dirname, name));
 
+/** All that the copy says something of: also what it must have in common with its worker. */
+const NAMED_BY = [...COMPILED_PARTS, ...AGREED_FILES];
+
 /**
  * Names the code that is on disk now, with all that its copy holds of this place: paths of the checkout, and where packages
  * lie in it.
  */
 export function compiledName(task: string, file: string, reader: CodeReader): string {
-  const { digest } = reader.graph(file, ...COMPILED_PARTS);
+  const { digest } = reader.graph(file, ...NAMED_BY);
   const sum = createHash('sha256').update(
     JSON.stringify([ROOT, file, digest, packagesDigest(), process.version]),
   );

@@ -4,6 +4,8 @@ import type { Finish, TaskRun } from '../records/contract.ts';
 import { type ArchiveWait, waitForArchive } from './archive-wait.ts';
 import type { ChildEnding } from './child.ts';
 
+const OUTDATED_MS = 30_000;
+
 /**
  * What the records are told about an ended child, as data:
  *
@@ -12,6 +14,7 @@ import type { ChildEnding } from './child.ts';
  * | result                              | success   | next step                                  |
  * | postponed                           | postponed | again at `until`, no slot held             |
  * | failed, the archive is away         | postponed | again after a growing delay, no retry used |
+ * | failed, the catalog is newer        | postponed | for a worker of that release, no retry used |
  * | failed, retryable, retries left     | retry     | again after the delay, same task id        |
  * | failed, fatal / operator / none left| failure   | stays until a person resumes it            |
  * | lost (signal, crash without report) | lost      | again soon; the records count              |
@@ -57,6 +60,13 @@ function failed(error: ErrorReport, run: TaskRun, policy: RetryPolicy, now: Date
   // Not a fault of the task, and nothing was published: the owner of the job runs it.
   if (error.code === 'E_LEASE_LOST')
     return { outcome: 'postponed', reason: error.message, next_attempt_at: now.toISOString() };
+  // Another process was upgraded first: those that were, and this one when it is, can do the step.
+  if (error.code === 'E_OUTDATED')
+    return {
+      outcome: 'postponed',
+      reason: error.message,
+      next_attempt_at: new Date(now.getTime() + OUTDATED_MS).toISOString(),
+    };
   if (error.class !== 'retryable' || run.retries >= policy.max) return { outcome: 'failure', error };
   return {
     outcome: 'retry',

@@ -6,15 +6,18 @@
  * This is its program for a task that runs from its source; compile-task.ts writes the other one.
  */
 import { loadTask, taskFile } from '../tasks/registry.ts';
+import { agreementOf, endUnlessAgreed } from './agreement.ts';
 import { CodeReader } from './code-graph.ts';
 import { pinCode, versionOf } from './code-version.ts';
 import { runAttempts } from './task-attempts.ts';
 
 const [name = ''] = process.argv.slice(2);
+const reader = new CodeReader();
 
+endUnlessAgreed(agreementOf(reader));
 runAttempts(name, {
   version: () => {
-    const graph = new CodeReader().graph(taskFile(name));
+    const graph = reader.graph(taskFile(name));
     pinCode(graph);
     return versionOf(graph.digest);
   },

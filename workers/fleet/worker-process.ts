@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../../config/index.ts';
-import { LongshoreError } from '../errors.ts';
+import { isLongshoreError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { checkRedis, watchFitness } from '../queue/fitness.ts';
 import { sweepPermits } from '../queue/permits.ts';
@@ -198,6 +198,8 @@ async function openStorePatiently(config: Config, log: Logger): Promise<Store> {
     try {
       return await openStore(config);
     } catch (error) {
+      // No wait makes this code newer.
+      if (isLongshoreError(error) && error.code === 'E_OUTDATED') throw error;
       if (tries % 5 === 0) log.error({ err: error }, 'the records cannot be opened; waiting for them');
       await sleep(1_000);
     }

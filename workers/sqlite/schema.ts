@@ -261,9 +261,9 @@ export function migrate(connection: DatabaseSync): void {
     const version = versionOf(connection);
     if (version > VERSIONS.length) {
       throw new LongshoreError(
-        'E_CATALOG_UNAVAILABLE',
+        'E_OUTDATED',
         `the catalog file has version ${version}; this Longshore knows versions up to ${VERSIONS.length}`,
-        { class: 'operator', hint: 'Start the Longshore that wrote this file, or a newer one.' },
+        { fields: { version, known: VERSIONS.length } },
       );
     }
     for (const statements of VERSIONS.slice(version)) connection.exec(statements);
