@@ -1,10 +1,11 @@
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { expect, test } from 'vitest';
 import type { LongshoreError } from '../../workers/errors.ts';
 import type { LogLine } from '../../workers/records/contract.ts';
 import type { DeliveryLimits } from '../../workers/tools/delivery.ts';
 import { type LogSink, type ProcessInfo, runTool } from '../../workers/tools/run.ts';
+import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
 
 interface Kept extends LogSink {
@@ -12,21 +13,29 @@ interface Kept extends LogSink {
   readonly batches: number[];
   readonly opened: ProcessInfo[];
   away: boolean;
+  /** Calls while it was away. */
+  refused: number;
 }
 
 function keepLines(): Kept {
+  const answer = (): void => {
+    if (!kept.away) return;
+    kept.refused += 1;
+    throw new Error('log store is away');
+  };
   const kept: Kept = {
     lines: [],
     batches: [],
     opened: [],
     away: false,
+    refused: 0,
     open: async (info) => {
-      if (kept.away) throw new Error('log store is away');
+      answer();
       kept.opened.push(info);
       return 7;
     },
     append: async (process_id, lines) => {
-      if (kept.away) throw new Error('log store is away');
+      answer();
       expect(process_id).toBe(7);
       kept.batches.push(lines.length);
       kept.lines.push(...lines);
@@ -55,11 +64,25 @@ test('100,000 lines of two streams arrive complete, in order, on their level, in
   const started = Date.now();
   await run(
     sink,
-    `const out = (stream, name) => { let n = 0; const more = () => { while (n < 50000) if (!stream.write(name + ' ' + n++ + '\\n')) { stream.once('drain', more); return; } }; more(); };
-     out(process.stdout, 'o'); out(process.stderr, 'e');`,
+    // In pieces that end in the middle of a line.
+    `const text = (name) => Array.from({ length: 50000 }, (_, n) => name + ' ' + n + '\\n').join('');
+     const out = (stream, all) => { let at = 0; const more = () => { while (at < all.length) { const part = all.slice(at, at + 997); at += 997; if (!stream.write(part)) { stream.once('drain', more); return; } } }; more(); };
+     out(process.stdout, text('o')); out(process.stderr, text('e'));`,
   );
-  expect(messages(sink, 'stdout')).toEqual(Array.from({ length: 50_000 }, (_, n) => `o ${n}`));
-  expect(messages(sink, 'stderr')).toEqual(Array.from({ length: 50_000 }, (_, n) => `e ${n}`));
+  // Not as arrays: what differs in 50,000 lines would be shown after minutes.
+  for (const [level, name] of [
+    ['stdout', 'o'],
+    ['stderr', 'e'],
+  ] as const) {
+    const lines = messages(sink, level);
+    const wrong = lines.findIndex((line, n) => line !== `${name} ${n}`);
+    expect({ level, count: lines.length, wrong, line: lines[wrong] }).toEqual({
+      level,
+      count: 50_000,
+      wrong: -1,
+      line: undefined,
+    });
+  }
   expect(Math.max(...sink.batches)).toBeLessThanOrEqual(1000);
   expect(Date.parse(sink.lines[0]?.timestamp ?? '')).toBeGreaterThanOrEqual(started);
   expect(sink.opened[0]).toMatchObject({ command: 'node', args: ['-e', expect.any(String)] });
@@ -68,7 +91,9 @@ test('100,000 lines of two streams arrive complete, in order, on their level, in
 test('the last line needs no newline and is there as soon as the program ends', async () => {
   const sink = keepLines();
   const waits = { ...quick, batch_ms: 60_000 };
+  const begun = performance.now();
   const result = await run(sink, `process.stdout.write('one\\r\\ntwo ✓')`, { limits: waits });
+  expect(performance.now() - begun).toBeLessThan(waits.batch_ms / 2);
   expect(messages(sink, 'stdout')).toEqual(['one', 'two ✓']);
   expect(result).toMatchObject({ process_id: 7, lost_lines: 0 });
 });
@@ -180,33 +205,49 @@ test('a program that ignores SIGTERM is killed after the grace time', async () =
 });
 
 test('a log store that comes back gets every line, in order', async () => {
+  const place = await makePlace();
+  const [printed, go] = [place.path('printed'), place.path('go')];
   const sink = keepLines();
   sink.away = true;
   const running = run(
     sink,
-    `let n = 0; const t = setInterval(() => { console.log(n++); if (n === 60) clearInterval(t); }, 5)`,
+    `const { existsSync, writeFileSync } = require('node:fs');
+     for (let n = 0; n < 30; n++) console.log(n);
+     writeFileSync('${printed}', '');
+     const t = setInterval(() => { if (!existsSync('${go}')) return; clearInterval(t); for (let n = 30; n < 60; n++) console.log(n); }, 5)`,
     { limits: { ...quick, batch_ms: 5, farewell_ms: 5000 } },
   );
-  await until(() => Date.now() % 100 > 80); // Somewhere in the middle; any moment must do.
+  await until(() => existsSync(printed));
+  // The first half was offered to a store that is away, more than once.
+  const { refused } = sink;
+  await until(() => sink.refused > refused + 2);
   sink.away = false;
+  await until(() => sink.lines.length === 30);
+  writeFileSync(go, '');
   const result = await running;
   expect(messages(sink, 'stdout')).toEqual(Array.from({ length: 60 }, (_, n) => String(n)));
   expect(result).toMatchObject({ lost_lines: 0, process_id: 7 });
 });
 
-test('a log store that stays away costs lines, not the job: the loss is counted and told with its cause', async () => {
-  const sink = keepLines();
-  sink.away = true;
-  const losses: [number, unknown][] = [];
-  const spools = (): string[] => readdirSync(tmpdir()).filter((name) => name.startsWith('longshore-log-'));
-  const result = await run(sink, `for (let n = 0; n < 5000; n++) console.log('line', n)`, {
-    limits: { ...quick, spool_bytes: 1000 },
-    onLoss: (lines, cause) => losses.push([lines, cause]),
-  });
-  expect(result).toMatchObject({ process_id: null, lost_lines: 5000 });
-  expect(losses).toEqual([[5000, expect.objectContaining({ message: 'log store is away' })]]);
-  expect(spools()).toEqual([]);
-});
+test.each([
+  ['more than the spool takes', 1000],
+  ['all of them in the spool', 10_000_000],
+])(
+  'a log store that stays away costs lines, not the job: the loss is counted and told with its cause (%s)',
+  async (_, spool_bytes) => {
+    const sink = keepLines();
+    sink.away = true;
+    const losses: [number, unknown][] = [];
+    const spools = (): string[] => readdirSync(tmpdir()).filter((name) => name.startsWith('longshore-log-'));
+    const result = await run(sink, `for (let n = 0; n < 5000; n++) console.log('line', n)`, {
+      limits: { ...quick, spool_bytes },
+      onLoss: (lines, cause) => losses.push([lines, cause]),
+    });
+    expect(result).toMatchObject({ process_id: null, lost_lines: 5000 });
+    expect(losses).toEqual([[5000, expect.objectContaining({ message: 'log store is away' })]]);
+    expect(spools()).toEqual([]);
+  },
+);
 
 test('a slow log store slows the program down instead of filling the memory', async () => {
   const sink = keepLines();
