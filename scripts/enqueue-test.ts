@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { InvalidArgumentError } from 'commander';
 import { type Config, pathsOf } from '../config/index.ts';
 import type { Dataset } from '../workers/dataset/types.ts';
@@ -9,7 +10,7 @@ import { LongshoreError } from '../workers/errors.ts';
 import type { TaskFailure, WorkflowDocument } from '../workers/records/contract.ts';
 import { loadTask } from '../workers/tasks/registry.ts';
 import { type AdHocWorkflow, buildWorkflow } from '../workers/workflows/definition.ts';
-import { assertTaken } from '../workers/workflows/fleet.ts';
+import { assertTaken, whyStepsWait } from '../workers/workflows/fleet.ts';
 import { follow } from './cli/follow.ts';
 import { bytes, counted, duration, parseBytes } from './cli/format.ts';
 import { checkAll } from './cli/mistakes.ts';
@@ -20,6 +21,8 @@ import { stopOnSignal } from './cli/stop.ts';
 import { asTyped } from './cli/typed.ts';
 import { cleanAll, cleanUp, samplesFolder } from './enqueue-test/clean-up.ts';
 import { makeSample, type Sample } from './enqueue-test/sample.ts';
+
+const WAIT_FOR_WORKER_MS = 20_000;
 
 interface Options extends Sample {
   task?: string;
@@ -64,7 +67,7 @@ async function run(session: EngineSession, options: Options): Promise<number> {
     () => pathsOf(config, options.type),
   ]);
   const document = buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' });
-  assertTaken(document, await engine.fleet());
+  await assertTakenAfterAWhile(session, document, options.json ?? false);
 
   const name = `test_${new Date()
     .toISOString()
@@ -89,6 +92,25 @@ async function run(session: EngineSession, options: Options): Promise<number> {
   const cleaned = done && !options.keep && (await cleanUp(session, dataset, folder));
   await report(session, end, dataset, { options, folder, cleaned });
   return done ? EXIT.ok : EXIT.failed;
+}
+
+/** Workers restart themselves for what was changed a moment ago, and are back within seconds. @throws E_NO_WORKER */
+async function assertTakenAfterAWhile(
+  { engine }: EngineSession,
+  document: WorkflowDocument,
+  json: boolean,
+): Promise<void> {
+  const deadline = Date.now() + WAIT_FOR_WORKER_MS;
+  for (let told = json; ; told = true) {
+    const fleet = await engine.fleet();
+    const unserved = whyStepsWait(document, fleet).filter(({ command }) => command === null);
+    if (unserved.length === 0 || Date.now() >= deadline) return assertTaken(document, fleet);
+    if (!told) {
+      const why = unserved.map((one) => one.why).join('; ');
+      process.stderr.write(`${why}; waiting ${WAIT_FOR_WORKER_MS / 1000} s for one …\n`);
+    }
+    await sleep(250);
+  }
 }
 
 async function assertWorker({ engine }: EngineSession): Promise<void> {

@@ -25,11 +25,23 @@ async function startWorker(place: Place): Promise<void> {
   await until(() => output.includes('worker ready'), { what: 'the worker' });
 }
 
-test('says at once that no worker is running, and makes nothing', async () => {
+test('says at once that no worker is running, waits a little for one, and makes nothing', async () => {
   const place = await makePlace();
-  const done = await runScript('enqueue-test.ts', ['--task', 'inspect_dataset'], place.env);
+  const asked = startScript('enqueue-test.ts', ['--task', 'inspect_dataset'], place.env);
+  await until(() => asked.stderr().includes('no worker takes jobs'), { what: 'what is missing' });
+  expect(asked.stderr()).not.toContain('E_NO_WORKER');
+  const done = await asked.ended;
   expect(done).toMatchObject({ code: 5, stderr: expect.stringMatching(/E_NO_WORKER.*\n.*npm start/) });
   expect(existsSync(place.config.paths.scratch)).toBe(false);
+});
+
+test('a worker that comes a moment later, as one that restarts itself for a change, is good enough', async () => {
+  const place = await makePlace();
+  const args = ['--task', 'inspect_dataset', '--size', '1KB', '--files', '1'];
+  // Both at once: the script looks before the worker is ready, and waits no longer than that needs here.
+  const asked = startScript('enqueue-test.ts', args, place.env);
+  await startWorker(place);
+  expect(await asked.ended).toMatchObject({ code: 0, stderr: expect.not.stringContaining('E_NO_WORKER') });
 });
 
 test('an unknown task, workflow or size is refused with what there is', async () => {
