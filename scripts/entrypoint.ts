@@ -29,7 +29,9 @@ const program = createProgram(
   .addOption(jsonOption())
   .addHelpText(
     'after',
-    `\nWORKER_TYPE is one of ${Object.keys(FILES).join(', ')}; anything else: ${EXIT.failed}`,
+    `\nWORKER_TYPE is one of these; anything else: ${EXIT.failed}\n${Object.keys(FILES)
+      .map((type) => `  ${type}`)
+      .join('\n')}`,
   )
   .action(async ({ dryRun = false, json }: { dryRun?: boolean; json?: boolean }) => {
     const type = variable('WORKER_TYPE') ?? '';

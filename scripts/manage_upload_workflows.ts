@@ -74,7 +74,7 @@ function show({ rows, counts }: ManageReport, dry_run: boolean): void {
     { title: 'DATASET', value: (row) => row.name, shrink: true },
     { title: 'STATUS', value: (row) => row.status },
     { title: dry_run ? 'WOULD BE' : 'BECOMES', value: (row) => row.action },
-    { title: 'NOTE', value: (row) => row.note, shrink: true },
+    { title: 'NOTE', value: (row) => row.note, wrap: true },
   ]);
   const told = Object.entries(counts).filter(([, count]) => count > 0);
   const parts = told.map(([name, count]) => `${count} ${name.replaceAll('_', ' ')}`);

@@ -110,8 +110,8 @@ function show(done: readonly Purge[], about: { left: number; pinned: number; dry
     { title: 'STAGED', value: (row) => ago(row.staged_at) },
     { title: 'SIZE', value: (row) => bytes(row.size), align: 'right' },
     { title: 'OUTCOME', value: (row) => row.outcome, style: (row) => STYLES[row.outcome] },
-    { title: 'BECAUSE', value: (row) => row.reason, shrink: true },
-    { title: 'NOTE', value: (row) => row.note, shrink: true },
+    { title: 'BECAUSE', value: (row) => row.reason, wrap: true },
+    { title: 'NOTE', value: (row) => row.note, wrap: true },
   ]);
   if (about.dry_run && rows.length > 0) out.write('\n');
   if (about.dry_run) for (const plan of plansOf(done)) showPlan(out, plan);

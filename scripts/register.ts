@@ -146,7 +146,7 @@ function show(rows: readonly Row[], dryRun: boolean): void {
     { title: 'OUTCOME', value: (row) => row.outcome, style: (row) => STYLES[row.outcome] },
     { title: 'ID', value: (row) => row.dataset_id, align: 'right' },
     { title: 'WORKFLOW', value: (row) => row.workflow_id },
-    { title: 'NOTE', value: (row) => row.note, shrink: true },
+    { title: 'NOTE', value: (row) => row.note, wrap: true },
   ]);
   const counts = new Map<string, number>();
   for (const { outcome } of rows) counts.set(outcome, (counts.get(outcome) ?? 0) + 1);

@@ -26,7 +26,7 @@ const program = createProgram(
   .addOption(jsonOption())
   .addHelpText(
     'after',
-    `A copy is damaged or missing: ${EXIT.failed}; an archive was away: ${EXIT.unavailable}; another run is still active: ${EXIT_BUSY}`,
+    `A copy is damaged or missing: ${EXIT.failed}; an archive was away: ${EXIT.unavailable}; another run is still\nactive: ${EXIT_BUSY}`,
   )
   .action(async (options: Options) => {
     process.exitCode = await withStore((session) => run(session, options));
@@ -71,7 +71,7 @@ function show({ rows, bytes: read, left, away, adopted }: ScrubReport, dryRun: b
     { title: 'LAST LOOK', value: (row) => (row.looked_at === null ? 'never' : ago(row.looked_at)) },
     { title: 'LEVEL', value: (row) => row.level },
     { title: 'RESULT', value: (row) => row.result, style: (row) => resultStyle(row.result) },
-    { title: 'NOTE', value: (row) => (row.result === 'ok' ? readText(row) : findingText(row)), shrink: true },
+    { title: 'NOTE', value: (row) => (row.result === 'ok' ? readText(row) : findingText(row)), wrap: true },
   ]);
   const verb = dryRun ? 'would be looked at' : 'looked at';
   const parts = [

@@ -40,7 +40,7 @@ const program = createProgram(
   .addOption(jsonOption())
   .addHelpText(
     'after',
-    '\n`longshore shutdown --immediate` hands running jobs to other workers instead of revoking them.',
+    '\n`longshore shutdown --immediate` hands running jobs to other workers instead of\nrevoking them.',
   )
   .action(async (options: Options) => {
     const named = { ...options, hostname: hostOf(options) };
@@ -104,7 +104,7 @@ function show(rows: readonly ShutdownRow[]): void {
     { title: 'OUTCOME', value: (row) => row.outcome },
     { title: 'RUNNING', value: (row) => row.running, align: 'right' },
     { title: 'REVOKED', value: (row) => row.revoked.join(', '), shrink: true },
-    { title: 'NOTE', value: (row) => row.note, shrink: true },
+    { title: 'NOTE', value: (row) => row.note, wrap: true },
   ]);
 }
 

@@ -3,17 +3,18 @@ import { type BundleCopy, type Dataset, openFinding } from '../../workers/datase
 import type { Attempt } from '../../workers/records/contract.ts';
 import type { ServedStep, ServedWorkflow } from '../../workers/workflows/status.ts';
 import { ago, bytes, count, counted, duration, moment, oneLine } from './format.ts';
+import { SHORT_ID } from './find.ts';
 import { problemLines } from './problem-list.ts';
 import { elapsedOf, failureOf, failureText, meterText, styleOf } from './progress.ts';
-import { type Column, type Out, paint, printTable, takesColour } from './table.ts';
+import { type Column, columnsOf, type Out, paint, printTable, takesColour } from './table.ts';
 import { asTyped } from './typed.ts';
 
 /** What the operator's commands show of datasets and workflows. */
-export const workflowColumns = (names: ReadonlyMap<number, string>): Column<ServedWorkflow>[] => [
-  { title: 'WORKFLOW', value: (one) => one.id },
+export const workflowColumns = (out: Out, names: ReadonlyMap<number, string>): Column<ServedWorkflow>[] => [
+  { title: 'WORKFLOW', value: ({ id }) => workflowIdText(out, id) },
   { title: 'NAME', value: (one) => one.name },
   { title: 'STATUS', value: (one) => one.status, style: (one) => styleOf(one.status) },
-  { title: 'STEP', value: stepText },
+  { title: 'STEP', value: stepText, shrink: true },
   {
     title: 'DATASET',
     value: (one) => (one.dataset_id === null ? '-' : `${one.dataset_id} ${names.get(one.dataset_id) ?? ''}`),
@@ -24,8 +25,16 @@ export const workflowColumns = (names: ReadonlyMap<number, string>): Column<Serv
     title: 'TOOK',
     value: (one) => (one.status === 'PENDING' ? '-' : duration(elapsedOf(one))),
     align: 'right',
+    spare: true,
   },
 ];
+
+/** Below so many columns of a terminal, whole ids of workflows would leave no room for what else there is to know. */
+const ROOMY = 140;
+
+/** The beginning of it, by which commands find it too, where the terminal is narrow. */
+export const workflowIdText = (out: Out, id: string): string =>
+  out.isTTY === true && (columnsOf(out) ?? ROOMY) < ROOMY ? id.slice(0, SHORT_ID) : id;
 
 function stepText(workflow: ServedWorkflow): string {
   const step = workflow.steps[workflow.steps_done];

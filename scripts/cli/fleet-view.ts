@@ -26,10 +26,10 @@ export function jobColumns(datasets: ReadonlyMap<number, string>): Column<Placed
   return [
     { title: 'TASK ID', value: ({ task_id }) => task_id },
     { title: 'DATASET', value: ({ dataset_id }) => datasets.get(dataset_id ?? -1), shrink: true },
-    { title: 'NAME', value: ({ workflow }) => workflow },
-    { title: 'STEP', value: ({ step }) => step },
-    { title: 'TRY', value: ({ attempt }) => attempt, align: 'right' },
-    { title: 'WORKER', value: ({ worker }) => shortName(worker) },
+    { title: 'NAME', value: ({ workflow }) => workflow, spare: true },
+    { title: 'STEP', value: ({ step }) => step, shrink: true, least: 8 },
+    { title: 'TRY', value: ({ attempt }) => attempt, align: 'right', spare: true },
+    { title: 'WORKER', value: ({ worker }) => shortName(worker), spare: true },
     { title: 'FOR', value: ({ since }) => duration((Date.now() - Date.parse(since)) / 1000) },
     {
       title: 'PROGRESS',
@@ -56,14 +56,19 @@ function workerColumns(codes: number): Column<SeenWorker>[] {
     { title: 'MIN-MAX', value: ({ queues }) => queues.map(({ min, max }) => `${min}-${max}`).join(' ') },
     { title: 'QUEUES', value: ({ queues }) => queues.map(({ queue }) => queue).join(' '), shrink: true },
     { title: 'LOAD', value: ({ load }) => load[0]?.toFixed(2), align: 'right' },
-    { title: 'MEMORY', value: ({ rss }) => bytes(rss), align: 'right' },
+    { title: 'MEMORY', value: ({ rss }) => bytes(rss), align: 'right', spare: true },
     {
       title: 'RELEASE',
       value: ({ release }) => `${release.version} ${release.code}`,
       style: () => (codes > 1 ? 'yellow' : undefined),
+      spare: true,
     },
-    { title: 'UP', value: ({ started_at }) => duration((Date.now() - Date.parse(started_at)) / 1000) },
-    { title: 'LAST JOB', value: ({ queues }) => ago(lastOf(queues)) },
+    {
+      title: 'UP',
+      value: ({ started_at }) => duration((Date.now() - Date.parse(started_at)) / 1000),
+      spare: true,
+    },
+    { title: 'LAST JOB', value: ({ queues }) => ago(lastOf(queues)), spare: true },
     { title: 'SEEN', value: ({ seen_seconds }) => `${duration(seen_seconds)} ago` },
   ];
 }

@@ -65,6 +65,9 @@ export function oneLine(text: string): string {
   );
 }
 
+/** What a program wrote keeps its tabs: they only indent. */
+export const programLine = (text: string): string => text.split('\t').map(oneLine).join('\t');
+
 /** A message that may have several lines: names in it send nothing else to a terminal than these. */
 export const printable = (text: string): string => text.split('\n').map(oneLine).join('\n');
 

@@ -1,4 +1,4 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { type Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { exactSizes } from '../../workers/dataset/byte-size.ts';
 import { coerceError, type ErrorCode, type ErrorReport, ERRORS, reportOf } from '../../workers/errors.ts';
 import { printable } from './format.ts';
@@ -16,8 +16,10 @@ export const EXIT = {
   stopped: 130,
 } as const;
 
-const EXIT_TEXT =
-  'Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not possible in this state, 5 a service is away, 75 another run is active, 78 wrong configuration, 130 stopped';
+/** Broken for 80 columns: commander wraps only what it lays out itself. */
+const EXIT_TEXT = `Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not possible in this
+state, 5 a service is away, 75 another run is active, 78 wrong configuration,
+130 stopped`;
 
 const EXIT_OF: Partial<Record<ErrorCode, number>> = {
   E_USAGE: EXIT.usage,
@@ -56,10 +58,20 @@ export function createProgram(name: string, description: string, examples: reado
   return new Command(name)
     .description(description)
     .exitOverride()
+    .configureHelp({ subcommandTerm, minWidthToWrap: 20 })
     .configureOutput({ outputError: (text, write) => write(text + hintOf(text)) })
     .showHelpAfterError('See --help for the arguments and examples.')
     .addHelpText('after', helpTail(examples));
 }
+
+/** Without the usual `[options]`, which every command has, descriptions find room beside it in 80 columns. */
+const subcommandTerm = (command: Command): string =>
+  [command.name(), ...command.registeredArguments.map(termOf)].join(' ');
+
+const termOf = (argument: Argument): string => {
+  const name = `${argument.name()}${argument.variadic ? '...' : ''}`;
+  return argument.required ? `<${name}>` : `[${name}]`;
+};
 
 /** `show -run_17`: what begins with a dash is taken for an option. */
 const hintOf = (text: string): string =>

@@ -13,7 +13,13 @@ export interface Column<Row> {
   least?: number;
   /** A sentence is cut at its end. */
   cut?: 'end';
+  /** A sentence takes as many lines as it needs where it gives way, and none of it is lost. */
+  wrap?: boolean;
+  /** Left out where the terminal is too narrow for all; of several the last one first. */
+  spare?: boolean;
 }
+
+const LEAST = { wrap: 24, shrink: 12 } as const;
 
 export type Style = 'red' | 'green' | 'yellow' | 'cyan' | 'gray' | 'bold';
 
@@ -38,35 +44,50 @@ export function paint(text: string, style: Style | undefined, colour: boolean): 
   return style === undefined || !colour ? text : styleText(style, text, { validateStream: false });
 }
 
-/** Aligned columns with a heading, one line a row, no line longer than `width`; '' for no rows. */
+/** Aligned columns with a heading, no line longer than `width` where columns can give way; '' for no rows. */
 export function table<Row>(
   rows: readonly Row[],
   columns: readonly Column<Row>[],
   options: { width?: number; colour?: boolean } = {},
 ): string {
   if (rows.length === 0) return '';
-  const cells = rows.map((row) => columns.map((column) => oneLine(String(column.value(row) ?? '-') || '-')));
-  const widths = fit(
-    columns.map((column, at) =>
-      Math.max(textWidth(column.title), ...cells.map((line) => textWidth(line[at] ?? ''))),
-    ),
-    columns,
+  const all = columns.map((column) => ({
+    column,
+    cells: rows.map((row) => oneLine(String(column.value(row) ?? '-') || '-')),
+  }));
+  const shown = withoutSpare(
+    all.map(({ column, cells }) => ({
+      column,
+      cells,
+      wanted: Math.max(textWidth(column.title), ...cells.map(textWidth)),
+    })),
     options.width ?? Number.POSITIVE_INFINITY,
   );
-  const line = (texts: readonly string[], row?: Row): string =>
-    columns
-      .map((column, at) => {
-        const shorten = column.cut === 'end' ? cutEnd : cutMiddle;
-        const cut = shorten(texts[at] ?? '', widths[at] ?? 0);
-        const gap = ' '.repeat(Math.max(0, (widths[at] ?? 0) - textWidth(cut)));
-        const style = row === undefined ? 'bold' : column.style?.(row);
-        const painted = paint(cut, style, options.colour ?? false);
-        return column.align === 'right' ? gap + painted : painted + gap;
-      })
-      .join('  ')
-      .trimEnd();
-  const heading = line(columns.map((column) => column.title));
-  return [heading, ...rows.map((row, at) => line(cells[at] ?? [], row))].join('\n');
+  const widths = fit(shown, options.width ?? Number.POSITIVE_INFINITY);
+  /** One row, as many lines as its longest wrapped cell has. */
+  const lines = (texts: readonly string[], row?: Row): string[] => {
+    const parts = shown.map(({ column }, at) => partsOf(column, texts[at] ?? '', widths[at] ?? 0));
+    return Array.from({ length: Math.max(...parts.map(({ length }) => length)) }, (_, line) =>
+      shown
+        .map(({ column }, at) => {
+          const text = parts[at]?.[line] ?? '';
+          const gap = ' '.repeat(Math.max(0, (widths[at] ?? 0) - textWidth(text)));
+          const style = row === undefined ? 'bold' : column.style?.(row);
+          const painted = paint(text, style, options.colour ?? false);
+          return column.align === 'right' ? gap + painted : painted + gap;
+        })
+        .join('  ')
+        .trimEnd(),
+    );
+  };
+  const heading = lines(shown.map(({ column }) => column.title));
+  const body = rows.flatMap((row, at) =>
+    lines(
+      shown.map(({ cells }) => cells[at] ?? ''),
+      row,
+    ),
+  );
+  return [...heading, ...body].join('\n');
 }
 
 /** Writes the table to fit where it goes. */
@@ -78,15 +99,33 @@ export function printTable<Row>(out: Out, rows: readonly Row[], columns: readonl
   if (text !== '') out.write(`${text}\n`);
 }
 
-/** Shrinkable columns give way, widest first, down to their least; after that the line is simply too long. */
-function fit<Row>(wanted: number[], columns: readonly Column<Row>[], width: number): number[] {
-  const widths = [...wanted];
-  const total = (): number => widths.reduce((sum, one) => sum + one, 0) + 2 * (widths.length - 1);
-  for (let over = total() - width; over > 0; over = total() - width) {
-    const leasts = columns.map(({ least = 12 }) => least);
-    const candidates = widths.map((one, at) =>
-      columns[at]?.shrink === true && one > (leasts[at] ?? 0) ? one : 0,
-    );
+interface Wanted<Row> {
+  readonly column: Column<Row>;
+  readonly cells: readonly string[];
+  /** Columns of the terminal that nothing is cut in. */
+  readonly wanted: number;
+}
+
+const givesWay = <Row>({ shrink, wrap }: Column<Row>): boolean => shrink === true || wrap === true;
+const leastOf = <Row>({ column, wanted }: Wanted<Row>): number =>
+  givesWay(column)
+    ? Math.min(wanted, column.least ?? (column.wrap === true ? LEAST.wrap : LEAST.shrink))
+    : wanted;
+const lineOf = (widths: readonly number[]): number =>
+  widths.reduce((sum, one) => sum + one, 0) + 2 * (widths.length - 1);
+
+function withoutSpare<Row>(all: readonly Wanted<Row>[], width: number): readonly Wanted<Row>[] {
+  if (lineOf(all.map(leastOf)) <= width) return all;
+  const at = all.findLastIndex(({ column }) => column.spare === true);
+  return at === -1 ? all : withoutSpare(all.toSpliced(at, 1), width);
+}
+
+/** Columns that may give way do, widest first, down to their least; after that the line is simply too long. */
+function fit<Row>(all: readonly Wanted<Row>[], width: number): number[] {
+  const widths = all.map(({ wanted }) => wanted);
+  const leasts = all.map(leastOf);
+  for (let over = lineOf(widths) - width; over > 0; over = lineOf(widths) - width) {
+    const candidates = widths.map((one, at) => (one > (leasts[at] ?? 0) ? one : 0));
     const widest = Math.max(...candidates);
     if (widest === 0) break;
     const at = candidates.indexOf(widest);
@@ -95,6 +134,35 @@ function fit<Row>(wanted: number[], columns: readonly Column<Row>[], width: numb
     widths[at] = next === widest ? widest - 1 : Math.max(next, widest - over);
   }
   return widths;
+}
+
+function partsOf<Row>({ wrap, cut }: Column<Row>, text: string, width: number): string[] {
+  if (wrap === true) return wrapped(text, width);
+  return [cut === 'end' ? cutEnd(text, width) : cutMiddle(text, width)];
+}
+
+/** Lines of at most `width`, broken at blanks; a word that is longer is broken where the line ends. */
+export function wrapped(text: string, width: number): string[] {
+  if (textWidth(text) <= width) return [text];
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    const joined = line === '' ? word : `${line} ${word}`;
+    if (textWidth(joined) <= width) {
+      line = joined;
+      continue;
+    }
+    if (line !== '') lines.push(line);
+    line = '';
+    for (const { segment } of graphemes.segment(word)) {
+      if (line !== '' && textWidth(line + segment) > width) {
+        lines.push(line);
+        line = '';
+      }
+      line += segment;
+    }
+  }
+  return [...lines, line];
 }
 
 export function cutEnd(text: string, width: number): string {

@@ -1,4 +1,6 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { workflowColumns } from '../../scripts/cli/dataset-view.ts';
+import { jobColumns, type PlacedJob } from '../../scripts/cli/fleet-view.ts';
 import { follow, screenLines } from '../../scripts/cli/follow.ts';
 import {
   ago,
@@ -8,11 +10,12 @@ import {
   duration,
   oneLine,
   printable,
+  programLine,
   parseBytes,
   rate,
 } from '../../scripts/cli/format.ts';
 import type { Followed } from '../../scripts/cli/progress.ts';
-import { cutMiddle, printTable, table, textWidth } from '../../scripts/cli/table.ts';
+import { cutMiddle, type Out, printTable, table, textWidth, wrapped } from '../../scripts/cli/table.ts';
 import { openStore } from '../../workers/store.ts';
 import { buildWorkflow } from '../../workers/workflows/definition.ts';
 import { makePlace } from '../support/place.ts';
@@ -66,6 +69,10 @@ describe('figures', () => {
     expect(printable('two\nlines \u001b[2J')).toBe(String.raw`two${'\n'}lines \u001b[2J`);
   });
 
+  test('what a program wrote keeps its tabs, and steers nothing', () => {
+    expect(programLine('\tat Main\u001b[2J')).toBe(String.raw`${'\t'}at Main\u001b[2J`);
+  });
+
   test('a name can neither break a line nor steer the terminal', () => {
     expect(oneLine('a\nb\u001b[31mc\u009b\ud800')).toBe(String.raw`a\nb\u001b[31mc\u009b\ud800`);
     expect(oneLine('Größe 数据 🧬')).toBe('Größe 数据 🧬');
@@ -108,6 +115,66 @@ describe('tables', () => {
       { width: 40 },
     ).split('\n');
     expect(lines[1]).toBe('E_ARCHIVE_UNAVAILABLE  the archive is n…');
+  });
+
+  test('a sentence that finds no room takes several lines, and none of it is lost', () => {
+    const note = `E_X: the file /${'y'.repeat(40)} is gone, 数据 and all`;
+    const lines = table(
+      [
+        { name: 'run_17', note },
+        { name: 'run_18', note: '' },
+      ],
+      [
+        { title: 'NAME', value: ({ name }) => name },
+        { title: 'NOTE', value: (row) => row.note, wrap: true },
+      ],
+      { width: 40 },
+    ).split('\n');
+    for (const line of lines) expect(textWidth(line)).toBeLessThanOrEqual(40);
+    expect(lines.slice(0, 2)).toEqual(['NAME    NOTE', 'run_17  E_X: the file']);
+    const said = lines.slice(1, -1).map((line) => line.slice(8));
+    expect(said.join('').replaceAll(' ', '')).toBe(note.replaceAll(' ', ''));
+    expect(lines.at(-1)).toBe('run_18  -');
+    expect(wrapped('one two three', 7)).toEqual(['one two', 'three']);
+    expect(wrapped('', 7)).toEqual(['']);
+  });
+
+  test('what can be spared is left out of a narrow terminal, the last one first', () => {
+    const spare = (title: string) => ({ title, value: () => 'x'.repeat(10), spare: true });
+    const heads = (width = Number.POSITIVE_INFINITY) =>
+      table(['run_17'], [{ title: 'NAME', value: (name) => name }, spare('B'), spare('C')], { width })
+        .split('\n')[0]
+        ?.split(/ +/);
+    expect(heads()).toEqual(['NAME', 'B', 'C']);
+    expect(heads(30)).toEqual(['NAME', 'B', 'C']);
+    expect(heads(29)).toEqual(['NAME', 'B']);
+    expect(heads(5)).toEqual(['NAME']);
+  });
+
+  test('workflows and running jobs fit into 80 columns, with a part of the id that finds them', () => {
+    const id = '518bad81-4191-48ba-a43c-5809491ff140';
+    const names = new Map([[1, 'a_rather_long_dataset_name_that_goes_on_and_on_2026_11_29']]);
+    const shown = (out: Out): string[] => {
+      let text = '';
+      const to = { ...out, write: (part: string) => (text += part) };
+      printTable(to, [followed(id, 'STARTED').workflow], workflowColumns(to, names));
+      const job = { task_id: id, dataset_id: 1, workflow: 'integrated', step: 'await stability', attempt: 1 };
+      const progress = { name: 'tar', done: 1024, total: 2048, units: 'bytes' };
+      const since = new Date().toISOString();
+      printTable(
+        to,
+        [{ ...job, since, progress, worker: 'app@node7.example.org:12345' } as unknown as PlacedJob],
+        jobColumns(names),
+      );
+      return text.trimEnd().split('\n');
+    };
+    const narrow = shown({ write: () => true, isTTY: true, columns: 80 });
+    for (const line of narrow) expect(textWidth(line)).toBeLessThanOrEqual(80);
+    expect(narrow[1]?.split(/ +/)[0]).toBe(id.slice(0, 8));
+    expect(narrow.at(-1)).toContain(id);
+    const wide = shown({ write: () => true, isTTY: false });
+    expect(wide[1]?.split(/ +/)[0]).toBe(id);
+    expect(wide.join('\n')).toContain(names.get(1));
   });
 
   test('a terminal without a size cuts nothing', () => {

@@ -73,6 +73,16 @@ test('subcommands of longshore tell wrong usage as JSON too', async () => {
   expect(await told('--json')).toMatchObject({ code });
 });
 
+/** Examples are lines to copy, so they stay in one piece, and usage is commander's. */
+const tooWide = (help: string): string[] =>
+  help.split('\n').filter((line) => line.length > 80 && !/^( {2}(npx|npm|WORKER_TYPE=)|Usage:)/.test(line));
+
+test('the help of longshore fits into 80 columns', async () => {
+  const { stdout } = await runScript('longshore.ts', ['--help'], {});
+  expect(stdout).toMatch(/\n {2}show <id\.\.\.> +all about datasets/);
+  expect(tooWide(stdout)).toEqual([]);
+});
+
 test.each(scripts)(
   '%s has help with examples, JSON, and a dry run where it changes something',
   async (name) => {
@@ -84,6 +94,7 @@ test.each(scripts)(
     expect(stdout).toMatch(/Examples:\n {2}\S/);
     expect(stdout).toContain('Exit codes: 0 done, 1 failed, 2 wrong usage');
     expect(stdout).toContain('--json');
+    expect(tooWide(stdout)).toEqual([]);
     if (!READ_ONLY.has(name)) expect(stdout).toMatch(/--dry_run, --dry-run/);
     expect(wrong.code).toBe(2);
   },

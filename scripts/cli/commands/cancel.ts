@@ -38,7 +38,9 @@ export function addCancel(program: Command): void {
     )
     .addHelpText(
       'after',
-      '\nIts workflow is REVOKED afterwards, as by longshore pause (with --revoke: as by longshore revoke); longshore resume runs the step again.',
+      `
+Its workflow is REVOKED afterwards, as by longshore pause (with --revoke: as by
+longshore revoke); longshore resume runs the step again.`,
     )
     .action(async (ids: string[], options: Options) => {
       process.exitCode = await withFleet((session) =>

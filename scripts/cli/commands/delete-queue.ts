@@ -28,7 +28,9 @@ export const deleteQueueTool: Tool = {
       .addOption(jsonOption())
       .addHelpText(
         'after',
-        '\nTo be rid of workflows, revoke or delete them; a queue that is deleted comes back from the records.',
+        `
+To be rid of workflows, revoke or delete them; a queue that is deleted comes
+back from the records.`,
       )
       .action(async (name: string | undefined, options: Options) => {
         process.exitCode = await withFleet((session) => deleteQueue(session, name, options));

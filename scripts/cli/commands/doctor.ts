@@ -41,8 +41,9 @@ export function addDoctor(program: Command): void {
     .addHelpText(
       'after',
       `
-Without --round-trip nothing is changed; an empty file is made for a moment on each file system that Longshore writes
-to, to see its clock. Nothing hangs: what does not answer in config.doctor.answer_seconds is a problem by name.
+Without --round-trip nothing is changed; an empty file is made for a moment on
+each file system that Longshore writes to, to see its clock. Nothing hangs: what
+does not answer in config.doctor.answer_seconds is a problem by name.
 ${helpTail(EXAMPLES)}
 Exit code 1 also when there is a problem; warnings alone give 0.`,
     )
@@ -73,7 +74,7 @@ export function show(out: Out, findings: readonly Finding[]): void {
       { title: 'LEVEL', value: ({ level }) => level, style: ({ level }) => STYLES[level] },
       { title: 'CHECK', value: ({ id }) => id },
       { title: 'OF', value: ({ subject }) => subject, shrink: true },
-      { title: 'SEEN', value: ({ seen }) => seen, shrink: true },
+      { title: 'SEEN', value: ({ seen }) => seen, wrap: true },
     ]);
     for (const { level, id, subject, seen, expected, remedy } of findings) {
       if (level === 'ok') continue;

@@ -15,7 +15,9 @@ export function addDrain(program: Command): void {
     .option('--undo', 'take jobs again, as undrain')
     .addHelpText(
       'after',
-      '\nIt lasts until undrain: a host also for workers that are started there later, a worker of pm2 also when it is started again.',
+      `
+It lasts until undrain: a host also for workers that are started there later, a
+worker of pm2 also when it is started again.`,
     )
     .action((targets: string[], options: SteerOptions & { undo?: boolean }) =>
       steer(targets, options, (session, target) => drain(session, target, options)),

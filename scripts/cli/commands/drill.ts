@@ -38,8 +38,9 @@ export function addDrill(program: Command): void {
     .addHelpText(
       'after',
       `
-Everything lies below <paths.scratch>/longshore-drill-*: an own Redis (also where REDIS_URL is set), catalog, archive and
-workers. Datasets and archives of the site are not touched. It is removed, unless a fault failed.
+Everything lies below <paths.scratch>/longshore-drill-*: an own Redis (also where
+REDIS_URL is set), catalog, archive and workers. Datasets and archives of the
+site are not touched. It is removed, unless a fault failed.
 ${helpTail(['longshore drill', 'longshore drill --only worker-kill,redis-restart'])}`,
     )
     .action(async (options: Options) => {
@@ -129,9 +130,9 @@ function show(rows: readonly Row[], evidence: string | null): void {
       style: (row) => (row.skipped ? 'yellow' : row.passed ? 'green' : 'red'),
     },
     { title: 'TOOK', value: ({ seconds }) => duration(seconds), align: 'right' },
-    { title: 'DONE', value: ({ done }) => done, shrink: true },
-    { title: 'EXPECTED', value: ({ expected }) => expected, shrink: true },
-    { title: 'SEEN', value: ({ seen }) => seen, shrink: true },
+    { title: 'DONE', value: ({ done }) => done, wrap: true },
+    { title: 'EXPECTED', value: ({ expected }) => expected, wrap: true },
+    { title: 'SEEN', value: ({ seen }) => seen, wrap: true },
   ]);
   if (evidence !== null) process.stdout.write(`\nThe evidence is kept in ${evidence}\n`);
 }

@@ -103,15 +103,16 @@ const isOpen = ({ finding }: CopyFixity): boolean => finding !== null && isFindi
 const copyColumns: Column<CopyFixity>[] = [
   { title: 'ARCHIVE', value: (row) => row.archive },
   { title: 'SIZE', value: (row) => bytes(row.size), align: 'right' },
-  { title: 'ARCHIVED', value: (row) => ago(row.stored_at) },
+  { title: 'ARCHIVED', value: (row) => ago(row.stored_at), spare: true },
   { title: 'PROVEN', value: (row) => (row.verified_at === null ? 'never' : ago(row.verified_at)) },
   { title: 'LEVEL', value: (row) => row.verified_how },
   { title: 'RESULT', value: (row) => resultOf(row), style: (row) => resultStyle(resultOf(row)) },
   {
     title: 'LAST LOOK',
     value: (row) => (row.last === null ? '-' : `${ago(row.last.at)} by ${row.last.actor}`),
+    spare: true,
   },
-  { title: 'NOTE', value: noteOf, shrink: true },
+  { title: 'NOTE', value: noteOf, wrap: true },
 ];
 
 /** An open finding, else what the last look came to. */
@@ -178,8 +179,8 @@ async function ledger({ store: { catalog } }: Session, dataset: Dataset, options
     { title: 'LEVEL', value: ({ level }) => level },
     { title: 'RESULT', value: ({ result }) => result, style: ({ result }) => resultStyle(result) },
     { title: 'WHO', value: ({ actor }) => actor },
-    { title: 'READ', value: (line) => readText(line) },
-    { title: 'NOTE', value: (line) => (line.result === 'ok' ? '' : findingText(line)), shrink: true },
+    { title: 'READ', value: (line) => readText(line), spare: true },
+    { title: 'NOTE', value: (line) => (line.result === 'ok' ? '' : findingText(line)), wrap: true },
   ]);
   if (lines.length === 0) out.write('the ledger has no line about it\n');
   else if (lines.length < found.length) out.write(`${tailOf(lines.length, found.length, 'line')}\n`);

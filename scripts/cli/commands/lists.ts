@@ -29,7 +29,7 @@ export function addLists(program: Command): void {
       if (json) return printJson({ count: tasks.length, tasks });
       printTable(process.stdout, tasks, [
         { title: 'TASK', value: ({ name }) => name },
-        { title: 'WHAT IT DOES', value: ({ description }) => description, shrink: true },
+        { title: 'WHAT IT DOES', value: ({ description }) => description, wrap: true },
       ]);
     });
 }
@@ -164,7 +164,7 @@ function addWorkflows(program: Command): void {
           store,
           workflows.map((one) => one.dataset_id),
         );
-        printTable(process.stdout, workflows, workflowColumns(names));
+        printTable(process.stdout, workflows, workflowColumns(process.stdout, names));
         process.stdout.write(`${tailOf(workflows.length, count, 'workflow')}\n`);
       }),
     );

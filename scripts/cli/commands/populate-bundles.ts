@@ -70,7 +70,7 @@ function show(rows: readonly BundleRow[], dry_run: boolean): void {
     { title: 'OUTCOME', value: (row) => row.outcome, style: (row) => (isDone(row) ? 'green' : 'yellow') },
     { title: 'SIZE', value: (row) => bytes(row.size), align: 'right' },
     { title: 'MD5', value: (row) => row.md5 },
-    { title: 'NOTE', value: (row) => row.note, shrink: true },
+    { title: 'NOTE', value: (row) => row.note, wrap: true },
   ]);
   const done = rows.filter(isDone).length;
   const verb = dry_run ? 'would be processed (dry run: nothing was changed)' : 'processed';

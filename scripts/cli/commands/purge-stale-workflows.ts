@@ -94,7 +94,7 @@ function show(rows: readonly PurgedWorkflow[], { left, running }: Stale, dry_run
     { title: 'STATUS', value: (row) => row.status },
     { title: 'CREATED', value: (row) => ago(row.created_at) },
     { title: 'OUTCOME', value: (row) => row.outcome },
-    { title: 'NOTE', value: (row) => row.note, shrink: true },
+    { title: 'NOTE', value: (row) => row.note, wrap: true },
   ]);
   const parts = [
     `${rows.length} stale workflows${dry_run ? ' (dry run: nothing was changed)' : ''}`,

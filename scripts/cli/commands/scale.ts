@@ -4,7 +4,7 @@ import { LongshoreError } from '../../../workers/errors.ts';
 import { scaleProcesses } from '../../../workers/fleet/process-scaling.ts';
 import { USUAL_APP } from '../../../workers/fleet/routing.ts';
 import { type ScaleEntry, scaleHistory } from '../../../workers/queue/scale-history.ts';
-import { ago } from '../format.ts';
+import { ago, counted } from '../format.ts';
 import { addLimit, type Limited, limitOf, tailOf } from '../limit.ts';
 import { dryRunBesideArguments, helpTail, jsonOption } from '../program.ts';
 import { currentUser, printJson, withQueue } from '../session.ts';
@@ -58,7 +58,9 @@ async function scale(wanted: number, { app, dryRun = false, json }: Options): Pr
   });
   if (json) return printJson({ dry_run: dryRun, from, to, draining, removed });
   const text =
-    from === to ? `${to} worker processes; nothing to change` : `${from} to ${to} worker processes`;
+    from === to
+      ? `${counted(to, 'worker process', 'worker processes')}; nothing to change`
+      : `${from} to ${counted(to, 'worker process', 'worker processes')}`;
   const leave =
     draining.length === 0 ? '' : `; ${draining.length} take no more jobs and leave when theirs have ended`;
   const gone = removed.length === 0 ? '' : `; ${removed.length} had not begun yet and are gone`;
@@ -83,7 +85,7 @@ async function history({ json, ...options }: Options): Promise<void> {
       value: ({ of, action, from, to }) =>
         from === to ? `${action} ${from} ${of}` : `${from} to ${to} ${action === 'hand back' ? 'jobs' : of}`,
     },
-    { title: 'BECAUSE', value: ({ reason }) => reason, shrink: true },
+    { title: 'BECAUSE', value: ({ reason }) => reason, wrap: true },
   ]);
   if (found.length > limit) process.stdout.write(`${tailOf(limit, null, 'decision')}\n`);
 }

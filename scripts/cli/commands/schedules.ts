@@ -92,7 +92,7 @@ function show(rows: readonly ScheduleState[]): void {
     { title: 'RESULT', value: resultOf, style: (row) => STYLES[resultOf(row) ?? ''] },
     { title: 'TOOK', value: tookOf, align: 'right' },
     { title: 'RUNS AT', value: ({ running_at }) => running_at },
-    { title: 'NOTE', value: noteOf, shrink: true },
+    { title: 'NOTE', value: noteOf, wrap: true },
   ]);
 }
 

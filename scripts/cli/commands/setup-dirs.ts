@@ -64,6 +64,6 @@ function show(rows: readonly FolderRow[]): void {
     { title: 'STATUS', value: (row) => row.status, style: (row) => STYLES[row.status] },
     { title: 'KEY', value: (row) => row.key },
     { title: 'FOLDER', value: (row) => row.path, shrink: true },
-    { title: 'NOTE', value: (row) => row.note, shrink: true },
+    { title: 'NOTE', value: (row) => row.note, wrap: true },
   ]);
 }

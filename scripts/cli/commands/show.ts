@@ -8,7 +8,7 @@ import { type ServedWorkflow, toServed } from '../../../workers/workflows/status
 import { datasetFacts, facts, showSteps, workflowColumns } from '../dataset-view.ts';
 import { type Outcome, tryEach } from '../each.ts';
 import { find, namesOf } from '../find.ts';
-import { ago, duration, oneLine } from '../format.ts';
+import { ago, duration, oneLine, programLine } from '../format.ts';
 import { problemLines } from '../problem-list.ts';
 import { helpTail, jsonOption } from '../program.ts';
 import { isDone } from '../progress.ts';
@@ -69,7 +69,7 @@ async function showDataset({ config, store }: Session, dataset: Dataset, json: b
     ...(report === null ? [] : [['QC report', report.path] as [string, string]]),
   ]);
   if (workflows.length > 0) out.write('\n');
-  printTable(out, workflows, workflowColumns(await namesOf(store, [dataset.id])));
+  printTable(out, workflows, workflowColumns(out, await namesOf(store, [dataset.id])));
   const held = (await Promise.all(workflows.map((one) => holdUpOf(store, one)))).flatMap(
     (line) => line ?? [],
   );
@@ -180,7 +180,7 @@ async function printLogs(
     const ended = state === null || isDone(toServed(state).status);
     for (let lines = await records.logs({ workflow_id, after, limit: PAGE }); lines.length > 0; ) {
       for (const { timestamp, step, level, message } of lines) {
-        const text = `${timestamp} ${step}: ${oneLine(message)}`;
+        const text = `${timestamp} ${step}: ${programLine(message)}`;
         if (!json) out.write(`${paint(text, level === 'stderr' ? 'yellow' : undefined, colour)}\n`);
       }
       if (json) for (const line of lines) out.write(`${JSON.stringify(line)}\n`);

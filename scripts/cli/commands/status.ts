@@ -7,22 +7,20 @@ import type { Records, WorkflowStatus } from '../../../workers/records/contract.
 import { type Refusal, refusalsOf } from '../../../workers/watch/refusals.ts';
 import { sourcesOf } from '../../../workers/watch/watch.ts';
 import type { ServedWorkflow } from '../../../workers/workflows/status.ts';
-import { facts } from '../dataset-view.ts';
-import { namesOf, SHORT_ID } from '../find.ts';
+import { facts, workflowIdText } from '../dataset-view.ts';
+import { namesOf } from '../find.ts';
 import { readyIn, takersProblems } from '../fleet-problems.ts';
 import { ago, counted, duration, oneLine } from '../format.ts';
 import { EXIT, helpTail, jsonOption } from '../program.ts';
 import { currentStep, failureOf, failureText, waitsFor } from '../progress.ts';
 import { type EngineSession, printJson, withEngine } from '../session.ts';
-import { columnsOf, paint, printTable, takesColour } from '../table.ts';
+import { paint, printTable, takesColour } from '../table.ts';
 import { asTyped } from '../typed.ts';
 
 const SHOWN = 10;
 const ON_ITS_WAY_MS = 60_000;
 /** Of those that are at work the newest, for what they wait for. */
 const LOOKED_AT = 200;
-/** Below so many columns of a terminal, whole ids of workflows would leave no room for what went wrong. */
-const ROOMY = 140;
 
 interface Queue {
   running: number;
@@ -210,9 +208,8 @@ async function show({ store }: EngineSession, status: Status): Promise<void> {
   out.write(
     `\n${paint('Waiting for a person', 'bold', takesColour(out))}${more > 0 ? ` (and ${more} more: npx longshore workflows --status FAILURE)` : ''}\n`,
   );
-  const narrow = out.isTTY && (columnsOf(out) ?? 0) < ROOMY;
   printTable(out, needs_a_person, [
-    { title: 'WORKFLOW', value: ({ id }) => (narrow ? id.slice(0, SHORT_ID) : id) },
+    { title: 'WORKFLOW', value: ({ id }) => workflowIdText(out, id) },
     { title: 'DATASET', value: ({ dataset_id }) => names.get(dataset_id ?? -1), shrink: true, least: 8 },
     { title: 'STEP', value: (one) => one.steps[one.steps_done]?.name, shrink: true, least: 8 },
     { title: 'SINCE', value: sinceText },
