@@ -28,7 +28,7 @@ async function startWorker(place: Place): Promise<void> {
 test('says at once that no worker is running, waits a little for one, and makes nothing', async () => {
   const place = await makePlace();
   const asked = startScript('enqueue-test.ts', ['--task', 'inspect_dataset'], place.env);
-  await until(() => asked.stderr().includes('no worker takes jobs'), { what: 'what is missing' });
+  await until(() => asked.stderr().includes('No worker takes jobs'), { what: 'what is missing' });
   expect(asked.stderr()).not.toContain('E_NO_WORKER');
   const done = await asked.ended;
   expect(done).toMatchObject({ code: 5, stderr: expect.stringMatching(/E_NO_WORKER.*\n.*npm start/) });

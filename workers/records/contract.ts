@@ -132,7 +132,6 @@ export interface ResumeAnswer {
   running: RunningAttempt | null;
 }
 
-/** A workflow that should have an entry in the queue. */
 /** Of an app and any of the names, created before a time (ISO 8601, exclusive). */
 export type OldQuery = Required<Pick<WorkflowQuery, 'app_id' | 'names' | 'created_before'>>;
 
@@ -144,6 +143,7 @@ export interface OldWorkflow
   readonly status: WorkflowStatus;
 }
 
+/** A workflow that should have an entry in the queue. */
 export interface LiveWorkflow {
   id: string;
   app_id: string;
