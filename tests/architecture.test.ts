@@ -159,7 +159,7 @@ const OF_THE_SYSTEM = new Set([
 ]);
 
 /** Said by a test to a process that it starts. */
-const WITHIN_A_TEST = new Set(['TEST_HANG_FILE', 'EXTRA']);
+const WITHIN_A_TEST = new Set(['TEST_HANG_FILE', 'EXTRA', 'TRACE']);
 
 test('.env.example has every variable that is read, and no other', () => {
   const readers = [...sources, ...filesOf('bench'), ...filesOf('tests'), 'ecosystem.config.js'];
