@@ -116,6 +116,19 @@ test('a lost process is judged without a look at all attempts there ever were', 
   expect(readsAll(plan)).toEqual([]);
 });
 
+test('for the names of steps no run is looked at twice', async () => {
+  const { records, plansOf } = await openBench();
+  const workflow = makeWorkflow();
+  await records.createWorkflow(workflow);
+  expect(await records.stepNames()).toEqual([]);
+  const plan = await plansOf(async () => {
+    await begin(records, workflow);
+    expect(await records.stepNames()).toEqual(['first']);
+  });
+  expect(plan).toContain('SEARCH runs USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)');
+  expect(readsAll(plan)).toEqual([]);
+});
+
 test('proofs and findings are found without a look at the whole ledger, or at all copies', async () => {
   const { catalog, plansOf } = await openBench();
   for (const ask of [

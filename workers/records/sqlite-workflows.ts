@@ -20,7 +20,6 @@ type WorkflowRecords = Pick<
   | 'workflowWithRuns'
   | 'listWorkflows'
   | 'countWorkflows'
-  | 'stepNames'
   | 'liveWorkflows'
   | 'oldWorkflows'
   | 'deleteWorkflow'
@@ -47,10 +46,6 @@ export function workflowRecords(database: Database): WorkflowRecords {
         return { total, results: withRuns(sql, rows, options.prev_runs ?? false) };
       }),
     countWorkflows: (app_id) => database.read((sql) => countByStatus(sql, app_id)),
-    stepNames: () =>
-      database.read((sql) =>
-        sql.all<{ step: string }>('select distinct step from runs order by step').map(({ step }) => step),
-      ),
     liveWorkflows: (page) => database.read((sql) => liveWorkflows(sql, page)),
     oldWorkflows: (query, page) => database.read((sql) => oldWorkflows(sql, query, page)),
     deleteWorkflow: (id, { unless_running = false } = {}) =>

@@ -5,6 +5,7 @@ import { claimRecords } from './sqlite-claims.ts';
 import { cleanRunRecords } from './sqlite-clean-runs.ts';
 import { lifecycleRecords } from './sqlite-lifecycle.ts';
 import { logRecords } from './sqlite-logs.ts';
+import { stepNameRecords } from './sqlite-step-names.ts';
 import { noteRecords, watchMemory } from './sqlite-watch.ts';
 import { workflowRecords } from './sqlite-workflows.ts';
 
@@ -12,6 +13,7 @@ import { workflowRecords } from './sqlite-workflows.ts';
 export function sqliteRecords(database: Database): Records {
   return {
     ...workflowRecords(database),
+    ...stepNameRecords(database),
     ...claimRecords(database),
     ...cleanRunRecords(database),
     ...lifecycleRecords(database),
