@@ -1,4 +1,4 @@
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { RestCatalog } from '../../workers/catalog/rest.ts';
 import { openStore } from '../../workers/store.ts';
 import { startProcess } from '../records/fixture.ts';
@@ -203,4 +203,19 @@ test('start refuses the REST catalog without its address and token, and names bo
     code: 'E_CONFIG',
     message: expect.stringMatching(/API_BASE_URL[\s\S]*APP_API_TOKEN/),
   });
+});
+
+test('a clock that was ahead and is put right does not keep the API, or what it has to be told, waiting', async () => {
+  const { double, catalog, ids, states } = await begin();
+  const id = ids[0] as number;
+  const now = Date.now();
+  vi.useFakeTimers({ toFake: ['Date'], now: now + 400 * 86_400_000 });
+  onTestFinished(() => void vi.useRealTimers());
+  double.fail('', { kind: 'drop' });
+  await catalog.addState(id, 'READY');
+  await until(async () => (await catalog.spool.health()).failures > 0, { what: 'the API to be missed' });
+  vi.setSystemTime(now);
+  double.heal();
+  await empty(catalog);
+  expect(states(id)).toEqual(['REGISTERED', 'READY']);
 });

@@ -6,7 +6,7 @@ import type { Mongo } from '../mongodb/connection.ts';
 import { nextNumber } from '../mongodb/counter.ts';
 import { isDuplicateKey } from '../mongodb/failure.ts';
 import { fromJson, now, toJson } from '../sqlite/values.ts';
-import { isAlive, LEASE_MS, type RefusedEntry, type Spool } from './rest-spool.ts';
+import { isAlive, isDue, LEASE_MS, type RefusedEntry, type Spool } from './rest-spool.ts';
 
 interface EntryRecord {
   _id: number;
@@ -100,7 +100,7 @@ export function mongodbSpool(mongo: Mongo): Spool {
       );
       const firsts = new Map<string, number>();
       for (const { lane, due_at } of found) if (!firsts.has(lane)) firsts.set(lane, due_at);
-      return [...firsts].flatMap(([lane, due_at]) => (due_at <= at ? [lane] : [])).slice(0, 200);
+      return [...firsts].flatMap(([lane, due_at]) => (isDue(due_at, at) ? [lane] : [])).slice(0, 200);
     },
     take: async (lane) => {
       const holder = await mongo.run(() => lanes.findOne({ _id: lane }));

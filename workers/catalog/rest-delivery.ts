@@ -13,7 +13,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { coerceError, type ErrorCode, isLongshoreError, type LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import type { NewEntry, Spool, SpoolEntry } from './rest-spool.ts';
+import { isDue, type NewEntry, type Spool, type SpoolEntry } from './rest-spool.ts';
 
 export interface Delivery {
   /**
@@ -77,13 +77,13 @@ export function createDelivery(parts: {
       return;
     }
     // Of many who ask at once each one hears of the same outage.
-    if (before.down_until > Date.now()) return;
+    if (!isDue(before.down_until)) return;
     const failures = before.failures + 1;
     if (failures === 1)
       log.warn({ err: failure }, 'the API is away; what it has to be told waits in the spool');
     await spool.setHealth({ failures, down_until: Date.now() + pauseOf(failures) });
   }
-  const isDown = async (): Promise<boolean> => (await spool.health()).down_until > Date.now();
+  const isDown = async (): Promise<boolean> => !isDue((await spool.health()).down_until);
 
   /** Another process may have it right now. */
   async function takeLane(lane: string, patience: number): Promise<boolean> {
@@ -102,7 +102,7 @@ export function createDelivery(parts: {
       // Renewed for each of them.
       if (stopping.signal.aborted || !(await takeLane(lane, mine === null ? 0 : patience))) return answered;
       const entry = await spool.first(lane);
-      if (entry === null || entry.due_at > Date.now()) return answered;
+      if (entry === null || !isDue(entry.due_at)) return answered;
       try {
         await spool.begun(entry.id);
         const answer = await parts.carryOut(entry, entry.attempts > 0);
@@ -186,8 +186,8 @@ export function createDelivery(parts: {
       for (;;) {
         const entry = await spool.first(lane);
         if (entry === null) return true;
-        if (entry.due_at > deadline || Date.now() >= deadline || (await isDown())) return false;
-        await sleep(Math.max(0, entry.due_at - Date.now()));
+        if (!isDue(entry.due_at, deadline) || Date.now() >= deadline || (await isDown())) return false;
+        await sleep(isDue(entry.due_at) ? 0 : entry.due_at - Date.now());
         await inTurn(lane, null);
       }
     },

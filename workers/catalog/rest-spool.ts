@@ -95,6 +95,16 @@ const TABLES = `
 /** Longer than a request takes that is silent to its end and is looked up then. */
 export const LEASE_MS = 180_000;
 
+/** What waits is put off for minutes at most. */
+const LONGEST_WAIT_MS = 3_600_000;
+
+/**
+ * What is due later than anything is put off for was written while the clock of the host was ahead, as it may be after a
+ * boot. Taken at its word it would wait for that time, hours or years.
+ */
+export const isDue = (due_at: number, at = Date.now()): boolean =>
+  due_at <= at || due_at > at + LONGEST_WAIT_MS;
+
 type Row = Omit<RefusedEntry, 'body'> & { body: string };
 
 const entryOf = (row: Row): RefusedEntry => ({ ...row, body: fromJson(row.body) });
@@ -165,8 +175,9 @@ export async function openSpool(path: string): Promise<Spool> {
         sql
           .all<{ lane: string }>(
             `select lane from entries where id in (select min(id) from entries where refused_at is null group by lane)
-             and due_at <= ? order by id limit 200`,
+             and (due_at <= ? or due_at > ?) order by id limit 200`,
             at,
+            at + LONGEST_WAIT_MS,
           )
           .map(({ lane }) => lane),
       ),
