@@ -3,12 +3,13 @@ import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Queue } from 'bullmq';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { config } from '../../config/common.ts';
 import { createLogger } from '../../workers/log.ts';
 import { connectRedis } from '../../workers/queue/connection.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { openSchedules } from '../../workers/queue/schedules.ts';
+import { openTickQueue } from '../../workers/queue/tick-queue.ts';
 import { withScriptLock } from '../../workers/queue/script-lock.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { until } from '../support/until.ts';
@@ -85,6 +86,29 @@ test('schedules that left the configuration leave Redis', async () => {
   expect(await known()).toEqual(['purge']);
   await (await openSchedules({ ...changed, schedules: [] }, redis, log, { folder })).close();
   expect(await known()).toEqual([]);
+  await queue.close();
+  redis.disconnect();
+});
+
+test('a turn that a clock which was ahead has put beyond its time comes at its time when the clock is right', async () => {
+  const place = await makePlace({ schedules: [{ script: 'purge', args: [], cron: '0 7 * * *' }] });
+  const redis = await connectRedis(place.config, { log });
+  const queue = openTickQueue(place.config, redis, log);
+  const folder = writePurge(place);
+  const next = async (): Promise<number> => {
+    await (await openSchedules(place.config, redis, log, { folder })).close();
+    return (await queue.getJobSchedulers(0, -1))[0]?.next ?? 0;
+  };
+  const DAY_MS = 86_400_000;
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 400 * DAY_MS });
+  onTestFinished(() => void vi.useRealTimers());
+  expect(await next()).toBeGreaterThan(Date.now() - 1);
+  vi.useRealTimers();
+  const right = await next();
+  expect(right).toBeGreaterThan(Date.now());
+  expect(right).toBeLessThan(Date.now() + 2 * DAY_MS);
+  expect(await queue.getDelayedCount()).toBe(1);
+  expect(await next()).toBe(right);
   await queue.close();
   redis.disconnect();
 });

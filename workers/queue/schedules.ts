@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'bullmq';
+import { CronExpressionParser } from 'cron-parser';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
@@ -24,6 +25,8 @@ const SCRIPTS = join(import.meta.dirname, '../../scripts');
 const CONCURRENCY = 4;
 /** A living fleet begins a turn within seconds; one that is later than this found nobody when it was due. */
 const MISSED_AFTER_MS = 60_000;
+/** For turns that were put beyond their time by a clock that is put right by now. */
+const LOOK_AGAIN_MS = 600_000;
 
 export interface Schedules {
   /** Lets scripts that run go on by themselves, and hands their turns to whoever is there next. */
@@ -64,9 +67,12 @@ export async function openSchedules(
     return { close: () => queue.close() };
   }
   // A Redis that comes back may have lost everything, the schedules too.
-  const again = (): void =>
-    void announce().catch((error: unknown) => log.warn({ err: error }, 'schedules could not be published'));
+  const again = (): void => {
+    if (redis.status !== 'ready') return;
+    announce().catch((error: unknown) => log.warn({ err: error }, 'schedules could not be published'));
+  };
   redis.on('ready', again);
+  const lookingAgain = setInterval(again, LOOK_AGAIN_MS).unref();
   const closing = new AbortController();
   const parts: TurnParts = { config, redis, folder, missed_after_ms, runs, log, closing: closing.signal };
   const worker = new Worker<Tick, string>(
@@ -85,6 +91,7 @@ export async function openSchedules(
   return {
     close: async () => {
       redis.off('ready', again);
+      clearInterval(lookingAgain);
       // Each turn whose script runs is handed over: its lock must not run out before somebody looks after it.
       closing.abort();
       await worker.close();
@@ -96,7 +103,8 @@ export async function openSchedules(
 /**
  * The schedules in Redis become those of the configuration: new ones are added, others removed. One that is there as
  * it should be is not touched: to put it again would move its next turn into the future, and a turn that was missed
- * while no worker was there would be lost by the very start that is to catch up with it.
+ * while no worker was there would be lost by the very start that is to catch up with it. But one whose next turn is beyond
+ * its time is put again: a host whose clock was ahead, as after a boot, has put it there, and it would not run until then.
  */
 async function publish(
   queue: TickQueue,
@@ -111,7 +119,8 @@ async function publish(
       log.error({ script, cron }, 'config.schedules names a script that scripts/ does not have');
     const data: Tick = { script, args: [...args], missed };
     const there = known.get(scheduleId(schedule));
-    if (there?.pattern === cron && JSON.stringify(there.template?.data) === JSON.stringify(data)) continue;
+    const same = there?.pattern === cron && JSON.stringify(there.template?.data) === JSON.stringify(data);
+    if (same && !isBeyond(cron, there.next)) continue;
     const template = { name: script, data, opts: TICK_OPTIONS };
     try {
       await queue.upsertJobScheduler(scheduleId(schedule), { pattern: cron }, template);
@@ -124,4 +133,11 @@ async function publish(
   }
   const wanted = new Set(schedules.map(scheduleId));
   for (const key of known.keys()) if (!wanted.has(key)) await queue.removeJobScheduler(key);
+}
+
+/** By more than a turn: of two hosts one may already count from a turn that the other still waits for. */
+function isBeyond(cron: string, next: number | undefined): boolean {
+  const times = CronExpressionParser.parse(cron);
+  times.next();
+  return next !== undefined && next > times.next().getTime();
 }
