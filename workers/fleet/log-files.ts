@@ -63,14 +63,13 @@ export async function rotateLogs({ state_dir, logs }: Pick<Config, 'state_dir' |
   return large;
 }
 
-/** Of pm2's apps (ecosystem.config.js), of the embedded Redis, and of the pm2 that `npm start` has for itself. */
+/** Of pm2's apps (ecosystem.config.js), and of the embedded Redis. */
 async function logFilesIn(state_dir: string): Promise<string[]> {
   const folder = join(state_dir, 'log');
   const names = await readdir(folder).catch(() => []);
   return [
     ...names.filter((name) => /\.(log|err)$/.test(name)).map((name) => join(folder, name)),
     join(state_dir, 'redis', 'redis.log'),
-    join(state_dir, 'pm2', 'pm2.log'),
   ];
 }
 
