@@ -1,7 +1,7 @@
 /** Hosts whose time is put right while they work: nothing may wait for hours, or end, because of that. */
 import { EventEmitter } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Worker } from 'bullmq';
+import { type Worker, Worker as BullWorker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { NO_PRESSURE, type Pressure } from '../../workers/fleet/pressure.ts';
@@ -12,6 +12,7 @@ import type { JobData } from '../../workers/queue/jobs.ts';
 import { startRecovery } from '../../workers/queue/recovery.ts';
 import { withScriptLock } from '../../workers/queue/script-lock.ts';
 import { openQueueSide } from '../../workers/queue/side.ts';
+import { hurryStranded } from '../../workers/queue/stranded.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
 
@@ -116,4 +117,36 @@ test('a clock that is put forward by an hour ends no script', async () => {
   );
   expect(outcome.ran).toBe(true);
   expect(lost).toBe(false);
+});
+
+test('a job that a clock which was ahead has put off is due when the clock is right; others wait', async () => {
+  const { config } = await makePlace();
+  const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'test' });
+  const queue = side.queues.get('stranded.q');
+  const taker = new BullWorker<JobData>('stranded.q', null, {
+    connection: side.redis.duplicate({ maxRetriesPerRequest: null }),
+    prefix: config.queue.prefix,
+    autorun: false,
+  });
+  onTestFinished(async () => {
+    await taker.close(true);
+    await queue.obliterate({ force: true });
+    await side.close();
+  });
+  /** As a task that looks again in five minutes. */
+  const putOff = async (jobId: string): Promise<void> => {
+    await queue.add('wait', { workflow_id: jobId, index: 0 }, { jobId });
+    const job = await taker.getNextJob('token');
+    expect(job?.id).toBe(jobId);
+    await job?.moveToDelayed(Date.now() + 300_000, 'token');
+  };
+  setClock(400 * 24 * HOUR_MS);
+  await putOff('ahead');
+  vi.useRealTimers();
+  await putOff('right');
+  expect(await queue.getDelayedCount()).toBe(2);
+  expect(await hurryStranded(side.redis, queue)).toEqual(['ahead']);
+  expect(await queue.getJobState('ahead')).toBe('waiting');
+  expect(await queue.getJobState('right')).toBe('delayed');
+  expect(await hurryStranded(side.redis, queue)).toEqual([]);
 });

@@ -6,7 +6,8 @@ import type { Logger } from '../log.ts';
 import { checkRedis, watchFitness } from '../queue/fitness.ts';
 import { sweepPermits } from '../queue/permits.ts';
 import { openSchedules } from '../queue/schedules.ts';
-import { openQueueSide } from '../queue/side.ts';
+import { openQueueSide, type QueueSide } from '../queue/side.ts';
+import { hurryStranded } from '../queue/stranded.ts';
 import { takeLock } from '../queue/token-lock.ts';
 import { openStore, type Store } from '../store.ts';
 import { forgetOldLogs } from '../workflows/old-logs.ts';
@@ -107,7 +108,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
   const reconciling = repeat(
     config.workflow.reconcile_seconds,
     async () => {
-      for (const { queue } of queues) await side.shares.windBack(queue);
+      for (const { queue } of queues) await putRight(side, queue, log);
       const turn = `${config.queue.prefix}:${config.app_id}:reconcile`;
       // One worker per period is enough for the fleet.
       const period_ms = Math.round(config.workflow.reconcile_seconds * 900);
@@ -164,6 +165,14 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
       await store.close();
     },
   };
+}
+
+/** What only time, or a clock, brings about in a queue. */
+async function putRight(side: QueueSide, queue: string, log: Logger): Promise<void> {
+  await side.shares.windBack(queue);
+  const jobs = await hurryStranded(side.redis, side.queues.get(queue));
+  if (jobs.length > 0)
+    log.warn({ queue, jobs }, 'jobs were put off by a clock that was ahead; they are due now');
 }
 
 const jobsInHand = ({ inHand, running }: Processor): JobInHand[] =>
