@@ -34,9 +34,12 @@ export function findContradictions(values: Record<string, unknown>): string[] {
   ];
 }
 
-/** `redis://user:password@host` may be configured as one text; only the host is of interest. */
+/**
+ * `redis://user:password@host` may be configured as one text; only the host is of interest. Up to the last `@`: a password
+ * with a slash in it, which has to be written otherwise, is one all the same.
+ */
 export const hideCredentials = (text: string): string =>
-  text.replaceAll(/([a-z][a-z0-9+.-]*:\/\/)[^/\s"@]*(?:@[^/\s"@]*)*@/gi, '$1[hidden]@');
+  text.replaceAll(/([a-z][a-z0-9+.-]*:\/\/)[^\s"]*@/gi, '$1[hidden]@');
 
 function originOf(key: string, origins: ReadonlyMap<string, Origin>): Origin | undefined {
   for (let at = key; at !== ''; at = at.slice(0, Math.max(0, at.lastIndexOf('.')))) {

@@ -4,7 +4,7 @@ import { archiveBackend } from './archive-backend.ts';
 import { gateway } from './gateway.ts';
 import { metrics } from './metrics.ts';
 import { mongodb } from './mongodb.ts';
-import { absolutePath, count, seconds, text } from './scalars.ts';
+import { absolutePath, count, seconds, text, isRedisUrl } from './scalars.ts';
 import { autoscale, fleet, instances } from './scaling.ts';
 import { schedule } from './schedule.ts';
 import { stage } from './staged-copies.ts';
@@ -146,6 +146,10 @@ export const schema = z.strictObject({
     url: z
       .string()
       .regex(/^(rediss?|unix):\/\//, 'expected redis://, rediss:// or unix://')
+      .refine(
+        (url) => !url.startsWith('redis') || isRedisUrl(url),
+        'expected redis://user:password@host:port, with letters as / # ? @ % of a password written as %2F',
+      )
       .nullable(),
     username: text.nullable(),
     password: text.nullable(),

@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import pino, { type Logger } from 'pino';
 import type prettyStream from 'pino-pretty';
 import { variable } from '../config/env.ts';
+import { indented, visible } from './log-text.ts';
 
 export type { Logger } from 'pino';
 
@@ -31,8 +32,14 @@ export function createLogger(
   // Loaded where it is wanted: it costs every process of a task 15 ms.
   const pretty = createRequire(import.meta.url)('pino-pretty') as typeof prettyStream;
   return pino(
-    options,
-    pretty({ translateTime: 'SYS:HH:MM:ss', ignore: 'pid,hostname', sync: true, destination: to }),
+    { ...options, hooks: { streamWrite: visible } },
+    pretty({
+      translateTime: 'SYS:HH:MM:ss',
+      ignore: 'pid,hostname',
+      messageFormat: indented,
+      sync: true,
+      destination: to,
+    }),
   );
 }
 

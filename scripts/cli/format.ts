@@ -57,10 +57,13 @@ export function parseBytes(text: string): number | null {
   return Math.round(Number(found[1]) * 1024 ** power);
 }
 
-/** A name on one line: control characters (a newline in a folder name) shown as escapes, never sent to a terminal. */
+/**
+ * A name on one line: control characters (a newline in a folder name) shown as escapes, never sent to a terminal; and those
+ * that turn the direction of writing, by which a name reads like another one.
+ */
 export function oneLine(text: string): string {
   return text.replaceAll(
-    /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}]/gu,
+    /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Bidi_Control}]/gu,
     (char) => NAMED[char] ?? String.raw`\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }

@@ -161,7 +161,7 @@ function report(error: unknown, json: boolean): number {
   if (json) printError(told);
   else process.stderr.write(`${code}: ${printable(message)}\n${printable(hint)}\n`);
   // Without a code of its own it is a fault of ours: whoever reports it needs the place.
-  if (code === 'E_TASK_CRASHED') process.stderr.write(`${reportOf(error).traceback}\n`);
+  if (code === 'E_TASK_CRASHED') process.stderr.write(`${printable(reportOf(error).traceback)}\n`);
   return exitCodeOf(error);
 }
 

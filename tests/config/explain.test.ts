@@ -52,6 +52,21 @@ test('a default of the schema is explained as one; a key named secret is hidden 
   expect(values.get('archive.backends.s3.secret_access_key')?.value).toBe('[hidden]');
 });
 
+test.each([
+  'pass/7f3a',
+  'pass#7f3a',
+  'pass?7f3a',
+  'pass%zz7f3a',
+  '7f3a@pass/7f3a',
+  '7f3a@pass#7f3a',
+  '7f3a@pass?7f3a',
+])('a Redis password that no URL can hold as it is is refused, and told nowhere: %s', async (password) => {
+  const problems = await problemsOf({ ...SECRETS, REDIS_URL: `redis://user:${password}@host:6379` });
+  expect(problems).toHaveLength(1);
+  expect(problems[0]).toMatch(/^queue\.url: expected redis:\/\/user:password@host:port, .*\[hidden\]@host/);
+  expect(problems[0]).not.toContain('7f3');
+});
+
 test('no secret is printed: not in the explanation, not in a problem, not inside of a URL', async () => {
   const explained = JSON.stringify(explainConfig(await load(SECRETS)));
   expect(explained).not.toContain('7f3a');
