@@ -1,12 +1,23 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { once } from 'node:events';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Archive } from '../../workers/archive/contract.ts';
 import { createFilesystemArchive } from '../../workers/archive/filesystem.ts';
 import { openReadable } from '../../workers/archive/recall.ts';
+import { folderOf } from '../../workers/archive/fetch-folder.ts';
 import { fetchShared } from '../../workers/archive/shared-fetch.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { makePlace, type Place } from '../support/place.ts';
@@ -198,4 +209,35 @@ test('the claim of another host counts while it is fresh', async () => {
   expect(existsSync(join(options.scratch, folder, 'using-dead'))).toBe(false);
   mkdirSync(join(options.scratch, 'not ours'));
   expect(readFileSync(join(options.scratch, folder, 'bundle')).equals(CONTENT)).toBe(true);
+});
+
+describe('in a scratch space that others write to', () => {
+  test('a link with the name of such a folder leads to nothing that is removed', async () => {
+    const place = await makePlace();
+    const { options } = await tapes(place);
+    const precious = join(place.dir('precious'), 'other.tar');
+    writeFileSync(precious, 'the only copy');
+    symlinkSync(place.path('precious'), join(options.scratch, `recall-${'0'.repeat(24)}`));
+    const bundle = await fetchShared(options);
+    await bundle.close();
+    expect(readFileSync(precious, 'utf8')).toBe('the only copy');
+    expect(readdirSync(place.path('precious'))).toEqual(['other.tar']);
+  });
+
+  test('a bundle that somebody else has laid there is not taken for the archived one', async ({ skip }) => {
+    if (process.getuid?.() !== 0) skip('needs root to make files of other users');
+    const place = await makePlace();
+    const { options, gets } = await tapes(place);
+    const folder = folderOf(options.archive.name, options.key, options.scratch);
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'bundle'), Buffer.alloc(SIZE, 'forged'));
+    chownSync(folder, 4001, 4001);
+    await expect(fetchShared(options)).rejects.toMatchObject({
+      code: 'E_IO',
+      class: 'operator',
+      fields: { path: folder },
+    });
+    expect(gets).toEqual([]);
+    expect(readdirSync(folder)).toEqual(['bundle']);
+  });
 });

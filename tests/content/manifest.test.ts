@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { manifestFileRows } from '../../workers/content/file-rows.ts';
 import {
@@ -168,4 +168,12 @@ test('a million members pass through a heap of 32 MB', async () => {
   `;
   const args = ['--max-old-space-size=32', '--input-type=module', '-e', script, place.path('m')];
   expect(execFileSync(process.execPath, args, { encoding: 'utf8' }).trim()).toBe('1000000');
+});
+
+test('a manifest is not written through a link that stands in its place', async () => {
+  const place = await makePlace();
+  writeFileSync(place.path('precious'), 'as it was');
+  symlinkSync(place.path('precious'), place.path('m'));
+  expect(() => write(place.path('m'), [root])).toThrow('ELOOP');
+  expect(readFileSync(place.path('precious'), 'utf8')).toBe('as it was');
 });

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import {
+  chmodSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -150,4 +151,21 @@ test('a tree with read-only folders and odd names is removed whole', async () =>
   await removeTree(place.path('tree'));
   await removeTree(place.path('tree'));
   expect(lstatSync(place.path('tree'), { throwIfNoEntry: false })).toBeUndefined();
+});
+
+test('a link that cannot be removed changes nothing of what it leads to', async () => {
+  const place = await makePlace();
+  const folder = place.dir('elsewhere');
+  chmodSync(folder, 0o500);
+  symlinkSync(folder, place.path('link'));
+  // As in a folder of somebody else's, for every user.
+  writeFileSync(join(place.dir('bin'), 'rm'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+  const { PATH } = process.env;
+  process.env.PATH = `${place.path('bin')}:${PATH}`;
+  try {
+    await expect(removeTree(place.path('link'))).rejects.toMatchObject({ code: 'E_IO' });
+  } finally {
+    process.env.PATH = PATH;
+  }
+  expect(statSync(folder).mode & 0o777).toBe(0o500);
 });

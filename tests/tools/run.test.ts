@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import type { LongshoreError } from '../../workers/errors.ts';
 import type { LogLine } from '../../workers/records/contract.ts';
 import type { DeliveryLimits } from '../../workers/tools/delivery.ts';
@@ -185,7 +185,9 @@ test('lines that hide a failure behind exit code 0 are handed back', async () =>
 
 test('our secrets are not handed to programs, what the task adds is', async () => {
   process.env.ALIAS_SALT = 'top-secret';
-  const script = `process.stdout.write(String(process.env.ALIAS_SALT) + process.env.EXTRA)`;
+  process.env.LONGSHORE_OVERRIDES = '{"api":{"auth_token":"top-secret"}}';
+  onTestFinished(() => void delete process.env.LONGSHORE_OVERRIDES);
+  const script = `process.stdout.write(String(process.env.ALIAS_SALT ?? process.env.LONGSHORE_OVERRIDES) + process.env.EXTRA)`;
   const result = await run(keepLines(), script, { options: { capture_bytes: 100, env: { EXTRA: '!' } } });
   expect(result.stdout).toBe('undefined!');
 });

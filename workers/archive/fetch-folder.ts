@@ -13,11 +13,12 @@
  * never hold it at once.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdirSync, rmdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { lstatSync, mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Claim, isClaimed, makeClaim } from '../content/claim.ts';
 import { namesIn, removeFile } from '../content/publish.ts';
+import { LongshoreError } from '../errors.ts';
 
 const WAIT_MS = 200;
 /** Many times what a living process needs to find the lock free; one that is frozen is not waited for any longer. */
@@ -55,10 +56,14 @@ function tryLock(folder: string): Claim | null {
   return null;
 }
 
-/** Another one may just be removing the empty folder. */
+/**
+ * Another one may just be removing the empty folder.
+ * @throws E_IO when the folder is somebody else's, who could hand us any bytes for the bundle's
+ */
 export function claimIn(folder: string, kind: Kind): Claim {
   for (;;) {
     mkdirSync(folder, { recursive: true });
+    assertOurs(folder);
     try {
       return makeClaim(join(folder, `${kind}-${randomUUID()}`));
     } catch (error) {
@@ -83,7 +88,7 @@ export function claims(folder: string, kind: Kind): string[] {
 export function removeAbandoned(scratch: string, own: string): void {
   for (const name of namesIn(scratch)) {
     const folder = join(scratch, name);
-    if (!/^recall-[0-9a-f]{24}$/.test(name) || folder === own) continue;
+    if (!/^recall-[0-9a-f]{24}$/.test(name) || folder === own || !isOurs(folder)) continue;
     if (claims(folder, 'using').length > 0) continue;
     const lock = tryLock(folder);
     if (lock === null) continue;
@@ -106,8 +111,43 @@ export async function openedByAll(folder: string): Promise<void> {
   while (claims(folder, 'waiting').length > 0 && performance.now() < deadline) await sleep(WAIT_MS / 10);
 }
 
-export const folderOf = (archive: string, key: string, scratch: string): string =>
-  join(scratch, `recall-${createHash('sha256').update(`${archive}\0${key}`).digest('hex').slice(0, 24)}`);
+/** One for each user, as what lies in it is trusted. */
+export function folderOf(archive: string, key: string, scratch: string): string {
+  const what = `${archive}\0${key}\0${process.geteuid?.() ?? ''}`;
+  return join(scratch, `recall-${createHash('sha256').update(what).digest('hex').slice(0, 24)}`);
+}
+
+/**
+ * Others may write to a scratch space, too: a folder of such a name may be theirs, and a link may lead to the archive, whose
+ * files would be removed as those of dead processes.
+ */
+function isOurs(folder: string): boolean {
+  const found = lstatSync(folder, { throwIfNoEntry: false });
+  return found?.isDirectory() === true && found.uid === ownerIn(dirname(folder));
+}
+
+const owners = new Map<string, number>();
+
+/** Whose our files are there: a server may map users to others. */
+function ownerIn(scratch: string): number {
+  const known = owners.get(scratch);
+  if (known !== undefined) return known;
+  const probe = join(scratch, `.owner-${randomUUID()}`);
+  writeFileSync(probe, '', { flag: 'wx' });
+  const { uid } = lstatSync(probe);
+  removeFile(probe);
+  owners.set(scratch, uid);
+  return uid;
+}
+
+function assertOurs(folder: string): void {
+  if (lstatSync(folder, { throwIfNoEntry: false }) === undefined || isOurs(folder)) return;
+  throw new LongshoreError('E_IO', `${folder} is no folder of this user, and nothing is fetched there`, {
+    class: 'operator',
+    fields: { path: folder },
+    hint: 'Remove it, or let paths.scratch be a folder that nobody else writes to; then resume.',
+  });
+}
 
 export function removeIfEmpty(folder: string): void {
   try {

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { lstatSync } from 'node:fs';
 import { LongshoreError } from '../errors.ts';
 
 /**
@@ -29,8 +30,9 @@ export function runCoreutil(
 export async function removeTree(path: string): Promise<void> {
   const first = await runCoreutil('rm', ['-rf', '--', path]);
   if (first.code === 0) return;
-  // A staged copy of a read-only folder is read-only too.
-  await runCoreutil('chmod', ['-R', 'u+rwX', '--', path]);
+  // A staged copy of a read-only folder is read-only too. What a link leads to is none of it: chmod would go there.
+  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true)
+    await runCoreutil('chmod', ['-R', 'u+rwX', '--', path]);
   const second = await runCoreutil('rm', ['-rf', '--', path]);
   if (second.code !== 0) {
     throw new LongshoreError('E_IO', `cannot remove ${path}: ${second.stderr}`, { fields: { path } });

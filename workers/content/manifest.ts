@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, readSync, truncateSync } from 'node:fs';
+import { closeSync, constants, fsyncSync, ftruncateSync, openSync, readSync } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import { createHasher, type Digests } from './digest.ts';
@@ -67,6 +67,11 @@ export const CHUNK_BYTES = 128 * 1024;
 /** A path and a link target of 4 KiB each, every byte escaped, fit well. A longer line is no manifest. */
 const MAX_LINE_BYTES = 256 * 1024;
 
+/** A manifest may be made in a scratch space, where others could have put a link in its place. */
+const WRITING = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW;
+const ANEW = WRITING | constants.O_TRUNC;
+const GOING_ON = WRITING | constants.O_APPEND;
+
 /** Writes header and members; the trailer follows by `endManifest`, when the bundle is complete. */
 export class ManifestWriter {
   readonly #path: string;
@@ -80,8 +85,8 @@ export class ManifestWriter {
   /** @param kept so many bytes are there already, and are told by `keep` before anything is added */
   constructor(path: string, member_digests: readonly DigestName[], kept = 0) {
     this.#path = path;
-    if (kept > 0) truncateSync(path, kept);
-    this.#fd = openSync(path, kept > 0 ? 'a' : 'w', 0o644);
+    this.#fd = openSync(path, kept > 0 ? GOING_ON : ANEW, 0o644);
+    if (kept > 0) ftruncateSync(this.#fd, kept);
     if (kept > 0) return;
     const header: ManifestHeader = { longshore_manifest: 1, member_digests };
     this.#line(header);

@@ -1,5 +1,14 @@
 /** Ours, and no business of a program that we call. */
-const SECRETS = ['ALIAS_SALT', 'APP_API_TOKEN', 'QUEUE_PASS', 'MONGODB_URL', 'MONGO_PASS', 'REDIS_URL'];
+const SECRETS = [
+  'ALIAS_SALT',
+  'APP_API_TOKEN',
+  'QUEUE_PASS',
+  'MONGODB_URL',
+  'MONGO_PASS',
+  'REDIS_URL',
+  // Whatever of the configuration somebody put there.
+  'LONGSHORE_OVERRIDES',
+];
 
 /** For a script of our own that reads the same configuration. */
 export function ownSecrets(): Record<string, string> {
