@@ -12,7 +12,8 @@ const root = join(import.meta.dirname, '..');
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   'socket-failure': [],
-  log: [],
+  log: ['log-text'],
+  'log-text': [],
   sqlite: [],
   mongodb: ['sqlite'],
   dataset: ['catalog'],

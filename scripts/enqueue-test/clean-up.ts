@@ -1,5 +1,5 @@
 /** What runs of enqueue-test leave: a sample's folder, and everything that Longshore holds of its dataset. */
-import { readdir, rm, stat } from 'node:fs/promises';
+import { lstat, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Config } from '../../config/index.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
@@ -46,6 +46,8 @@ export async function cleanAll(session: EngineSession): Promise<Cleaned> {
 async function samplesOf(config: Config): Promise<string[]> {
   const root = samplesFolder(config);
   try {
+    // Others may write to the scratch space, and a link of that name may lead to folders that are no samples.
+    if (!(await lstat(root)).isDirectory()) return [];
     return (await readdir(root)).toSorted().map((name) => join(root, name));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];

@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, utimesSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, symlinkSync, utimesSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
+import type { EngineSession } from '../../scripts/cli/session.ts';
+import { cleanAll, samplesFolder } from '../../scripts/enqueue-test/clean-up.ts';
 import { makeSample } from '../../scripts/enqueue-test/sample.ts';
 import { openStore } from '../../workers/store.ts';
 import { makePlace, type Place } from '../support/place.ts';
@@ -166,4 +168,17 @@ test('lands a whole sample and keeps it when asked', async () => {
   const dataset = await store.catalog.get(dataset_id, { bundle: true });
   expect(dataset).toMatchObject({ is_staged: true, num_files: 3, create_method: 'TEST' });
   expect(existsSync(dataset.staged_path ?? '')).toBe(true);
+});
+
+test('what a link in the place of the samples leads to is not cleaned up', async () => {
+  const place = await makePlace();
+  const store = await openStore(place.config);
+  onTestFinished(() => store.close());
+  const precious = place.dir('precious/kept');
+  utimesSync(precious, 0, 0);
+  mkdirSync(place.config.paths.scratch, { recursive: true });
+  symlinkSync(place.path('precious'), samplesFolder(place.config));
+  const session = { config: place.config, store } as EngineSession;
+  expect(await cleanAll(session)).toEqual({ removed: [], kept: [] });
+  expect(existsSync(precious)).toBe(true);
 });

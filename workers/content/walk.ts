@@ -1,7 +1,7 @@
 import { type BigIntStats, lstatSync, readdirSync, readlinkSync, realpathSync, statSync } from 'node:fs';
+import { assertOwnLink } from '../dataset/own-link.ts';
 import { LongshoreError } from '../errors.ts';
 import { Beneath } from './beneath.ts';
-import { assertOwnLink } from '../dataset/own-link.ts';
 import { decodeLatin1, fsPath, shownPath } from './path.ts';
 
 export type MemberType = 'file' | 'directory' | 'symbolic link' | 'other';

@@ -1,9 +1,9 @@
 import { lstat, readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Config, registrationOf } from '../../config/index.ts';
-import { assertOwnLink } from '../dataset/own-link.ts';
 import type { Catalog, NewDataset } from '../catalog/contract.ts';
 import { normaliseName } from '../dataset/name.ts';
+import { assertOwnLink } from '../dataset/own-link.ts';
 import { coerceError, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { RefusalKind, Refusals } from './refusals.ts';
