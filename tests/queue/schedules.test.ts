@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { Queue } from 'bullmq';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { config } from '../../config/common.ts';
@@ -47,6 +47,39 @@ test('a tick runs its script with its arguments; ticks that find it still active
   expect(journal(place).filter((line) => line.startsWith('begin'))).toHaveLength(1);
   writeFileSync(place.path('go'), '');
   await until(() => journal(place).filter((line) => line === 'end').length >= 2, { what: 'a second run' });
+});
+
+test('what stands in Redis runs no file and no arguments that the configuration does not name', async () => {
+  const place = await makePlace({
+    schedules: [{ script: 'purge', args: ['--dry', 'run'], cron: '0 7 1 1 *' }],
+  });
+  const folder = writePurge(place);
+  writeFileSync(place.path('elsewhere.ts'), readFileSync(join(folder, 'purge.ts')));
+  await withSchedules(place, folder);
+  const redis = await connectRedis(place.config, { log });
+  const name = `${place.config.app_id}.schedules`;
+  const connection = { connection: redis, prefix: place.config.queue.prefix };
+  const queue = new Queue(name, connection);
+  onTestFinished(async () => {
+    await queue.close();
+    redis.disconnect();
+  });
+  const add = (script: string, args: unknown) => queue.add(script, { script, args, by_hand: true });
+  const others = [
+    await add(relative(folder, place.path('elsewhere')), []),
+    await add('purge', ['--force']),
+    await add('purge', []),
+    await add('purge', 'no list'),
+  ];
+  for (const job of others)
+    await until(async () => (await job.getState()) === 'failed', { what: `${job.name} to be refused` });
+  expect((await queue.getFailed()).map(({ failedReason }) => failedReason)).toEqual(
+    Array(4).fill(expect.stringContaining('has no such schedule')),
+  );
+  await add('purge', ['--dry', 'run']);
+  await until(() => journal(place).length > 0, { what: 'the one that is configured' });
+  expect(journal(place)).toEqual(['begin --dry run']);
+  writeFileSync(place.path('go'), '');
 });
 
 test('two workers run each tick once', async () => {

@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { WaitingError } from 'bullmq';
+import { isDeepStrictEqual } from 'node:util';
+import { UnrecoverableError, WaitingError } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
@@ -42,6 +43,7 @@ const dueOf = (job: TickJob): string | null =>
  */
 export async function takeTurn(job: TickJob, token: string | undefined, parts: TurnParts): Promise<string> {
   const { runs, log } = parts;
+  refuseOthers(job, parts);
   const { script, args } = job.data;
   const id = scheduleId(job.data);
   const before = (await runs.last(id)).run;
@@ -77,6 +79,17 @@ export async function takeTurn(job: TickJob, token: string | undefined, parts: T
   // Unless the one that it found has ended meanwhile and said so.
   if (before !== null && (await runs.last(id)).run?.job_id === begun.job_id) await runs.putRun(id, before);
   return 'skipped';
+}
+
+/**
+ * What is run as this user stands in the configuration. A turn is only a reminder of it: else whoever may write to Redis
+ * could name any file of this host, and any command of Longshore with any arguments.
+ */
+function refuseOthers({ data }: TickJob, { config, log }: TurnParts): void {
+  const { script, args } = data;
+  if (config.schedules.some((one) => one.script === script && isDeepStrictEqual(one.args, args))) return;
+  log.error({ script, args }, 'a turn of no schedule of this configuration is not run');
+  throw new UnrecoverableError('config.schedules of the worker that took this turn has no such schedule');
 }
 
 /** Missed, and its schedule wants no late ones. */
