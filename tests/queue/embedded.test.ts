@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, statSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { expect, onTestFinished, test } from 'vitest';
@@ -51,6 +52,21 @@ test('nobody else of this host can use it, or find its password in a list of pro
   expect(redis.shown_url).not.toContain(password);
   expect(statSync(folder).mode & 0o007).toBe(0);
   expect(statSync(join(folder, 'url')).mode & 0o007).toBe(0);
+});
+
+test('where another has taken its port meanwhile, its password is a new one', async () => {
+  const place = await makePlace();
+  const folder = place.path('redis');
+  const first = await startEmbeddedRedis(folder);
+  await first.stop();
+  const taker = createServer((socket) => socket.end());
+  taker.listen(Number(new URL(first.url).port), '127.0.0.1');
+  await once(taker, 'listening');
+  onTestFinished(() => void taker.close());
+  const second = await startEmbeddedRedis(folder);
+  onTestFinished(() => second.stop());
+  expect(second.shown_url).not.toBe(first.shown_url);
+  expect(new URL(second.url).password).not.toBe(new URL(first.url).password);
 });
 
 test('user and password of a Redis elsewhere are not told to the embedded one', async () => {

@@ -49,7 +49,9 @@ export async function startEmbeddedRedis(
   await endStray(folder);
   const last = lastAddress(folder);
   const port = await freePort(last.port);
-  const password = last.password === '' ? randomBytes(24).toString('hex') : last.password;
+  // Whoever has the old port now may have been told the old password by a client that came back.
+  const known = port === last.port ? last.password : '';
+  const password = known === '' ? randomBytes(24).toString('hex') : known;
   const url = `redis://:${password}@127.0.0.1:${port}`;
   const persist = options.persist ?? true;
   signal?.throwIfAborted();
