@@ -1,7 +1,8 @@
-import { appendFileSync, mkdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { compareTree } from '../../workers/content/compare.ts';
+import { endManifest, ManifestWriter } from '../../workers/content/manifest.ts';
 import { packBundle } from '../../workers/content/pack.ts';
 import { comparePaths } from '../../workers/content/path.ts';
 import { walkTree } from '../../workers/content/walk.ts';
@@ -74,4 +75,30 @@ test('the walk comes in the order that comparePaths sorts by, whatever the names
   const walked = [...walkTree(root)].map((member) => member.path);
   expect(walked.toSorted(comparePaths)).toEqual(walked);
   expect(walked.indexOf('a/z')).toBeLessThan(walked.indexOf('a-b'));
+});
+
+test('a file that has become a link when its turn to be read comes is a difference', async () => {
+  const tree = await packed();
+  const comparing = compareTree({ ...tree, level: 'readback' });
+  await new Promise(setImmediate); // Both lists were gone through; the threads that read have yet to begin.
+  unlinkSync(join(tree.root, 'plain.txt'));
+  symlinkSync('a-b', join(tree.root, 'plain.txt'));
+  const found = await comparing;
+  expect(found.problems).toEqual([['plain.txt', expect.stringContaining('cannot be read')]]);
+  expect(found.num_problems).toBe(1);
+});
+
+test('a file without a digest in its manifest is not proven by reading it', async () => {
+  const place = await makePlace();
+  const root = place.dir('data');
+  writeFileSync(join(root, 'a'), 'a');
+  const manifest = place.path('manifest');
+  const writer = new ManifestWriter(manifest, ['blake3']);
+  const mtime = String(statSync(join(root, 'a'), { bigint: true }).mtimeNs);
+  writer.add({ path: '.', type: 'directory', size: 0, mode: 0o755, mtime });
+  writer.add({ path: 'a', type: 'file', size: 1, mode: 0o644, mtime, offset: 1024 });
+  endManifest(manifest, { ...writer.close(), bundle: { size: 10_240, digests: {} } });
+  expect((await compareTree({ root, manifest, level: 'stream' })).problems).toEqual([]);
+  const found = await compareTree({ root, manifest, level: 'readback' });
+  expect(found.problems).toEqual([['a', 'checksum mismatch']]);
 });

@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import { makePlace, type Place } from '../support/place.ts';
 
 const TRACE = new URL('../fixtures/trace-syncs.ts', import.meta.url).href;
-const CONTENT = new URL('../../workers/content/', import.meta.url).href;
+const WORKERS = new URL('../../workers/', import.meta.url).href;
 
 interface Traced {
   sync?: string;
@@ -20,7 +20,10 @@ interface Traced {
 /** What a process syncs and renames that runs `code`, in which `content(name)` loads a file of workers/content. */
 function traced(place: Place, code: string): Traced[] {
   const trace = place.path('..trace');
-  const whole = `const content = (name) => import(${JSON.stringify(CONTENT)} + name);\n${code}`;
+  const whole = `
+    const load = (name) => import(${JSON.stringify(WORKERS)} + name);
+    const content = (name) => load('content/' + name);
+    ${code}`;
   execFileSync(process.execPath, ['--input-type=module', '-e', whole], {
     cwd: place.folder,
     env: { ...process.env, TRACE: trace, NODE_OPTIONS: `--import=${TRACE}` },
@@ -87,4 +90,19 @@ test('a copy, a bundle with its manifest and a staged bundle are on the disk wit
   const { size } = statSync(place.path('bundle'));
   expect(sizes).toMatchObject({ copied: 300_000, bundle: size, staged: size, far: size, two: 300_000 });
   expect(sizes.manifest).toBe(statSync(place.path('manifest')).size);
+});
+
+test('each part that a server has confirmed is in the ledger on the disk before the next one counts', async () => {
+  const place = await makePlace();
+  const done = traced(
+    place,
+    `const { beginLedger } = await load('archive/s3-ledger.ts');
+     const ledger = beginLedger('uploads/one.ndjson', { v: 1, upload_id: 'u' }, []);
+     for (const number of [1, 2]) ledger.add({ number, size: 5, md5: 'm', etag: 'e' });
+     ledger.close();`,
+  );
+  const line = `${JSON.stringify({ number: 1, size: 5, md5: 'm', etag: 'e' })}\n`.length;
+  const head = `${JSON.stringify({ v: 1, upload_id: 'u' })}\n`.length;
+  const sizes = done.filter(({ sync }) => sync?.includes('one.ndjson')).map(({ size }) => size);
+  expect(sizes).toEqual([head, head + line, head + 2 * line]);
 });

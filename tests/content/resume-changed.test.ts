@@ -100,7 +100,7 @@ test.each<[string, 'within' | 'end', (source: string) => void]>([
   [
     'the file in its middle is gone, with all behind it',
     'within',
-    (source) => execFileSync('rm', ['-r', join(source, 'b'), join(source, 'c'), join(source, 'd')]),
+    (source) => execFileSync('rm', ['-r', join(source, 'b/large'), join(source, 'c'), join(source, 'd')]),
   ],
   [
     'the last files are gone',

@@ -1,4 +1,5 @@
 /** What an attempt is told when it asks whether it may publish. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Job, Worker } from 'bullmq';
 import { expect, onTestFinished, test } from 'vitest';
 import { LongshoreError } from '../../workers/errors.ts';
@@ -51,8 +52,15 @@ async function makeAttempt() {
     await processing;
   });
   const lock = `${queue.toKey(job.id ?? '')}:lock`;
-  return { id, fleet, lock, redis: side.redis, questions: await asks.promise, stopped: stopped.promise };
+  const questions = await asks.promise;
+  const [key] = [...processor.running.values()].map((one) => one.key);
+  if (key === undefined) throw new Error('nothing runs');
+  return { id, fleet, lock, redis: side.redis, processor, key, job, questions, stopped: stopped.promise };
 }
+
+/** What has become of it a moment later. */
+const now = (stopped: Promise<LongshoreError>): Promise<string> =>
+  Promise.race([stopped.then(({ code }) => code), sleep(50, 'goes on')]);
 
 test('it may publish while the queue and the records both say that the job is its own', async () => {
   const { id, fleet, lock, redis, questions } = await makeAttempt();
@@ -64,4 +72,27 @@ test('it may publish while the queue and the records both say that the job is it
   expect(await questions.lease()).toBeNull();
   await fleet.store.records.pause(id, { actor: 'ana', take_out: false });
   expect(await questions.lease()).toMatch(/the step was stopped/);
+});
+
+test('it is stopped when its lock is lost to another worker, and not when that merely ran out', async () => {
+  const { lock, redis, processor, job, stopped } = await makeAttempt();
+  await redis.del(lock);
+  await processor.lockLost([job.id ?? '']);
+  expect(await redis.get(lock)).toBe('mine');
+  await redis.set(lock, 'theirs');
+  await processor.lockLost(['another.0']);
+  expect(await now(stopped)).toBe('goes on');
+  await processor.lockLost([job.id ?? '']);
+  expect((await stopped).code).toBe('E_LEASE_LOST');
+});
+
+test('an order to stop an earlier attempt, or one of another worker, does not stop it', async () => {
+  const { processor, key, stopped } = await makeAttempt();
+  const order = { ...key, worker: 'w1', reason: 'paused', grace_seconds: 0 };
+  expect(await processor.cancel({ ...order, worker: 'w2' })).toBe(false);
+  expect(await processor.cancel({ ...order, number: key.number + 1 })).toBe(true);
+  expect(await processor.cancel({ ...order, task_id: 'another' })).toBe(true);
+  expect(await now(stopped)).toBe('goes on');
+  expect(await processor.cancel(order)).toBe(true);
+  expect((await stopped).code).toBe('E_REVOKED');
 });

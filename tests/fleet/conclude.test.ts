@@ -11,8 +11,11 @@ import type { Finish, Finished } from '../../workers/records/contract.ts';
 const NEXT = { index: 1, task: 'noop', queue: 'q', priority: 5 };
 const SUCCESS: Finish = { outcome: 'success', result: [7, 'more'] };
 
-/** @param answer of the records to each end that they are told */
-async function ends(finish: Finish | null, answer: (told: Finish) => Finished | null) {
+/**
+ * @param answer of the records to each end that they are told
+ * @param handed whether the queue takes the next step by the turn that it has
+ */
+async function ends(finish: Finish | null, answer: (told: Finish) => Finished | null, handed = true) {
   const told: string[] = [];
   const job = {
     data: { workflow_id: 'w', index: 0 },
@@ -22,8 +25,13 @@ async function ends(finish: Finish | null, answer: (told: Finish) => Finished | 
   } as unknown as Job<JobData>;
   const parts = {
     log: createLogger('test', {}, { level: 'fatal' }),
+    config: { workflow_registry: { w: { steps: [], then: ['follower'] } } },
     store: {
       records: {
+        workflowWithRuns: async (id: string) => {
+          told.push(`looked at ${id === 'w' ? 'it' : 'another'}`);
+          return null;
+        },
         finish: async (_: unknown, end: Finish) => {
           told.push(`recorded ${end.outcome}`);
           return answer(end);
@@ -31,7 +39,7 @@ async function ends(finish: Finish | null, answer: (told: Finish) => Finished | 
       },
     },
     side: {
-      chains: { handOver: async () => told.push('handed over') > 0 },
+      chains: { handOver: async () => told.push('handed over') > 0 && handed },
       shares: { again: async (_: string, priority: number) => priority },
     },
   } as unknown as WorkerParts;
@@ -47,6 +55,13 @@ test('a success is recorded before the next step is in the queue', async () => {
     told: ['recorded success', 'handed over'],
     end: 7,
   });
+});
+
+test('where the turn of the next step was changed meanwhile it is put in anew; after the last one follows another workflow', async () => {
+  const { told } = await ends(SUCCESS, () => ({ next: NEXT }), false);
+  expect(told).toEqual(['recorded success', 'handed over', 'looked at it']);
+  const last = await ends(SUCCESS, () => ({ next: null }));
+  expect(last.told).toEqual(['recorded success', 'looked at another']);
 });
 
 test('who was overtaken or stopped hands nothing over', async () => {
