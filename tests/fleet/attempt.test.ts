@@ -13,13 +13,19 @@ import { makeFleet } from '../support/fleet.ts';
 
 const log = createLogger('test', {}, { level: 'fatal' });
 
-/** An attempt in the hands of a worker, with a process that only asks. */
-async function makeAttempt() {
+/** A worker's side of things for one workflow, whose first job it has been given; its process only asks. */
+async function makeWorker({
+  steps = { one: {} },
+  claims = async () => undefined,
+}: {
+  steps?: Record<string, object>;
+  claims?: () => Promise<void>;
+} = {}) {
   const fleet = await makeFleet();
   const { config } = fleet.place;
   const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'test' });
   onTestFinished(() => side.close());
-  const id = await fleet.start({ one: {} });
+  const id = await fleet.start(steps);
   const queue = side.queues.get(`${config.app_id}.q`);
   const worker = new Worker<JobData>(queue.name, null, {
     connection: side.redis,
@@ -42,20 +48,35 @@ async function makeAttempt() {
       };
     },
   };
-  const parts = { config, store: fleet.store, side, log, name: 'w1', host: 'h' };
-  const processor = createProcessor(parts, processes);
+  const { records } = fleet.store;
+  const slow: typeof records.claim = async (...args) => {
+    await claims();
+    return records.claim(...args);
+  };
+  const store = { ...fleet.store, records: { ...records, claim: slow } };
+  const processor = createProcessor({ config, store, side, log, name: 'w1', host: 'h' }, processes);
   const job: Job<JobData> | undefined = await worker.getNextJob('mine');
   if (job === undefined) throw new Error('the workflow was not queued');
-  const processing = processor.process(job, 'mine').catch((error: unknown) => error);
-  onTestFinished(async () => {
-    await processor.stopAll(new LongshoreError('E_WORKER_STOPPED', 'the test is over'), 0);
-    await processing;
-  });
-  const lock = `${queue.toKey(job.id ?? '')}:lock`;
-  const questions = await asks.promise;
-  const [key] = [...processor.running.values()].map((one) => one.key);
+  const process = (): Promise<unknown> => {
+    const processing = processor.process(job, 'mine').catch((error: unknown) => error);
+    onTestFinished(async () => {
+      await processor.stopAll(new LongshoreError('E_WORKER_STOPPED', 'the test is over'), 0);
+      await processing;
+    });
+    return processing;
+  };
+  const { redis } = side;
+  return { id, fleet, queue, redis, processor, job, process, asks: asks.promise, stopped: stopped.promise };
+}
+
+/** An attempt that runs there. */
+async function makeAttempt() {
+  const worker = await makeWorker();
+  void worker.process();
+  const questions = await worker.asks;
+  const [key] = [...worker.processor.running.values()].map((one) => one.key);
   if (key === undefined) throw new Error('nothing runs');
-  return { id, fleet, lock, redis: side.redis, processor, key, job, questions, stopped: stopped.promise };
+  return { ...worker, questions, key, lock: `${worker.queue.toKey(worker.job.id ?? '')}:lock` };
 }
 
 /** What has become of it a moment later. */
@@ -95,4 +116,34 @@ test('an order to stop an earlier attempt, or one of another worker, does not st
   expect(await now(stopped)).toBe('goes on');
   expect(await processor.cancel(order)).toBe(true);
   expect((await stopped).code).toBe('E_REVOKED');
+});
+
+test('an order to stop it that comes between its claim and its process is carried out', async () => {
+  const claimed = Promise.withResolvers<void>();
+  const goOn = Promise.withResolvers<void>();
+  const { id, fleet, processor, process, stopped } = await makeWorker({
+    claims: async () => {
+      claimed.resolve();
+      await goOn.promise;
+    },
+  });
+  void process();
+  await claimed.promise;
+  const task_id = (await fleet.store.records.workflow(id))?.steps[0]?.next_task_id ?? '';
+  const order = { task_id, number: 1, worker: 'w1', reason: 'paused', grace_seconds: 0 };
+  const cancelling = processor.cancel(order);
+  goOn.resolve();
+  expect(await cancelling).toBe(true);
+  expect(await now(stopped)).toBe('E_REVOKED');
+});
+
+test('a job whose worker died after it had recorded the success hands over at once', async () => {
+  const { id, fleet, queue, process } = await makeWorker({ steps: { one: {}, two: {} } });
+  const claim = { workflow_id: id, index: 0, worker: 'dead', host: 'h' };
+  const claimed = await fleet.store.records.claim(claim, { max_losses: 3 });
+  if (claimed.verdict !== 'run') throw new Error(claimed.verdict);
+  await fleet.store.records.finish(claimed.key, { outcome: 'success', result: [7] });
+  expect(await queue.getJob(`${id}.1`)).toBeUndefined();
+  expect(await process()).toBe(7);
+  expect(await queue.getJobState(`${id}.1`)).toBe('prioritized');
 });
