@@ -26,7 +26,7 @@ function traced(place: Place, code: string): Traced[] {
     ${code}`;
   execFileSync(process.execPath, ['--input-type=module', '-e', whole], {
     cwd: place.folder,
-    env: { ...process.env, TRACE: trace, NODE_OPTIONS: `--import=${TRACE}` },
+    env: { ...process.env, NODE_OPTIONS: `--import=${TRACE}?to=${encodeURIComponent(trace)}` },
   });
   return readFileSync(trace, 'utf8')
     .trimEnd()
