@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { readdirSync, statfsSync } from 'node:fs';
 import { once } from 'node:events';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { humanBytes } from '../../workers/content/human-bytes.ts';
 import { reserveSpace, spaceOn } from '../../workers/content/space.ts';
 import { makePlace, type Place } from '../support/place.ts';
@@ -50,6 +50,20 @@ test('what is written needs no promise any more', async () => {
   const place = await makePlace();
   const most = Math.round(free(place) * 0.7);
   const first = reserveSpace(request(place, most));
+  first.spent(most);
+  reserveSpace(request(place, most)).release();
+  first.release();
+});
+
+test('what is written needs no promise although the clock is put back by an hour', async () => {
+  const place = await makePlace();
+  const most = Math.round(free(place) * 0.7);
+  const first = reserveSpace(request(place, most));
+  vi.useFakeTimers({ toFake: ['Date', 'performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  first.spent(1);
+  vi.advanceTimersByTime(2000);
+  vi.setSystemTime(Date.now() - 3_600_000);
   first.spent(most);
   reserveSpace(request(place, most)).release();
   first.release();
