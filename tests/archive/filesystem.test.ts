@@ -95,6 +95,29 @@ test('a put that is cut off in place of another bundle leaves no bundle under th
   expect(found()).toEqual(['new', 'manifest of new']);
 });
 
+test('a first put that is cut off leaves no bundle without its manifest', async () => {
+  const { key, archive, place } = await archivePlace();
+  const started = await archive.local.beginPut(key, { task_id: 'task-0001' });
+  writeFileSync(started.manifestPath, 'manifest of one that is gone');
+  await expect(started.commit()).rejects.toMatchObject({ code: 'ENOENT' });
+  expect(names(place)).toEqual(['.longshore-archive', 'run1.tar.manifest.ndjson']);
+});
+
+test('a put that is stopped with its last byte is not visible', async () => {
+  const { key, archive, place } = await archivePlace();
+  const stop = new AbortController();
+  const stream = async function* (): AsyncGenerator<Buffer> {
+    yield Buffer.from('bundle');
+  };
+  const putting = archive.put(
+    key,
+    { stream: stream(), size: 6 },
+    { task_id: 'task-0001', signal: stop.signal, onProgress: () => stop.abort(new Error('lost')) },
+  );
+  await expect(putting).rejects.toThrow('lost');
+  expect(names(place)).toEqual(['.longshore-archive']);
+});
+
 test('nothing is visible before the commit, nothing is left after an abort', async () => {
   const { place, key, archive } = await archivePlace();
   const started = await archive.local.beginPut(key, { task_id: 'task-0001' });

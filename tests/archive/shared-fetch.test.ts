@@ -120,6 +120,23 @@ test('a fetch that fails leaves nothing, and who waited for it tries for itself'
   expect(left(place)).toEqual([]);
 });
 
+test('a bundle that comes with fewer bytes than the archive states is no bundle', async () => {
+  const place = await makePlace();
+  const { archive, options } = await tapes(place);
+  const short: Archive = {
+    ...archive,
+    get: async (_, target) => {
+      writeFileSync(target, CONTENT.subarray(0, SIZE - 1));
+      return { size: SIZE, modified: null, digests: {} };
+    },
+  };
+  await expect(fetchShared({ ...options, archive: short })).rejects.toMatchObject({
+    code: 'E_TRANSFER',
+    fields: { expected: SIZE, actual: SIZE - 1 },
+  });
+  expect(left(place)).toEqual([]);
+});
+
 test('too little room in the scratch space is said before the tape moves', async () => {
   const place = await makePlace();
   const { gets, options } = await tapes(place);

@@ -1,15 +1,7 @@
 /** What a half bundle and its marks are worth when its origin, or they themselves, are not what they were. */
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import {
-  appendFileSync,
-  chmodSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type Mark, marksPath } from '../../workers/content/checkpoint.ts';
@@ -30,11 +22,11 @@ interface Half {
 async function makeHalf(where: 'within' | 'end'): Promise<Half> {
   const place = await makePlace();
   const source = place.path('source');
-  const small = (folder: string) => smallFiles(folder, 20, () => 20_000);
+  const small = (folder: string) => smallFiles(folder, 12, () => 20_000);
   writeTree(source, {
     ...small('a'),
     'a/link': { link: 'here.' },
-    'b/large': randomBytes(1_500_000),
+    'b/large': randomBytes(700_000),
     ...small('c'),
     d: 'the last one',
   });
@@ -45,6 +37,7 @@ async function makeHalf(where: 'within' | 'end'): Promise<Half> {
     manifest: place.path('half.ndjson'),
     digests: { member: ['blake3'], bundle: ['blake3'] },
     checkpoint_bytes: 50_000,
+    xattrs: false,
   } as const;
   await packBundle({ ...options, resume: true });
   const [, ...marks] = readFileSync(marksPath(options.target), 'utf8')
@@ -81,7 +74,6 @@ test.each(['within', 'end'] as const)(
 /** With the same times after it, so that they do not tell; of the file in the middle also the time of the last change counts. */
 test.each<[string, 'within' | 'end', (source: string) => void]>([
   ['a file has other rights', 'end', (source) => chmodSync(join(source, 'a/0000'), 0o600)],
-  ['a file is longer', 'end', (source) => appendFileSync(join(source, 'a/0000'), 'more')],
   [
     'a link leads elsewhere',
     'end',
@@ -90,12 +82,10 @@ test.each<[string, 'within' | 'end', (source: string) => void]>([
       symlinkSync('there', join(source, 'a/link'));
     },
   ],
-  ['a file is gone', 'end', (source) => rmSync(join(source, 'a/0000'))],
-  ['a file has come', 'end', (source) => writeFileSync(join(source, 'a/0000a'), 'new')],
   [
     'the file in its middle has other bytes',
     'within',
-    (source) => writeFileSync(join(source, 'b/large'), randomBytes(1_500_000)),
+    (source) => writeFileSync(join(source, 'b/large'), randomBytes(700_000)),
   ],
   [
     'the file in its middle is gone, with all behind it',
@@ -122,8 +112,6 @@ test('where a file has another time the bundle has that', async () => {
 
 test.each<[string, (half: Half) => void]>([
   ['a half bundle with a flipped bit', ({ options }) => flip(options.target, 30_000)],
-  ['a half bundle that is shorter than its marks', ({ options }) => truncateSync(options.target, 200_000)],
-  ['a manifest that is shorter than its marks', ({ options }) => truncateSync(options.manifest, 3000)],
   [
     'a manifest with another digest', // It would call a good file damaged for ever.
     ({ options }) => {

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { LongshoreError, reportOf } from '../../workers/errors.ts';
-import { waitForArchive } from '../../workers/fleet/archive-wait.ts';
+import { archiveWaitOf, waitForArchive } from '../../workers/fleet/archive-wait.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
 import { runScript } from '../support/script.ts';
 import { until } from '../support/until.ts';
@@ -122,4 +122,32 @@ test('what is to be done about it is told with the wait, where the place of fail
   };
   expect(told()).toMatch(/: no mark$/);
   expect(told('Mount it.')).toMatch(/: no mark\. Mount it\.$/);
+});
+
+test('a wait begins with the last time that the archive was found away after it had been reached', () => {
+  const at = (minute: number): string => new Date(Date.UTC(2026, 0, 1, 12, minute)).toISOString();
+  const away = reportOf(new LongshoreError('E_ARCHIVE_UNAVAILABLE', 'away'));
+  const other = reportOf(new LongshoreError('E_IO', 'a disk'));
+  const ended = (minute: number, outcome: 'postponed' | 'retry', error: typeof away | null) => ({
+    outcome,
+    error,
+    date_start: at(minute),
+    date_end: at(minute + 1),
+  });
+  const before = [ended(0, 'postponed', away), ended(10, 'retry', other)];
+  const now = new Date(at(60));
+  const attempts = [
+    ...before,
+    ended(20, 'postponed', away),
+    ended(30, 'postponed', null),
+    ended(40, 'postponed', away),
+  ];
+  const running = { outcome: null, error: null, date_start: at(59), date_end: null };
+  expect(archiveWaitOf([...attempts, running], 3600, now)).toEqual({
+    since: at(21),
+    looks: 2,
+    patient: true,
+  });
+  expect(archiveWaitOf([...attempts, running], 39 * 60, now).patient).toBe(false);
+  expect(archiveWaitOf(before, 3600, now)).toEqual({ since: null, looks: 0, patient: true });
 });
