@@ -91,6 +91,18 @@ test('the same goes on from a stream, cut alike, of another task', async () => {
   expect((await readBack(at)).equals(bytes)).toBe(true);
 });
 
+test('an upload that was begun with other metadata is begun anew: they cannot be changed', async () => {
+  const at = await makeS3Place(server);
+  const bytes = randomBytes(3 * PART);
+  const file = fileOf(at, bytes);
+  await putAndKill(at, file, 2);
+  await at.archive.put(at.path(NAME), { file, digests: { blake3: 'of the bundle' } }, put);
+  expect(at.partsSent()).toEqual([1, 2, 3]);
+  const { Metadata } = await at.direct.headObject({ Bucket: server.bucket, Key: at.key(NAME) });
+  expect(Metadata).toEqual({ blake3: 'of the bundle' });
+  expect(await at.unfinished(NAME)).toEqual([]);
+});
+
 test('from the first part that is another, everything is sent anew', async () => {
   const at = await makeS3Place(server);
   const bytes = randomBytes(6 * PART);

@@ -102,8 +102,9 @@ test('a fetch that fails leaves nothing, and who waited for it tries for itself'
   const place = await makePlace();
   let first = true;
   const gate = Promise.withResolvers<void>();
+  const told = Promise.withResolvers<void>();
   const { gets, options } = await tapes(place, async () => {
-    if (!first) return;
+    if (!first) return told.promise; // However long it takes.
     first = false;
     await gate.promise;
     throw new LongshoreError('E_ARCHIVE_UNAVAILABLE', 'the tape robot is away');
@@ -114,6 +115,7 @@ test('a fetch that fails leaves nothing, and who waited for it tries for itself'
   const waiting = fetchShared(options);
   gate.resolve();
   await expect(failing).rejects.toMatchObject({ code: 'E_ARCHIVE_UNAVAILABLE' });
+  told.resolve();
   const bundle = await waiting;
   expect(bundle.fetched).toBe(true);
   await bundle.close();

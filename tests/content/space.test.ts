@@ -1,6 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { readdirSync, statfsSync } from 'node:fs';
 import { once } from 'node:events';
+import { DatabaseSync } from 'node:sqlite';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { humanBytes } from '../../workers/content/human-bytes.ts';
 import { reserveSpace, spaceOn } from '../../workers/content/space.ts';
@@ -86,6 +87,17 @@ test('a promise of another process counts while that lives, and not when it was 
   holder.kill('SIGKILL');
   await once(holder, 'close');
   reserveSpace(request(place, most)).release();
+});
+
+test('a process that has got the number of a dead one takes over none of its promises', async () => {
+  const place = await makePlace();
+  const most = Math.round(free(place) * 0.7);
+  const first = reserveSpace(request(place, most));
+  const book = new DatabaseSync(place.path('state/reservations.db'));
+  book.exec("update reservation set started = '1'");
+  book.close();
+  reserveSpace(request(place, most)).release();
+  first.release();
 });
 
 test('of twenty processes that ask at once, only as many get space as there is', async () => {

@@ -19,8 +19,9 @@ test.each([[null], [Number.NaN], ['12'], [1.5]])(
 
 async function makeDataset() {
   const { config } = await makePlace();
-  const { catalog, close } = await openStore(config);
-  onTestFinished(close);
+  const store = await openStore(config);
+  onTestFinished(() => store.close());
+  const { catalog } = store;
   const [made] = await catalog.register(
     [{ dataset: { name: 'run', type: 'RAW_DATA', origin_path: '/run', create_method: 'TEST' } }],
     'test',
