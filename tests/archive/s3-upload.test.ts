@@ -159,6 +159,19 @@ test('an upload that somebody ends while parts are under way fails, and the next
   expect(await at.unfinished(NAME)).toEqual([]);
 });
 
+test('an upload that is gone with all its parts is not taken for an older object of the same size', async () => {
+  const at = await makeS3Place(server);
+  await at.archive.put(at.path(NAME), { file: fileOf(at, randomBytes(3 * PART)) }, put);
+  const bytes = randomBytes(3 * PART);
+  const file = fileOf(at, bytes);
+  await putAndKill(at, file, 3);
+  const [UploadId] = await at.unfinished(NAME);
+  await at.direct.abortMultipartUpload({ Bucket: server.bucket, Key: at.key(NAME), UploadId });
+  await at.archive.put(at.path(NAME), { file }, put);
+  expect(at.partsSent()).toEqual([1, 2, 3]);
+  expect((await readBack(at)).equals(bytes)).toBe(true);
+});
+
 test('an upload that is gone when it is to be completed leaves an older object of the same size as it is', async () => {
   const at = await makeS3Place(server);
   const before = randomBytes(3 * PART);
