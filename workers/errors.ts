@@ -147,6 +147,9 @@ export const ERRORS = {
   E_BUNDLE_MISSING: operator(
     'The archive has no bundle at the recorded path. Check the archive before anything else.',
   ),
+  E_BUNDLE_UNKNOWN: operator(
+    'If it is the bundle of this dataset, the catalog has lost its record: see docs/recovery.md. If it may go, `longshore archive <dataset> --force` puts what the origin holds in its place.',
+  ),
   E_BUNDLE_UNSAFE: fatal(
     'The bundle holds what no dataset has: a member outside of its folder, a device, a name twice, holes without end. Nothing of it was published.',
   ),

@@ -59,6 +59,7 @@ export const COMMAND_FILES: readonly CommandFile[] = [
     names: ['populate-bundles'],
     load: async () => tool((await import('./commands/populate-bundles.ts')).populateBundlesTool),
   },
+  { names: ['adopt'], load: async () => (await import('./commands/adopt.ts')).addAdopt },
   {
     names: ['raise-alarms'],
     load: async () => tool((await import('./commands/raise-alarms.ts')).raiseAlarmsTool),

@@ -55,6 +55,7 @@ const CALLS: readonly (readonly [command: string, ...args: string[]])[] = [
   ['token', '--sub', 'somebody', '--dry-run'],
   ['metrics', '--recorded'],
   ['populate-bundles', '--dry-run'],
+  ['adopt', '/nowhere/run_A.tar', '--dataset-type', 'RAW_DATA', '--dry-run'],
   ['raise-alarms', '--dry-run'],
   ['reconcile', '--dry-run'],
   ['purge-stale-workflows', '--dry-run'],

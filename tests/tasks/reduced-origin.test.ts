@@ -88,3 +88,51 @@ test('what was never proven gives way: a landing that did not come to its end is
   await landing.run('archive_dataset', { attempt: 2 });
   expect(await landing.store.catalog.countFiles(landing.id)).toBe(1);
 });
+
+describe('a bundle that the catalog does not know, as after it was lost or set back to a backup', () => {
+  /** Registered anew by its origin, in a catalog that knows nothing of what was landed. */
+  async function forgotten(change: (landing: { origin: string; bundle: string }) => void) {
+    const { place, origin, bundle } = await landed();
+    change({ origin, bundle });
+    const archive = place.path('data/archive/{year}/raw_data');
+    const anew = await makeLanding({}, { origin, config: { paths: { RAW_DATA: { archive } } } });
+    await anew.run('inspect_dataset');
+    return { ...anew, bundle, before: readFileSync(bundle) };
+  }
+
+  test('is taken over from an origin that is as it was', async () => {
+    const { run, dataset, bundle, before, store, id } = await forgotten(() => undefined);
+    const { ino } = statSync(bundle);
+    await run('archive_dataset');
+    expect(statSync(bundle).ino).toBe(ino);
+    expect(await dataset()).toMatchObject({ archive_path: bundle, bundle: { size: before.length } });
+    expect(await store.catalog.countFiles(id)).toBe(2);
+  });
+
+  test('does not give way to an origin that holds less', async () => {
+    const { fails, run, bundle, before } = await forgotten(({ origin }) => rmSync(join(origin, 'a.txt')));
+    expect(await fails('archive_dataset')).toMatchObject({
+      code: 'E_ORIGIN_REDUCED',
+      fields: { path: 'a.txt' },
+    });
+    expect(readFileSync(bundle).equals(before)).toBe(true);
+    await run('archive_dataset', { attempt: 2, kwargs: { force: true } });
+    expect(readFileSync(bundle).equals(before)).toBe(false);
+  });
+
+  test.each<[string, (manifest: string) => void]>([
+    ['no manifest', (manifest) => rmSync(manifest)],
+    ['a damaged manifest', (manifest) => truncateSync(manifest, 100)],
+  ])('with %s is left to a person', async (_, damage) => {
+    const { fails, run, bundle, before } = await forgotten((landing) =>
+      damage(`${landing.bundle}.manifest.ndjson`),
+    );
+    expect(await fails('archive_dataset')).toMatchObject({
+      code: 'E_BUNDLE_UNKNOWN',
+      class: 'operator',
+      fields: { path: bundle },
+    });
+    expect(readFileSync(bundle).equals(before)).toBe(true);
+    await run('archive_dataset', { attempt: 2, kwargs: { force: true } });
+  });
+});

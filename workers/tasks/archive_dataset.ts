@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs';
 import { openManifest } from '../archive/bundles.ts';
-import type { Archive } from '../archive/contract.ts';
+import type { Archive, ArchivedObject } from '../archive/contract.ts';
 import { archivesOf } from '../archive/index.ts';
 import type { DatasetPatch } from '../catalog/contract.ts';
 import { compareTree } from '../content/compare.ts';
@@ -39,7 +39,8 @@ export const task = defineTask({
     const damaged = known.filter((copy) => copy.key === key && openFinding(copy) !== null);
     const there = await findArchived(ctx, { archives, dataset, key, damaged });
     const { archived, written } =
-      (await complete(ctx, { archives, key, ...there })) ?? (await packAnew(ctx, archives, dataset, key));
+      (await complete(ctx, { archives, key, ...there })) ??
+      (await packAnew(ctx, archives, { dataset, key, filled: there.filled }));
     await tellReplaced(ctx, key, written);
     const inspected = await assertInspected(ctx, dataset, archived.counts);
     const held = await recordFiles(ctx, archives, key);
@@ -63,10 +64,9 @@ export const task = defineTask({
 async function packAnew(
   ctx: TaskContext,
   archives: readonly Archive[],
-  dataset: Dataset,
-  key: string,
+  { dataset, key, filled }: { dataset: Dataset; key: string; filled: readonly Archive[] },
 ): Promise<{ archived: Archived; written: readonly Archive[] }> {
-  await refuseReduced(ctx, { archives, dataset, key });
+  await refuseReduced(ctx, { archives: filled, dataset, key });
   return { archived: await packInto(ctx, archives, dataset, key), written: archives };
 }
 
@@ -86,6 +86,7 @@ async function targetOf(ctx: TaskContext, dataset: Dataset): Promise<string> {
 /**
  * The archives that hold a complete bundle of what the origin still holds (names, sizes, times of change): a repeat of
  * this step, or one that was killed between an archive and the catalog, has nothing to write there.
+ * @returns also those where anything lies at `key`, which packing would replace
  */
 async function findArchived(
   ctx: TaskContext,
@@ -95,16 +96,24 @@ async function findArchived(
     key: string;
     damaged: readonly BundleCopy[];
   },
-): Promise<{ holders: Archive[]; archived: Archived | null }> {
+): Promise<{ holders: Archive[]; filled: Archive[]; archived: Archived | null }> {
   const { dataset, key } = parts;
   const holders: Archive[] = [];
+  const filled: Archive[] = [];
   let archived: Archived | null = null;
   // An origin that was deleted since it was archived has nothing to say: what is recorded decides, and nothing is packed.
   const origin = existsSync(dataset.origin_path) ? dataset.origin_path : null;
   const recorded = origin === null ? (dataset.bundle?.digests ?? {}) : null;
   for (const archive of parts.archives) {
-    if (parts.damaged.some((copy) => copy.archive === archive.name)) continue;
-    const found = await bundleIn(ctx, archive, key, archived === null ? origin : null);
+    if (parts.damaged.some((copy) => copy.archive === archive.name)) {
+      filled.push(archive);
+      continue;
+    }
+    await archive.prepare(key, { signal: ctx.signal }); // To the first put a new archive is not away.
+    const there = await archive.stat(key, { signal: ctx.signal });
+    if (there === null) continue;
+    filled.push(archive);
+    const found = await bundleIn(ctx, archive, { key, there, origin: archived === null ? origin : null });
     if (found === null) continue;
     // The first one was compared with the origin; another one holds the same when its bundle has the same digests.
     const expected = archived?.bundle.digests ?? recorded;
@@ -112,20 +121,16 @@ async function findArchived(
     archived ??= found;
     holders.push(archive);
   }
-  return { holders, archived };
+  return { holders, filled, archived };
 }
 
 /** @param origin to compare it with; null: not needed */
 async function bundleIn(
   ctx: TaskContext,
   archive: Archive,
-  key: string,
-  origin: string | null,
+  { key, there, origin }: { key: string; there: ArchivedObject; origin: string | null },
 ): Promise<Archived | null> {
   const { signal } = ctx;
-  await archive.prepare(key, { signal }); // To the first put a new archive is not away.
-  const there = await archive.stat(key, { signal });
-  if (there === null) return null;
   const manifest = await openManifest(archive, key, { scratch: ctx.config.paths.scratch, signal });
   if (manifest === null) return null;
   try {

@@ -15,21 +15,35 @@ import type { TaskContext } from './contract.ts';
 const LINES = 100;
 
 /**
- * To be called before a bundle is packed over what the archives hold at `key`. Says nothing against a bundle that was never
- * proven, which nobody relies on yet, nor where the kwarg `force` is true.
- * @throws E_ORIGIN_REDUCED
+ * To be called before a bundle is packed over what the archives hold at `key`. Says nothing against a bundle that is recorded
+ * and was never proven, which nobody relies on yet, nor where the kwarg `force` is true. One that is not recorded is of an
+ * attempt that was killed, of a catalog that was lost or set back, or of another system: then somebody may rely on it.
+ * @param archives that hold something at `key`
+ * @throws E_ORIGIN_REDUCED, E_BUNDLE_UNKNOWN
  */
 export async function refuseReduced(
   ctx: TaskContext,
   { archives, dataset, key }: { archives: readonly Archive[]; dataset: Dataset; key: string },
 ): Promise<void> {
   if (ctx.kwargs.force === true || !existsSync(dataset.origin_path)) return;
-  if (!(await isReliedOn(ctx.catalog, dataset))) return;
+  const recorded = dataset.archive_path !== null && dataset.bundle != null;
+  if (recorded && !(await isReliedOn(ctx.catalog, dataset))) return;
   for (const archive of archives) {
     const compared = await comparedWith(ctx, { archive, dataset, key });
+    if (compared === null && !recorded) throw unknownBundle(dataset, archive, key);
     const reduced = compared === null ? null : whyReduced(dataset, compared);
     if (reduced !== null) throw reduced;
   }
+}
+
+/** What it holds is not known, so neither is what would be lost with it. */
+function unknownBundle({ id, name }: Dataset, archive: Archive, key: string): LongshoreError {
+  const where = archive.locate(key);
+  return new LongshoreError(
+    'E_BUNDLE_UNKNOWN',
+    `${where} holds a bundle without a sound manifest that is not recorded for ${name}; it was left as it is`,
+    { fields: { dataset_id: id, archive: archive.name, path: where } },
+  );
 }
 
 /** Null: this archive has no manifest that could tell. */
@@ -58,15 +72,15 @@ async function comparedWith(
 }
 
 /**
- * Recorded, and read back: its origin may have been given up. So may that of a bundle which took the place of one that was
+ * Adopted from an archive whose catalog was lost, or recorded and read back: its origin may have been given up. So may that of a bundle which took the place of one that was
  * read back: it gave way to more, and must not give way to less before it is read itself.
  */
 export async function isReliedOn(
   { proofs }: Pick<Catalog, 'proofs'>,
-  { id, archive_path, bundle }: Dataset,
+  { id, archive_path, bundle, metadata }: Dataset,
 ): Promise<boolean> {
   if (archive_path === null || bundle == null) return false;
-  if (bundle.verified_at !== null) return true;
+  if (bundle.verified_at !== null || typeof metadata.adopted_at === 'string') return true;
   const held = await proofs({ dataset_id: id, result: 'ok', limit: LINES });
   return held.some(isHeld);
 }
