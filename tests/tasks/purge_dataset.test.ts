@@ -2,8 +2,10 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
+  renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   unlinkSync,
   writeFileSync,
@@ -55,6 +57,18 @@ test('tree, bundle, both links and the alias folder go; archive and origin stay;
   await landing.run('validate_dataset', { workflow_id: 'workflow-2' });
   const { staged_path } = await landing.dataset();
   expect(fingerprint(staged_path as string)).toBe(fingerprint(landing.origin));
+});
+
+test('a stage folder that was moved, with a link at its old place, is purged as ever', async () => {
+  const landing = await landed();
+  const stage = landing.place.path('data/staged');
+  renameSync(stage, `${stage}.moved`);
+  symlinkSync(`${stage}.moved`, stage);
+  const before = await parts(landing);
+  expect(before).toContain((await landing.dataset()).staged_path?.replace(stage, `${stage}.moved`));
+  await landing.run('purge_dataset');
+  expect(before.filter(isThere)).toEqual([]);
+  expect(await landing.dataset()).toMatchObject({ is_staged: false, staged_path: null });
 });
 
 test('a bundle that is gone, cut short or never proven keeps the staged copy; --force does not ask', async () => {

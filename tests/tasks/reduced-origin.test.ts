@@ -101,22 +101,24 @@ describe('a bundle that the catalog does not know, as after it was lost or set b
   }
 
   test('is taken over from an origin that is as it was', async () => {
-    const { run, dataset, bundle, before, store, id } = await forgotten(() => undefined);
+    const landing = await forgotten(() => undefined);
+    const { bundle, before, store, id } = landing;
     const { ino } = statSync(bundle);
-    await run('archive_dataset');
+    await landing.run('archive_dataset');
     expect(statSync(bundle).ino).toBe(ino);
-    expect(await dataset()).toMatchObject({ archive_path: bundle, bundle: { size: before.length } });
+    expect(await landing.dataset()).toMatchObject({ archive_path: bundle, bundle: { size: before.length } });
     expect(await store.catalog.countFiles(id)).toBe(2);
   });
 
   test('does not give way to an origin that holds less', async () => {
-    const { fails, run, bundle, before } = await forgotten(({ origin }) => rmSync(join(origin, 'a.txt')));
-    expect(await fails('archive_dataset')).toMatchObject({
+    const landing = await forgotten(({ origin }) => rmSync(join(origin, 'a.txt')));
+    const { bundle, before } = landing;
+    expect(await landing.fails('archive_dataset')).toMatchObject({
       code: 'E_ORIGIN_REDUCED',
       fields: { path: 'a.txt' },
     });
     expect(readFileSync(bundle).equals(before)).toBe(true);
-    await run('archive_dataset', { attempt: 2, kwargs: { force: true } });
+    await landing.run('archive_dataset', { attempt: 2, kwargs: { force: true } });
     expect(readFileSync(bundle).equals(before)).toBe(false);
   });
 
@@ -124,15 +126,14 @@ describe('a bundle that the catalog does not know, as after it was lost or set b
     ['no manifest', (manifest) => rmSync(manifest)],
     ['a damaged manifest', (manifest) => truncateSync(manifest, 100)],
   ])('with %s is left to a person', async (_, damage) => {
-    const { fails, run, bundle, before } = await forgotten((landing) =>
-      damage(`${landing.bundle}.manifest.ndjson`),
-    );
-    expect(await fails('archive_dataset')).toMatchObject({
+    const landing = await forgotten((before) => damage(`${before.bundle}.manifest.ndjson`));
+    const { bundle, before } = landing;
+    expect(await landing.fails('archive_dataset')).toMatchObject({
       code: 'E_BUNDLE_UNKNOWN',
       class: 'operator',
       fields: { path: bundle },
     });
     expect(readFileSync(bundle).equals(before)).toBe(true);
-    await run('archive_dataset', { attempt: 2, kwargs: { force: true } });
+    await landing.run('archive_dataset', { attempt: 2, kwargs: { force: true } });
   });
 });

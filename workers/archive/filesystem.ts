@@ -56,6 +56,7 @@ export interface FilesystemArchiveOptions {
 export function createFilesystemArchive(options: FilesystemArchiveOptions): Archive {
   const { roots, state_dir, name = 'filesystem', root = '', mark = 'auto', answer_seconds = 60 } = options;
   const pathOf = (key: string): string => (root === '' ? key : join(root, key));
+  const isBelowRoot = (path: string): boolean => roots.some((one) => path.startsWith(`${one}/`));
   const rootOf = (path: string): string => roots.find((one) => path.startsWith(`${one}/`)) ?? dirname(path);
   const ask = <T>(path: string, question: Promise<T>): Promise<T> => answer(path, question, answer_seconds);
   const look = (path: string) => ask(path, statOrNull(path));
@@ -68,7 +69,9 @@ export function createFilesystemArchive(options: FilesystemArchiveOptions): Arch
       `the archive at ${rootOf(path)} is not there: ${at} is missing`,
       {
         fields: { archive: name, root: rootOf(path), path },
-        hint: `Mount the archive, then resume. If it is a new one, or was put in the old one's place: mkdir -p '${rootOf(path)}' && touch '${at}'`,
+        hint: isBelowRoot(path)
+          ? `Mount the archive, then resume. If it is a new one, or was put in the old one's place: mkdir -p '${rootOf(path)}' && touch '${at}'`
+          : `It was recorded there, and the configuration has this archive at ${roots.join(', ')} now. Mount or link the old place (docs/recovery.md), then resume.`,
       },
     );
   };

@@ -1,6 +1,6 @@
 /** The staged copy of a dataset with its bundle and every way to it, as a purge and a deletion remove them. */
 import { lstatSync, readdirSync, readlinkSync, rmdirSync, unlinkSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Config } from '../../config/index.ts';
 import { pathsOf } from '../../config/of.ts';
 import {
@@ -34,11 +34,11 @@ export interface StagedCopy {
 export function stagedCopyOf(config: Config, dataset: Dataset): StagedCopy {
   const root = resolved(pathsOf(config, dataset.type).stage);
   const tree = stagedPathOf(config, dataset);
-  const recorded = dataset.staged_path ?? tree;
+  // By the folder that it really lies in: one on the way may lead elsewhere, or the whole have been moved and linked since it
+  // was recorded. A link in its own place is removed as a link.
+  const written = dataset.staged_path ?? tree;
+  const recorded = join(resolved(dirname(written)), basename(written));
   assertBelow(root, recorded, `the staged path of dataset ${dataset.id},`);
-  // A link in its place is removed as a link; what may not happen is that a folder on the way leads elsewhere.
-  const parent = resolved(dirname(recorded));
-  if (parent !== root) assertBelow(root, parent, `the folder of the staged path of dataset ${dataset.id},`);
   return {
     root: pathsOf(config, dataset.type).stage,
     trees: [...new Set([recorded, tree])],
