@@ -200,3 +200,20 @@ test('what a process left that was killed while it packed is given to the next a
   await again.abort();
   expect(names(place)).toEqual(['.longshore-archive']);
 });
+
+test('a bundle that is recorded where no archive is configured any more is read while it is there, and else waited for: nothing is made in its place', async () => {
+  const at = await archivePlace();
+  await put(at);
+  const { state_dir } = at.place.config;
+  const elsewhere = createFilesystemArchive({ roots: [at.place.path('other')], state_dir });
+  expect(await elsewhere.stat(at.key)).toMatchObject({ size: 'bundle'.length });
+  // Its root still has the mark: the bundle is gone, and the archive is there.
+  rmSync(at.key);
+  expect(await elsewhere.stat(at.key)).toBeNull();
+  const moved = at.place.path('moved');
+  renameSync(at.place.path('data/archive'), moved);
+  const outage = { code: 'E_ARCHIVE_UNAVAILABLE', hint: expect.stringContaining('docs/recovery.md') };
+  await expect(elsewhere.stat(at.key)).rejects.toMatchObject(outage);
+  await expect(elsewhere.prepare(at.key)).rejects.toMatchObject(outage);
+  expect(existsSync(at.place.path('data/archive'))).toBe(false);
+});

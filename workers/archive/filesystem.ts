@@ -56,27 +56,42 @@ export interface FilesystemArchiveOptions {
 export function createFilesystemArchive(options: FilesystemArchiveOptions): Archive {
   const { roots, state_dir, name = 'filesystem', root = '', mark = 'auto', answer_seconds = 60 } = options;
   const pathOf = (key: string): string => (root === '' ? key : join(root, key));
-  const isBelowRoot = (path: string): boolean => roots.some((one) => path.startsWith(`${one}/`));
-  const rootOf = (path: string): string => roots.find((one) => path.startsWith(`${one}/`)) ?? dirname(path);
+  /** Null: it was recorded before the configuration named other places. */
+  const rootOf = (path: string): string | null => roots.find((one) => path.startsWith(`${one}/`)) ?? null;
   const ask = <T>(path: string, question: Promise<T>): Promise<T> => answer(path, question, answer_seconds);
   const look = (path: string) => ask(path, statOrNull(path));
 
   const requireMark = async (path: string): Promise<void> => {
-    const at = join(rootOf(path), MARK);
+    const root = rootOf(path);
+    if (root === null) return requireFormer(path);
+    const at = join(root, MARK);
     if ((await look(at)) !== null) return;
     throw new LongshoreError(
       'E_ARCHIVE_UNAVAILABLE',
-      `the archive at ${rootOf(path)} is not there: ${at} is missing`,
+      `the archive at ${root} is not there: ${at} is missing`,
       {
-        fields: { archive: name, root: rootOf(path), path },
-        hint: isBelowRoot(path)
-          ? `Mount the archive, then resume. If it is a new one, or was put in the old one's place: mkdir -p '${rootOf(path)}' && touch '${at}'`
-          : `It was recorded there, and the configuration has this archive at ${roots.join(', ')} now. Mount or link the old place (docs/recovery.md), then resume.`,
+        fields: { archive: name, root, path },
+        hint: `Mount the archive, then resume. If it is a new one, or was put in the old one's place: mkdir -p '${root}' && touch '${at}'`,
+      },
+    );
+  };
+  /** One of the folders above it has the mark that its root was given when that was configured. */
+  const requireFormer = async (path: string): Promise<void> => {
+    for (let folder = dirname(path); folder !== dirname(folder); folder = dirname(folder))
+      if ((await look(join(folder, MARK))) !== null) return;
+    throw new LongshoreError(
+      'E_ARCHIVE_UNAVAILABLE',
+      `${path} was recorded where no archive is: the configuration has ${name} at ${roots.join(', ')} now`,
+      {
+        fields: { archive: name, roots, path },
+        hint: 'Mount or link the old place (docs/recovery.md), or name it in the configuration again, then resume.',
       },
     );
   };
   const prepare = async (path: string): Promise<void> => {
-    if (mark === 'auto') await ask(path, markOnce(state_dir, rootOf(path)));
+    const root = rootOf(path);
+    // Elsewhere nothing is new: a mark would make an archive of a place that is not there any more.
+    if (mark === 'auto' && root !== null) await ask(path, markOnce(state_dir, root));
     await requireMark(path);
     await ask(path, makeFolder(dirname(path)));
   };
@@ -98,7 +113,10 @@ export function createFilesystemArchive(options: FilesystemArchiveOptions): Arch
     capabilities: { stream: true, range: true, resume: false, digest: null, max_transfers: null },
     local: {
       path: pathOf,
-      isNew: async (key) => mark === 'auto' && (await look(knownAs(state_dir, rootOf(pathOf(key))))) === null,
+      isNew: async (key) => {
+        const root = rootOf(pathOf(key));
+        return mark === 'auto' && root !== null && (await look(knownAs(state_dir, root))) === null;
+      },
       beginPut: async (key, { task_id }) => {
         await prepare(pathOf(key));
         return beginLocalPut(pathOf(key), task_id);
