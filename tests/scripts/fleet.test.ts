@@ -40,6 +40,21 @@ test('longshore fleet, ping and active show workers, slots, release, load, queue
   await fleet.engine.revoke(id, { actor: 'test' });
 });
 
+test('what waits in a queue that was renamed in the configuration is told with its queue and what to do', async () => {
+  const fleet = await makeFleet({ autoscale: { min: 1, max: 1 } });
+  await fleet.worker();
+  const steps = [{ name: 'one', task: 'drill', queue: 'former.q', kwargs: { journal: fleet.journal } }];
+  const start = { initiator: 'test', dataset_id: await fleet.dataset() };
+  const { id } = await fleet.engine.start({ name: 'drill', steps }, start);
+  const told = async () => (await longshore(fleet, 'status', '--json')).json().problems as string[];
+  const former = expect.stringContaining('1 workflow waits in queue former.q, which no worker');
+  expect(await told()).toEqual([former]);
+  // As it says: a worker of that queue takes what waits there.
+  await fleet.worker({ LONGSHORE_QUEUE: 'former.q' });
+  await fleet.reaches(id, 'SUCCESS');
+  expect(await told()).toEqual([]);
+});
+
 test('longshore status counts the jobs and slots of all queues, and says as start does which queue nobody serves', async () => {
   const fleet = await makeFleet({
     autoscale: { min: 1, max: 1 },

@@ -9,7 +9,7 @@ import { sourcesOf } from '../../../workers/watch/watch.ts';
 import type { ServedWorkflow } from '../../../workers/workflows/status.ts';
 import { facts, workflowIdText } from '../dataset-view.ts';
 import { namesOf } from '../find.ts';
-import { readyIn, takersProblems } from '../fleet-problems.ts';
+import { forgottenQueues, readyIn, takersProblems } from '../fleet-problems.ts';
 import { ago, counted, duration, oneLine } from '../format.ts';
 import { EXIT, helpTail, jsonOption } from '../program.ts';
 import { currentStep, failureOf, failureText, waitsFor } from '../progress.ts';
@@ -80,19 +80,27 @@ async function statusOf({ config, engine, store: { catalog, records } }: EngineS
     problems.push(`${code}: ${message}. ${asTyped(hint)}`);
     return null;
   };
-  const [refused, datasets, untold, workflows, failed, started, damaged] = await Promise.all([
-    notRegistered(config, records),
-    datasetsIn(catalog).catch(orProblem),
-    catalog.untold?.() ?? null,
-    engine.counts(),
-    engine.list({ app_id: config.app_id, status: 'FAILURE', revoked: false, limit: SHOWN }),
-    engine.list({ app_id: config.app_id, status: 'STARTED', limit: LOOKED_AT }),
-    catalog.fixity({ failed: true }),
-  ]);
+  const [refused, datasets, untold, workflows, failed, started, { results: waiting }, damaged] =
+    await Promise.all([
+      notRegistered(config, records),
+      datasetsIn(catalog).catch(orProblem),
+      catalog.untold?.() ?? null,
+      engine.counts(),
+      engine.list({ app_id: config.app_id, status: 'FAILURE', revoked: false, limit: SHOWN }),
+      engine.list({ app_id: config.app_id, status: 'STARTED', limit: LOOKED_AT }),
+      // Of those that were started under another configuration the oldest.
+      records.listWorkflows({
+        app_id: config.app_id,
+        status: 'ACTIVE',
+        limit: LOOKED_AT,
+        sort_order_asc: true,
+      }),
+      catalog.fixity({ failed: true }),
+    ]);
   if (damaged.length > 0) problems.push(fixityProblem(damaged));
   problems.push(...waitProblems(started.results));
   const fleet = await engine.fleet().catch(orProblem);
-  if (fleet !== null) problems.push(...(await takersProblems(fleet)));
+  if (fleet !== null) problems.push(...(await takersProblems(fleet)), ...forgottenQueues(fleet, waiting));
   return {
     workers: fleet?.workers.map(workerOf) ?? null,
     queue: fleet === null ? null : queueOf(fleet.jobs),
