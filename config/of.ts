@@ -33,6 +33,7 @@ function unknownType(config: Config, type: string): LongshoreError {
   return new LongshoreError(
     'E_USAGE',
     `dataset type "${type}" is not configured; expected one of ${config.dataset_types.join(', ')}`,
+    { hint: 'Name it in dataset_types, with its folders in paths and registration, or name another one.' },
   );
 }
 

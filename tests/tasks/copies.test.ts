@@ -4,6 +4,8 @@ import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, wr
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { digestFile } from '../../workers/content/digest-file.ts';
+import { loadTask } from '../../workers/tasks/registry.ts';
+import { makeContext } from './context.ts';
 import { fingerprint, type Landing, makeLanding } from './landing.ts';
 
 const files = { 'a.txt': 'alpha', 'sub/b.bin': Buffer.alloc(300_000, 7), 'sub/link': { link: 'b.bin' } };
@@ -265,4 +267,26 @@ test('a task for which the archive has no transfer left comes again later, and h
   });
   // Nothing of the bundle stays where it was made.
   expect(readdirSync(landing.place.path('data/bundle/raw_data/generation'))).toEqual([]);
+});
+
+test('an archive that the configuration names no more keeps no other copy from being staged, and its own from being forgotten', async () => {
+  const landing = await twoArchives();
+  await landing.upTo('archive_dataset');
+  const { store, id, place } = landing;
+  const run = async (task: string, names: Record<string, { kind: 'filesystem' }>) => {
+    const archive = { ...place.config.archive, types: {}, copies: Object.keys(names), backends: names };
+    const config = { ...place.config, archive } as unknown as typeof place.config;
+    const notes = { lines: [], tools: [], audit: [], progress: [] };
+    return (await loadTask(task)).run(makeContext({ config, store, id, run: {}, notes }));
+  };
+  const left = { filesystem: { kind: 'filesystem' } } as const;
+  await run('stage_dataset', left);
+  expect(fingerprint((await landing.dataset()).staged_path as string)).toBe(fingerprint(landing.origin));
+  // A deletion would leave its copy behind.
+  const unknown = { code: 'E_CONFIG', message: expect.stringContaining('archive.backends.mirror') };
+  await expect(run('delete_dataset', left)).rejects.toMatchObject(unknown);
+  expect(existsSync(await keyOf(landing))).toBe(true);
+  // And of all copies none is left.
+  const renamed = { disk: { kind: 'filesystem' } } as const;
+  await expect(run('stage_dataset', renamed)).rejects.toMatchObject({ code: 'E_CONFIG' });
 });

@@ -38,12 +38,18 @@ export function placesOf(config: Config, dataset: Dataset, recorded: readonly Bu
   return [{ archive: first, key: dataset.archive_path, recorded: null }];
 }
 
-/** The same, each archive opened. @throws E_CONFIG for a copy in an archive that is configured no more */
-export const copiesOf = (config: Config, dataset: Dataset, recorded: readonly BundleCopy[]): Copy[] =>
-  placesOf(config, dataset, recorded).map((place) => ({
+/**
+ * The same, each archive opened; without those that are configured no more, as long as others are.
+ * @throws E_CONFIG where all copies lie in such archives
+ */
+export function copiesOf(config: Config, dataset: Dataset, recorded: readonly BundleCopy[]): Copy[] {
+  const places = placesOf(config, dataset, recorded);
+  const known = places.filter(({ archive }) => Object.hasOwn(config.archive.backends, archive));
+  return (known.length > 0 ? known : places).map((place) => ({
     ...place,
     archive: openArchive(config, place.archive),
   }));
+}
 
 /** Of this copy alone: the next one may be tried, and the person told. */
 const NEXT: ReadonlySet<string> = new Set([

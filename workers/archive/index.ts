@@ -71,7 +71,8 @@ export const archivesOf = (config: Config, type: string): Archive[] =>
 export const archiveNamesOf = (config: Config, type: string): readonly string[] =>
   config.archive.types[type] ?? config.archive.copies;
 
-const rootsOf = (config: Config): string[] => [
+/** Where the folders of dataset types are mounted, for a file-system archive without a root of its own. */
+export const rootsOf = (config: Config): string[] => [
   ...new Set(config.dataset_types.map((type) => rootOf(pathsOf(config, type).archive))),
 ];
 
