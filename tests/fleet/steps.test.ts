@@ -50,25 +50,32 @@ test('reserved kwargs beat start kwargs, start kwargs beat step kwargs, for ever
   }
 });
 
-test('with one slot, later steps of a begun workflow run before the first step of another', async () => {
-  const fleet = await makeFleet({ autoscale: { min: 1, max: 1 } });
-  const ids = [];
-  for (const prefix of ['a', 'b', 'c'])
-    ids.push(await fleet.start({ [`${prefix}1`]: {}, [`${prefix}2`]: {}, [`${prefix}3`]: {} }));
-  await fleet.worker();
-  for (const id of ids) await fleet.reaches(id, 'SUCCESS');
-  expect(fleet.events('start').map((entry) => entry.step)).toEqual([
-    'a1',
-    'a2',
-    'a3',
-    'b1',
-    'b2',
-    'b3',
-    'c1',
-    'c2',
-    'c3',
-  ]);
-});
+// Where turns are taken, the turn of a workflow would keep its steps together without their priorities.
+test.each([
+  ['a turn for each project', 'project'],
+  ['first come, first served', null],
+])(
+  'with one slot, later steps of a begun workflow run before the first step of another (%s)',
+  async (_, share_by) => {
+    const fleet = await makeFleet({ autoscale: { min: 1, max: 1 }, queue: { share_by } });
+    const ids = [];
+    for (const prefix of ['a', 'b', 'c'])
+      ids.push(await fleet.start({ [`${prefix}1`]: {}, [`${prefix}2`]: {}, [`${prefix}3`]: {} }));
+    await fleet.worker();
+    for (const id of ids) await fleet.reaches(id, 'SUCCESS');
+    expect(fleet.events('start').map((entry) => entry.step)).toEqual([
+      'a1',
+      'a2',
+      'a3',
+      'b1',
+      'b2',
+      'b3',
+      'c1',
+      'c2',
+      'c3',
+    ]);
+  },
+);
 
 test('eight postponed jobs do not hold the slots that a ninth needs, and go on when their time comes', async () => {
   const fleet = await makeFleet({ autoscale: { min: 2, max: 2 } });

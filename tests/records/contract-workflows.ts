@@ -3,6 +3,7 @@ import type { LiveWorkflow, OldWorkflow, WorkflowDocument } from '../../workers/
 import {
   begin,
   failure,
+  look,
   makeWorkflow,
   type OpenStore,
   openBench,
@@ -313,6 +314,24 @@ export function workflowBattery(open: OpenStore): void {
     for (const { last_runs } of results) {
       expect(last_runs.map((run) => [run?.status, run?.losses, run?.retries])).toEqual(
         [0, 1, 2].map(() => ['SUCCESS', 0, 0]),
+      );
+    }
+  });
+
+  test('a step that begins while another process ends the one before it costs neither its run', async () => {
+    const { records, place } = await openBench(open);
+    const names = Array.from({ length: 6 }, (_, at) => ({ name: `step ${at}` }));
+    const workflows = Array.from({ length: times(open, 10) }, () => makeWorkflow({ steps: names }));
+    for (const workflow of workflows) await records.createWorkflow(workflow);
+    const ids = workflows.map(({ id }) => id);
+    const workers = ['0', '1'].map((parity) => startProcess(place, 'share', parity, ...ids));
+    expect(await Promise.all(workers.map(({ ended }) => ended))).toEqual([0, 0]);
+    for (const { id, steps } of workflows) {
+      const { status, workflow, runs } = await look(records, id);
+      expect(status).toBe('SUCCESS');
+      expect(runs.map((run) => run?.status)).toEqual(names.map(() => 'SUCCESS'));
+      expect(workflow.steps.map(({ task_runs }) => task_runs.map(({ task_id }) => task_id))).toEqual(
+        steps.map(({ next_task_id }) => [next_task_id]),
       );
     }
   });
