@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { readdirSync, readlinkSync, statSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { movedBytes } from '../../bench/machine.ts';
 import { fingerprint, type Landing, makeLanding } from './landing.ts';
 
 const odd = {
@@ -56,4 +58,25 @@ test('GNU tar lists and extracts the bundle, members start with ./', async () =>
   const out = landing.place.dir('by-tar');
   expect(spawnSync('tar', ['xf', archive_path as string, '-C', out]).status).toBe(0);
   expect(fingerprint(out)).toBe(fingerprint(landing.origin));
+});
+
+test('the tasks of a landing read each byte twice and write it three times, as the kernel counts', async () => {
+  // What a process reads to begin with, its code above all, is read by this one.
+  await (await makeLanding({ a: 'x' })).upTo('setup_dataset_download');
+  const bytes = 64 * 1024 ** 2;
+  const landing = await makeLanding({
+    'lane1/a.bcl': randomBytes(bytes / 2),
+    'lane2/b.bcl': randomBytes(bytes / 2),
+  });
+  const before = movedBytes();
+  for (const { task, kwargs } of landing.place.config.workflow_registry.integrated?.steps ?? [])
+    await landing.run(task, { kwargs: { ...kwargs, recency_threshold: 0.001 } });
+  const after = movedBytes();
+  expect((await landing.states()).at(-1)).toBe('STAGED');
+  const times = (what: 'read' | 'written'): number => (after[what] - before[what]) / bytes;
+  // Less would be copies that the kernel does not count, and that nobody has compared.
+  expect(times('read')).toBeGreaterThan(1.95);
+  expect(times('read')).toBeLessThan(2.15);
+  expect(times('written')).toBeGreaterThan(2.95);
+  expect(times('written')).toBeLessThan(3.15);
 });
