@@ -7,7 +7,7 @@ import { runScript } from '../support/script.ts';
 
 const folder = join(import.meta.dirname, '../../scripts');
 
-/** Long-lived apps of pm2, and what only the suite or the demo runs. */
+/** Long-lived apps of pm2, and what only the suite or the demo runs: they print no JSON and have no dry run. */
 const NO_SCRIPTS = new Set(['gateway', 'redis', 'foreground', 'demo', 'longshore']);
 /** They change nothing that a dry run could leave alone. */
 const READ_ONLY = new Set(['config', 'debug_http_server', 'enqueue-test']);
@@ -76,6 +76,12 @@ test('subcommands of longshore tell wrong usage as JSON too', async () => {
 /** Examples are lines to copy, so they stay in one piece, and usage is commander's. */
 const tooWide = (help: string): string[] =>
   help.split('\n').filter((line) => line.length > 80 && !/^( {2}(npx|npm|WORKER_TYPE=)|Usage:)/.test(line));
+
+test.each([...NO_SCRIPTS])('%s has help with examples, and starts nothing then', async (name) => {
+  const { code, stdout } = await runScript(`${name}.ts`, ['--help'], {});
+  expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/Examples:\n {2}\S/) });
+  expect(tooWide(stdout)).toEqual([]);
+});
 
 test('the help of longshore fits into 80 columns', async () => {
   const { stdout } = await runScript('longshore.ts', ['--help'], {});

@@ -149,7 +149,7 @@ function showPlan(plan: RecallPlan, scratch: string, json = false): number {
   const out = process.stdout;
   facts(out, [
     ['members', `${count(members)} (${counted(files, 'file')}, ${bytes(size)})`],
-    ['there', kept === 0 ? 'none of them' : `${count(kept)} are there already and are left as they are`],
+    ['there', kept === 0 ? 'none of them' : `${count(kept)} of them, left as they are`],
     ['ranges', `${count(ranges)}, ${bytes(range_bytes)} at most`],
     ...plan.copies.map(
       (copy, at) =>

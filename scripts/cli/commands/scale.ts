@@ -60,9 +60,13 @@ async function scale(wanted: number, { app, dryRun = false, json }: Options): Pr
   const text =
     from === to
       ? `${counted(to, 'worker process', 'worker processes')}; nothing to change`
-      : `${from} to ${counted(to, 'worker process', 'worker processes')}`;
+      : `from ${from} to ${counted(to, 'worker process', 'worker processes')}`;
   const leave =
-    draining.length === 0 ? '' : `; ${draining.length} take no more jobs and leave when theirs have ended`;
+    draining.length === 0
+      ? ''
+      : draining.length === 1
+        ? '; 1 takes no more jobs and leaves when those it runs have ended'
+        : `; ${draining.length} take no more jobs and leave when those they run have ended`;
   const gone = removed.length === 0 ? '' : `; ${removed.length} had not begun yet and are gone`;
   process.stdout.write(`${text}${leave}${gone}${dryRun ? ' (dry run: nothing was changed)' : ''}\n`);
 }
