@@ -209,6 +209,8 @@ test('a program that ignores SIGTERM is killed after the grace time', async () =
 test('a log store that comes back gets every line, in order', async () => {
   const place = await makePlace();
   const [printed, go] = [place.path('printed'), place.path('go')];
+  const stop = new AbortController();
+  onTestFinished(() => stop.abort());
   const sink = keepLines();
   sink.away = true;
   const running = run(
@@ -217,8 +219,10 @@ test('a log store that comes back gets every line, in order', async () => {
      for (let n = 0; n < 30; n++) console.log(n);
      writeFileSync('${printed}', '');
      const t = setInterval(() => { if (!existsSync('${go}')) return; clearInterval(t); for (let n = 30; n < 60; n++) console.log(n); }, 5)`,
-    { limits: { ...quick, batch_ms: 5, farewell_ms: 5000 } },
+    { limits: { ...quick, batch_ms: 5, farewell_ms: 5000 }, signal: stop.signal },
   );
+  // Where the test fails before its end, the program is stopped with it.
+  running.catch(() => undefined);
   await until(() => existsSync(printed));
   // The first half was offered to a store that is away, more than once.
   const { refused } = sink;
