@@ -1,5 +1,5 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { configOrExit } from '../../config/index.ts';
 import { coerceError } from '../../workers/errors.ts';
 
@@ -18,11 +18,11 @@ export async function mustBeStartable(pm2_home: string): Promise<void> {
 }
 
 /** By writing: for root, and over NFS, what the permissions say is not what happens. */
-function mustBeWritable(folder: string, mode = 0o777): void {
+function mustBeWritable(folder: string, mode: number | null = null): void {
   const probe = join(folder, `.written-${process.pid}`);
   try {
-    mkdirSync(dirname(folder), { recursive: true });
-    mkdirSync(folder, { recursive: true, mode });
+    const made = mkdirSync(folder, { recursive: true }) !== undefined;
+    if (made && mode !== null) chmodSync(folder, mode);
     writeFileSync(probe, '');
     rmSync(probe);
   } catch (error) {

@@ -347,7 +347,7 @@ describe('the target', () => {
     const a = memberOf(place, 'a');
     for (const path of ['../a', '/tmp/a', 'x/../../a']) {
       rewriteManifest(place, [{ ...a, path }]);
-      await expect(recall(place, ['.'])).rejects.toMatchObject({ code: 'E_BUNDLE_UNSAFE' });
+      await expect(recall(place, ['.'])).rejects.toMatchObject({ code: 'E_BUNDLE_CORRUPT' });
     }
     expect(existsSync(place.path('a'))).toBe(false);
   });

@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { openStore } from '../../workers/store.ts';
@@ -141,6 +141,17 @@ test('npm start ends with 78 and says once what is wrong with the configuration 
     encoding: 'utf8',
   });
   expect(closed).toMatchObject({ status: 78, stderr: expect.stringMatching(/^E_IO: ENOTDIR.*taken\/pm2/) });
+});
+
+test('the folder of a pm2 of its own, where it keeps the environment, is closed to others', async () => {
+  const place = await makePlace();
+  const startable = join(root, 'scripts/foreground/startable.ts');
+  const script = `await (await import('${startable}')).mustBeStartable('${place.path('deep/pm2')}')`;
+  const env = environmentOf(place);
+  const done = spawnSync(process.execPath, ['--input-type=module', '-e', script], { env, encoding: 'utf8' });
+  expect(done).toMatchObject({ status: 0, stderr: '' });
+  expect(statSync(place.path('deep/pm2')).mode & 0o777).toBe(0o700);
+  expect(statSync(place.path('deep')).mode & 0o777).toBe(0o777 & ~process.umask());
 });
 
 test('a container starts as npm start does', () => {
