@@ -29,7 +29,7 @@ import { LongshoreError } from '../errors.ts';
 import { proofOf } from './bundle-copies.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 import { turnTaken } from './dataset-turn.ts';
-import { assertSource, isOriginThere, originKept, removeOrigin } from './origin-removal.ts';
+import { isOriginThere, originKept, removeOrigin } from './origin-removal.ts';
 import { transfersTaken } from './transfer-permit.ts';
 
 const KNOWN: ReadonlySet<string> = new Set(['blake3', 'md5', 'sha256']);
@@ -48,7 +48,6 @@ export const task = defineTask({
     const waiting = (await turnTaken(ctx)) ?? (await transfersTaken(ctx, [place.archive]));
     if (waiting !== null) return waiting;
     refuseOther(dataset, place);
-    if (ctx.kwargs.keep_source !== true) assertSource(ctx, dataset);
     let fingerprint = '';
     const look = async (root: string): Promise<void> => {
       fingerprint = await treeFingerprint(root, ctx.signal);
