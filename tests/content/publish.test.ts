@@ -9,11 +9,14 @@ import {
   readlinkSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { expect, test } from 'vitest';
 import {
+  adoptPartial,
+  namesIn,
   partialPath,
   publishFile,
   publishLink,
@@ -132,6 +135,35 @@ test('leftovers of dead attempts are found by name, those of other things are le
   expect(await removeStale(final)).toBe(3);
   expect(readdirSync(place.folder).toSorted()).toEqual(others.map((other) => basename(other)).toSorted());
   expect(await removeStale(place.path('no/such/folder/x'))).toBe(0);
+});
+
+test('of what dead attempts left the newest is taken over with what belongs to it, and the own before any other', async () => {
+  const place = await makePlace();
+  const final = place.path('run1.tar');
+  expect(await adoptPartial(final, 'own-task', ['.marks'])).toBe(false);
+  const leave = (id: string, second: number, ...sides: string[]): void => {
+    for (const side of ['', ...sides]) writeFileSync(`${partialPath(final, id)}${side}`, `${id}${side}`);
+    utimesSync(partialPath(final, id), second, second);
+  };
+  leave('old-task', 1, '.marks');
+  leave('new-task', 3, '.marks', '.strange');
+  leave('mid-task', 2);
+  const own = partialPath(final, 'own-task');
+  const left = (): string[] =>
+    readdirSync(place.folder).map((name) => readFileSync(place.path(name), 'utf8'));
+  expect(await adoptPartial(final, 'own-task', ['.marks'])).toBe(true);
+  expect(left()).toEqual(['new-task', 'new-task.marks']);
+  expect(readdirSync(place.folder)).toEqual([basename(own), `${basename(own)}.marks`]);
+  leave('newer-one', 4);
+  expect(await adoptPartial(final, 'own-task', ['.marks'])).toBe(true);
+  expect(left()).toEqual(['new-task', 'new-task.marks']);
+});
+
+test('a folder that is not there has no names; one that cannot be read is no such folder', async () => {
+  const place = await makePlace();
+  expect(namesIn(place.path('none'))).toEqual([]);
+  writeFileSync(place.path('file'), '');
+  expect(() => namesIn(place.path('file'))).toThrow(expect.objectContaining({ code: 'ENOTDIR' }));
 });
 
 test('the temporary name of the longest name fits, and differs for names that differ at their end', async () => {
