@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 
@@ -30,14 +30,15 @@ export function startScript(
   return child;
 }
 
-/** Command lines of all living processes whose environment names this text. */
+/** Command lines of all living processes whose environment, or the folder they work in, names this text. */
 export function processesWith(text: string, options: { pids?: boolean } = {}): string[] {
   return readdirSync('/proc')
     .filter((pid) => /^\d+$/.test(pid))
     .flatMap((pid) => {
       try {
-        const environment = readFileSync(`/proc/${pid}/environ`, 'utf8');
-        if (!environment.includes(text)) return [];
+        // Redis writes its title over its environment; it is known by the folder that it works in.
+        const known = readFileSync(`/proc/${pid}/environ`, 'utf8') + readlinkSync(`/proc/${pid}/cwd`);
+        if (!known.includes(text)) return [];
         const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
         return line !== '' && options.pids === true ? [`${pid} ${line}`] : [line];
       } catch {
