@@ -1,6 +1,6 @@
 /** One task in a process of its own: `node memory-step.ts <task> <dataset id>`. Prints time and memory as JSON. */
 import { loadConfig } from '../config/index.ts';
-import { createTaskContext } from '../workers/fleet/task-context.ts';
+import { createTaskContext } from '../workers/fleet/isolation/task-context.ts';
 import { createLogger } from '../workers/log.ts';
 import { openStore } from '../workers/store.ts';
 import { loadTask } from '../workers/tasks/registry.ts';

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { manifestKey } from '../workers/archive/contract.ts';
 import { createFilesystemArchive } from '../workers/archive/filesystem.ts';
 import type { DigestName } from '../config/index.ts';
-import { compareTree } from '../workers/content/compare.ts';
+import { compareTree } from '../workers/content/compare/compare.ts';
 import { inspectTree } from '../workers/content/inspect.ts';
 import { manifestFileRows } from '../workers/content/file-rows.ts';
-import { packBundle } from '../workers/content/pack.ts';
+import { packBundle } from '../workers/content/pack/pack.ts';
 import { partialPath, publishFile, publishTree } from '../workers/content/publish.ts';
-import { unpackBundle } from '../workers/content/unpack.ts';
+import { unpackBundle } from '../workers/content/unpack/unpack.ts';
 import { movedBytes, peakMemory, usedProcessor } from './machine.ts';
 
 /**

@@ -103,6 +103,12 @@ describe('imports', () => {
     expect(wrong).toEqual([]);
   });
 
+  test('no folder has more files than are looked over at once', () => {
+    const folders = Map.groupBy(sources, (file) => dirname(file));
+    const full = [...folders].filter(([, files]) => files.length > 40).map(([folder]) => folder);
+    expect(full).toEqual([]);
+  });
+
   test('every import leads to a file, and none of them in a circle', () => {
     const graph = new Map(sources.map((file) => [file, importsOf(file)]));
     const missing = [...graph].flatMap(([file, targets]) =>
@@ -187,7 +193,7 @@ test('of what .env may say nothing is read past it', () => {
     // Of the demo, which has an .env of its own.
     'scripts/demo/run.ts LOG_LEVEL',
     // Where .env itself is.
-    'workers/fleet/reload.ts LONGSHORE_DOTENV',
+    'workers/fleet/reload/reload.ts LONGSHORE_DOTENV',
     // Under pm2.
     'workers/fleet/routing.ts LONGSHORE_WORKER',
   ]);

@@ -1,11 +1,11 @@
 /** Catalog and records in one database, by one client. */
 import type { Config } from '../config/index.ts';
-import { mongodbCatalog } from './catalog/mongodb.ts';
-import { mongodbMirror } from './catalog/mongodb-mirror.ts';
-import { mongodbSpool } from './catalog/mongodb-spool.ts';
+import { mongodbCatalog } from './catalog/mongodb/catalog.ts';
+import { mongodbMirror } from './catalog/mongodb/mirror.ts';
+import { mongodbSpool } from './catalog/mongodb/spool.ts';
 import { connectMongo, type Mongo } from './mongodb/connection.ts';
 import { makeIndexes } from './mongodb/indexes.ts';
-import { mongodbRecords } from './records/mongodb.ts';
+import { mongodbRecords } from './records/mongodb/records.ts';
 import type { RestCompany } from './store-rest.ts';
 
 export interface StoreOptions {

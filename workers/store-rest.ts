@@ -2,8 +2,8 @@
 import type { Config } from '../config/index.ts';
 import { openApi } from './bioloop/endpoints.ts';
 import type { Companion } from './catalog/mirror.ts';
-import { type RestCatalog, restCatalog } from './catalog/rest.ts';
-import type { Spool } from './catalog/rest-spool.ts';
+import { type RestCatalog, restCatalog } from './catalog/rest/catalog.ts';
+import type { Spool } from './catalog/rest/spool.ts';
 import { createLogger } from './log.ts';
 import type { Records, WorkflowDocument } from './records/contract.ts';
 

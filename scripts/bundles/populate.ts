@@ -2,7 +2,7 @@
 import type { Copy } from '../../workers/archive/copies.ts';
 import { copiesOf } from '../../workers/archive/copies.ts';
 import type { ArchivedObject } from '../../workers/archive/contract.ts';
-import { createHasher } from '../../workers/content/digest.ts';
+import { createHasher } from '../../workers/content/digest/digest.ts';
 import { bundleName } from '../../workers/dataset/paths.ts';
 import type { Bundle, Dataset } from '../../workers/dataset/types.ts';
 import { coerceError, LongshoreError } from '../../workers/errors.ts';

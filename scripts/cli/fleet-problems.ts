@@ -1,4 +1,4 @@
-import { livingPm2Home, pm2Command } from '../../workers/fleet/pm2.ts';
+import { livingPm2Home, pm2Command } from '../../workers/fleet/scaling/pm2.ts';
 import type { WorkflowWithRuns } from '../../workers/records/contract.ts';
 import { type FleetView, type Untaken, whyNotTaken } from '../../workers/workflows/fleet.ts';
 import { runnablePosition } from '../../workers/workflows/status.ts';

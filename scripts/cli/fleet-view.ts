@@ -1,5 +1,5 @@
 import type { RunningJob, SeenWorker } from '../../workers/queue/registry.ts';
-import { hostOfSeat } from '../../workers/fleet/seat.ts';
+import { hostOfSeat } from '../../workers/fleet/control/seat.ts';
 import type { FleetView } from '../../workers/workflows/fleet.ts';
 import { readyIn } from './fleet-problems.ts';
 import { ago, bytes, counted, duration } from './format.ts';

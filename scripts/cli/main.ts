@@ -1,6 +1,6 @@
 /** The program behind `longshore`; see scripts/longshore.ts. */
 import { join } from 'node:path';
-import { packageVersion } from '../../workers/fleet/code-version.ts';
+import { packageVersion } from '../../workers/fleet/code/code-version.ts';
 import { addCommands } from './commands.ts';
 import { createProgram, runProgram } from './program.ts';
 

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import type { Config } from '../../config/index.ts';
 import { openApi } from '../../workers/bioloop/endpoints.ts';
-import { type RefusedEntry, spoolPath } from '../../workers/catalog/rest-spool.ts';
+import { type RefusedEntry, spoolPath } from '../../workers/catalog/rest/spool.ts';
 import { coerceError } from '../../workers/errors.ts';
 import { duration } from '../cli/format.ts';
 import { type Finding, finding, ok, problem } from './finding.ts';
@@ -67,7 +67,7 @@ function lookIntoFile(path: string): SpoolLook | null {
 /** Null: the server does not answer, which the area of the catalog tells. */
 async function lookIntoMongodb(config: Config): Promise<SpoolLook | null> {
   const { connectMongo } = await import('../../workers/mongodb/connection.ts');
-  const { mongodbSpool } = await import('../../workers/catalog/mongodb-spool.ts');
+  const { mongodbSpool } = await import('../../workers/catalog/mongodb/spool.ts');
   const once = { ...config, mongodb: { ...config.mongodb, patience_seconds: 0 } };
   const mongo = await connectMongo(once).catch(() => null);
   if (mongo === null) return null;

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism, hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Config } from '../../config/index.ts';
-import { livingPm2Home } from '../../workers/fleet/pm2.ts';
+import { livingPm2Home } from '../../workers/fleet/scaling/pm2.ts';
 import { currentUser } from '../cli/session.ts';
 import { closedFindings } from './closed.ts';
 import { compareVersions, type Finding, finding, ok, warning } from './finding.ts';

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { signalGroup } from '../../workers/fleet/process-group.ts';
+import { signalGroup } from '../../workers/fleet/isolation/process-group.ts';
 import type { Area } from './areas.ts';
 import { type Finding, problem } from './finding.ts';
 

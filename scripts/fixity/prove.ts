@@ -1,7 +1,7 @@
 /** One proof with its line in the ledger, as the scrub and `longshore verify` make it. */
 import { openArchive } from '../../workers/archive/index.ts';
 import { proveCopy, type ProveCopyOptions } from '../../workers/archive/proof.ts';
-import type { Difference } from '../../workers/content/differences.ts';
+import type { Difference } from '../../workers/content/compare/differences.ts';
 import {
   type BundleCopy,
   isFinding,

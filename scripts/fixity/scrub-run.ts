@@ -1,7 +1,7 @@
 /** One run of the scrub: copy after copy, until the budget is used up or nothing is due. */
 import { openArchive } from '../../workers/archive/index.ts';
 import type { CopyToProve as Candidate } from '../../workers/catalog/contract.ts';
-import { createPace } from '../../workers/content/pace.ts';
+import { createPace } from '../../workers/content/prove/pace.ts';
 import type { Proof } from '../../workers/dataset/types.ts';
 import { namesOf } from '../cli/find.ts';
 import { createMeter } from '../cli/meter.ts';

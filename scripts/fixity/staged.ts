@@ -1,8 +1,8 @@
 /** Reads a staged copy again, every file, against what was archived. */
 import { openManifest } from '../../workers/archive/bundles.ts';
 import { openArchive } from '../../workers/archive/index.ts';
-import { compareTree } from '../../workers/content/compare.ts';
-import { compareRows } from '../../workers/content/compare-rows.ts';
+import { compareTree } from '../../workers/content/compare/compare.ts';
+import { compareRows } from '../../workers/content/compare/rows.ts';
 import type { Dataset, Proof } from '../../workers/dataset/types.ts';
 import type { Session } from '../cli/session.ts';
 

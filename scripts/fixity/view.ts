@@ -1,5 +1,5 @@
 /** How proofs are shown to people. */
-import type { Difference } from '../../workers/content/differences.ts';
+import type { Difference } from '../../workers/content/compare/differences.ts';
 import type { Proof } from '../../workers/dataset/types.ts';
 import { bytes, duration, oneLine, rate } from '../cli/format.ts';
 import type { Style } from '../cli/table.ts';

@@ -2,7 +2,7 @@
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { startOf } from '../../workers/fleet/process-start.ts';
+import { startOf } from '../../workers/fleet/isolation/process-start.ts';
 
 /** One of a host: hosts that share a checkout do not see each other's processes, and do not disturb each other. */
 export const lockFileOf = (pm2_home: string): string => join(pm2_home, `foreground-${hostname()}.lock`);

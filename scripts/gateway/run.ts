@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, configOrExit } from '../../config/index.ts';
-import { packageVersion } from '../../workers/fleet/code-version.ts';
+import { packageVersion } from '../../workers/fleet/code/code-version.ts';
 import type { App } from '../../workers/gateway/app.ts';
 import { createGateway, listen } from '../../workers/gateway/server.ts';
 import { createLogger, type Logger } from '../../workers/log.ts';

@@ -1,9 +1,9 @@
 /** The manifest of an archived dataset as text, streamed: a million members are never held as a whole. */
 import { createReadStream } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
-import { checksumLine } from '../../workers/content/checksum-lines.ts';
+import { checksumLine } from '../../workers/content/digest/checksum-lines.ts';
 import { type ManifestTrailer, readManifest } from '../../workers/content/manifest.ts';
-import { digestMembers, manifestDigests } from '../../workers/content/member-digests.ts';
+import { digestMembers, manifestDigests } from '../../workers/content/digest/member-digests.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import type { Output } from './output.ts';

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { pathsOf } from '../../config/index.ts';
 import { archivesOf } from '../../workers/archive/index.ts';
 import { type Archive, manifestKey } from '../../workers/archive/contract.ts';
-import { compareTree } from '../../workers/content/compare.ts';
+import { compareTree } from '../../workers/content/compare/compare.ts';
 import { checkManifest } from '../../workers/content/manifest.ts';
 import { isThere } from '../../workers/content/staged-copy.ts';
 import { bundleEstimate } from '../../workers/dataset/estimates.ts';

@@ -3,7 +3,7 @@ import { existsSync, lstatSync, readlinkSync } from 'node:fs';
 import type { Config } from '../../config/index.ts';
 import { manifestKey } from '../../workers/archive/contract.ts';
 import { copiesOf } from '../../workers/archive/copies.ts';
-import { compareTree } from '../../workers/content/compare.ts';
+import { compareTree } from '../../workers/content/compare/compare.ts';
 import { inspectTree } from '../../workers/content/inspect.ts';
 import { downloadLinksOf, stagedBundleOf } from '../../workers/dataset/paths.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';

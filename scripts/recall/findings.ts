@@ -1,5 +1,5 @@
 /** What a recall finds out about copies: said to the person at once, and written into the fixity ledger. */
-import type { Piece } from '../../workers/content/recall-plan.ts';
+import type { Piece } from '../../workers/content/recall/plan.ts';
 import { shownPath } from '../../workers/content/path.ts';
 import type { Dataset, Proof } from '../../workers/dataset/types.ts';
 import type { LongshoreError } from '../../workers/errors.ts';

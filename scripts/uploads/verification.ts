@@ -1,7 +1,7 @@
 /** The verification of an upload as the engine runs it: a workflow of one step, whose id is the task id in the upload's log. */
 import type { Config } from '../../config/index.ts';
-import { limitsOf } from '../../workers/fleet/task-limits.ts';
-import { retryOf } from '../../workers/fleet/retry-policy.ts';
+import { limitsOf } from '../../workers/fleet/isolation/task-limits.ts';
+import { retryOf } from '../../workers/fleet/job/retry-policy.ts';
 import type { Records, TaskFailure, TaskRun } from '../../workers/records/contract.ts';
 import { task } from '../../workers/tasks/verify_upload_integrity.ts';
 import type { UploadLog } from '../../workers/uploads/contract.ts';

@@ -172,7 +172,7 @@ test('what a process left that was killed while it packed is given to the next a
   writeFileSync(join(place.dir('source'), 'data'), Buffer.alloc(300_000_000));
   const script = `
     const { openArchive } = await import(${JSON.stringify(new URL('../../workers/archive/index.ts', import.meta.url).href)});
-    const { packBundle } = await import(${JSON.stringify(new URL('../../workers/content/pack.ts', import.meta.url).href)});
+    const { packBundle } = await import(${JSON.stringify(new URL('../../workers/content/pack/pack.ts', import.meta.url).href)});
     const { loadConfig } = await import(${JSON.stringify(new URL('../../config/index.ts', import.meta.url).href)});
     const { config } = await loadConfig();
     const [source, key] = process.argv.slice(1);

@@ -13,7 +13,7 @@ import { describe, expect, test } from 'vitest';
 import { type Archive, missingObject } from '../../workers/archive/contract.ts';
 import { openArchive } from '../../workers/archive/index.ts';
 import { proveCopy, type ProveCopyOptions } from '../../workers/archive/proof.ts';
-import { createPace } from '../../workers/content/pace.ts';
+import { createPace } from '../../workers/content/prove/pace.ts';
 import type { BundleCopy } from '../../workers/dataset/types.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { makeArchived } from '../support/archived.ts';

@@ -1,8 +1,8 @@
 /** What a read makes of answers that are not what was asked for. */
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
-import { readObject, type Range } from '../../workers/archive/s3-read.ts';
-import type { S3Session } from '../../workers/archive/s3-session.ts';
+import { readObject, type Range } from '../../workers/archive/s3/read.ts';
+import type { S3Session } from '../../workers/archive/s3/session.ts';
 import { gather } from '../support/gather.ts';
 
 interface Answer {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { guarded } from '../../workers/archive/s3-guard.ts';
+import { guarded } from '../../workers/archive/s3/guard.ts';
 import { gather } from '../support/gather.ts';
 import { until } from '../support/until.ts';
 

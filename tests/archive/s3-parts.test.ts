@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { etagOfParts, isOtherTag, md5Of } from '../../workers/archive/s3-etags.ts';
-import { createPool, cutParts, MAX_PARTS, partSize, planParts } from '../../workers/archive/s3-parts.ts';
+import { etagOfParts, isOtherTag, md5Of } from '../../workers/archive/s3/etags.ts';
+import { createPool, cutParts, MAX_PARTS, partSize, planParts } from '../../workers/archive/s3/parts.ts';
 
 const MB = 1024 ** 2;
 const GB = 1024 ** 3;

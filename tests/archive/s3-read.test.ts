@@ -5,7 +5,7 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from '
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openManifest } from '../../workers/archive/bundles.ts';
 import { manifestKey, originPath } from '../../workers/archive/contract.ts';
-import { digestOf } from '../../workers/content/digest.ts';
+import { digestOf } from '../../workers/content/digest/digest.ts';
 import { gather } from '../support/gather.ts';
 import type { SeenRequest } from '../support/http-proxy.ts';
 import {

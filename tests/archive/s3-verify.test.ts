@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { S3Session } from '../../workers/archive/s3-session.ts';
-import { type Sent, verify } from '../../workers/archive/s3-verify.ts';
+import type { S3Session } from '../../workers/archive/s3/session.ts';
+import { type Sent, verify } from '../../workers/archive/s3/verify.ts';
 
 const MD5 = { sent: 'a'.repeat(32), other: 'b'.repeat(32) };
 

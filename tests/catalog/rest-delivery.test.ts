@@ -1,7 +1,7 @@
 /** One entry of the spool after another, with an API that is only a function. */
 import { expect, onTestFinished, test } from 'vitest';
-import { createDelivery } from '../../workers/catalog/rest-delivery.ts';
-import { openSpool, type SpoolEntry } from '../../workers/catalog/rest-spool.ts';
+import { createDelivery } from '../../workers/catalog/rest/delivery.ts';
+import { openSpool, type SpoolEntry } from '../../workers/catalog/rest/spool.ts';
 import { type ErrorCode, LongshoreError } from '../../workers/errors.ts';
 import { createLogger } from '../../workers/log.ts';
 import { makePlace } from '../support/place.ts';

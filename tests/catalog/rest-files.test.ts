@@ -1,6 +1,6 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { CatalogWait } from '../../workers/catalog/contract.ts';
-import type { RestCatalog } from '../../workers/catalog/rest.ts';
+import type { RestCatalog } from '../../workers/catalog/rest/catalog.ts';
 import type { FileRow } from '../../workers/dataset/types.ts';
 import { openStore, type Store } from '../../workers/store.ts';
 import { type BioloopApi, type Fault, startBioloopApi } from '../support/bioloop-api.ts';

@@ -1,7 +1,7 @@
 /** Links of workflows that were not registered with their dataset. */
 import { expect, onTestFinished, test } from 'vitest';
-import type { RestCatalog } from '../../workers/catalog/rest.ts';
-import type { Spool } from '../../workers/catalog/rest-spool.ts';
+import type { RestCatalog } from '../../workers/catalog/rest/catalog.ts';
+import type { Spool } from '../../workers/catalog/rest/spool.ts';
 import type { Finish, WorkflowDocument } from '../../workers/records/contract.ts';
 import { openRest, type RestStore } from '../../workers/store-rest.ts';
 import { openSqliteCompany } from '../../workers/store-sqlite.ts';

@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest';
-import type { RestCatalog } from '../../workers/catalog/rest.ts';
+import type { RestCatalog } from '../../workers/catalog/rest/catalog.ts';
 import type { LogLine } from '../../workers/records/contract.ts';
 import { openStore, type Store } from '../../workers/store.ts';
 import { createLogger } from '../../workers/log.ts';

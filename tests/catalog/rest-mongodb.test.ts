@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest';
-import type { RestCatalog } from '../../workers/catalog/rest.ts';
+import type { RestCatalog } from '../../workers/catalog/rest/catalog.ts';
 import { openStore } from '../../workers/store.ts';
 import type { OpenStore } from '../records/fixture.ts';
 import { startBioloopApi } from '../support/bioloop-api.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import type { RestCatalog } from '../../workers/catalog/rest.ts';
+import type { RestCatalog } from '../../workers/catalog/rest/catalog.ts';
 import { openStore } from '../../workers/store.ts';
 import { startProcess } from '../records/fixture.ts';
 import { type BioloopApi, type Fault, startBioloopApi } from '../support/bioloop-api.ts';

@@ -126,7 +126,7 @@ test('LONGSHORE_TASKS_PATH brings tasks', async () => {
 test('LONGSHORE_CRASH_AT kills at its point', async () => {
   const { file } = await dotenv('LONGSHORE_CRASH_AT=after-start\n');
   const pass = (point: string) =>
-    node(`(await import('${root}/workers/fleet/crash-points.ts')).crashPoint('${point}')`, {
+    node(`(await import('${root}/workers/fleet/job/crash-points.ts')).crashPoint('${point}')`, {
       LONGSHORE_DOTENV: file,
       LONGSHORE_CRASH_AT: 'after-claim',
     });

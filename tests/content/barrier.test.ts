@@ -5,8 +5,8 @@ import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { Barrier } from '../../workers/content/barrier.ts';
-import { packBundle } from '../../workers/content/pack.ts';
-import { unpackBundle } from '../../workers/content/unpack.ts';
+import { packBundle } from '../../workers/content/pack/pack.ts';
+import { unpackBundle } from '../../workers/content/unpack/unpack.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
 

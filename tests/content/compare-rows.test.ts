@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { compareRows } from '../../workers/content/compare-rows.ts';
+import { compareRows } from '../../workers/content/compare/rows.ts';
 import { type FileRow, SIZE_UNKNOWN } from '../../workers/dataset/types.ts';
 import { makePlace } from '../support/place.ts';
 

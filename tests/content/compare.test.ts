@@ -1,9 +1,9 @@
 import { appendFileSync, mkdirSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { compareTree } from '../../workers/content/compare.ts';
+import { compareTree } from '../../workers/content/compare/compare.ts';
 import { endManifest, ManifestWriter } from '../../workers/content/manifest.ts';
-import { packBundle } from '../../workers/content/pack.ts';
+import { packBundle } from '../../workers/content/pack/pack.ts';
 import { comparePaths } from '../../workers/content/path.ts';
 import { walkTree } from '../../workers/content/walk.ts';
 import { makePlace } from '../support/place.ts';

@@ -1,8 +1,8 @@
 import { truncateSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { compareTree } from '../../workers/content/compare.ts';
-import { DigestPool } from '../../workers/content/digest-pool.ts';
-import { packBundle } from '../../workers/content/pack.ts';
+import { compareTree } from '../../workers/content/compare/compare.ts';
+import { DigestPool } from '../../workers/content/digest/pool.ts';
+import { packBundle } from '../../workers/content/pack/pack.ts';
 import { makePlace } from '../support/place.ts';
 
 const BYTES = 128 * 1024 * 1024;

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';
-import { createHasher, digestMismatch, digestOf, feedZeros } from '../../workers/content/digest.ts';
+import { createHasher, digestMismatch, digestOf, feedZeros } from '../../workers/content/digest/digest.ts';
 import { sha256 } from './trees.ts';
 
 const names = ['blake3', 'md5', 'sha256'] as const;
@@ -35,7 +35,7 @@ test('a digest that was expected and not computed is a mismatch', () => {
 });
 
 test('half a million digests without a turn of the event loop leave no memory behind', () => {
-  const module = new URL('../../workers/content/digest.ts', import.meta.url).href;
+  const module = new URL('../../workers/content/digest/digest.ts', import.meta.url).href;
   const script = `
     const { digestOf, createHasher } = await import(${JSON.stringify(module)});
     const bytes = Buffer.alloc(10);

@@ -96,7 +96,7 @@ test('each part that a server has confirmed is in the ledger on the disk before 
   const place = await makePlace();
   const done = traced(
     place,
-    `const { beginLedger } = await load('archive/s3-ledger.ts');
+    `const { beginLedger } = await load('archive/s3/ledger.ts');
      const ledger = beginLedger('uploads/one.ndjson', { v: 1, upload_id: 'u' }, []);
      for (const number of [1, 2]) ledger.add({ number, size: 5, md5: 'm', etag: 'e' });
      ledger.close();`,

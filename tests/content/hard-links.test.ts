@@ -14,14 +14,14 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { compareTree } from '../../workers/content/compare.ts';
+import { compareTree } from '../../workers/content/compare/compare.ts';
 import { manifestFileRows } from '../../workers/content/file-rows.ts';
 import { HardLinks } from '../../workers/content/hard-links.ts';
 import { inspectTree } from '../../workers/content/inspect.ts';
 import { type ManifestMember, readManifest } from '../../workers/content/manifest.ts';
-import { packBundle, type PackResult } from '../../workers/content/pack.ts';
+import { packBundle, type PackResult } from '../../workers/content/pack/pack.ts';
 import { fsPath } from '../../workers/content/path.ts';
-import { unpackBundle } from '../../workers/content/unpack.ts';
+import { unpackBundle } from '../../workers/content/unpack/unpack.ts';
 import { toMember } from '../../workers/content/walk.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { makeSparse, portrait } from './trees.ts';

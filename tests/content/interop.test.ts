@@ -14,8 +14,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { packBundle } from '../../workers/content/pack.ts';
-import { type UnpackOptions, unpackBundle } from '../../workers/content/unpack.ts';
+import { packBundle } from '../../workers/content/pack/pack.ts';
+import { type UnpackOptions, unpackBundle } from '../../workers/content/unpack/unpack.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { makeOddTree, makeSparse, portrait } from './trees.ts';
 import { pythonExtracts } from './python-tar.ts';

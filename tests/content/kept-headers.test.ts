@@ -1,7 +1,12 @@
 import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { HeaderLog, headersPath, keptHeaders, readHeaders } from '../../workers/content/kept-headers.ts';
+import {
+  HeaderLog,
+  headersPath,
+  keptHeaders,
+  readHeaders,
+} from '../../workers/content/unpack/kept-headers.ts';
 import { makePlace } from '../support/place.ts';
 
 const HEADER = 512;

@@ -13,11 +13,11 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { compareTree } from '../../workers/content/compare.ts';
+import { compareTree } from '../../workers/content/compare/compare.ts';
 import { readManifest } from '../../workers/content/manifest.ts';
-import { type PackResult, packBundle } from '../../workers/content/pack.ts';
+import { type PackResult, packBundle } from '../../workers/content/pack/pack.ts';
 import { fsPath } from '../../workers/content/path.ts';
-import { unpackBundle } from '../../workers/content/unpack.ts';
+import { unpackBundle } from '../../workers/content/unpack/unpack.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { until } from '../support/until.ts';
 import { fingerprint, writeTree } from '../tasks/landing.ts';

@@ -18,10 +18,10 @@ import {
   ManifestWriter,
   readManifest,
 } from '../../workers/content/manifest.ts';
-import { packBundle } from '../../workers/content/pack.ts';
-import { createPace, waitAfter } from '../../workers/content/pace.ts';
-import { proveBundle, type ProveOptions } from '../../workers/content/prove.ts';
-import type { RemoteBundle } from '../../workers/content/unpack-feed.ts';
+import { packBundle } from '../../workers/content/pack/pack.ts';
+import { createPace, waitAfter } from '../../workers/content/prove/pace.ts';
+import { proveBundle, type ProveOptions } from '../../workers/content/prove/prove.ts';
+import type { RemoteBundle } from '../../workers/content/unpack/feed.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { flip } from '../support/archived.ts';
 import { makePlace } from '../support/place.ts';

@@ -18,19 +18,19 @@ import {
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { createArchiveReads } from '../support/archive-reads.ts';
-import { createHasher, feedZeros } from '../../workers/content/digest.ts';
+import { createHasher, feedZeros } from '../../workers/content/digest/digest.ts';
 import {
   endManifest,
   type ManifestMember,
   ManifestWriter,
   readManifest,
 } from '../../workers/content/manifest.ts';
-import { packBundle } from '../../workers/content/pack.ts';
-import { recallMembers, type Recalled } from '../../workers/content/recall.ts';
-import { createAsked, nearNames } from '../../workers/content/recall-paths.ts';
-import { askedPieces, MAX_SLACK_BYTES, type Range, rangesOf } from '../../workers/content/recall-plan.ts';
-import { refuseConflicts, surveyRecall } from '../../workers/content/recall-survey.ts';
-import { openRecallTarget } from '../../workers/content/recall-target.ts';
+import { packBundle } from '../../workers/content/pack/pack.ts';
+import { recallMembers, type Recalled } from '../../workers/content/recall/recall.ts';
+import { createAsked, nearNames } from '../../workers/content/recall/paths.ts';
+import { askedPieces, MAX_SLACK_BYTES, type Range, rangesOf } from '../../workers/content/recall/plan.ts';
+import { refuseConflicts, surveyRecall } from '../../workers/content/recall/survey.ts';
+import { openRecallTarget } from '../../workers/content/recall/target.ts';
 import { encodeSparseMap } from '../../workers/content/tar/sparse.ts';
 import { flip } from '../support/archived.ts';
 import { makePlace, type Place } from '../support/place.ts';

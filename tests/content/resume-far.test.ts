@@ -16,10 +16,10 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { keptHeaders } from '../../workers/content/kept-headers.ts';
-import { packBundle } from '../../workers/content/pack.ts';
-import { rebuildBeginning } from '../../workers/content/rebuild.ts';
-import { type RemoteBundle, unpackBundle } from '../../workers/content/unpack.ts';
+import { keptHeaders } from '../../workers/content/unpack/kept-headers.ts';
+import { packBundle } from '../../workers/content/pack/pack.ts';
+import { rebuildBeginning } from '../../workers/content/unpack/rebuild.ts';
+import { type RemoteBundle, unpackBundle } from '../../workers/content/unpack/unpack.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { fingerprint, writeTree } from '../tasks/landing.ts';
 import { inProcess, type Outcome } from './resume.ts';

@@ -19,8 +19,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { holesPath, ledgerPath, marksPath } from '../../workers/content/checkpoint.ts';
-import { packBundle } from '../../workers/content/pack.ts';
+import { holesPath, ledgerPath, marksPath } from '../../workers/content/pack/checkpoint.ts';
+import { packBundle } from '../../workers/content/pack/pack.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { writeTree } from '../tasks/landing.ts';
 import { inProcess } from './resume.ts';

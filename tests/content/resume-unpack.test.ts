@@ -16,8 +16,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { packBundle } from '../../workers/content/pack.ts';
-import { type RemoteBundle, unpackBundle } from '../../workers/content/unpack.ts';
+import { packBundle } from '../../workers/content/pack/pack.ts';
+import { type RemoteBundle, unpackBundle } from '../../workers/content/unpack/unpack.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { fingerprint, writeTree } from '../tasks/landing.ts';
 import { makeSparse, smallFiles } from './trees.ts';

@@ -27,7 +27,7 @@ export async function inProcess(
   const name = call === 'pack' ? 'packBundle' : 'unpackBundle';
   const script = `
     import { createReadStream, readFileSync, statSync } from 'node:fs';
-    const { ${name} } = await import(${url(call === 'pack' ? 'pack.ts' : 'unpack.ts')});
+    const { ${name} } = await import(${url(call === 'pack' ? 'pack/pack.ts' : 'unpack/unpack.ts')});
     const [options, killAt, far] = JSON.parse(process.argv[1]);
     const asked = [];
     let came = 0;

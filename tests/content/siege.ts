@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { type UnpackOptions, type UnpackResult, unpackBundle } from '../../workers/content/unpack.ts';
+import { type UnpackOptions, type UnpackResult, unpackBundle } from '../../workers/content/unpack/unpack.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { member } from './tar-writer.ts';
 

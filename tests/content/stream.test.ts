@@ -2,8 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { packBundle, packStream } from '../../workers/content/pack.ts';
-import { type RemoteBundle, unpackBundle } from '../../workers/content/unpack.ts';
+import { packBundle, packStream } from '../../workers/content/pack/pack.ts';
+import { type RemoteBundle, unpackBundle } from '../../workers/content/unpack/unpack.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { fingerprint, writeTree } from '../tasks/landing.ts';

@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Beneath } from '../../workers/content/beneath.ts';
-import { DigestPool } from '../../workers/content/digest-pool.ts';
+import { DigestPool } from '../../workers/content/digest/pool.ts';
 import { shareTree } from '../../workers/content/permissions.ts';
 import { walkTree } from '../../workers/content/walk.ts';
 import { payloadFiles } from '../../workers/uploads/payload.ts';

@@ -283,7 +283,7 @@ test.each(Object.keys(BOMBS))('%s: in bounded memory', async (what) => {
   write(place.path('bundle.tar'), parts());
   const before = surroundings(place);
   const script = `
-    const { unpackBundle } = await import(${JSON.stringify(new URL('../../workers/content/unpack.ts', import.meta.url).href)});
+    const { unpackBundle } = await import(${JSON.stringify(new URL('../../workers/content/unpack/unpack.ts', import.meta.url).href)});
     const [bundle, target] = process.argv.slice(1);
     const outcome = await unpackBundle({ bundle, target }).then(() => 'sound', (error) => error.code);
     console.log(outcome, process.resourceUsage().maxRSS);

@@ -14,8 +14,8 @@ import {
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { readManifest } from '../../workers/content/manifest.ts';
-import { packBundle } from '../../workers/content/pack.ts';
-import { type UnpackOptions, type UnpackResult, unpackBundle } from '../../workers/content/unpack.ts';
+import { packBundle } from '../../workers/content/pack/pack.ts';
+import { type UnpackOptions, type UnpackResult, unpackBundle } from '../../workers/content/unpack/unpack.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { makeOddTree, portrait } from './trees.ts';
 

@@ -4,9 +4,9 @@ import { chmodSync, linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSyn
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { readManifest } from '../../workers/content/manifest.ts';
-import { type PackOptions, type PackResult, packBundle } from '../../workers/content/pack.ts';
-import { unpackBundle } from '../../workers/content/unpack.ts';
-import { MAX_XATTR_BYTES, xattrRecords, xattrsOf } from '../../workers/content/xattrs.ts';
+import { type PackOptions, type PackResult, packBundle } from '../../workers/content/pack/pack.ts';
+import { unpackBundle } from '../../workers/content/unpack/unpack.ts';
+import { MAX_XATTR_BYTES, xattrRecords, xattrsOf } from '../../workers/content/xattr/xattrs.ts';
 import { parsePax } from '../../workers/content/tar/pax.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { makeOddTree, portrait } from './trees.ts';
@@ -171,7 +171,7 @@ test.each([
   expect(without.warnings).toEqual([]);
   if (perl !== null)
     writeFileSync(join(place.dir('programs'), 'perl'), `#!/bin/sh\n${perl}\n`, { mode: 0o755 });
-  const module = new URL('../../workers/content/pack.ts', import.meta.url).href;
+  const module = new URL('../../workers/content/pack/pack.ts', import.meta.url).href;
   const script = `
     const { packBundle } = await import(${JSON.stringify(module)});
     console.log(JSON.stringify(await packBundle(JSON.parse(process.argv[1]))));
@@ -217,7 +217,7 @@ test('a user who is not root sets them on files that may not be written, whose m
     writeFileSync(join(root, 'f'), 'x');
     chmodSync(join(root, 'f'), 0o444);
     execFileSync('chown', ['-R', '65534:65534', root]);
-    const module = new URL('../../workers/content/xattr-restore.ts', import.meta.url).href;
+    const module = new URL('../../workers/content/xattr/restore.ts', import.meta.url).href;
     const script = `
       const { XattrWriter } = await import(${JSON.stringify(module)});
       process.setgroups([]); process.setgid(65534); process.setuid(65534);

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { LongshoreError, reportOf } from '../../workers/errors.ts';
-import { archiveWaitOf, waitForArchive } from '../../workers/fleet/archive-wait.ts';
+import { archiveWaitOf, waitForArchive } from '../../workers/fleet/job/archive-wait.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
 import { runScript } from '../support/script.ts';
 import { until } from '../support/until.ts';

@@ -5,8 +5,8 @@ import {
   overMin,
   type ScaleDecision,
   type ScaleFacts,
-} from '../../workers/fleet/autoscaler.ts';
-import { NO_PRESSURE, type Pressure } from '../../workers/fleet/pressure.ts';
+} from '../../workers/fleet/scaling/autoscaler.ts';
+import { NO_PRESSURE, type Pressure } from '../../workers/fleet/scaling/pressure.ts';
 
 const limits = {
   min: 2,

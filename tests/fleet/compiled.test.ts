@@ -2,19 +2,19 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { AGREEMENT_VARIABLE, agreementOf } from '../../workers/fleet/agreement.ts';
-import { TASK_PROGRAM } from '../../workers/fleet/child.ts';
-import { CodeReader } from '../../workers/fleet/code-graph.ts';
-import { programsBeside, withoutMeta, withPackages } from '../../workers/fleet/compiled-source.ts';
-import { compiledName } from '../../workers/fleet/compiled-name.ts';
-import type { FromTask, Loaded } from '../../workers/fleet/messages.ts';
+import { AGREEMENT_VARIABLE, agreementOf } from '../../workers/fleet/isolation/agreement.ts';
+import { TASK_PROGRAM } from '../../workers/fleet/isolation/child.ts';
+import { CodeReader } from '../../workers/fleet/code/code-graph.ts';
+import { programsBeside, withoutMeta, withPackages } from '../../workers/fleet/code/compiled-source.ts';
+import { compiledName } from '../../workers/fleet/code/compiled-name.ts';
+import type { FromTask, Loaded } from '../../workers/fleet/isolation/messages.ts';
 import type { Task, TaskContext } from '../../workers/tasks/contract.ts';
 import { listTasks, taskFile } from '../../workers/tasks/registry.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
 
-const COMPILER = 'workers/fleet/compile-task.ts';
+const COMPILER = 'workers/fleet/code/compile-task.ts';
 
 function compile(task: string, folder: string, env: Record<string, string> = {}) {
   return spawnSync(process.execPath, [COMPILER, task, folder], {

@@ -2,8 +2,8 @@
 import type { Job } from 'bullmq';
 import { expect, test } from 'vitest';
 import { LongshoreError, reportOf } from '../../workers/errors.ts';
-import type { WorkerParts } from '../../workers/fleet/attempt.ts';
-import { conclude, type Held } from '../../workers/fleet/conclude.ts';
+import type { WorkerParts } from '../../workers/fleet/job/attempt.ts';
+import { conclude, type Held } from '../../workers/fleet/job/conclude.ts';
 import { createLogger } from '../../workers/log.ts';
 import type { JobData } from '../../workers/queue/jobs.ts';
 import type { Finish, Finished } from '../../workers/records/contract.ts';

@@ -1,7 +1,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { expect, test } from 'vitest';
-import { membersOf } from '../../workers/fleet/process-group.ts';
+import { membersOf } from '../../workers/fleet/isolation/process-group.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { makeSteerer } from '../support/steer.ts';
 import { until } from '../support/until.ts';

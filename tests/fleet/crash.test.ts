@@ -2,8 +2,8 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { expect, inject, test } from 'vitest';
-import { CRASH_POINTS } from '../../workers/fleet/crash-points.ts';
-import { membersOf } from '../../workers/fleet/process-group.ts';
+import { CRASH_POINTS } from '../../workers/fleet/job/crash-points.ts';
+import { membersOf } from '../../workers/fleet/isolation/process-group.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
 import { until } from '../support/until.ts';
 
@@ -206,7 +206,7 @@ test('a task that outlives the lease on another host is refused by its own worke
 });
 
 test('what a lost worker left on this host is ended only when it really is ours', async () => {
-  const { endOrphan } = await import('../../workers/fleet/process-group.ts');
+  const { endOrphan } = await import('../../workers/fleet/isolation/process-group.ts');
   const { spawn } = await import('node:child_process');
   const { hostname } = await import('node:os');
   const stranger = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' });

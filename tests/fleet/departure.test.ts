@@ -2,11 +2,11 @@
 import { existsSync } from 'node:fs';
 import type { Job } from 'bullmq';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { createDeparture } from '../../workers/fleet/departure.ts';
-import { createProcessor } from '../../workers/fleet/processor.ts';
-import { engineFiles, startReload } from '../../workers/fleet/reload.ts';
-import type { Processor } from '../../workers/fleet/processor.ts';
-import type { TaskProcesses } from '../../workers/fleet/task-processes.ts';
+import { createDeparture } from '../../workers/fleet/control/departure.ts';
+import { createProcessor } from '../../workers/fleet/job/processor.ts';
+import { engineFiles, startReload } from '../../workers/fleet/reload/reload.ts';
+import type { Processor } from '../../workers/fleet/job/processor.ts';
+import type { TaskProcesses } from '../../workers/fleet/isolation/task-processes.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { createLogger } from '../../workers/log.ts';
 import type { JobData } from '../../workers/queue/jobs.ts';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Catalog } from '../../workers/catalog/contract.ts';
 import { LongshoreError } from '../../workers/errors.ts';
-import { guardCatalog } from '../../workers/fleet/guarded-catalog.ts';
+import { guardCatalog } from '../../workers/fleet/isolation/guarded-catalog.ts';
 import { openStore } from '../../workers/store.ts';
 import { makePlace } from '../support/place.ts';
 

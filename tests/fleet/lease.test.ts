@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { LongshoreError, reportOf } from '../../workers/errors.ts';
-import { createLease } from '../../workers/fleet/lease.ts';
-import type { FromTask } from '../../workers/fleet/messages.ts';
+import { createLease } from '../../workers/fleet/isolation/lease.ts';
+import type { FromTask } from '../../workers/fleet/isolation/messages.ts';
 
 function makeLease() {
   const asked: FromTask[] = [];

@@ -2,8 +2,8 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { getPriority } from 'node:os';
 import { expect, test } from 'vitest';
 import type { Config } from '../../config/index.ts';
-import { membersOf } from '../../workers/fleet/process-group.ts';
-import { launchOf, limitsOf } from '../../workers/fleet/task-limits.ts';
+import { membersOf } from '../../workers/fleet/isolation/process-group.ts';
+import { launchOf, limitsOf } from '../../workers/fleet/isolation/task-limits.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
 import { until } from '../support/until.ts';
 

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createWriteStream, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { rotateLogs } from '../../workers/fleet/log-files.ts';
+import { rotateLogs } from '../../workers/fleet/health/log-files.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';

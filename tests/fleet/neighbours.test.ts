@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'bullmq';
 import { expect, onTestFinished, test } from 'vitest';
-import { watchNeighbours } from '../../workers/fleet/neighbours.ts';
+import { watchNeighbours } from '../../workers/fleet/health/neighbours.ts';
 import type { Slots } from '../../workers/fleet/slots.ts';
 import { createLogger } from '../../workers/log.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { ERRORS, type ErrorCode, LongshoreError, reportOf } from '../../workers/errors.ts';
-import { type ArchiveWait, archiveWaitOf } from '../../workers/fleet/archive-wait.ts';
-import { blameFor, lossDelayMs, oomKills } from '../../workers/fleet/losses.ts';
-import { finishOf } from '../../workers/fleet/outcome.ts';
+import { type ArchiveWait, archiveWaitOf } from '../../workers/fleet/job/archive-wait.ts';
+import { blameFor, lossDelayMs, oomKills } from '../../workers/fleet/job/losses.ts';
+import { finishOf } from '../../workers/fleet/job/outcome.ts';
 import type { AttemptOutcome, TaskRun } from '../../workers/records/contract.ts';
 
 const now = new Date('2026-01-02T03:04:05.000Z');

@@ -1,6 +1,6 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { membersOf } from '../../workers/fleet/process-group.ts';
+import { membersOf } from '../../workers/fleet/isolation/process-group.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { until } from '../support/until.ts';
 

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { livingPm2Home, pm2Command, pm2Homes } from '../../workers/fleet/pm2.ts';
+import { livingPm2Home, pm2Command, pm2Homes } from '../../workers/fleet/scaling/pm2.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
 

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { expect, test } from 'vitest';
-import { NO_PRESSURE, readPressure } from '../../workers/fleet/pressure.ts';
+import { NO_PRESSURE, readPressure } from '../../workers/fleet/scaling/pressure.ts';
 import { makePlace } from '../support/place.ts';
 
 async function kernel(files: Record<string, string>) {

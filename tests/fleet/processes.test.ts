@@ -1,14 +1,14 @@
 import { expect, onTestFinished, test } from 'vitest';
-import { waitingIn } from '../../workers/fleet/host-watch.ts';
-import { NO_PRESSURE } from '../../workers/fleet/pressure.ts';
-import { newestBeyond, scaleProcesses } from '../../workers/fleet/process-scaling.ts';
+import { waitingIn } from '../../workers/fleet/scaling/host-watch.ts';
+import { NO_PRESSURE } from '../../workers/fleet/scaling/pressure.ts';
+import { newestBeyond, scaleProcesses } from '../../workers/fleet/scaling/process-scaling.ts';
 import {
   ageOf,
   decideProcesses,
   NO_PROCESS_MEMORY,
   type ProcessFacts,
   stillWaiting,
-} from '../../workers/fleet/processes.ts';
+} from '../../workers/fleet/scaling/processes.ts';
 import { createLogger } from '../../workers/log.ts';
 import { openQueueSide } from '../../workers/queue/side.ts';
 import { makePlace } from '../support/place.ts';

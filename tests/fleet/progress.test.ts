@@ -1,6 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { createMeter, createProgressWriter, type MeterState, sample } from '../../workers/fleet/progress.ts';
+import {
+  createMeter,
+  createProgressWriter,
+  type MeterState,
+  sample,
+} from '../../workers/fleet/isolation/progress.ts';
 import type { Progress } from '../../workers/records/contract.ts';
 
 const KEYS = 'name fraction_done done total units time_remaining_sec wt_avg_rate avg_rate'.split(' ');

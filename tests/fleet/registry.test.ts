@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { expect, test } from 'vitest';
-import { readRelease } from '../../workers/fleet/release.ts';
+import { readRelease } from '../../workers/fleet/code/release.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { makeSteerer } from '../support/steer.ts';
 import { until } from '../support/until.ts';

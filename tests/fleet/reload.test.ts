@@ -1,7 +1,7 @@
 import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { lookNowAndThen } from '../../workers/fleet/reload-look.ts';
+import { lookNowAndThen } from '../../workers/fleet/reload/look.ts';
 import { createLogger } from '../../workers/log.ts';
 import { copyCheckout, makeFleet, type WorkerHandle } from '../support/fleet.ts';
 import { makePlace } from '../support/place.ts';
@@ -148,9 +148,9 @@ test('a configuration that is half edited fails no job: tasks are given the one 
 
 test('a job that meets code of another release waits for its worker to be restarted, and is not blamed', async () => {
   const { fleet, worker, file } = await watched({ watch: 'off' });
-  const messages = file('workers/fleet/messages.ts');
+  const messages = file('workers/fleet/isolation/messages.ts');
   const whole = readFileSync(messages, 'utf8');
-  const process = file('workers/fleet/task-attempts.ts');
+  const process = file('workers/fleet/isolation/task-attempts.ts');
   // Of a release that ends an attempt with another word: this worker would take its process for lost.
   writeFileSync(process, readFileSync(process, 'utf8').replaceAll("kind: 'over'", "kind: 'finished'"));
   writeFileSync(messages, whole.replace("kind: 'over'", "kind: 'finished'"));

@@ -1,7 +1,7 @@
 import { expect, onTestFinished, test } from 'vitest';
-import type { AboutRunning } from '../../workers/fleet/attempt.ts';
-import { NO_PRESSURE } from '../../workers/fleet/pressure.ts';
-import type { Processor } from '../../workers/fleet/processor.ts';
+import type { AboutRunning } from '../../workers/fleet/job/attempt.ts';
+import { NO_PRESSURE } from '../../workers/fleet/scaling/pressure.ts';
+import type { Processor } from '../../workers/fleet/job/processor.ts';
 import { openSlots } from '../../workers/fleet/slots.ts';
 import { createLogger } from '../../workers/log.ts';
 import { rememberScale, scaleHistory } from '../../workers/queue/scale-history.ts';

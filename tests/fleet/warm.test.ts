@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
-import { membersOf } from '../../workers/fleet/process-group.ts';
+import { membersOf } from '../../workers/fleet/isolation/process-group.ts';
 import { until } from '../support/until.ts';
 
 const REUSED = { task: { attempts_per_process: 3 }, autoscale: { min: 1, max: 1 } };

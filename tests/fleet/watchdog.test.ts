@@ -4,7 +4,7 @@ import { Redis } from 'ioredis';
 import pino from 'pino';
 import { expect, onTestFinished, test } from 'vitest';
 import type { Slots } from '../../workers/fleet/slots.ts';
-import { startWatchdog, watch, type WatchState } from '../../workers/fleet/watchdog.ts';
+import { startWatchdog, watch, type WatchState } from '../../workers/fleet/health/watchdog.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { startHalfOpenProxy } from '../support/half-open-proxy.ts';

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, onTestFinished, test } from 'vitest';
-import { membersOf } from '../../workers/fleet/process-group.ts';
+import { membersOf } from '../../workers/fleet/isolation/process-group.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { makeFleet, startWorker } from '../support/fleet.ts';
 import { until } from '../support/until.ts';

@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { expect, inject, onTestFinished, test } from 'vitest';
-import { membersOf } from '../../workers/fleet/process-group.ts';
+import { membersOf } from '../../workers/fleet/isolation/process-group.ts';
 import { openStore, type Store } from '../../workers/store.ts';
 import { bodyOf, clientOf, makeGateway, tokenOf, writeKeys } from '../gateway/gateway.ts';
 import { begin, claimOf, makeWorkflow, policy, runsOnce } from '../records/fixture.ts';

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Document } from 'mongodb';
 import { expect, inject, test } from 'vitest';
-import { membersOf } from '../../workers/fleet/process-group.ts';
+import { membersOf } from '../../workers/fleet/isolation/process-group.ts';
 import { makeGateway } from '../gateway/gateway.ts';
 import { makeWorkflow } from '../records/fixture.ts';
 import { makeFleet } from '../support/fleet.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { WorkflowRecord } from '../../workers/records/mongodb-documents.ts';
-import { readable } from '../../workers/records/mongodb-readable.ts';
+import type { WorkflowRecord } from '../../workers/records/mongodb/documents.ts';
+import { readable } from '../../workers/records/mongodb/readable.ts';
 
 test('what is no workflow is left out of every page, and told once: it is met every few seconds for ever', async () => {
   const told: string[] = [];

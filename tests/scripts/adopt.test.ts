@@ -51,7 +51,13 @@ test('a bundle is recorded from its manifest alone, and is staged, validated and
     num_files,
     num_directories,
   }: typeof before) => ({
-    ...{ name, type, origin_path, archive_path, size, num_files, num_directories },
+    name,
+    type,
+    origin_path,
+    archive_path,
+    size,
+    num_files,
+    num_directories,
   });
   expect(kept(after)).toEqual(kept(before));
   expect(after.bundle).toEqual(before.bundle);

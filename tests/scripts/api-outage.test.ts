@@ -1,6 +1,6 @@
 /** What a person at a terminal is told while the facility's API is away. */
 import { expect, test } from 'vitest';
-import type { RestCatalog } from '../../workers/catalog/rest.ts';
+import type { RestCatalog } from '../../workers/catalog/rest/catalog.ts';
 import { openStore } from '../../workers/store.ts';
 import { created } from '../catalog/contract-datasets.ts';
 import { makeRegistration } from '../catalog/registration.ts';

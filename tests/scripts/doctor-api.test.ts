@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test } from 'vitest';
 import { judgeRefused, judgeWaiting } from '../../scripts/doctor/api.ts';
-import type { RestCatalog } from '../../workers/catalog/rest.ts';
+import type { RestCatalog } from '../../workers/catalog/rest/catalog.ts';
 import { openStore } from '../../workers/store.ts';
 import { created } from '../catalog/contract-datasets.ts';
 import { makeRegistration } from '../catalog/registration.ts';

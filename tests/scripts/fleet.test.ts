@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { expect, test } from 'vitest';
-import { membersOf } from '../../workers/fleet/process-group.ts';
+import { membersOf } from '../../workers/fleet/isolation/process-group.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
 import { runScript, startScript } from '../support/script.ts';
 import { onTerminal } from '../support/terminal.ts';

@@ -5,9 +5,9 @@
 import { DatabaseSync } from 'node:sqlite';
 import { expect, onTestFinished, test } from 'vitest';
 import type { Catalog } from '../../workers/catalog/contract.ts';
-import { sqliteCatalog } from '../../workers/catalog/sqlite.ts';
+import { sqliteCatalog } from '../../workers/catalog/sqlite/catalog.ts';
 import type { Records } from '../../workers/records/contract.ts';
-import { sqliteRecords } from '../../workers/records/sqlite.ts';
+import { sqliteRecords } from '../../workers/records/sqlite/records.ts';
 import { type Database, openDatabase, type Statements } from '../../workers/sqlite/database.ts';
 import { begin, makeWorkflow } from '../records/fixture.ts';
 import { makePlace } from '../support/place.ts';

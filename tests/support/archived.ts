@@ -4,7 +4,7 @@ import { onTestFinished } from 'vitest';
 import type { LocalArchive } from '../../workers/archive/contract.ts';
 import { type Archive, openArchive } from '../../workers/archive/index.ts';
 import { type ManifestMember, readManifest } from '../../workers/content/manifest.ts';
-import { packBundle } from '../../workers/content/pack.ts';
+import { packBundle } from '../../workers/content/pack/pack.ts';
 import { archivePathOf } from '../../workers/dataset/paths.ts';
 import { manifestKey } from '../../workers/archive/contract.ts';
 import { openStore, type Store } from '../../workers/store.ts';

@@ -6,7 +6,7 @@ import { onTestFinished } from 'vitest';
 import { loadConfig } from '../../config/index.ts';
 import { type Archive, type LocalArchive, manifestKey } from '../../workers/archive/contract.ts';
 import { openArchive } from '../../workers/archive/index.ts';
-import { packBundle } from '../../workers/content/pack.ts';
+import { packBundle } from '../../workers/content/pack/pack.ts';
 import { archivePathOf } from '../../workers/dataset/paths.ts';
 import { openStore, type Store } from '../../workers/store.ts';
 import { makePlace, type Place } from './place.ts';

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { digestFile } from '../../workers/content/digest-file.ts';
+import { digestFile } from '../../workers/content/digest/file.ts';
 import { loadTask } from '../../workers/tasks/registry.ts';
 import { makeContext } from './context.ts';
 import { fingerprint, type Landing, makeLanding } from './landing.ts';

@@ -12,7 +12,7 @@ import {
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { manifestKey } from '../../workers/archive/contract.ts';
-import { packBundle } from '../../workers/content/pack.ts';
+import { packBundle } from '../../workers/content/pack/pack.ts';
 import { killedOnceRecorded, type Landing, makeLanding, unmount } from './landing.ts';
 
 const files = { 'a.txt': 'alpha', 'sub/b.txt': 'beta' };

@@ -1,7 +1,7 @@
 import { mkdirSync, renameSync } from 'node:fs';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { limitsOf } from '../../workers/fleet/task-limits.ts';
-import { retryOf } from '../../workers/fleet/retry-policy.ts';
+import { limitsOf } from '../../workers/fleet/isolation/task-limits.ts';
+import { retryOf } from '../../workers/fleet/job/retry-policy.ts';
 import { openStore } from '../../workers/store.ts';
 import { isPostponement } from '../../workers/tasks/contract.ts';
 import { task } from '../../workers/tasks/verify_upload_integrity.ts';

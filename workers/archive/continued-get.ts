@@ -2,7 +2,7 @@
 import { createReadStream, statSync, writeFileSync } from 'node:fs';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { createHasher, type Digests, type Hasher } from '../content/digest.ts';
+import { createHasher, type Digests, type Hasher } from '../content/digest/digest.ts';
 import { textIfThere } from '../content/files.ts';
 import { publishFile, removeFile } from '../content/publish.ts';
 import { originPath } from './contract.ts';

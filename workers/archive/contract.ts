@@ -6,7 +6,7 @@
  *
  * An archive that cannot be reached is an outage (E_ARCHIVE_UNAVAILABLE), and is never taken for an absent object.
  */
-import type { Digests } from '../content/digest.ts';
+import type { Digests } from '../content/digest/digest.ts';
 import { LongshoreError } from '../errors.ts';
 
 export interface Archive {

@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, open, opendir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CHECKPOINT_SIDES, removeCheckpoints } from '../content/checkpoint.ts';
+import { CHECKPOINT_SIDES, removeCheckpoints } from '../content/pack/checkpoint.ts';
 import { copyBytes } from '../content/copy.ts';
 import { namingPath, sizeOfFile } from '../content/files.ts';
 import {

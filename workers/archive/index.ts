@@ -4,7 +4,7 @@ import { LongshoreError } from '../errors.ts';
 import type { Archive } from './contract.ts';
 import { createFilesystemArchive } from './filesystem.ts';
 import { createRcloneArchive } from './rclone.ts';
-import { createS3Archive, type S3Options } from './s3.ts';
+import { createS3Archive, type S3Options } from './s3/s3.ts';
 import { createSdaArchive } from './sda.ts';
 import type { FetchPlace } from './shared-fetch.ts';
 

@@ -1,8 +1,8 @@
 /** Looks at one archive's copy of a bundle and gives the line for the fixity ledger. Changes nothing in the archive. */
-import type { Difference } from '../content/differences.ts';
-import { digestMismatch } from '../content/digest.ts';
-import type { Pace } from '../content/pace.ts';
-import { type BundleProof, proveBundle } from '../content/prove.ts';
+import type { Difference } from '../content/compare/differences.ts';
+import { digestMismatch } from '../content/digest/digest.ts';
+import type { Pace } from '../content/prove/pace.ts';
+import { type BundleProof, proveBundle } from '../content/prove/prove.ts';
 import type { BundleCopy, Proof, ProofLevel } from '../dataset/types.ts';
 import { coerceError, LongshoreError } from '../errors.ts';
 import { openManifest } from './bundles.ts';

@@ -1,6 +1,6 @@
 import { mkdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
-import { createHasher, type Digests } from '../content/digest.ts';
+import { createHasher, type Digests } from '../content/digest/digest.ts';
 import { partialPath, partialPrefix } from '../content/publish.ts';
 import { LongshoreError } from '../errors.ts';
 import { continueGet, endGet } from './continued-get.ts';

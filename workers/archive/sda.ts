@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { syncFile } from '../content/copy.ts';
-import { digestFile } from '../content/digest-file.ts';
+import { digestFile } from '../content/digest/file.ts';
 import { sizeOfFile } from '../content/files.ts';
 import { LongshoreError } from '../errors.ts';
 import {

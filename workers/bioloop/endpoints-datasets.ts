@@ -133,7 +133,7 @@ export function datasetEndpoints(client: ApiClient) {
       }),
 
     /**
-     * The server answers before it writes; see workers/catalog/rest-files.ts for how that is waited for. It skips paths
+     * The server answers before it writes; see workers/catalog/rest/files.ts for how that is waited for. It skips paths
      * that it has, so that sending twice is the same as once.
      */
     addFiles: (id: number, files: readonly ApiFile[], options: CallOptions = {}): Promise<unknown> =>

@@ -1,5 +1,5 @@
 import type { FileRow } from '../dataset/types.ts';
-import type { Digests } from './digest.ts';
+import type { Digests } from './digest/digest.ts';
 import { readManifest } from './manifest.ts';
 import { shownPath } from './path.ts';
 

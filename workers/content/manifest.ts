@@ -1,10 +1,10 @@
 import { closeSync, constants, fsyncSync, ftruncateSync, openSync, readSync } from 'node:fs';
 import type { DigestName } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
-import { createHasher, type Digests } from './digest.ts';
+import { createHasher, type Digests } from './digest/digest.ts';
 import { writeFully } from './files.ts';
 import { isHeader, isMember, isTrailer } from './manifest-shape.ts';
-import type { Xattrs } from './xattrs.ts';
+import type { Xattrs } from './xattr/xattrs.ts';
 
 /**
  * The manifest of a dataset: every member with its digests and its place in the bundle, as lines of JSON.

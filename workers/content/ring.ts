@@ -18,7 +18,7 @@ export const SLOT_BYTES = 256 * 1024;
 const SLOTS = 32;
 const [HEAD, TAIL, ENDED, STOPPED, LENGTHS] = [0, 1, 2, 3, 32] as const;
 const CONTROL_BYTES = 256;
-/** Set in a slot's length: here the consumer notes how far it has come (see checkpoint.ts). */
+/** Set in a slot's length: here the consumer notes how far it has come (see pack/checkpoint.ts). */
 const MARKED = 1 << 30;
 /** A stop between a thread's check and its wait would be slept through; so no wait is longer than this. */
 const NAP_MS = 100;

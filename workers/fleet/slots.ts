@@ -7,9 +7,16 @@ import { startRecovery } from '../queue/recovery.ts';
 import type { QueueSide } from '../queue/side.ts';
 import { rememberScale, type ScaleEntry } from '../queue/scale-history.ts';
 import { AskingWorker } from './asking-worker.ts';
-import { exceeded, look, NO_MEMORY, overMin, type ScaleDecision, type ScaleLimits } from './autoscaler.ts';
-import { type Pressure, readPressure } from './pressure.ts';
-import type { Processor } from './processor.ts';
+import {
+  exceeded,
+  look,
+  NO_MEMORY,
+  overMin,
+  type ScaleDecision,
+  type ScaleLimits,
+} from './scaling/autoscaler.ts';
+import { type Pressure, readPressure } from './scaling/pressure.ts';
+import type { Processor } from './job/processor.ts';
 
 const LOOK_EVERY_MS = 1_000;
 /** Eight tasks that grow at once fill a container's limit faster than in a second. A look takes 0.3 ms. */

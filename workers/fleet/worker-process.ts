@@ -13,18 +13,18 @@ import { openStore, type Store } from '../store.ts';
 import { forgetOldLogs } from '../workflows/old-logs.ts';
 import { reconcile } from '../workflows/reconcile.ts';
 import { shareOf } from '../workflows/share.ts';
-import { watchForHangs } from './hang-watch.ts';
-import { watchHost } from './host-watch.ts';
-import { keepLocks } from './lock-keeping.ts';
-import { keepLogsSmall } from './log-files.ts';
-import { watchNeighbours } from './neighbours.ts';
-import { membersOf } from './process-group.ts';
-import { createProcessor, type Processor } from './processor.ts';
-import { engineFiles, type Reload, startReload } from './reload.ts';
+import { watchForHangs } from './health/hang-watch.ts';
+import { watchHost } from './scaling/host-watch.ts';
+import { keepLocks } from './health/lock-keeping.ts';
+import { keepLogsSmall } from './health/log-files.ts';
+import { watchNeighbours } from './health/neighbours.ts';
+import { membersOf } from './isolation/process-group.ts';
+import { createProcessor, type Processor } from './job/processor.ts';
+import { engineFiles, type Reload, startReload } from './reload/reload.ts';
 import { repeat } from './repeat.ts';
 import { askedRole, roleOf, USUAL_APP } from './routing.ts';
 import { openSlots } from './slots.ts';
-import { openSteering, type Steering } from './steering.ts';
+import { openSteering, type Steering } from './control/steering.ts';
 
 /** pm2 kills after 10 s (`kill_timeout`); jobs get the first part of that to end by themselves. */
 const DRAIN_MS = 4_000;

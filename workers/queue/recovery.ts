@@ -12,7 +12,7 @@ export interface Recovery {
 
 /**
  * A connection tries again at least every 2 s (connection.ts), and a worker that is connected again renews its locks at
- * once (fleet/lock-keeping.ts). Not the whole of lock_seconds: a Redis that is restarted more often than that would never
+ * once (fleet/health/lock-keeping.ts). Not the whole of lock_seconds: a Redis that is restarted more often than that would never
  * be given the time, and the jobs of every worker that died meanwhile would wait for its end.
  */
 const RECONNECTED_MS = 5_000;

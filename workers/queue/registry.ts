@@ -58,7 +58,7 @@ export interface WorkerEntry {
   pid: number;
   started_at: string;
   release: Release;
-  /** What stays the same when pm2 starts it again; see fleet/seat.ts. */
+  /** What stays the same when pm2 starts it again; see fleet/control/seat.ts. */
   seat: string;
   /** Null: it runs what the disk holds, as far as it looks (reload.watch). */
   restart_due: RestartDue | null;

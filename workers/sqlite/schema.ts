@@ -128,7 +128,7 @@ const VERSIONS: readonly string[] = [
     worker text not null,
     retries integer not null default 0,
     losses integer not null default 0,
-    -- How far the job itself is to blame for its losses, see sqlite-claims.ts.
+    -- How far the job itself is to blame for its losses, see records/sqlite/claims.ts.
     blame real not null default 0,
     queue text not null
   ) strict;

@@ -1,6 +1,6 @@
 /** What an archiving does about the copies that there are already: which serve, which are written, what is recorded. */
 import type { Archive } from '../archive/contract.ts';
-import type { Digests } from '../content/digest.ts';
+import type { Digests } from '../content/digest/digest.ts';
 import { type BundleCopy, type Dataset, openFinding } from '../dataset/types.ts';
 import { type BundleFacts, prove, recordCopy, unproven } from './bundle-copies.ts';
 import { type Archived, fill } from './bundle-packing.ts';

@@ -4,7 +4,7 @@ import { type Archive, manifestKey } from '../archive/contract.ts';
 import { fetchPlace } from '../archive/index.ts';
 import { proveCopy, type ProveCopyOptions } from '../archive/proof.ts';
 import { fetchShared } from '../archive/shared-fetch.ts';
-import { digestMismatch, type Digests } from '../content/digest.ts';
+import { digestMismatch, type Digests } from '../content/digest/digest.ts';
 import type { Proof, ProofLevel } from '../dataset/types.ts';
 import { type ErrorCode, LongshoreError } from '../errors.ts';
 import type { TaskContext } from './contract.ts';

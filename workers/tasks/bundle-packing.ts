@@ -6,7 +6,7 @@ import { type Archive, type LocalPut, manifestKey } from '../archive/contract.ts
 import { beginLocalPut } from '../archive/filesystem.ts';
 import { sizeOfFile } from '../content/files.ts';
 import type { ManifestCounts } from '../content/manifest.ts';
-import { packBundle, packStream } from '../content/pack.ts';
+import { packBundle, packStream } from '../content/pack/pack.ts';
 import { removeFile } from '../content/publish.ts';
 import { reserveSpace } from '../content/space.ts';
 import { roughSize } from '../dataset/byte-size.ts';

@@ -6,7 +6,7 @@ import { openManifest, type OpenManifest } from '../archive/bundles.ts';
 import { type Copy, copiesOf } from '../archive/copies.ts';
 import { archiveNamesOf } from '../archive/index.ts';
 import { damaged } from '../archive/presence.ts';
-import { compareTree } from '../content/compare.ts';
+import { compareTree } from '../content/compare/compare.ts';
 import { checkManifest } from '../content/manifest.ts';
 import { roughSize } from '../dataset/byte-size.ts';
 import { liveDataset } from '../dataset/lifecycle.ts';

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { openManifest } from '../archive/bundles.ts';
 import type { Archive } from '../archive/contract.ts';
 import type { Catalog } from '../catalog/contract.ts';
-import { type Comparison, compareTree } from '../content/compare.ts';
+import { type Comparison, compareTree } from '../content/compare/compare.ts';
 import { type Dataset, isHeld } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import type { TaskContext } from './contract.ts';

@@ -3,7 +3,7 @@ import { openManifest, statBundle } from '../archive/bundles.ts';
 import type { Copy } from '../archive/copies.ts';
 import { fetchPlace } from '../archive/index.ts';
 import { type FetchedBundle, fetchShared } from '../archive/shared-fetch.ts';
-import { type RemoteBundle, unpackBundle, type UnpackResult } from '../content/unpack.ts';
+import { type RemoteBundle, unpackBundle, type UnpackResult } from '../content/unpack/unpack.ts';
 import { roughSize } from '../dataset/byte-size.ts';
 import type { TaskContext } from './contract.ts';
 import type { Places, Staging } from './staging-places.ts';

@@ -1,8 +1,8 @@
 /** Compares the staged copy with its manifest, or where there is none with the rows of the catalog, and declares it staged. */
 import type { OpenManifest } from '../archive/bundles.ts';
 import { copiesOf, openAnyManifest } from '../archive/copies.ts';
-import { compareTree } from '../content/compare.ts';
-import { compareRows } from '../content/compare-rows.ts';
+import { compareTree } from '../content/compare/compare.ts';
+import { compareRows } from '../content/compare/rows.ts';
 import { roughSize } from '../dataset/byte-size.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
 import type { Dataset } from '../dataset/types.ts';

@@ -1,6 +1,6 @@
 /** The hash by which the browser names all that it sends (spec 4.3). */
-import { createHasher } from '../content/digest.ts';
-import { DigestPool } from '../content/digest-pool.ts';
+import { createHasher } from '../content/digest/digest.ts';
+import { DigestPool } from '../content/digest/pool.ts';
 import { encodePath, shownPath } from '../content/path.ts';
 import { resolveRoot } from '../content/walk.ts';
 import { LongshoreError } from '../errors.ts';

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { SeenWorker } from '../../../workers/queue/registry.ts';
-import { hostOfSeat } from '../../../workers/fleet/seat.ts';
+import { hostOfSeat } from '../../../workers/fleet/control/seat.ts';
 import type { Outcome } from '../each.ts';
 import type { FleetSession } from '../fleet-session.ts';
 import { order, runningOf, steer, type SteerOptions, steeringCommand } from './steer.ts';

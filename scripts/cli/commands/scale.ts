@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { type Command, InvalidArgumentError } from 'commander';
 import { LongshoreError } from '../../../workers/errors.ts';
-import { scaleProcesses } from '../../../workers/fleet/process-scaling.ts';
+import { scaleProcesses } from '../../../workers/fleet/scaling/process-scaling.ts';
 import { USUAL_APP } from '../../../workers/fleet/routing.ts';
 import { type ScaleEntry, scaleHistory } from '../../../workers/queue/scale-history.ts';
 import { ago, counted } from '../format.ts';

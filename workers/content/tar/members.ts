@@ -1,5 +1,5 @@
 import { decodePath } from '../path.ts';
-import { type Xattrs, xattrsOf } from '../xattrs.ts';
+import { type Xattrs, xattrsOf } from '../xattr/xattrs.ts';
 import { BLOCK, corrupt, number, readHeader, type TarHeader, TYPE } from './header.ts';
 import { mergePax, parsePax } from './pax.ts';
 import type { TarBytes } from './source.ts';
