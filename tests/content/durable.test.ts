@@ -75,8 +75,8 @@ test('a copy, a bundle with its manifest and a staged bundle are on the disk wit
     place,
     `const { createReadStream, statSync } = await import('node:fs');
      const { copyBytes, syncFile } = await content('copy.ts');
-     const { packBundle } = await content('pack.ts');
-     const { unpackBundle } = await content('unpack.ts');
+     const { packBundle } = await content('pack/pack.ts');
+     const { unpackBundle } = await content('unpack/unpack.ts');
      const digests = { member: ['blake3'], bundle: ['blake3'] };
      await copyBytes(createReadStream('source/one'), 'copied');
      await packBundle({ source: 'source', target: 'bundle', manifest: 'manifest', digests });
