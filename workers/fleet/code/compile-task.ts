@@ -24,7 +24,7 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { type ChunkingContext, type Plugin, rolldown } from 'rolldown';
 import { taskFile } from '../../tasks/registry.ts';
-import { agreementOf } from '../isolation/agreement.ts';
+import { agreementOf } from './agreed-code.ts';
 import { importOf, programsBeside, withPackages, withoutMeta } from './compiled-source.ts';
 import { COMPILED_PARTS, compiledName, ENTRY, SUFFIX } from './compiled-name.ts';
 import { CodeReader } from './code-graph.ts';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { AGREED_FILES } from '../isolation/agreement.ts';
+import { AGREED_FILES } from './agreed-code.ts';
 import type { CodeReader } from './code-graph.ts';
 
 export const ROOT = join(import.meta.dirname, '../../..');

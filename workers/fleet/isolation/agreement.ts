@@ -6,22 +6,16 @@
  * So a worker names what it has to each process, and one that has something else ends before it has said a word: its job is
  * put back, without blame, until the worker was restarted or another one takes it. A worker of a release from before this
  * names nothing, and is met the same way.
+ *
+ * What it is made of stands in code/agreed-code.ts: each process of a task begins with this file, and one that has been
+ * brought together has no need of node:crypto for it, which is a twentieth of its start.
  */
-import { join } from 'node:path';
-import { CodeReader } from '../code/code-graph.ts';
 
 /** In the environment of a task's process. */
 export const AGREEMENT_VARIABLE = 'LONGSHORE_TASK_AGREEMENT';
 
 /** Exit code of a process that does not have in common what its worker names. */
 export const DISAGREES = 76; // EX_PROTOCOL
-
-export const AGREED_FILES = ['messages.ts', '../../records/types.ts', '../../../config/schema.ts'].map(
-  (name) => join(import.meta.dirname, name),
-);
-
-/** Of what is on the disk now. */
-export const agreementOf = (reader = new CodeReader()): string => reader.graph(...AGREED_FILES).digest;
 
 /** @param mine of the code that this process is about to run */
 export function endUnlessAgreed(mine: string): void {

@@ -6,7 +6,8 @@
  * This is its program for a task that runs from its source; code/compile-task.ts writes the other one.
  */
 import { loadTask, taskFile } from '../../tasks/registry.ts';
-import { agreementOf, endUnlessAgreed } from './agreement.ts';
+import { agreementOf } from '../code/agreed-code.ts';
+import { endUnlessAgreed } from './agreement.ts';
 import { CodeReader } from '../code/code-graph.ts';
 import { pinCode, versionOf } from '../code/code-version.ts';
 import { runAttempts } from './task-attempts.ts';
