@@ -172,6 +172,28 @@ test('in S3, streamed as it is packed, without a file of it here', async () => {
   await goesThrough(await landIn('s3', { s3 }), 's3');
 });
 
+test('a bundle in S3 whose manifest did not follow, since its attempt ended, is packed again', async () => {
+  const proxy = await startHttpProxy(server.url);
+  const s3 = backEndOf(server, proxy, { prefix: `${randomBytes(4).toString('hex')}/` });
+  const landing = await landIn('s3', { s3 });
+  const isManifest = (url: string): boolean => url.includes('.manifest.ndjson');
+  proxy.faults = [
+    {
+      when: ({ method, url }) => method === 'PUT' && isManifest(url),
+      how: { status: 403, code: 'AccessDenied' },
+    },
+  ];
+  await landing.run('inspect_dataset');
+  await landing.fails('archive_dataset');
+  const archive = openArchive(landing.place.config, 's3');
+  const key = (await landing.dataset()).metadata.archive_target as string;
+  expect(await archive.stat(key)).not.toBeNull();
+  expect(await archive.stat(manifestKey(key))).toBeNull();
+  proxy.faults = [];
+  await landing.run('archive_dataset', { attempt: 2 });
+  expect(await archive.stat(manifestKey(key))).not.toBeNull();
+});
+
 test('the staged bundle may be left out; tape then fetches to a file that does not stay', async () => {
   const landing = await makeLanding(files, {
     config: { archive: { copies: ['tape'], backends: { tape } }, stage: { keep_bundle: false } },

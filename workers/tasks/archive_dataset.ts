@@ -67,6 +67,9 @@ async function packAnew(
   { dataset, key, filled }: { dataset: Dataset; key: string; filled: readonly Archive[] },
 ): Promise<{ archived: Archived; written: readonly Archive[] }> {
   await refuseReduced(ctx, { archives: filled, dataset, key });
+  // From now on a bundle without a manifest may be what this attempt left.
+  if (dataset.archive_path === null && dataset.metadata.archive_begun !== key)
+    await ctx.catalog.patch(dataset.id, { metadata: { archive_begun: key } });
   return { archived: await packInto(ctx, archives, dataset, key), written: archives };
 }
 

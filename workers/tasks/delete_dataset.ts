@@ -39,7 +39,7 @@ export const task = defineTask({
         is_staged: false,
         archive_path: null,
         staged_path: null,
-        metadata: { archive_target: null },
+        metadata: { archive_target: null, archive_begun: null },
       });
     }
     await reachState(ctx.catalog, dataset.id, 'DELETED', ctx.run.workflow_id);

@@ -17,7 +17,8 @@ const LINES = 100;
 /**
  * To be called before a bundle is packed over what the archives hold at `key`. Says nothing against a bundle that is recorded
  * and was never proven, which nobody relies on yet, nor where the kwarg `force` is true. One that is not recorded is of an
- * attempt that was killed, of a catalog that was lost or set back, or of another system: then somebody may rely on it.
+ * attempt that was killed, of a catalog that was lost or set back, or of another system: then somebody may rely on it. Of the
+ * first an archive that is streamed to may hold no manifest, which follows the bundle; it was noted before the first byte.
  * @param archives that hold something at `key`
  * @throws E_ORIGIN_REDUCED, E_BUNDLE_UNKNOWN
  */
@@ -30,7 +31,8 @@ export async function refuseReduced(
   if (recorded && !(await isReliedOn(ctx.catalog, dataset))) return;
   for (const archive of archives) {
     const compared = await comparedWith(ctx, { archive, dataset, key });
-    if (compared === null && !recorded) throw unknownBundle(dataset, archive, key);
+    if (compared === null && !recorded && dataset.metadata.archive_begun !== key)
+      throw unknownBundle(dataset, archive, key);
     const reduced = compared === null ? null : whyReduced(dataset, compared);
     if (reduced !== null) throw reduced;
   }
