@@ -45,10 +45,11 @@ test('200 workflows end by themselves while Redis is killed every few seconds, w
     steps: 1,
     workers: 2,
     seed,
-    restart_seconds: [5, 8],
+    restart_seconds: [3, 6],
     minutes: 5,
     tell: told(lines),
   });
   expect(result.problems, `seed ${seed}\n${lines.join('\n')}`).toEqual([]);
-  expect(result.restarts).toBeGreaterThan(1);
+  // A quiet machine may be done before the second.
+  expect(result.restarts).toBeGreaterThan(0);
 });
