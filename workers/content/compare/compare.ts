@@ -1,8 +1,9 @@
 import { digestMismatch } from '../digest/digest.ts';
 import { DigestPool } from '../digest/pool.ts';
 import { type ManifestCounts, type ManifestMember, ManifestReader } from '../manifest.ts';
-import { comparePaths, shownPath } from '../path.ts';
+import { shownPath } from '../path.ts';
 import { type Member, resolveRoot, walkTree } from '../walk.ts';
+import { pairUp } from './pair-up.ts';
 
 export interface CompareOptions {
   /** The staged copy. */
@@ -34,10 +35,7 @@ export interface Comparison {
 const MAX_PROBLEMS = 1000;
 const ENTRIES_PER_TURN = 1000;
 
-/**
- * Compares a tree with its manifest. Both come in the same order, so they are merged like two sorted lists, and
- * neither is ever held as a whole.
- */
+/** Compares a tree with its manifest; neither is ever held as a whole. */
 export async function compareTree(options: CompareOptions): Promise<Comparison> {
   const base = resolveRoot(options.root);
   const manifest = new ManifestReader(options.manifest);
@@ -52,7 +50,11 @@ export async function compareTree(options: CompareOptions): Promise<Comparison> 
   let entries = 0;
   const tell = (): void => options.onProgress?.({ files, bytes: bytes + (pool?.read ?? 0) });
   try {
-    for (const [known, found] of pairUp(manifest, base, findings, options.signal)) {
+    const walk = walkTree(base, {
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      onUnreadable: (path) => findings.add(path, 'cannot be read'),
+    });
+    for (const [known, found] of pairUp(membersOf(manifest), walk)) {
       findings.compare(known, found);
       if (known !== null && known.type !== 'directory') files += 1;
       if (known?.type === 'file' && found?.type === 'file') {
@@ -77,33 +79,8 @@ export async function compareTree(options: CompareOptions): Promise<Comparison> 
   }
 }
 
-/** Members of both sides that belong together; null where one side has none. */
-function* pairUp(
-  manifest: ManifestReader,
-  base: string,
-  findings: Findings,
-  signal: AbortSignal | undefined,
-): Generator<[ManifestMember | null, Member | null], void, undefined> {
-  const walk = walkTree(base, {
-    ...(signal === undefined ? {} : { signal }),
-    onUnreadable: (path) => findings.add(path, 'cannot be read'),
-  });
-  const step = (): Member | null => {
-    const { value, done } = walk.next();
-    return done === true ? null : value;
-  };
-  try {
-    let known = manifest.next();
-    let found = step();
-    while (known !== null || found !== null) {
-      const order = known === null ? 1 : found === null ? -1 : comparePaths(known.path, found.path);
-      yield [order <= 0 ? known : null, order >= 0 ? found : null];
-      if (order <= 0) known = manifest.next();
-      if (order >= 0) found = step();
-    }
-  } finally {
-    walk.return();
-  }
+function* membersOf(manifest: ManifestReader): Generator<ManifestMember, void, undefined> {
+  for (let member = manifest.next(); member !== null; member = manifest.next()) yield member;
 }
 
 class Findings {

@@ -2,8 +2,9 @@
 import { createHash } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
 import { reading, readUpTo } from '../files.ts';
-import { comparePaths, fsPath, shownPath } from '../path.ts';
+import { fsPath, shownPath } from '../path.ts';
 import { absolutePath, type Member, resolveRoot, walkTree } from '../walk.ts';
+import { pairUp } from './pair-up.ts';
 
 export interface SameTreeOptions {
   readonly signal?: AbortSignal;
@@ -64,25 +65,6 @@ export async function compareTrees(
     }
   }
   return { problems, ...counts };
-}
-
-/** Both walks come in one order, and are merged like two sorted lists. */
-function* pairUp(
-  left: Generator<Member>,
-  right: Generator<Member>,
-): Generator<[Member | null, Member | null]> {
-  try {
-    let [one, other] = [left.next(), right.next()];
-    while (!one.done || !other.done) {
-      const order = one.done ? 1 : other.done ? -1 : comparePaths(one.value.path, other.value.path);
-      yield [order <= 0 && !one.done ? one.value : null, order >= 0 && !other.done ? other.value : null];
-      if (order <= 0) one = left.next();
-      if (order >= 0) other = right.next();
-    }
-  } finally {
-    left.return(undefined);
-    right.return(undefined);
-  }
 }
 
 function whyDifferent(one: Member | null, other: Member | null): string | null {
