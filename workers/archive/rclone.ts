@@ -38,7 +38,9 @@ interface Entry {
  */
 export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
   const base = options.remote.endsWith(':') ? options.remote : `${options.remote.replace(/\/+$/, '')}/`;
-  const placeOf = (key: string): string => `${base}${key.replace(/^\/+/, '')}`;
+  /** Below the remote. */
+  const pathOf = (key: string): string => key.replace(/^\/+/, '');
+  const placeOf = (key: string): string => `${base}${pathOf(key)}`;
   const entryOf = async (place: string, call: CallOptions): Promise<Entry | null> => {
     const said = await runRclone(
       options,
@@ -85,7 +87,7 @@ export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
     const call = { signal };
     await markOnce(options, placeOf(MARK), call);
     await requireMark(call);
-    const path = key.replace(/^\/+/, '');
+    const path = pathOf(key);
     await removeStale(path, call);
     const partial = `${base}${partialPath(path, task_id)}`;
     try {
@@ -256,7 +258,7 @@ export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
     delete: async (key, call = {}) => {
       const found = (await find(key, call)) !== null;
       if (found) await runRclone(options, ['deletefile', '--', placeOf(key)], call);
-      await removeStale(key.replace(/^\/+/, ''), call);
+      await removeStale(pathOf(key), call);
       return found;
     },
     list: async function* (prefix, call = {}) {

@@ -73,8 +73,9 @@ export async function fetchShared(options: SharedFetchOptions): Promise<FetchedB
   };
   try {
     const watch = (): void => options.onProgress?.(sizeOfFile(join(folder, 'partial')));
-    const got = await withLock(folder, options.signal, watch, () => bring(options, folder));
-    waiting.release();
+    const got = await withLock(folder, options.signal, watch, () => bring(options, folder)).finally(() =>
+      waiting.release(),
+    );
     return {
       ...got,
       close: async () => {
@@ -85,7 +86,6 @@ export async function fetchShared(options: SharedFetchOptions): Promise<FetchedB
       },
     };
   } catch (error) {
-    waiting.release();
     await leave();
     throw error;
   }
