@@ -74,8 +74,9 @@ async function comparedWith(
 }
 
 /**
- * Adopted from an archive whose catalog was lost, or recorded and read back: its origin may have been given up. So may that of a bundle which took the place of one that was
- * read back: it gave way to more, and must not give way to less before it is read itself.
+ * Adopted from an archive whose catalog was lost, or recorded and read back: its origin may have been given up. So may that
+ * of a bundle which took the place of one that was read back: it gave way to more, and must not give way to less before it
+ * is read itself.
  */
 export async function isReliedOn(
   { proofs }: Pick<Catalog, 'proofs'>,

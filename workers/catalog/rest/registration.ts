@@ -4,7 +4,7 @@
  * | step                                                              | what a crash after it leaves       | who repairs it             |
  * | ----------------------------------------------------------------- | ---------------------------------- | -------------------------- |
  * | 1. POST datasets/bulk (or datasets, which keeps a project)         | a dataset without workflow          | the next scan: it conflicts, has none, gets one |
- * | (a path that the API has trimmed is put right, origin.ts)    | the same, and a path that is wrong  | the same, by the same hand |
+ * | (a path that the API has trimmed is put right, origin.ts)         | the same, and a path that is wrong  | the same, by the same hand |
  * | 2. workflow, audit and the companion's dataset, in one transaction | a workflow that the API does not know | the same: it links what it finds here |
  * | 3. the link waits in the spool                                    | nothing                            | whoever delivers the spool |
  * | 4. the caller puts the workflow into the queue                    | a workflow that is not queued       | the workers' reconciliation |
