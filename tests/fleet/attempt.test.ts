@@ -5,11 +5,11 @@ import { expect, onTestFinished, test } from 'vitest';
 import { LongshoreError } from '../../workers/errors.ts';
 import type { Questions } from '../../workers/fleet/isolation/child.ts';
 import { createProcessor } from '../../workers/fleet/job/processor.ts';
-import type { TaskProcesses } from '../../workers/fleet/isolation/task-processes.ts';
 import { createLogger } from '../../workers/log.ts';
 import type { JobData } from '../../workers/queue/jobs.ts';
 import { openQueueSide } from '../../workers/queue/side.ts';
 import { makeFleet } from '../support/fleet.ts';
+import { standInProcesses } from './stand-in-processes.ts';
 
 const log = createLogger('test', {}, { level: 'fatal' });
 
@@ -33,21 +33,7 @@ async function makeWorker({
   });
   onTestFinished(() => worker.close());
   const asks = Promise.withResolvers<Questions>();
-  const stopped = Promise.withResolvers<LongshoreError>();
-  const processes: TaskProcesses = {
-    waiting: () => null,
-    start: (_, questions) => {
-      asks.resolve(questions);
-      return {
-        pid: 0,
-        loaded: Promise.resolve({ code: null, limits: {}, retry: {} }),
-        ended: stopped.promise.then((error) => ({ kind: 'stopped', error }) as const),
-        start: () => undefined,
-        warn: () => undefined,
-        stop: async (error) => stopped.resolve(error),
-      };
-    },
-  };
+  const { processes, stopped } = standInProcesses(asks.resolve);
   const { records } = fleet.store;
   const slow: typeof records.claim = async (...args) => {
     await claims();
@@ -66,7 +52,7 @@ async function makeWorker({
     return processing;
   };
   const { redis } = side;
-  return { id, fleet, queue, redis, processor, job, process, asks: asks.promise, stopped: stopped.promise };
+  return { id, fleet, queue, redis, processor, job, process, asks: asks.promise, stopped };
 }
 
 /** An attempt that runs there. */

@@ -6,7 +6,6 @@ import { createDeparture } from '../../workers/fleet/control/departure.ts';
 import { createProcessor } from '../../workers/fleet/job/processor.ts';
 import { engineFiles, startReload } from '../../workers/fleet/reload/reload.ts';
 import type { Processor } from '../../workers/fleet/job/processor.ts';
-import type { TaskProcesses } from '../../workers/fleet/isolation/task-processes.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { createLogger } from '../../workers/log.ts';
 import type { JobData } from '../../workers/queue/jobs.ts';
@@ -15,6 +14,7 @@ import { lendEnvironment } from '../queue/scheduled-script.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
+import { standInProcesses } from './stand-in-processes.ts';
 
 const log = createLogger('test', {}, { level: 'fatal' });
 
@@ -55,18 +55,7 @@ test('a job whose process begins after everything was stopped is stopped as well
       return records.claim(...args);
     },
   };
-  const stopped = Promise.withResolvers<LongshoreError>();
-  const processes: TaskProcesses = {
-    waiting: () => null,
-    start: () => ({
-      pid: 0,
-      loaded: Promise.resolve({ code: null, limits: {}, retry: {} }),
-      ended: stopped.promise.then((error) => ({ kind: 'stopped', error }) as const),
-      start: () => undefined,
-      warn: () => undefined,
-      stop: async (error) => stopped.resolve(error),
-    }),
-  };
+  const { processes, stopped } = standInProcesses();
   const parts = { config, store: { ...fleet.store, records: slow }, side, log, name: 'w1', host: 'h' };
   const processor = createProcessor(parts, processes);
   const job = await side.queues.get(`${config.app_id}.q`).getJob(`${id}.0`);
@@ -75,7 +64,7 @@ test('a job whose process begins after everything was stopped is stopped as well
   await claimed.promise;
   await processor.stopAll(new LongshoreError('E_WORKER_STOPPED', 'its worker was shut down'), 0);
   goOn.resolve();
-  expect((await stopped.promise).code).toBe('E_WORKER_STOPPED');
+  expect((await stopped).code).toBe('E_WORKER_STOPPED');
   await processing;
   expect(
     await records.attempts((await fleet.engine.show(id)).steps[0]?.last_task_run?._id ?? ''),

@@ -42,23 +42,10 @@ test('a bundle is recorded from its manifest alone, and is staged, validated and
   expect(await adopt()).toMatchObject({ code: 0, stdout: expect.stringContaining('recorded as dataset 1') });
   const store = await opened();
   const after = await store.catalog.get(1, { bundle: true });
-  const kept = ({
-    name,
-    type,
-    origin_path,
-    archive_path,
-    size,
-    num_files,
-    num_directories,
-  }: typeof before) => ({
-    name,
-    type,
-    origin_path,
-    archive_path,
-    size,
-    num_files,
-    num_directories,
-  });
+  const kept = (dataset: typeof before) =>
+    (['name', 'type', 'origin_path', 'archive_path', 'size', 'num_files', 'num_directories'] as const).map(
+      (name) => dataset[name],
+    );
   expect(kept(after)).toEqual(kept(before));
   expect(after.bundle).toEqual(before.bundle);
   expect(after.origin_path).toBe(origin);
