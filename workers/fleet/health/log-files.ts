@@ -66,7 +66,10 @@ export async function rotateLogs({ state_dir, logs }: Pick<Config, 'state_dir' |
 /** Of pm2's apps (ecosystem.config.js), and of the embedded Redis. */
 async function logFilesIn(state_dir: string): Promise<string[]> {
   const folder = join(state_dir, 'log');
-  const names = await readdir(folder).catch(() => []);
+  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return []; // Nothing runs under pm2.
+    throw error;
+  });
   return [
     ...names.filter((name) => /\.(log|err)$/.test(name)).map((name) => join(folder, name)),
     join(state_dir, 'redis', 'redis.log'),
