@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, onTestFinished, test } from 'vitest';
@@ -69,6 +69,7 @@ test('a file that cannot be shared between processes is refused', async () => {
     class: 'operator',
     fields: { journal_mode: 'memory' },
   });
+  expect(existsSync(':memory:')).toBe(false);
 });
 
 test('a body that throws leaves nothing behind, and the next one works', async () => {

@@ -97,7 +97,8 @@ export async function openDatabase(
  * keeps its own.
  */
 function makeClosed(path: string): void {
-  if (existsSync(path)) return;
+  // SQLite's own name for a database without a file; `requireWal` refuses it.
+  if (path === ':memory:' || existsSync(path)) return;
   try {
     closeSync(openSync(path, 'a', 0o660));
   } catch {
