@@ -37,20 +37,7 @@ export async function connectMongo(
   { mongodb }: Config,
   patience_seconds = mongodb.patience_seconds,
 ): Promise<Mongo> {
-  if (mongodb.url === null) {
-    throw new LongshoreError('E_CONFIG', 'mongodb.url is not set; expected the URL of a server');
-  }
-  const client = new MongoClient(mongodb.url, {
-    appName: 'longshore',
-    serverSelectionTimeoutMS: SELECTION_MS,
-    connectTimeoutMS: 5_000,
-    socketTimeoutMS: mongodb.answer_seconds * 1000,
-    // What was answered as written survives the loss of the primary.
-    writeConcern: { w: 'majority', j: true },
-    readPreference: 'primary',
-    ignoreUndefined: true,
-  });
-  const db = databaseOf(client, mongodb.database);
+  const { client, db } = clientOf(mongodb);
   const { answer_seconds } = mongodb;
   const longest = Math.min(answer_seconds * ANSWERS, Math.max(answer_seconds, patience_seconds));
   const link = linkOf(client, () => db.command({ ping: 1 }), longest);
@@ -74,6 +61,33 @@ export async function connectMongo(
       await link.close();
     },
   };
+}
+
+/** @throws E_CONFIG where the driver cannot make sense of the URL. What it says never holds the password. */
+function clientOf({ url, database, answer_seconds }: Config['mongodb']): { client: MongoClient; db: Db } {
+  if (url === null) {
+    throw new LongshoreError('E_CONFIG', 'mongodb.url is not set; expected the URL of a server');
+  }
+  try {
+    const client = new MongoClient(url, {
+      appName: 'longshore',
+      serverSelectionTimeoutMS: SELECTION_MS,
+      connectTimeoutMS: 5_000,
+      socketTimeoutMS: answer_seconds * 1000,
+      // What was answered as written survives the loss of the primary.
+      writeConcern: { w: 'majority', j: true },
+      readPreference: 'primary',
+      ignoreUndefined: true,
+    });
+    return { client, db: databaseOf(client, database) };
+  } catch (error) {
+    // Nothing is asked of a server yet. Its classes tell nothing: what parses URLs is a package with errors of its own.
+    const { message } = error as Error;
+    throw new LongshoreError(
+      'E_CONFIG',
+      `mongodb.url cannot be used: ${message}; expected mongodb://[user:password@]host[:port][,more hosts]/[database][?options], with user and password percent-encoded`,
+    );
+  }
 }
 
 /** The configured name, else the one in the URL, else ours; the driver's own default is `test`. */
