@@ -35,4 +35,27 @@ describeMongodb('catalog behind the REST API, its companion in MongoDB', () => {
       .map(({ metadata }) => (metadata as { n: number }).n);
     expect(turns).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
   });
+
+  test('rows of another system that came in part are not taken for all of them', async () => {
+    const double = await startBioloopApi();
+    const place = await mongoPlace(restOverrides(double));
+    const stores = await Promise.all([openStore(place.config), openStore(place.config)]);
+    for (const store of stores) onTestFinished(() => store.close());
+    const [one, other] = stores.map(({ catalog }) => catalog) as [RestCatalog, RestCatalog];
+    const { id } = created((await one.register([{ dataset: makeRegistration().dataset }], 'x'))[0]);
+    Object.assign(double.store.dataset(id), { num_files: 2_500 });
+    double.store.addFiles(
+      id,
+      Array.from({ length: 2_500 }, (_, n) => ({
+        path: `${n}`,
+        md5: 'f'.repeat(32),
+        size: '1',
+        type: 'file',
+      })),
+    );
+    await one.get(id);
+    double.fail('GET datasets/:id', { kind: 'cut', share: 0.9 }, 1);
+    await expect(one.files(id, { limit: 1 })).rejects.toMatchObject({ code: 'E_API_UNAVAILABLE' });
+    expect(await other.countFiles(id)).toBe(2_500);
+  });
 });

@@ -2,7 +2,9 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
+import type { FileRow } from '../../workers/dataset/types.ts';
+import { openStore } from '../../workers/store.ts';
 import { type BioloopApi, startBioloopApi } from '../support/bioloop-api.ts';
 import { restOverrides } from '../support/rest-place.ts';
 import { fingerprint, type Landing, makeLanding } from '../tasks/landing.ts';
@@ -57,4 +59,65 @@ test('a file that differs from the md5 that the API has is found', async () => {
   expect((await landing.fails('validate_dataset')).fields.problems).toEqual([
     ['deep/b b.txt', 'checksum mismatch'],
   ]);
+});
+
+const MANY = 5_000;
+const INSPECTED: FileRow = {
+  path: 'a.txt',
+  type: 'file',
+  size: 5,
+  md5: md5('alpha'),
+  digests: { md5: md5('alpha') },
+};
+
+/** With more rows than are read at once, and an API whose connection breaks in the middle of telling them. */
+async function brokenTakeOver(): Promise<Landing & { double: BioloopApi }> {
+  const landing = await archivedByTheReference();
+  const { double, id, store } = landing;
+  Object.assign(double.store.dataset(id), { num_files: MANY + 3 });
+  double.store.addFiles(
+    id,
+    Array.from({ length: MANY }, (_, n) => ({
+      path: `more/${n}`,
+      md5: md5(`${n}`),
+      size: '1',
+      type: 'file',
+    })),
+  );
+  await store.catalog.get(id);
+  double.fail('GET datasets/:id', { kind: 'cut', share: 0.8 }, 1);
+  await expect(store.catalog.files(id, { limit: 1 })).rejects.toMatchObject({ code: 'E_API_UNAVAILABLE' });
+  return landing;
+}
+
+test('rows that came in part are not taken for all of them, by this process or another one', async () => {
+  const { place, id, store } = await brokenTakeOver();
+  const other = await openStore(place.config);
+  onTestFinished(() => other.close());
+  expect(await other.catalog.countFiles(id)).toBe(MANY + 3);
+  expect(await store.catalog.countFiles(id)).toBe(MANY + 3);
+});
+
+test('an inspection takes the place of a part, and nothing is asked for any more', async () => {
+  const { double, place, id, store } = await brokenTakeOver();
+  await store.catalog.putFiles(id, [INSPECTED], 'ours');
+  // Another process, while the inspection is at work: what it brings is swept, and what was inspected stays.
+  const other = await openStore(place.config);
+  onTestFinished(() => other.close());
+  expect(await other.catalog.countFiles(id)).toBe(MANY + 3);
+  await store.catalog.sweepFiles(id, 'ours');
+  const late = await openStore(place.config);
+  onTestFinished(() => late.close());
+  const asked = double.called('GET datasets/:id').length;
+  expect(await late.catalog.files(id, { limit: 10 })).toEqual([INSPECTED]);
+  expect(double.called('GET datasets/:id')).toHaveLength(asked);
+});
+
+test('a first inspection that was killed leaves a part as well', async () => {
+  const { place, id, store } = await archivedByTheReference();
+  await store.catalog.get(id);
+  await store.catalog.putFiles(id, [INSPECTED], 'killed');
+  const other = await openStore(place.config);
+  onTestFinished(() => other.close());
+  expect(await other.catalog.countFiles(id)).toBe(3);
 });

@@ -20,6 +20,8 @@ export type Fault =
   | { readonly kind: 'commit-then-drop' }
   /** Done, and answered by a proxy that gave up. */
   | { readonly kind: 'commit-then-status'; readonly status: number }
+  /** After so much of its answer. */
+  | { readonly kind: 'cut'; readonly share: number }
   /** Never answered; `commit`: done all the same. */
   | { readonly kind: 'silent'; readonly commit?: boolean }
   /** JSON of another shape. */
@@ -113,6 +115,11 @@ export async function startBioloopApi(options: { basePath?: string } = {}): Prom
     if (fault?.kind === 'silent') return;
     if (fault?.kind === 'commit-then-drop') return void request.socket.destroy();
     if (fault?.kind === 'commit-then-status') return json(response, fault.status, { message: 'ill' });
+    if (fault?.kind === 'cut') {
+      const whole = JSON.stringify(body);
+      response.writeHead(status, { 'content-type': 'application/json; charset=utf-8' });
+      return void response.write(whole.slice(0, whole.length * fault.share), () => response.destroy());
+    }
     if (page === true) return html(response, status, String(body));
     json(response, status, body);
   }

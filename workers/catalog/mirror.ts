@@ -32,6 +32,9 @@ export interface Mirror {
   /** The one that is not deleted, by the very name. */
   idOf(name: string, type: string): Promise<number | null>;
   extras(ids: readonly number[]): Promise<Map<number, Extras>>;
+  /** Notes that the file rows of a dataset are a part, which an inspection or a take-over has still to complete. */
+  setFilesPartial(id: number, partial: boolean): Promise<void>;
+  hasPartialFiles(id: number): Promise<boolean>;
 }
 
 export interface Companion {

@@ -34,6 +34,8 @@ export interface DatasetRecord extends Versioned, Plain {
   /** Oldest first. */
   states: StateRecord[];
   last_staged_at: Date | null;
+  /** Of a companion (mirror.ts). */
+  files_partial?: boolean;
   outbox?: Outbox;
 }
 

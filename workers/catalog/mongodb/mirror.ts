@@ -1,4 +1,5 @@
 /** The companion of a REST catalog in MongoDB. */
+import type { Filter } from 'mongodb';
 import { change } from '../../mongodb/change.ts';
 import type { Mongo } from '../../mongodb/connection.ts';
 import { addTo } from '../../mongodb/outbox.ts';
@@ -30,10 +31,17 @@ export function mongodbMirror(mongo: Mongo): Mirror {
       );
       return new Map(found.map(({ _id, project_id, bundle }) => [_id, { project_id, bundle }]));
     },
+    setFilesPartial: (id, partial) =>
+      change<DatasetRecord, void>(mongo, datasetsOf(mongo), id, (before) =>
+        before === null || (before.files_partial ?? false) === partial
+          ? { answer: undefined }
+          : { answer: undefined, set: { files_partial: partial } },
+      ),
+    hasPartialFiles: async (id) => (await find(mongo, { _id: id, files_partial: true })) !== null,
   };
 }
 
-const find = (mongo: Mongo, filter: { _id: number } | { name_key: string }) =>
+const find = (mongo: Mongo, filter: Filter<DatasetRecord>) =>
   mongo.run(() => datasetsOf(mongo).findOne(filter, { projection: { _id: 1 } }));
 
 /** The API lets one live dataset have a name: another one that has it here was renamed or deleted there since. */

@@ -10,6 +10,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { delaySeconds } from '../../bioloop/delays.ts';
+import type { ApiFileRow } from '../../bioloop/file-rows.ts';
 import { type FileRow, SIZE_UNKNOWN } from '../../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
@@ -42,7 +43,8 @@ export function filesBehind(
   log: Logger,
 ): Pick<Catalog, 'putFiles' | 'sweepFiles' | 'files' | 'filesAt' | 'countFiles'> {
   const { api, companion, delivery } = parts;
-  const { catalog } = companion;
+  const { catalog, mirror } = companion;
+  /** Datasets whose rows here are whole, or about to be: this process has taken them over, or is inspecting. */
   const seen = new Set<number>();
   /** Datasets of which the API got less than all, or may have been stopped between rows and their place in its tree. */
   const interrupted = new Set<number>();
@@ -149,37 +151,45 @@ export function filesBehind(
     }
   }
 
+  /** Whether the API has rows of another system (the reference, before this installation took over) that are not all here. */
+  async function lacksRows(id: number): Promise<boolean> {
+    await known.ensure(id);
+    const { num_files } = await catalog.get(id);
+    if (num_files === null || num_files === 0) return false;
+    return (await catalog.files(id, { limit: 1 })).length === 0 || (await mirror.hasPartialFiles(id));
+  }
+
   /**
-   * Rows of a dataset that another system inspected (the reference, before this installation took over), once. The API
-   * tells their path and md5; links have none.
+   * Takes them over, once. A part that a process has left which was killed, or whose API went away in the middle of its
+   * answer, is marked as one: as the rows of a dataset it would make a good staged copy fail its validation. Rows that
+   * are there stay, since an inspection may be at work.
    */
   async function takeOver(id: number): Promise<void> {
     if (seen.has(id)) return;
-    await known.ensure(id);
-    const { num_files } = await catalog.get(id);
-    if (num_files !== null && num_files > 0 && (await catalog.countFiles(id)) === 0)
-      for await (const page of api.readFileRows(id, PAGE))
-        await catalog.putFiles(
-          id,
-          page.map(
-            ({ path, md5 }): FileRow => ({
-              path,
-              md5,
-              size: 0,
-              type: md5 === null ? 'symbolic link' : 'file',
-              digests: md5 === null ? {} : { md5 },
-              fingerprint: SIZE_UNKNOWN,
-            }),
-          ),
-          'taken over',
-        );
+    if (await lacksRows(id)) {
+      await mirror.setFilesPartial(id, true);
+      for await (const page of api.readFileRows(id, PAGE)) {
+        const paths = page.map(({ path }) => path);
+        const there = new Set((await catalog.filesAt(id, paths)).map(({ path }) => path));
+        const lacking = page.filter(({ path }) => !there.has(path));
+        await catalog.putFiles(id, lacking.map(rowTold), 'taken over');
+      }
+      await mirror.setFilesPartial(id, false);
+    }
+    seen.add(id);
+  }
+
+  /** The first inspection of a dataset with such rows leaves a part as well when it is killed. */
+  async function beginInspection(id: number): Promise<void> {
+    if (seen.has(id)) return;
+    if (await lacksRows(id)) await mirror.setFilesPartial(id, true);
     seen.add(id);
   }
 
   return {
     putFiles: async (id, rows, generation) => {
       await known.ensure(id);
-      seen.add(id);
+      await beginInspection(id);
       await catalog.putFiles(id, rows, generation);
       try {
         if (await delivery.isDown()) interrupted.add(id);
@@ -195,6 +205,7 @@ export function filesBehind(
     sweepFiles: async (id, generation, onWait = () => undefined) => {
       await known.ensure(id);
       const swept = await catalog.sweepFiles(id, generation);
+      if (await mirror.hasPartialFiles(id)) await mirror.setFilesPartial(id, false);
       const { outdated } = await complete(id, onWait);
       const before = (await catalog.get(id)).metadata[OUTDATED] ?? 0;
       if (outdated !== before) await patch(id, { metadata: { [OUTDATED]: outdated } });
@@ -220,6 +231,16 @@ export function filesBehind(
     },
   };
 }
+
+/** The API tells path and md5; links have none. */
+const rowTold = ({ path, md5 }: ApiFileRow): FileRow => ({
+  path,
+  md5,
+  size: 0,
+  type: md5 === null ? 'symbolic link' : 'file',
+  digests: md5 === null ? {} : { md5 },
+  fingerprint: SIZE_UNKNOWN,
+});
 
 const incomplete = (id: number, expected: number, there: number): LongshoreError =>
   new LongshoreError(

@@ -29,6 +29,11 @@ const COLUMNS = [
 const UPSERT = `insert into datasets (id, ${COLUMNS.join(', ')}) values (?, ${COLUMNS.map(() => '?').join(', ')})
   on conflict (id) do update set ${COLUMNS.map((name) => `${name} = excluded.${name}`).join(', ')}`;
 
+/** A generation that no row has: a column would be a new version of the file, which older releases refuse. */
+const PARTIAL = 'partial';
+const NOTE = 'insert or ignore into file_generations (dataset_id, name) values (?, ?)';
+const TAKE_BACK = 'delete from file_generations where dataset_id = ? and name = ?';
+
 export function sqliteMirror(database: Database): Mirror {
   return {
     adopt: (dataset, arrival) =>
@@ -54,6 +59,19 @@ export function sqliteMirror(database: Database): Mirror {
             { project_id, bundle: bundles.get(id) ?? null },
           ]),
         );
+      }),
+    setFilesPartial: (id, partial) =>
+      database.write((sql) => {
+        sql.run(partial ? NOTE : TAKE_BACK, id, PARTIAL);
+      }),
+    hasPartialFiles: (id) =>
+      database.read((sql) => {
+        const found = sql.get(
+          'select 1 from file_generations where dataset_id = ? and name = ?',
+          id,
+          PARTIAL,
+        );
+        return found !== undefined;
       }),
   };
 }
