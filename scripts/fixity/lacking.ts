@@ -1,7 +1,7 @@
 /** Datasets that lie in fewer archives than the policy asks for, as after an archive was added to it. */
 import type { Config } from '../../config/index.ts';
 import { archiveNamesOf } from '../../workers/archive/index.ts';
-import type { CopyFixity } from '../../workers/catalog/contract.ts';
+import type { Holding } from '../../workers/catalog/contract.ts';
 
 export interface Lacking {
   readonly dataset_id: number;
@@ -12,7 +12,7 @@ export interface Lacking {
 }
 
 /** @param copies of all datasets. One from before copies were recorded has none, and is not judged: the scrub adopts it. */
-export function lackingCopies(config: Config, copies: readonly CopyFixity[]): Lacking[] {
+export function lackingCopies(config: Config, copies: readonly Holding[]): Lacking[] {
   const byDataset = Map.groupBy(copies, ({ dataset_id }) => dataset_id);
   return [...byDataset.values()].flatMap((own) => {
     const [first] = own;

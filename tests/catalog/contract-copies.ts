@@ -219,11 +219,26 @@ export function copyBattery(open: OpenStore): void {
       finding: mismatch,
       last: size,
     });
-    expect((await catalog.fixity({ failed: true })).map(({ name }) => name)).toEqual(['damaged']);
+    expect(await catalog.fixity({ limit: 2 })).toEqual(rows.slice(0, 2));
+    const held = await catalog.holdings();
+    expect(held.map(({ name, verified_at }) => [name, verified_at])).toEqual(
+      rows.map(({ name, verified_at }) => [name, verified_at]),
+    );
+    expect(held[1]).toEqual({
+      dataset_id: damaged,
+      name: 'damaged',
+      type: 'RAW_DATA',
+      archive: 'disk',
+      size: copyIn('disk').size,
+      verified_at: '2026-02-01T00:00:00.000Z',
+    });
+    expect((await catalog.fixity({ failed: true })).map((row) => row.name)).toEqual(['damaged']);
+    expect(await catalog.fixity({ failed: true, limit: 0 })).toEqual([]);
     expect((await catalog.fixity({ dataset_id: fresh })).map(({ name }) => name)).toEqual(['fresh']);
     await catalog.patch(damaged, { is_deleted: true });
     expect(await catalog.fixity({ failed: true })).toEqual([]);
     expect(await catalog.fixity({ dataset_id: damaged })).toEqual([]);
+    expect((await catalog.holdings()).map((row) => row.name)).toEqual(['fresh', 'fine', 'restored']);
   });
 
   test('archived datasets from before copies were recorded are found', async () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { totalsOf } from '../../scripts/cli/commands/fixity.ts';
 import { proveAndRecord, type ProofRequest } from '../../scripts/fixity/prove.ts';
-import type { Catalog, CopyFixity } from '../../workers/catalog/contract.ts';
+import type { Catalog } from '../../workers/catalog/contract.ts';
 import type { BundleCopy, Proof } from '../../workers/dataset/types.ts';
 import { createLogger } from '../../workers/log.ts';
 import { flip } from '../support/archived.ts';
@@ -415,6 +415,6 @@ describe('longshore fixity', () => {
   test('without anything archived it says so', async () => {
     const vault = await makeVault();
     expect((await vault.longshore('fixity')).stdout).toBe('no archived copies\n');
-    expect(totalsOf([] as CopyFixity[], 90)).toMatchObject({ copies: 0, oldest_proof: null });
+    expect(totalsOf([], 90)).toMatchObject({ copies: 0, oldest_proof: null });
   });
 });

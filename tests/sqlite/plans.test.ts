@@ -144,6 +144,18 @@ test('proofs and findings are found without a look at the whole ledger, or at al
   expect(sorts(await plansOf(() => catalog.proofs({ result: 'missing', limit: 10 })))).toBe(false);
 });
 
+test('what all archives hold is told without a look at the ledger, and of a page of copies only theirs is looked at', async () => {
+  const { catalog, plansOf } = await openBench();
+  const held = await plansOf(() => catalog.holdings());
+  expect(held.filter((step) => step.includes('proofs'))).toEqual([]);
+  // The page is made first, and the ledger asked about its rows.
+  const page = await plansOf(() => catalog.fixity({ limit: 10 }));
+  expect(page.findIndex((step) => step.includes('proofs'))).toBeGreaterThan(
+    page.findIndex((step) => step.includes('copies')),
+  );
+  expect(page.some((step) => /^(CO-ROUTINE|MATERIALIZE) shown/.test(step))).toBe(true);
+});
+
 test('the copies that were looked at longest ago are chosen without a look at all proofs of each', async () => {
   const { catalog, plansOf } = await openBench();
   const plan = await plansOf(() => catalog.leastProven(10));

@@ -87,6 +87,13 @@ export interface CopyFixity extends BundleCopy {
   last: Proof | null;
 }
 
+/** That an archive has a copy of a dataset. */
+export interface Holding extends Pick<BundleCopy, 'archive' | 'size' | 'verified_at'> {
+  dataset_id: number;
+  name: string;
+  type: string;
+}
+
 /** How full something was, as the facility's front end draws it. */
 export interface Metric {
   /** A file system, `sda` or `/N/scratch`; with ` files` behind it when files are counted instead of bytes. */
@@ -162,7 +169,9 @@ export interface Catalog {
   /** Datasets with an archived bundle and no recorded copy: from before copies were recorded. */
   withoutCopies(limit: number): Promise<number[]>;
   /** Copies of datasets that are not deleted, in the order of their last proof that held; `failed`: with an open finding. */
-  fixity(query: { dataset_id?: number; failed?: boolean }): Promise<CopyFixity[]>;
+  fixity(query: { dataset_id?: number; failed?: boolean; limit?: number }): Promise<CopyFixity[]>;
+  /** The same copies in the same order, without a look at the ledger, which grows for years. */
+  holdings(): Promise<Holding[]>;
   /** Adds a line to the fixity ledger, which is only ever added to; one that holds dates the copy's proof. */
   addProof(proof: Proof): Promise<void>;
   /** Newest first. */

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { CopyFixity } from '../../../workers/catalog/contract.ts';
+import type { CopyFixity, Holding } from '../../../workers/catalog/contract.ts';
 import type { Dataset } from '../../../workers/dataset/types.ts';
 import { type Lacking, lackingCopies } from '../../fixity/lacking.ts';
 import { isFinding } from '../../../workers/dataset/types.ts';
@@ -52,22 +52,26 @@ export function addFixity(program: Command): void {
 
 async function overview({ config, store }: Session, options: Options): Promise<void> {
   const { failed = false, json } = options;
-  const all = await store.catalog.fixity({});
+  const { catalog } = store;
+  const held = await catalog.holdings();
+  const damaged = await catalog.fixity({ failed: true });
   const totals = {
-    ...totalsOf(all, config.fixity.prove_every_days),
-    lacking: lackingCopies(config, all).length,
+    ...totalsOf(held, config.fixity.prove_every_days),
+    failed: damaged.length,
+    lacking: lackingCopies(config, held).length,
   };
-  const rows = failed ? all.filter(isOpen) : all;
-  const shown = rows.slice(0, limitOf(options));
-  if (json) return printJson({ totals, count: rows.length, copies: shown.map(jsonOf) });
+  const most = limitOf(options);
+  const shown = failed ? damaged.slice(0, most) : await catalog.fixity({ limit: most });
+  const total = failed ? damaged.length : held.length;
+  if (json) return printJson({ totals, count: total, copies: shown.map(jsonOf) });
   const out = process.stdout;
   printTable(out, shown, [
     { title: 'ID', value: (row) => row.dataset_id, align: 'right' },
     { title: 'DATASET', value: (row) => row.name, shrink: true },
     ...copyColumns,
   ]);
-  if (shown.length < rows.length) out.write(`${tailOf(shown.length, rows.length, 'copy', 'copies')}\n`);
-  if (failed && rows.length === 0) out.write('no copy is known to be damaged or missing\n');
+  if (shown.length < total) out.write(`${tailOf(shown.length, total, 'copy', 'copies')}\n`);
+  if (failed && total === 0) out.write('no copy is known to be damaged or missing\n');
   else out.write(`${totalsText(totals)}\n`);
   if (totals.failed > 0) {
     const text = `${count(totals.failed)} damaged or missing${failed ? '' : ': npx longshore fixity --failed'}`;
@@ -78,7 +82,7 @@ async function overview({ config, store }: Session, options: Options): Promise<v
 }
 
 async function lacking({ config, store }: Session, options: Options): Promise<void> {
-  const rows = lackingCopies(config, await store.catalog.fixity({}));
+  const rows = lackingCopies(config, await store.catalog.holdings());
   const shown = rows.slice(0, limitOf(options));
   if (options.json) return printJson({ count: rows.length, datasets: shown });
   const out = process.stdout;
@@ -133,17 +137,20 @@ const jsonOf = (row: CopyFixity) => ({
   open: isOpen(row),
 });
 
-export function totalsOf(rows: readonly CopyFixity[], prove_every_days: number): Omit<Totals, 'lacking'> {
+/** @param held in the order of their last proof */
+export function totalsOf(
+  held: readonly Holding[],
+  prove_every_days: number,
+): Omit<Totals, 'failed' | 'lacking'> {
   const since = new Date(Date.now() - prove_every_days * 86_400_000).toISOString();
-  const dates = rows.flatMap(({ verified_at }) => (verified_at === null ? [] : [verified_at]));
+  const dates = held.flatMap(({ verified_at }) => (verified_at === null ? [] : [verified_at]));
   return {
-    copies: rows.length,
-    bytes: rows.reduce((sum, { size }) => sum + size, 0),
-    never_proven: rows.length - dates.length,
-    oldest_proof: dates[0] ?? null, // They come in this order.
+    copies: held.length,
+    bytes: held.reduce((sum, { size }) => sum + size, 0),
+    never_proven: held.length - dates.length,
+    oldest_proof: dates[0] ?? null,
     proven_within: dates.filter((date) => date > since).length,
     prove_every_days,
-    failed: rows.filter(isOpen).length,
   };
 }
 

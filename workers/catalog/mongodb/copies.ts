@@ -13,7 +13,15 @@ import { datasetsOf, readDataset } from './documents.ts';
 
 type CopyCatalog = Pick<
   Catalog,
-  'putCopy' | 'copies' | 'removeCopy' | 'leastProven' | 'withoutCopies' | 'fixity' | 'addProof' | 'proofs'
+  | 'putCopy'
+  | 'copies'
+  | 'removeCopy'
+  | 'leastProven'
+  | 'withoutCopies'
+  | 'fixity'
+  | 'holdings'
+  | 'addProof'
+  | 'proofs'
 >;
 
 interface CopyRecord extends Versioned, BundleCopy {
@@ -70,6 +78,18 @@ export function copyCatalog(mongo: Mongo): CopyCatalog {
     },
     withoutCopies: (limit) => withoutCopies(mongo, limit),
     fixity: (query) => fixityOf(mongo, query),
+    holdings: async () => {
+      await bringIn(mongo);
+      const found = await ofAlive(mongo, {}, LEAST_PROVEN_FIRST, Number.POSITIVE_INFINITY);
+      return found.map(({ record: { dataset_id, archive, size, verified_at }, name, type }) => ({
+        dataset_id,
+        name,
+        type,
+        archive,
+        size,
+        verified_at,
+      }));
+    },
     addProof: async (proof) => {
       const record = {
         _id: new ObjectId(),
@@ -247,14 +267,18 @@ async function ofAlive(
   return found.slice(0, limit);
 }
 
-async function fixityOf(mongo: Mongo, { dataset_id, failed = false }: Parameters<Catalog['fixity']>[0]) {
+const LEAST_PROVEN_FIRST = { verified_at: 1, stored_at: 1, dataset_id: 1, archive: 1 } as const;
+
+async function fixityOf(
+  mongo: Mongo,
+  { dataset_id, failed = false, limit = Number.POSITIVE_INFINITY }: Parameters<Catalog['fixity']>[0],
+): Promise<CopyFixity[]> {
   await bringIn(mongo);
   const filter = {
     ...(dataset_id === undefined ? {} : { dataset_id }),
     ...(failed ? { 'finding.result': { $in: ['mismatch', 'missing'] } } : {}),
   };
-  const sort = { verified_at: 1, stored_at: 1, dataset_id: 1, archive: 1 } as const;
-  const found = await ofAlive(mongo, filter, sort, Number.POSITIVE_INFINITY);
+  const found = await ofAlive(mongo, filter, LEAST_PROVEN_FIRST, limit);
   return found.map(
     ({ record, name, type }): CopyFixity => ({
       ...copyOf(record),

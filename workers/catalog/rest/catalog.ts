@@ -70,6 +70,7 @@ export function restCatalog(parts: {
     leastProven: (limit) => catalog.leastProven(limit),
     withoutCopies: (limit) => catalog.withoutCopies(limit),
     fixity: (query) => catalog.fixity(query),
+    holdings: () => catalog.holdings(),
     addProof: (proof) => catalog.addProof(proof),
     proofs: (query) => catalog.proofs(query),
     namedWorkflows: async () => {

@@ -2,7 +2,7 @@
 import { type BundleCopy, openFinding, type Proof, type StoredCopy } from '../../dataset/types.ts';
 import type { Database, Statements } from '../../sqlite/database.ts';
 import { fromJson, toJson } from '../../sqlite/values.ts';
-import type { Catalog, CopyFixity } from '../contract.ts';
+import type { Catalog, CopyFixity, Holding } from '../contract.ts';
 
 type Row<T> = Omit<T, 'digests' | 'details'>;
 type CopyRow = Omit<Row<BundleCopy>, 'finding'> & { dataset_id: number; digests: string };
@@ -12,42 +12,56 @@ type ProofRow = Row<Proof> & { details: string };
 
 type CopyCatalog = Pick<
   Catalog,
-  'putCopy' | 'copies' | 'removeCopy' | 'leastProven' | 'withoutCopies' | 'fixity' | 'addProof' | 'proofs'
+  | 'putCopy'
+  | 'copies'
+  | 'removeCopy'
+  | 'leastProven'
+  | 'withoutCopies'
+  | 'fixity'
+  | 'holdings'
+  | 'addProof'
+  | 'proofs'
 >;
 
-const OF_THIS_COPY =
-  'proofs.dataset_id = copies.dataset_id and proofs.archive = copies.archive and proofs.key = copies.key';
+const aboutIt = (copy: string): string =>
+  ['dataset_id', 'archive', 'key'].map((column) => `proofs.${column} = ${copy}.${column}`).join(' and ');
 
 /**
  * Empty text for never. A read that broke off counts, an archive that was away from the start does not, nor does what was
  * found before the copy was stored anew.
  */
 const LEAST_PROVEN = `select copies.*, max(coalesce(verified_at, ''), coalesce((select max(at) from proofs
-      where ${OF_THIS_COPY} and at >= copies.stored_at and result <> 'ok' and (result <> 'unavailable' or bytes > 0)), '')
+      where ${aboutIt('copies')} and at >= copies.stored_at and result <> 'ok' and (result <> 'unavailable' or bytes > 0)), '')
     ) as looked_at
   from copies join datasets on datasets.id = copies.dataset_id
   where datasets.is_deleted = 0 order by looked_at, stored_at, dataset_id, copies.archive limit ?`;
 
 /** The number of the newest line of the ledger about the bytes of the copy. */
-const FINDING = `(select max(id) from proofs where ${OF_THIS_COPY} and (result in ('mismatch', 'missing')
+const findingOf = (
+  copy: string,
+): string => `(select max(id) from proofs where ${aboutIt(copy)} and (result in ('mismatch', 'missing')
   or (result = 'ok' and level <> 'size'))) as finding`;
 
 /** In the words of the partial indexes. */
 const FAILED = `(copies.dataset_id, copies.archive, copies.key) in (select dataset_id, archive, key from proofs
   where result <> 'ok' and result in ('mismatch', 'missing'))`;
 
-/**
- * With the number of the newest line of all, too. Only the conditions that are asked for: one that may be switched off by a
- * value keeps SQLite from every index, and the ledger grows for years.
- */
-const fixitySql = (
-  conditions: readonly string[],
-): string => `select copies.*, datasets.name, datasets.type, ${FINDING},
-    (select max(id) from proofs where ${OF_THIS_COPY}) as last
-  from copies join datasets on datasets.id = copies.dataset_id
-  where ${['datasets.is_deleted = 0', ...conditions].join(' and ')}
-  order by verified_at, stored_at, copies.dataset_id, copies.archive`;
+const leastProvenFirst = (copy: string): string =>
+  `order by ${['verified_at', 'stored_at', 'dataset_id', 'archive'].map((column) => `${copy}.${column}`).join(', ')}`;
 
+/** Only the conditions that are asked for: one that may be switched off by a value keeps SQLite from every index. */
+const aliveSql = (columns: string, conditions: readonly string[] = []): string =>
+  `select ${columns}, datasets.name, datasets.type from copies join datasets on datasets.id = copies.dataset_id
+  where ${['datasets.is_deleted = 0', ...conditions].join(' and ')} ${leastProvenFirst('copies')}`;
+
+/** With the number of the newest line of all, too. The ledger grows for years: it is asked about those that are shown. */
+const fixitySql = (conditions: readonly string[]): string =>
+  `select shown.*, ${findingOf('shown')}, (select max(id) from proofs where ${aboutIt('shown')}) as last
+  from (${aliveSql('copies.*', conditions)} limit ?) as shown ${leastProvenFirst('shown')}`;
+
+const HELD = 'copies.dataset_id, copies.archive, copies.size, copies.verified_at';
+/** As SQLite has it. */
+const NO_LIMIT = -1;
 const PROOF_COLUMNS = 'dataset_id, archive, key, at, level, result, bytes, seconds, actor, details';
 
 export function copyCatalog(database: Database): CopyCatalog {
@@ -57,7 +71,10 @@ export function copyCatalog(database: Database): CopyCatalog {
     copies: (id) =>
       database.read((sql) =>
         sql
-          .all<FoundRow>(`select *, ${FINDING} from copies where dataset_id = ? order by archive`, id)
+          .all<FoundRow>(
+            `select *, ${findingOf('copies')} from copies where dataset_id = ? order by archive`,
+            id,
+          )
           .map((row) => ({ ...copyOf(row), finding: lineAt(sql, row.finding) })),
       ),
     removeCopy: (id, archive) =>
@@ -82,6 +99,7 @@ export function copyCatalog(database: Database): CopyCatalog {
           .map(({ id }) => id),
       ),
     fixity: (query) => database.read((sql) => fixityOf(sql, query)),
+    holdings: () => database.read((sql) => sql.all<Holding>(aliveSql(HELD))),
     addProof: (proof) =>
       database.write((sql) => addProof(sql, proof), { durable: true }).then(() => undefined),
     proofs: (query) => database.read((sql) => proofsOf(sql, query)),
@@ -111,13 +129,18 @@ function proofsOf(sql: Statements, { dataset_id, result, limit }: Parameters<Cat
 
 type FixityRow = FoundRow & { name: string; type: string; last: number | null };
 
-function fixityOf(sql: Statements, { dataset_id, failed = false }: Parameters<Catalog['fixity']>[0]) {
+function fixityOf(
+  sql: Statements,
+  { dataset_id, failed = false, limit }: Parameters<Catalog['fixity']>[0],
+): CopyFixity[] {
   const conditions = [
     ...(dataset_id === undefined ? [] : ['copies.dataset_id = ?']),
     ...(failed ? [FAILED] : []),
   ];
+  // Of those that ever failed some hold again: which ones, only their ledger tells.
+  const most = failed ? NO_LIMIT : (limit ?? NO_LIMIT);
   const rows = sql
-    .all<FixityRow>(fixitySql(conditions), ...(dataset_id === undefined ? [] : [dataset_id]))
+    .all<FixityRow>(fixitySql(conditions), ...(dataset_id === undefined ? [] : [dataset_id]), most)
     .map(
       (row): CopyFixity => ({
         ...copyOf(row),
@@ -128,7 +151,7 @@ function fixityOf(sql: Statements, { dataset_id, failed = false }: Parameters<Ca
         last: lineAt(sql, row.last),
       }),
     );
-  return failed ? rows.filter((row) => openFinding(row) !== null) : rows;
+  return failed ? rows.filter((row) => openFinding(row) !== null).slice(0, limit) : rows;
 }
 
 const copyOf = ({

@@ -21,6 +21,7 @@ export function guardCatalog(catalog: Catalog, assert: () => Promise<void>): Cat
     leastProven: (...args) => catalog.leastProven(...args),
     withoutCopies: (...args) => catalog.withoutCopies(...args),
     fixity: (...args) => catalog.fixity(...args),
+    holdings: () => catalog.holdings(),
     proofs: (...args) => catalog.proofs(...args),
     register: guarded((...args: Parameters<Catalog['register']>) => catalog.register(...args)),
     attachWorkflow: guarded((...args: Parameters<Catalog['attachWorkflow']>) =>
