@@ -2,8 +2,11 @@ import { closeSync, fdatasync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Barrier } from './barrier.ts';
 
-/** Short enough that little is left for the last fsync to wait for. */
-const FILE_PAUSE_MS = 50;
+/**
+ * As good as none, and no busy loop where there is nothing to write: 2 GB in 2,000 files were packed in 2.2 s, with 20 ms
+ * in between in 2.4 s, with 50 ms in 2.5 s (medians of six in turns).
+ */
+const FILE_PAUSE_MS = 5;
 /** With 20 ms or 300 ms the staging took as long. */
 const TREE_PAUSE_MS = 150;
 
