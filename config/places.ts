@@ -13,7 +13,7 @@ export function findUnusablePlaces(config: Config): string[] {
   const written = writtenPlaces(config);
   const sources = sourcePlaces(config);
   return [
-    ...written.flatMap(({ key, path }) => unusable(key, path, constants.W_OK | constants.X_OK)),
+    ...unwritable(written),
     ...sources
       .filter(({ path }) => exists(path))
       .flatMap(({ key, path }) => unusable(key, path, constants.R_OK)),
@@ -22,13 +22,23 @@ export function findUnusablePlaces(config: Config): string[] {
   ];
 }
 
+/** What lies in a state folder that cannot be used is not told of: most of it was only put there because of LONGSHORE_HOME. */
+function unwritable([state, ...others]: readonly PlaceOfKey[]): string[] {
+  const problemsOf = ({ key, path }: PlaceOfKey): string[] =>
+    unusable(key, path, constants.W_OK | constants.X_OK);
+  if (state === undefined) return [];
+  const problems = problemsOf(state);
+  const judged = problems.length === 0 ? others : others.filter(({ path }) => !contains(state.path, path));
+  return [...problems, ...judged.flatMap(problemsOf)];
+}
+
 /** A configured folder and where it is configured. */
 export interface PlaceOfKey {
   readonly key: string;
   readonly path: string;
 }
 
-/** With the archive of one year. */
+/** The state folder first; with the archive of one year. */
 export function writtenPlaces(config: Config, year = new Date().getFullYear()): PlaceOfKey[] {
   const ofTypes = config.dataset_types.flatMap((type) => {
     const folders = pathsOf(config, type);

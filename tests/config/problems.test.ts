@@ -130,6 +130,8 @@ test('a folder that this user may not write is refused before anything runs', as
   if (/EACCES.*config/.test(asNobody.stderr)) skip('another user cannot read this checkout');
   expect(asNobody.status).toBe(78);
   expect(asNobody.stderr).toContain(`state_dir: cannot write ${place.path('closed/home')} (below`);
+  // Once, and not for each folder that would lie in it.
+  expect(asNobody.stderr).toContain('has 1 problem:');
 });
 
 test('folders that cannot work are told beside other problems, and once', async () => {
