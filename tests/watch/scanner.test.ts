@@ -203,17 +203,18 @@ describe('a source that cannot be read', () => {
   });
 });
 
-test('100,000 folders are scanned in well under a second', async () => {
+test('100,000 folders are scanned in well under a second of processor time', async () => {
   const { path, scannerWith } = await setUp();
   for (let at = 0; at < 100_000; at += 1) mkdirSync(join(path, `folder-${at}`));
   const scanner = scannerWith();
   expect(await scanner.scan(signal)).toMatchObject({ added: 100_000, left: 0 });
-  const times: number[] = [];
+  const costs: number[] = [];
   for (let round = 0; round < 5; round += 1) {
-    const started = performance.now();
+    const before = process.cpuUsage();
     await scanner.scan(signal);
-    times.push(performance.now() - started);
+    const { user, system } = process.cpuUsage(before);
+    costs.push((user + system) / 1000);
   }
-  // 80 to 150 ms here with the machine to ourselves (npm run bench -- watch); the suite shares it with other files.
-  expect(Math.min(...times)).toBeLessThan(700);
+  // 80 to 150 ms by the clock with the machine to ourselves (npm run bench -- watch); whoever else is at work here takes none of it.
+  expect(Math.min(...costs)).toBeLessThan(700);
 });
