@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, statSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
@@ -67,6 +67,28 @@ test('where another has taken its port meanwhile, its password is a new one', as
   onTestFinished(() => second.stop());
   expect(second.shown_url).not.toBe(first.shown_url);
   expect(new URL(second.url).password).not.toBe(new URL(first.url).password);
+});
+
+test('whoever was connected finds the new server of a folder that was lost, with its port and password', async () => {
+  const place = await makePlace({ queue: { url: null } });
+  const folder = join(place.config.state_dir, 'redis');
+  const first = await startEmbeddedRedis(folder);
+  const log = createLogger('test', {}, { level: 'silent' });
+  const client = await connectRedis(place.config, { log, wait_seconds: Infinity });
+  const reading = client.duplicate(); // As BullMQ makes it of what it is given.
+  reading.on('error', () => undefined);
+  onTestFinished(() => {
+    client.disconnect();
+    reading.disconnect();
+  });
+  await reading.ping();
+  await first.stop();
+  rmSync(folder, { recursive: true });
+  const second = await startEmbeddedRedis(folder);
+  onTestFinished(() => second.stop());
+  expect(second.url).not.toBe(first.url);
+  await client.set('lost', 'no');
+  expect(await reading.get('lost')).toBe('no');
 });
 
 test('user and password of a Redis elsewhere are not told to the embedded one', async () => {

@@ -35,7 +35,7 @@ export async function connectRedis(config: Config, options: ConnectOptions): Pro
   const deadline = Date.now() + wait_seconds * 1000;
   const url = await redisUrl(config, stays ? log : null, deadline);
   const client = new Redis(redisOptions(config, url, { name, wait_seconds }));
-  reportOutages(client, { url: shownUrl(url), log, stays });
+  reportOutages(client, { shown: () => shownUrl(currentUrl(config, url)), log, stays });
   await untilReady(client, shownUrl(url), deadline);
   return client;
 }
@@ -60,7 +60,11 @@ export function redisOptions(
     // A peer that vanished without a word (a switch, a firewall's table) leaves a socket that looks open: without this,
     // commands would wait on it until the kernel gives up, which takes a quarter of an hour.
     socketTimeout: config.queue.silence_seconds * 1000,
-    retryStrategy: (times) => Math.min(times * 100, 2_000),
+    // Called on the options of its own connection, which BullMQ duplicates with it.
+    retryStrategy(this: RedisOptions, times: number) {
+      if (named === null) Object.assign(this, addressOf(currentUrl(config, url)));
+      return Math.min(times * 100, 2_000);
+    },
     reconnectOnError: leaveReplica(wait_seconds * 1000),
   };
 }
@@ -97,6 +101,13 @@ function addressOf(url: string): RedisOptions {
   };
 }
 
+/** An embedded server whose folder was lost, or whose port was taken, is another one: port and password are new. */
+function currentUrl(config: Config, last: string): string {
+  return config.queue.url ?? embeddedRedisUrl(embeddedFolder(config)) ?? last;
+}
+
+const embeddedFolder = (config: Config): string => join(config.state_dir, 'redis');
+
 /** Without its user and password. */
 function shownUrl(url: string): string {
   return url.replace(/\/\/[^@/]*@/, '//');
@@ -105,7 +116,7 @@ function shownUrl(url: string): string {
 /** The configured address, or the embedded server's once it has written it. */
 async function redisUrl(config: Config, log: Logger | null, deadline: number): Promise<string> {
   if (config.queue.url !== null) return config.queue.url;
-  const folder = join(config.state_dir, 'redis');
+  const folder = embeddedFolder(config);
   for (let complain = 0; ; await sleep(100)) {
     const url = embeddedRedisUrl(folder);
     if (url !== null) return url;
@@ -125,7 +136,7 @@ async function redisUrl(config: Config, log: Logger | null, deadline: number): P
 
 function reportOutages(
   client: Redis,
-  { url, log, stays }: { url: string; log: Logger; stays: boolean },
+  { shown, log, stays }: { shown: () => string; log: Logger; stays: boolean },
 ): void {
   let down = false;
   let complain = stays ? 0 : Infinity;
@@ -133,10 +144,10 @@ function reportOutages(
     if (Date.now() < complain) return;
     down = true;
     complain = Date.now() + COMPLAIN_EVERY_MS;
-    log.warn({ redis: url, reason: reasonOf(error) }, 'Redis does not answer; waiting for it');
+    log.warn({ redis: shown(), reason: reasonOf(error) }, 'Redis does not answer; waiting for it');
   });
   client.on('ready', () => {
-    if (down) log.info({ redis: url }, 'Redis answers again');
+    if (down) log.info({ redis: shown() }, 'Redis answers again');
     down = false;
     complain = 0;
   });
