@@ -38,6 +38,7 @@ export const COMMAND_FILES: readonly CommandFile[] = [
   { names: ['manifest'], load: async () => (await import('./commands/manifest.ts')).addManifest },
   { names: ['verify'], load: async () => (await import('./commands/verify.ts')).addVerify },
   { names: ['fixity'], load: async () => (await import('./commands/fixity.ts')).addFixity },
+  { names: ['write-off'], load: async () => (await import('./commands/write-off.ts')).addWriteOff },
   { names: ['pin', 'unpin'], load: async () => (await import('./commands/pin.ts')).addPin },
   { names: ['fleet', 'ping', 'active'], load: async () => (await import('./commands/fleet.ts')).addFleet },
   { names: ['cancel'], load: async () => (await import('./commands/cancel.ts')).addCancel },

@@ -91,7 +91,8 @@ function judgeArchives({ archive: { backends } }: Config, database: DatabaseSync
       level: 'problem',
       known: 'copies lie in archives that archive.backends names',
       what: 'copies in archives that archive.backends does not name',
-      remedy: 'Name them again, as they were (archive.copies may leave them out): else nothing reads them.',
+      remedy:
+        'Name them again, as they were (archive.copies may leave them out): else nothing reads them. Of one that is gone for good: npx longshore write-off <archive>.',
     },
   );
 }

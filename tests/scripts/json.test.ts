@@ -56,6 +56,7 @@ const CALLS: readonly (readonly [command: string, ...args: string[]])[] = [
   ['metrics', '--recorded'],
   ['populate-bundles', '--dry-run'],
   ['adopt', '/nowhere/run_A.tar', '--dataset-type', 'RAW_DATA', '--dry-run'],
+  ['write-off', 'nowhere', '--dry-run'],
   ['raise-alarms', '--dry-run'],
   ['reconcile', '--dry-run'],
   ['purge-stale-workflows', '--dry-run'],

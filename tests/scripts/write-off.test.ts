@@ -1,0 +1,85 @@
+/** An archive that will not come back: its recorded copies are forgotten, and no dataset loses its last one unasked. */
+import { unlinkSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { expect, test } from 'vitest';
+import { makeVault } from '../support/vault.ts';
+
+/** Two datasets with a copy in each of two archives; of the first one both are proven. */
+async function twoArchives() {
+  const vault = await makeVault({}, { second: 'vault' });
+  const [proven, unproven] = [await vault.add('run_A'), await vault.add('run_B')];
+  expect((await vault.longshore('verify', 'run_A')).code).toBe(0);
+  const archivesOf = async (id: number): Promise<string[]> =>
+    (await vault.store.catalog.copies(id)).map(({ archive }) => archive);
+  const dropVault = (): void => vault.reconfigure({ archive: { copies: ['filesystem'] } });
+  return { vault, proven, unproven, archivesOf, dropVault };
+}
+
+test('copies in an archive that the configuration dropped are forgotten where another one is proven, the others are named', async () => {
+  const { vault, proven, unproven, archivesOf, dropVault } = await twoArchives();
+  dropVault();
+  expect((await vault.longshore('verify', 'run_A')).code).toBe(5);
+  const planned = await vault.longshore('write-off', 'vault', '--dry-run');
+  expect(planned).toMatchObject({
+    code: 4,
+    stdout: expect.stringMatching(
+      /^dataset 1 run_A: the copy in vault .*would be written off .*in filesystem\n$/,
+    ),
+    stderr: expect.stringContaining(
+      'E_NOT_ARCHIVED: the copy of dataset 2 (run_B) in "vault" may be its last',
+    ),
+  });
+  expect(await archivesOf(proven.id)).toEqual(['filesystem', 'vault']);
+
+  expect((await vault.longshore('write-off', 'vault')).code).toBe(4);
+  expect(await archivesOf(proven.id)).toEqual(['filesystem']);
+  expect(await archivesOf(unproven.id)).toEqual(['filesystem', 'vault']);
+  expect((await vault.longshore('verify', 'run_A')).code).toBe(0);
+  const [, told] = await vault.store.records.auditLog({ subject: `dataset:${proven.id}`, limit: 2 });
+  expect(told).toMatchObject({
+    actor: userInfo().username,
+    action: 'copy.write_off',
+    details: { archive: 'vault', key: proven.key, kept: 'filesystem' },
+  });
+
+  expect((await vault.longshore('verify', 'run_B', '--archive', 'filesystem')).code).toBe(0);
+  expect((await vault.longshore('write-off', 'vault')).code).toBe(0);
+  expect(await archivesOf(unproven.id)).toEqual(['filesystem']);
+  const ledger = await vault.store.catalog.proofs({ dataset_id: proven.id, limit: 10 });
+  expect(ledger.map(({ archive }) => archive)).toContain('vault');
+  expect(await vault.longshore('write-off', 'vault')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('there is no archive "vault"'),
+  });
+});
+
+test('the last copy goes only when it is said, and its dataset counts as not archived then', async () => {
+  const { vault, proven, archivesOf, dropVault } = await twoArchives();
+  await vault.store.catalog.removeCopy(proven.id, 'filesystem');
+  dropVault();
+  const refused = await vault.longshore('write-off', 'vault', 'run_A', '--json');
+  expect(refused.code).toBe(4);
+  expect(JSON.parse(refused.stdout)).toMatchObject({ error: { code: 'E_NOT_ARCHIVED' } });
+  const done = await vault.longshore('write-off', 'vault', 'run_A', '--force', '--json');
+  expect(JSON.parse(done.stdout)).toMatchObject({ dataset_id: proven.id, archive: 'vault', kept: null });
+  expect(await archivesOf(proven.id)).toEqual([]);
+  expect((await vault.store.catalog.get(proven.id)).archive_path).toBeNull();
+  // Nor is it taken for one from before copies were recorded. (5: run_B still has a copy that cannot be looked at.)
+  expect((await vault.scrub('--json')).code).toBe(5);
+  expect(await archivesOf(proven.id)).toEqual([]);
+});
+
+test('a copy that is there is not written off, and none where the other one is away or missing', async () => {
+  const { vault, proven, archivesOf } = await twoArchives();
+  expect(await vault.longshore('write-off', 'vault', 'run_A')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining(`is not lost: ${proven.key} is there`),
+  });
+  unlinkSync(proven.bundle('vault'));
+  vault.unmount();
+  expect((await vault.longshore('write-off', 'vault', 'run_A')).code).toBe(4);
+  vault.mount();
+  unlinkSync(proven.bundle());
+  expect((await vault.longshore('write-off', 'vault', 'run_A')).code).toBe(4);
+  expect(await archivesOf(proven.id)).toEqual(['filesystem', 'vault']);
+});
