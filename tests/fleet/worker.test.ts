@@ -4,6 +4,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { membersOf } from '../../workers/fleet/isolation/process-group.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { makeFleet, startWorker } from '../support/fleet.ts';
+import { makeSteerer } from '../support/steer.ts';
 import { until } from '../support/until.ts';
 
 test('a worker told to leave takes no new job and lets a short one end', async () => {
@@ -21,6 +22,26 @@ test('a worker told to leave takes no new job and lets a short one end', async (
   await fleet.worker();
   await fleet.reaches(id, 'SUCCESS');
   expect(fleet.events('start').map((entry) => entry.step)).toEqual(['one', 'two']);
+});
+
+test('a worker that is shut down takes no job again, though an order to take some comes meanwhile', async () => {
+  const fleet = await makeFleet({ autoscale: { min: 2, max: 2 } });
+  const worker = await fleet.worker();
+  const steerer = await makeSteerer(fleet);
+  const name = await steerer.only();
+  const go = fleet.place.path('go');
+  await fleet.start({ one: { deaf_until_file: go } });
+  await until(() => fleet.events('start')[0]);
+  worker.kill('SIGTERM');
+  await until(() => worker.log().includes('takes no more jobs'));
+  expect(await steerer.tell(name, 'undrain')).toMatchObject({
+    outcome: 'failed',
+    error: { message: expect.stringContaining('is leaving') },
+  });
+  const id = await fleet.start({ two: {} });
+  expect((await worker.exited).code).toBe(0);
+  expect(fleet.events('start').map(({ step }) => step)).toEqual(['one']);
+  expect((await fleet.engine.show(id)).steps[0]?.status).toBe('PENDING');
 });
 
 test('a long job is handed back within the time that pm2 grants: no process left, no loss, no retry counted', async () => {

@@ -144,7 +144,9 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     reload,
     inHand: () => jobsInHand(processor),
     shutdown: async (reason) => {
-      fitness.stop(); // It could let the worker take jobs again.
+      // Both could let the worker take jobs again: a Redis that is well now, and an order of a person.
+      fitness.stop();
+      steering.shutDown();
       const taking = slots.map((one) => one.stopTaking());
       log.info({ reason, running: processor.running.size }, 'worker takes no more jobs');
       // Side by side: tasks are ended in time, whatever a Redis or a store that does not answer keeps.

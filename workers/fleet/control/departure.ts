@@ -27,6 +27,7 @@ export interface LeaveOrder {
  * | `working`  | yes        | start, release  |                                            |
  * | `draining` | no         | hold            | until it is released                       |
  * | `leaving`  | no         | begin           | `gone` when it has no job in hand; nothing undoes it |
+ * | `leaving`  | no         | shutDown        | its process ends; nothing undoes it        |
  *
  * An immediate `begin` hastens one that waits already. A worker that is suspended takes no jobs in any state, until it is
  * resumed: Redis might drop them. Orders come and go meanwhile.
@@ -37,6 +38,8 @@ export interface Departure {
   /** False: it is leaving. */
   release(): boolean;
   begin(order: LeaveOrder): void;
+  /** Whoever ends its process has stopped it from taking jobs; an order that still comes must not undo that. */
+  shutDown(): void;
   /** The reason; null: it is not. */
   readonly suspended: string | null;
   suspend(reason: string): Promise<void>;
@@ -96,6 +99,9 @@ export function createDeparture(slots: readonly Slots[], processor: Processor, l
       if (state === 'leaving' && !order.immediate) return;
       state = 'leaving';
       leave(order).catch((error: unknown) => log.error({ err: error }, 'the worker could not leave'));
+    },
+    shutDown: () => {
+      state = 'leaving';
     },
     gone: gone.promise,
   };

@@ -32,6 +32,7 @@ export interface Steering {
   readonly leave: Departure['begin'];
   readonly suspend: Departure['suspend'];
   readonly resume: Departure['resume'];
+  readonly shutDown: Departure['shutDown'];
   /** It is not listed and not steered any more. */
   close(): Promise<void>;
 }
@@ -94,6 +95,7 @@ export async function openSteering(parts: SteeringParts): Promise<Steering> {
     leave: (order) => departure.begin(order),
     suspend: (reason) => departure.suspend(reason),
     resume: () => departure.resume(),
+    shutDown: () => departure.shutDown(),
     close: async () => {
       await watchdog.stop();
       await heartbeat.stop();
