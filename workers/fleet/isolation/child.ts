@@ -100,6 +100,7 @@ export function startChild(options: ChildOptions, questions: Questions): Attempt
     child,
     loaded: loaded.promise,
     here: false,
+    exit: null,
     hear: () => undefined,
     end: () => undefined,
   };
@@ -112,6 +113,7 @@ export function startChild(options: ChildOptions, questions: Questions): Attempt
     const left = child.pid === undefined ? [] : await reapGroup(child.pid);
     if (left.length > 0) remain(child.pid ?? 0, left);
     loaded.resolve(null);
+    program.exit = exit;
     program.end(exit);
   });
   return serve(program, questions, 1);
@@ -122,6 +124,8 @@ interface Program {
   readonly loaded: Promise<Loaded | null>;
   /** The engine's part of its code is loaded. */
   here: boolean;
+  /** How it ended; its process group is gone. */
+  exit: Exit | null;
   /** Both are of the attempt that it runs now: what is said of it, and that the process group is gone. */
   hear: (message: AboutAttempt) => void;
   end: (exit: Exit) => void;
@@ -164,6 +168,11 @@ function serve(program: Program, questions: Questions, number: number): Attempti
       settle({ kind: 'lost', reason, signal, blame }, false);
     }
   };
+  // It died while it waited, after it was chosen for this attempt: that is told once only, and no fault of the job.
+  if (program.exit !== null) {
+    const { reason, signal } = program.exit;
+    settle({ kind: 'lost', reason, signal, blame: 0 }, false);
+  }
   const ended = end.promise.then(({ ending }) => ending);
   return {
     pid: child.pid ?? 0,

@@ -9,8 +9,9 @@ import { readFileSync } from 'node:fs';
  * | a crash, an exit code without a report             | 1     |
  * | SIGKILL, and the kernel ran out of memory meanwhile | 1     |
  * | SIGKILL otherwise: a person or another program      | 0.5   |
+ * | anything, while it waited for the job (child.ts)    | 0     |
  *
- * Not 0 in the last row: a batch system that enforces its limits kills just like that, again and again.
+ * Not 0 for a SIGKILL: a batch system that enforces its limits kills just like that, again and again.
  */
 export function blameFor(
   signal: NodeJS.Signals | null,
