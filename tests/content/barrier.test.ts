@@ -79,9 +79,30 @@ test('without perl the barrier is a sync', async () => {
     rmSync(place.path('bin', 'sync'));
     const none = await Barrier.open(place.folder);
     await expect(none.sync()).rejects.toMatchObject({ code: 'E_TOOL_MISSING' });
+    writeFileSync(place.path('bin', 'sync'), '#!/bin/sh\necho lost >&2\nexit 1\n', { mode: 0o755 });
+    const failing = await Barrier.open(place.folder);
+    await expect(failing.sync()).rejects.toMatchObject({
+      code: 'E_IO',
+      message: expect.stringContaining('lost'),
+    });
   } finally {
     process.env.PATH = path;
   }
+});
+
+/** Processes that hold a barrier of this folder open. */
+const holdersOf = (folder: string): string => run('pgrep', '-f', `perl .*${folder}`) ?? '';
+
+test('a barrier whose holder was killed proves nothing, and says so', async () => {
+  const place = await makePlace();
+  const barrier = await Barrier.open(place.folder);
+  await barrier.sync();
+  process.kill(Number(holdersOf(place.folder)), 'SIGKILL');
+  await expect(barrier.sync()).rejects.toMatchObject({
+    code: 'E_IO',
+    fields: { path: place.folder, code: 'its holder ended' },
+  });
+  await barrier.close();
 });
 
 test('a barrier ends with its writer', async () => {
@@ -96,8 +117,7 @@ test('a barrier ends with its writer', async () => {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   await once(child.stdout, 'data');
-  const holders = (): string => run('pgrep', '-f', `perl .*${place.folder}`) ?? '';
-  expect(holders()).not.toBe('');
+  expect(holdersOf(place.folder)).not.toBe('');
   child.kill('SIGKILL');
-  await until(() => holders() === '', { what: 'the barrier to be gone' });
+  await until(() => holdersOf(place.folder) === '', { what: 'the barrier to be gone' });
 });

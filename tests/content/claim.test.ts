@@ -34,6 +34,21 @@ test('a process that has got the number of a dead one claims nothing for it', as
   expect(isClaimed(path)).toBe(false);
 });
 
+test('a claim of another host counts while it is touched, and not when it has been silent for long', async () => {
+  const place = await makePlace();
+  const path = place.path('using-1');
+  // Its number says nothing here: a process of ours may have it.
+  writeFileSync(path, JSON.stringify({ host: 'elsewhere', pid: process.pid, started: '1' }));
+  const touched = (seconds_ago: number): void => {
+    const at = Date.now() / 1000 - seconds_ago;
+    utimesSync(path, at, at);
+  };
+  touched(540);
+  expect(isClaimed(path)).toBe(true);
+  touched(660);
+  expect(isClaimed(path)).toBe(false);
+});
+
 test('a claim is touched while it is held, so that other hosts see it live', async () => {
   const place = await makePlace();
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });

@@ -67,6 +67,20 @@ test('the name of a tree and of a link is on the disk, and only then goes what w
   ]);
 });
 
+test('an object that an archive says is deleted does not come back after a power failure', async () => {
+  const place = await makePlace();
+  for (const folder of ['archive', 'state']) place.dir(folder);
+  writeFileSync(place.path('archive/.longshore-archive'), '');
+  writeFileSync(place.path('archive/one.tar'), 'bytes');
+  const done = traced(
+    place,
+    `const { createFilesystemArchive } = await load('archive/filesystem.ts');
+     const archive = createFilesystemArchive({ root: 'archive', roots: ['archive'], state_dir: 'state' });
+     for (let times = 0; times < 2; times++) await archive.delete('one.tar');`,
+  );
+  expect(done).toEqual([{ sync: 'archive', holds: ['.longshore-archive'] }]);
+});
+
 test('a copy, a bundle with its manifest and a staged bundle are on the disk with their last byte', async () => {
   const place = await makePlace();
   for (const name of ['one', 'two']) writeFileSync(join(place.dir('source'), name), randomBytes(300_000));

@@ -47,6 +47,15 @@ test('what is promised to one is not given to another, until it is released', as
   reserveSpace(request(place, most)).release();
 });
 
+test('what must stay free is promised to nobody', async () => {
+  const place = await makePlace();
+  const [most, keep] = [0.7, 0.5].map((part) => Math.round(free(place) * part)) as [number, number];
+  expect(() => reserveSpace(request(place, most, keep))).toThrow(
+    expect.objectContaining({ code: 'E_NO_SPACE' }),
+  );
+  reserveSpace(request(place, most)).release();
+});
+
 test('what is written needs no promise any more', async () => {
   const place = await makePlace();
   const most = Math.round(free(place) * 0.7);
@@ -100,26 +109,35 @@ test('a process that has got the number of a dead one takes over none of its pro
   first.release();
 });
 
-test('of twenty processes that ask at once, only as many get space as there is', async () => {
+test('of processes that ask again and again at once, only as many get space as there is', async () => {
   const place = await makePlace();
   const share = Math.round(free(place) * 0.3);
   const module = new URL('../../workers/content/space.ts', import.meta.url).href;
   const script = `
     const { reserveSpace } = await import(${JSON.stringify(module)});
     const held = [];
-    for (let index = 0; index < 20; index++) {
+    const ask = () => {
       try { held.push(reserveSpace(JSON.parse(process.argv[1]))); } catch (error) { if (error.code !== 'E_NO_SPACE') throw error; }
-    }
-    console.log(held.length);
-    process.stdin.resume(); process.stdin.on('end', () => process.exit());
+    };
+    process.stdin.once('data', () => {
+      for (let index = 0; index < 200; index++) ask();
+      console.log(held.length);
+    }).on('end', () => process.exit());
+    console.log('here');
   `;
   const args = ['--input-type=module', '-e', script, JSON.stringify(request(place, share))];
   const all = Array.from({ length: 4 }, () =>
     spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] }),
   );
-  const counts = await Promise.all(
-    all.map(async (child) => Number(String((await once(child.stdout, 'data'))[0]))),
-  );
+  const said = (): Promise<string[]> =>
+    Promise.all(
+      all.map(async (child) =>
+        String((await Promise.race([once(child.stdout, 'data'), once(child, 'close')]))[0]),
+      ),
+    );
+  expect(await said()).toEqual(Array(4).fill('here\n'));
+  for (const child of all) child.stdin.write('go');
+  const counts = (await said()).map(Number);
   for (const child of all) child.stdin.end();
   await Promise.all(all.map((child) => once(child, 'close')));
   expect(counts.reduce((sum, count) => sum + count, 0)).toBe(3);

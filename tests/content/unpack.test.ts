@@ -222,6 +222,26 @@ test('a manifest of another dataset is noticed', async () => {
   });
 });
 
+test('a bundle that differs from that of its manifest is noticed where every member is as it was', async () => {
+  const place = await makePlace();
+  writeFileSync(join(place.dir('source'), 'a'), 'one');
+  const { manifest } = await packed(place);
+  const path = place.path('bundle.tar');
+  const bytes = readFileSync(path);
+  writeFileSync(path, Buffer.concat([bytes, Buffer.alloc(512)]));
+  await expect(unpack(place, { manifest })).rejects.toMatchObject({
+    code: 'E_BUNDLE_CORRUPT',
+    fields: { what: 'size', expected: String(bytes.length) },
+  });
+  writeFileSync(path, bytes);
+  flip(path, bytes.length - 1); // Behind the end mark.
+  const digests = ['blake3', 'md5'] as const; // The manifest knows only the first.
+  await expect(unpack(place, { manifest, digests, target: place.dir('second') })).rejects.toMatchObject({
+    code: 'E_BUNDLE_CORRUPT',
+    fields: { what: 'blake3' },
+  });
+});
+
 test('a missing bundle is not a corrupt one', async () => {
   const place = await makePlace();
   await expect(unpack(place)).rejects.toMatchObject({ code: 'E_BUNDLE_MISSING' });

@@ -27,7 +27,7 @@ export interface UnpackOptions extends ThreadOptions {
   };
   /** Of a bundle without manifest: how much it may ask for. Default: {@link CAUTIOUS}. */
   readonly foreign?: ForeignLimits;
-  /** Digests to compute besides those of `expect` and of the manifest. */
+  /** Digests to compute besides those of `expect`. Those that the manifest has, too, must match. */
   readonly digests?: readonly DigestName[];
   /** Also write the bundle here, from the same buffers: the staged bundle. Replaced if it exists. */
   readonly copy?: string;
