@@ -1,9 +1,11 @@
 /** An unpacking process that is killed anywhere, and the next one that goes on with what it left. */
 import { randomBytes } from 'node:crypto';
 import {
+  appendFileSync,
   chmodSync,
   closeSync,
   existsSync,
+  linkSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -11,6 +13,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -164,6 +167,19 @@ test.each([
   }
 });
 
+test('killed when all its links stood already, the next process makes them again', async () => {
+  const place = await makePlace();
+  const source = place.path('source');
+  writeTree(source, { 'a/one': 'of two names', 'b/link': { link: '../a/one' } });
+  linkSync(join(source, 'a/one'), join(source, 'z'));
+  const at = await packed(place, source);
+  for (let times = 0; times < 2; times++) {
+    await unpackBundle({ ...at.options, resume: true });
+    expect(fingerprint(at.options.target)).toBe(fingerprint(source));
+    expect(statSync(join(at.options.target, 'z')).nlink).toBe(2);
+  }
+});
+
 test('killed again and again, at last it is whole', async () => {
   const at = await work();
   for (const mib of [4, 9, 14, 20, 27]) await inProcess('unpack', { ...at.options, resume: true }, mib * MB);
@@ -186,6 +202,18 @@ test('bits that were flipped in what was kept, in the tree and in the copy, do n
 
   await killed(at, 24 * MB);
   flip(at.options.copy, 3 * MB);
+  await unpackBundle({ ...at.options, resume: true });
+  expectWhole(at);
+});
+
+test('a file that was cut or has grown where it was kept is whole again', async () => {
+  const at = await work();
+  await killed(at, 24 * MB);
+  const cut = join(at.options.target, 'b/huge.bin');
+  expect(statSync(cut).size).toBeGreaterThan(6 * MB);
+  // In the middle of what is written at once, as after a power failure.
+  truncateSync(cut, 5 * MB + 123);
+  appendFileSync(join(at.options.target, 'a/0003'), 'more');
   await unpackBundle({ ...at.options, resume: true });
   expectWhole(at);
 });

@@ -175,6 +175,18 @@ test('a flipped byte anywhere is E_BUNDLE_CORRUPT with both digests', async () =
   await expect(unpack(place, { ...known, target: place.dir('sound') })).resolves.toBeDefined();
 });
 
+test('where the first member of a large bundle is damaged, its digest says so all the same', async () => {
+  const place = await makePlace();
+  writeFileSync(join(place.dir('source'), 'a'), 'one');
+  writeFileSync(place.path('source/b'), Buffer.alloc(64 * 1024 * 1024, 'x'));
+  const known = await packed(place);
+  flip(place.path('bundle.tar'), 3);
+  await expect(unpack(place, known)).rejects.toMatchObject({
+    code: 'E_BUNDLE_CORRUPT',
+    fields: { what: 'blake3', expected: known.expect.digests.blake3 },
+  });
+});
+
 test('without knowing the bundle digest, the manifest names the damaged member', async () => {
   const place = await makePlace();
   makeOddTree(place.dir('source'));
@@ -239,6 +251,43 @@ test('a bundle that differs from that of its manifest is noticed where every mem
   await expect(unpack(place, { manifest, digests, target: place.dir('second') })).rejects.toMatchObject({
     code: 'E_BUNDLE_CORRUPT',
     fields: { what: 'blake3' },
+  });
+});
+
+test.each<[what: string, change: (source: string) => void]>([
+  ['size', (source) => writeFileSync(join(source, 'a'), 'three')],
+  ['link target', (source) => execFileSync('ln', ['-sfn', 'two', join(source, 'link')])],
+])('a member that differs from its manifest in %s is noticed, whatever is digested', async (what, change) => {
+  const place = await makePlace();
+  const source = place.dir('source');
+  writeFileSync(join(source, 'a'), 'one');
+  symlinkSync('one', join(source, 'link'));
+  const { manifest } = await packed(place);
+  change(source);
+  await packBundle({
+    source,
+    target: place.path('bundle.tar'),
+    manifest: place.path('other'),
+    digests: { member: ['blake3'], bundle: ['blake3'] },
+  });
+  await expect(unpack(place, { manifest, verify: 'bundle' })).rejects.toMatchObject({
+    code: 'E_BUNDLE_CORRUPT',
+    fields: { what },
+  });
+});
+
+test('a bundle that ends in zeros too early lacks members, which its manifest names', async () => {
+  const place = await makePlace();
+  for (const name of ['a', 'b', 'c']) writeFileSync(join(place.dir('source'), name), name);
+  const { manifest } = await packed(place);
+  const path = place.path('bundle.tar');
+  const bytes = readFileSync(path);
+  const second = [...readManifest(manifest)].find((member) => member.path === 'b');
+  bytes.fill(0, (second?.offset ?? 0) - 512);
+  writeFileSync(path, bytes);
+  await expect(unpack(place, { manifest })).rejects.toMatchObject({
+    code: 'E_BUNDLE_CORRUPT',
+    fields: { what: 'in the bundle', actual: 'missing' },
   });
 });
 

@@ -112,6 +112,44 @@ test('a job that failed is suspect and tried again, one that stands in no list i
   expect(await states()).toEqual(['prioritized', 'unknown', 'unknown']);
 });
 
+test('a job that is tried again gets a new turn, and so do the steps after it: the old ones may lie far ahead', async () => {
+  const { chains, workflow, queue } = await makeChains();
+  await chains.begin(workflow);
+  const job: Job | undefined = await workerOf(queue).getNextJob('token');
+  await job?.changePriority({ priority: queuePriority(1, 5000) });
+  await job?.updateData({ ...job.data, next: [queuePriority(2, 5000), queuePriority(3, 5000)] });
+  await job?.moveToFailed(new Error('paused'), 'token');
+  expect(await chains.ensure(workflow, 0)).toBe('retried');
+  const again = await queue.getJob(jobId(workflow.id, 0));
+  expect(again?.priority).toBe(queuePriority(1, 0));
+  expect(again?.data.next).toEqual([queuePriority(2, 0), queuePriority(3, 0)]);
+});
+
+test('of a workflow that is taken out only what a worker holds stays', async () => {
+  const { chains, workflow, queue, states } = await makeChains();
+  await chains.begin(workflow);
+  const held: Job | undefined = await workerOf(queue).getNextJob('token');
+  const step = { index: 1, task: 'drill', queue: 'longshore-test.q', priority: 2 };
+  await chains.handOver(held?.data, step);
+  expect(await states()).toEqual(['active', 'prioritized', 'unknown']);
+  expect(await chains.remove(workflow)).toBe(false);
+  expect(await states()).toEqual(['active', 'unknown', 'unknown']);
+});
+
+test('a job that its worker ends just when it is taken out is taken out all the same', async () => {
+  const { chains } = await makeChains();
+  let tries = 0;
+  const job = {
+    remove: async () => {
+      tries += 1;
+      if (tries === 1) throw new Error('could not be removed because it is locked');
+    },
+    isActive: async () => false,
+  };
+  await chains.removeUnrecorded(job as unknown as Job);
+  expect(tries).toBe(2);
+});
+
 test('a job in the hands of its worker is not taken out, and that is told', async () => {
   const { chains, workflow, queue, states } = await makeChains();
   await chains.begin(workflow);

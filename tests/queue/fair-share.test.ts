@@ -1,3 +1,4 @@
+import { Worker } from 'bullmq';
 import { expect, onTestFinished, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
 import { placeOf, queuePriority } from '../../workers/queue/fair-share.ts';
@@ -5,6 +6,7 @@ import { TURNS } from '../../workers/queue/wind-back.ts';
 import { openQueueSide } from '../../workers/queue/side.ts';
 import { buildWorkflow } from '../../workers/workflows/definition.ts';
 import { makePlace } from '../support/place.ts';
+import { until } from '../support/until.ts';
 
 const QUEUE = 'longshore-test.q';
 
@@ -106,6 +108,43 @@ test('when nothing waits the clock begins again', async () => {
   expect(placeOf(job?.priority ?? 0).turn).toBe(0);
 });
 
+test('a job that comes again stands behind those whose turn is now, however its old turn was', async () => {
+  const { side, queue, add } = await makeProjects();
+  await add('A', 1);
+  const [job] = await queue.getJobs(['prioritized']);
+  const { priority } = placeOf(job?.priority ?? 0);
+  const again = async (turn: number): Promise<number> =>
+    placeOf(await side.shares.again(QUEUE, queuePriority(priority, turn))).turn;
+  // The clock goes by the latest turn that was served, in whatever order that is told.
+  for (const turn of [5, 3]) side.shares.served(QUEUE, queuePriority(priority, turn));
+  await until(async () => (await again(0)) > 1, { what: 'the clock to go on' });
+  expect(await again(0)).toBe(6);
+  expect(await again(9)).toBe(9);
+  side.shares.served(QUEUE, queuePriority(priority, 4));
+  side.shares.served(QUEUE, queuePriority(priority - 1, 7)); // Told after it.
+  const other = queuePriority(priority - 1, 0);
+  await until(async () => placeOf(await side.shares.again(QUEUE, other)).turn === 8);
+  expect(await again(0)).toBe(6);
+});
+
+test.each(['put off', 'at work'])('while a job is %s the clock does not begin again', async (what) => {
+  const bench = await makeProjects();
+  const { queue, add, serve } = bench;
+  if (what === 'put off') await holdUp(bench);
+  else {
+    const { connection, prefix } = queue.opts;
+    const worker = new Worker(QUEUE, null, { connection, prefix });
+    onTestFinished(() => worker.close());
+    await add('Z', 1);
+    await worker.getNextJob('token');
+  }
+  await add('A', 5);
+  await serve(5);
+  await add('A', 1);
+  const [job] = await queue.getJobs(['prioritized']);
+  expect(placeOf(job?.priority ?? 0).turn).toBeGreaterThanOrEqual(5);
+});
+
 /** One that is put off for ever, as a dataset that is waited for: the clock never begins again by itself. */
 async function holdUp({ queue, add }: Awaited<ReturnType<typeof makeProjects>>): Promise<void> {
   await add('Z', 1);
@@ -130,6 +169,33 @@ test('where there is always something the shares stay fair: the clock is wound b
   await side.shares.windBack(QUEUE); // Nothing to do now.
   expect(await serve(10)).toMatch(/^(?=(.*A){4})(?=(.*B){4})/);
   expect(await serve(40)).toMatch(/^B*A{20,}$/);
+});
+
+test('only the clock that is near its end is wound back, with what waits by it', async () => {
+  const bench = await makeProjects();
+  const { side, queue, add, serve, age } = bench;
+  await holdUp(bench);
+  await add('A', 30);
+  await serve(10);
+  const [job] = await queue.getJobs(['prioritized']);
+  const [clock = ''] = await side.redis.keys(`${queue.opts.prefix}:*:share:${QUEUE}`);
+  const told = await side.redis.hgetall(clock);
+  await side.shares.windBack(QUEUE);
+  expect(await side.redis.hgetall(clock)).toEqual(told);
+  await age(TURNS - 31);
+  await queue.add('low', job?.data ?? { workflow_id: '', index: 0 }, {
+    jobId: 'low',
+    priority: queuePriority(0, 3),
+  });
+  await side.redis.hset(clock, { 'now:0': 3, 'end:0:A': 4 });
+  await side.shares.windBack(QUEUE);
+  const { priority } = placeOf(job?.priority ?? 0);
+  const after = await side.redis.hgetall(clock);
+  expect(Number(after[`now:${priority}`] ?? 0)).toBeLessThan(TURNS / 2);
+  expect(after).toMatchObject({ 'now:0': '3', 'end:0:A': '4' });
+  const low = await queue.getJob('low');
+  expect(low?.priority).toBe(queuePriority(0, 3));
+  expect((await queue.getJobs(['prioritized'], 0, -1, true)).at(-1)?.id).toBe('low');
 });
 
 test('what was put off while the clock was wound back does not wait behind all that comes', async () => {

@@ -37,13 +37,17 @@ test('of three that want one of two permits one waits, until another has ended',
 });
 
 test('a permit is renewed while its holder lives, and runs out when it is gone', async () => {
-  const { redis, prefix, made } = await holders(2, 300);
+  const { redis, prefix, made } = await holders(2, 3_000);
   const [living, waiting] = made;
   expect(await living?.take('tape', 1)).toBe(true);
   const first = Number(await redis.zscore(`${prefix}:permits:tape`, 'task-0'));
+  expect(await redis.pexpiretime(`${prefix}:permits:tape`)).toBeGreaterThan(first);
   await until(async () => Number(await redis.zscore(`${prefix}:permits:tape`, 'task-0')) > first, {
     what: 'a renewal',
   });
+  // Before it had run out: else another one could have been faster.
+  const [seconds, micros] = await redis.time();
+  expect(Number(seconds) * 1000 + Number(micros) / 1000).toBeLessThan(first);
   expect(await waiting?.take('tape', 1)).toBe(false);
   // As one leaves that was killed: its entry stays, and nobody renews it.
   await redis.zadd(`${prefix}:permits:dead`, Date.now() + 300, 'task-killed');
