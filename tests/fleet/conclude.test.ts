@@ -1,4 +1,5 @@
 /** What is recorded of an attempt that has ended, and what the queue is told then. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Job } from 'bullmq';
 import { expect, test } from 'vitest';
 import { LongshoreError, reportOf } from '../../workers/errors.ts';
@@ -13,9 +14,13 @@ const SUCCESS: Finish = { outcome: 'success', result: [7, 'more'] };
 
 /**
  * @param answer of the records to each end that they are told
- * @param handed whether the queue takes the next step by the turn that it has
+ * @param handed whether the queue takes the next step by the turn that it has; an error: it does not answer
  */
-async function ends(finish: Finish | null, answer: (told: Finish) => Finished | null, handed = true) {
+async function ends(
+  finish: Finish | null,
+  answer: (told: Finish) => Finished | null,
+  handed: boolean | Error = true,
+) {
   const told: string[] = [];
   const job = {
     data: { workflow_id: 'w', index: 0 },
@@ -39,7 +44,14 @@ async function ends(finish: Finish | null, answer: (told: Finish) => Finished | 
       },
     },
     side: {
-      chains: { handOver: async () => told.push('handed over') > 0 && handed },
+      chains: {
+        handOver: async () => {
+          await nextTurn();
+          if (handed instanceof Error) throw handed;
+          told.push('handed over');
+          return handed;
+        },
+      },
       shares: { again: async (_: string, priority: number) => priority },
     },
   } as unknown as WorkerParts;
@@ -62,6 +74,21 @@ test('where the turn of the next step was changed meanwhile it is put in anew; a
   expect(told).toEqual(['recorded success', 'handed over', 'looked at it']);
   const last = await ends(SUCCESS, () => ({ next: null }));
   expect(last.told).toEqual(['recorded success', 'looked at another']);
+});
+
+test('a job whose hand-over fails is not done: whoever gets it next hands over again', async () => {
+  const { told, end } = await ends(SUCCESS, () => ({ next: NEXT }), new Error('Redis went away'));
+  expect({ told, end }).toEqual({ told: ['recorded success'], end: 'Error: Redis went away' });
+});
+
+test('an outcome that the records do not take for a moment is told again, and not lost', async () => {
+  let tries = 0;
+  const { told, end } = await ends(SUCCESS, () => {
+    tries += 1;
+    if (tries === 1) throw new LongshoreError('E_CATALOG_UNAVAILABLE', 'away');
+    return { next: NEXT };
+  });
+  expect({ told, end }).toEqual({ told: ['recorded success', 'recorded success', 'handed over'], end: 7 });
 });
 
 test('who was overtaken or stopped hands nothing over', async () => {

@@ -2,10 +2,11 @@
 import { existsSync } from 'node:fs';
 import type { Job } from 'bullmq';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { createDeparture } from '../../workers/fleet/control/departure.ts';
+import { createDeparture, EXIT_AGAIN } from '../../workers/fleet/control/departure.ts';
 import { createProcessor } from '../../workers/fleet/job/processor.ts';
 import { engineFiles, startReload } from '../../workers/fleet/reload/reload.ts';
 import type { Processor } from '../../workers/fleet/job/processor.ts';
+import type { Slots } from '../../workers/fleet/slots.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { createLogger } from '../../workers/log.ts';
 import type { JobData } from '../../workers/queue/jobs.ts';
@@ -36,6 +37,52 @@ test('a worker that leaves waits for a job that has no process yet, too', async 
   });
   await until(() => gone, { what: 'the worker to be gone' });
   expect(looks).toBeGreaterThan(3);
+});
+
+/** A worker with one queue and one job in hand; what its parts are told. */
+function makeDeparture() {
+  const told: string[] = [];
+  const processor = {
+    running: new Map(),
+    inHand: new Set([{ id: 'w.0' }]),
+    refuse: (on: boolean) => told.push(on ? 'refuse' : 'take'),
+  } as unknown as Processor;
+  const slots = {
+    hold: async () => void told.push('hold'),
+    release: () => void told.push('release'),
+  } as unknown as Slots;
+  const departure = createDeparture([slots], processor, log);
+  return { departure, told: () => told.splice(0) };
+}
+
+test('a worker takes jobs again when it neither drains nor is suspended any more, and not before', async () => {
+  const { departure, told } = makeDeparture();
+  await departure.hold();
+  expect([departure.state, ...told()]).toEqual(['draining', 'refuse', 'hold']);
+  await departure.suspend('Redis may drop jobs');
+  departure.resume();
+  expect([departure.state, ...told()]).toEqual(['draining', 'refuse', 'hold']);
+  await departure.suspend('Redis may drop jobs');
+  told();
+  expect(departure.release()).toBe(true);
+  expect([departure.state, ...told()]).toEqual(['working']);
+  departure.resume();
+  expect(told()).toEqual(['take', 'release']);
+});
+
+test.each(['begin', 'shutDown'] as const)('nothing undoes that a worker leaves by %s', async (way) => {
+  const { departure, told } = makeDeparture();
+  const order = { reason: 'scaled down', immediate: false, restart: false };
+  departure[way](order);
+  told();
+  expect(departure.release()).toBe(false);
+  departure.resume();
+  expect(told()).toEqual([]);
+  await departure.hold();
+  expect(departure.state).toBe('leaving');
+  // It has a job in hand, and no order before this one had it leave that behind.
+  departure.begin({ ...order, reason: 'now', immediate: true, restart: true });
+  expect(await departure.gone).toEqual({ reason: 'now', code: EXIT_AGAIN });
 });
 
 test('a job whose process begins after everything was stopped is stopped as well', async () => {

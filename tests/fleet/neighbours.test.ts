@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'bullmq';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { watchNeighbours } from '../../workers/fleet/health/neighbours.ts';
 import type { Slots } from '../../workers/fleet/slots.ts';
 import { createLogger } from '../../workers/log.ts';
@@ -51,6 +51,38 @@ test('of the jobs at work only those of the dead worker are given back, also whe
   await until(async () => (await side.redis.hexists(holders, 'dead')) === 0, { what: 'a look at the dead' });
   expect([await queue.getJobState('w.0'), await queue.getJobState('w.1')]).toEqual(['active', 'waiting']);
   expect(Object.keys(await side.redis.hgetall(holders))).toEqual(['living']);
+  await queue.obliterate({ force: true });
+});
+
+test('a dead worker is remembered until its jobs were given back, though the queue takes nothing at first', async () => {
+  const { config } = await makePlace({ queue: { lock_seconds: 600 } });
+  const log = createLogger('test', {}, { level: 'silent' });
+  const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'test' });
+  onTestFinished(() => side.close());
+  const queue = side.queues.get('neighbours.q');
+  const worker = new Worker('neighbours.q', null, { connection: side.redis, prefix: config.queue.prefix });
+  onTestFinished(() => worker.close());
+  await queue.add('gate', { workflow_id: 'w', index: 0 }, { jobId: 'w.0' });
+  await worker.getNextJob('dead:1');
+  const getJob = queue.getJob.bind(queue);
+  let refused = 0;
+  const refusing = vi.spyOn(queue, 'getJob').mockImplementation(async (id) => {
+    const job = await getJob(id);
+    if (job !== undefined && refused < 2)
+      job.moveToWait = async () => {
+        refused += 1;
+        throw new Error('LOADING Redis is loading the dataset in memory');
+      };
+    return job;
+  });
+  onTestFinished(() => refusing.mockRestore());
+  const slots = [{ holder: 'living', queue: queue.name }] as unknown as Slots[];
+  const watching = await watchNeighbours({ config, side, slots, log });
+  onTestFinished(() => watching.stop());
+  const [holders = ''] = await side.redis.keys(`${config.queue.prefix}:*:holders:*`);
+  await side.redis.hset(holders, 'dead', JSON.stringify({ pid: process.pid, start: '1', queue: queue.name }));
+  await until(async () => (await side.redis.hexists(holders, 'dead')) === 0, { what: 'its end' });
+  expect([refused, await queue.getJobState('w.0')]).toEqual([2, 'waiting']);
   await queue.obliterate({ force: true });
 });
 
