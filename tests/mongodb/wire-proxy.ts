@@ -1,4 +1,5 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import type { Document } from 'mongodb';
 import { onTestFinished } from 'vitest';
 import { readMessages, splitMessages } from './wire.ts';
 
@@ -15,8 +16,10 @@ export interface WireProxy {
   readonly writes: Command[];
   /** Asked for each request that writes. */
   decide: (command: Command, nth: number) => Fate;
-  /** After the answer of the n-th write has come from the server, and before the client has it. */
-  onWritten: (nth: number) => void;
+  /** Before the n-th request that writes goes to the server. It waits for a promise. */
+  onAsked: (nth: number, body: Document) => unknown;
+  /** After the answer of the n-th write has come from the server, and before the client has it. It waits for a promise. */
+  onWritten: (nth: number) => unknown;
   /** Answers to writes come so much later. */
   delay_ms: number;
 }
@@ -30,22 +33,21 @@ export async function startWireProxy(target: string): Promise<WireProxy> {
   const server = createServer((client) => {
     const upstream = connect(Number(port), hostname);
     const waiting: { command: Command; fate: Fate; nth: number }[] = [];
-    const fromClient = readMessages(({ command, bytes }) => {
+    const fromClient = readMessages(({ command, body, bytes }) => {
       const isWrite = WRITES.has(command);
       if (isWrite) asked += 1;
       waiting.push({ command, nth: asked, fate: isWrite ? proxy.decide(command, asked) : 'pass' });
-      upstream.write(bytes);
+      afterwards(isWrite && proxy.onAsked(asked, body), () => upstream.write(bytes));
     });
     const fromServer = splitMessages((answer) => {
       const of = waiting.shift();
       const isWritten = of !== undefined && WRITES.has(of.command);
-      if (isWritten) {
-        proxy.writes.push(of.command);
-        proxy.onWritten(of.nth);
-      }
-      if (of?.fate === 'lose the answer') client.destroy();
-      else if (!isWritten || proxy.delay_ms === 0) client.write(answer);
-      else setTimeout(() => client.write(answer), proxy.delay_ms);
+      if (isWritten) proxy.writes.push(of.command);
+      afterwards(isWritten && proxy.onWritten(of.nth), () => {
+        if (of?.fate === 'lose the answer') client.destroy();
+        else if (!isWritten || proxy.delay_ms === 0) client.write(answer);
+        else setTimeout(() => client.write(answer), proxy.delay_ms);
+      });
     });
     client.on('data', fromClient);
     upstream.on('data', fromServer);
@@ -67,8 +69,15 @@ export async function startWireProxy(target: string): Promise<WireProxy> {
     url: `mongodb://127.0.0.1:${(server.address() as AddressInfo).port}/?directConnection=true`,
     writes: [],
     decide: () => 'pass',
+    onAsked: () => undefined,
     onWritten: () => undefined,
     delay_ms: 0,
   };
   return proxy;
+}
+
+/** At once where nothing is waited for: a connection has one question at a time, but its first ones come together. */
+function afterwards(held: unknown, goOn: () => void): void {
+  if (held instanceof Promise) void held.finally(goOn);
+  else goOn();
 }
