@@ -4,6 +4,7 @@ import { begin, claimOf, makeWorkflow, policy, startProcess } from '../records/f
 import { describeMongodb, mongoPlace } from '../support/mongodb.ts';
 import { makeRegistration } from '../catalog/registration.ts';
 import { until } from '../support/until.ts';
+import { referenceDatabase } from './reference.ts';
 import { startWireProxy } from './wire-proxy.ts';
 
 /** A store of our own, and processes that are killed when the server has done the n-th write that they asked for. */
@@ -23,7 +24,10 @@ async function killer() {
     proxy.writes.length = 0;
     return code === null;
   };
-  return { ...store, killedAfter };
+  const db = referenceDatabase(place.config);
+  const count = (...names: string[]) =>
+    Promise.all(names.map((name) => db.collection(name).countDocuments()));
+  return { ...store, killedAfter, count };
 }
 
 describeMongodb('a process that is killed between two writes to MongoDB', () => {
@@ -87,5 +91,73 @@ describeMongodb('a process that is killed between two writes to MongoDB', () => 
     const [copy] = await catalog.copies(id);
     expect(copy).toMatchObject({ finding: found, verified_at: said.at });
     expect(await catalog.fixity({ failed: true })).toMatchObject([{ dataset_id: id, last: found }]);
+  });
+
+  test('a start alone on a dataset that was killed after any write is made once, and not again once it is deleted', async () => {
+    const { records, killedAfter } = await killer();
+    let kills = 0;
+    for (let writes = 1; await killedAfter(writes, 'start', `wf-${writes}`, String(writes)); writes++) {
+      kills += 1;
+      const other = makeWorkflow({ dataset_id: writes });
+      const create = async () => (await records.createWorkflow(other, { alone: true }))?.id ?? null;
+      const all = async () =>
+        (await records.listWorkflows({ dataset_id: writes })).results.map(({ workflow }) => workflow.id);
+      expect(await create()).toBe(`wf-${writes}`);
+      expect(await all()).toEqual([`wf-${writes}`]);
+      expect(await records.deleteWorkflow(`wf-${writes}`)).toBe(1);
+      expect(await create()).toBeNull();
+      expect(await all()).toEqual([other.id]);
+    }
+    // Who starts, the workflow, and that it is made.
+    expect(kills).toBeGreaterThanOrEqual(3);
+  }, 600_000);
+
+  test('a deletion that was killed after any write is finished by the next look, and leaves nothing', async () => {
+    const { records, killedAfter, count } = await killer();
+    let kills = 0;
+    for (let writes = 1; ; writes++) {
+      const workflow = makeWorkflow({ id: `wf-${writes}` });
+      await records.createWorkflow(workflow);
+      const { key } = await begin(records, workflow);
+      for (let turn = 0; turn < 2; turn++) await begin(records, workflow);
+      const process = await records.registerProcess({
+        workflow_id: workflow.id,
+        step: 'first',
+        task_id: key.task_id,
+        pid: 4,
+        hostname: 'h',
+        start_time: new Date().toISOString(),
+        tags: { args: [] },
+      });
+      await records.appendLogs(process, [{ timestamp: 't', level: 'stdout', message: 'm' }]);
+      const belongings = ['celery_taskmeta', 'longshore_attempts', 'longshore_processes', 'longshore_logs'];
+      expect((await count(...belongings)).every((one) => one > 0)).toBe(true);
+      const killed = await killedAfter(writes, 'delete', workflow.id);
+      expect(await records.workflow(workflow.id)).toBeNull();
+      await records.liveWorkflows({});
+      expect(await count('workflow_meta', ...belongings)).toEqual([0, 0, 0, 0, 0]);
+      if (!killed) break;
+      kills += 1;
+    }
+    // The mark, processes and lines, attempts, runs, the workflow.
+    expect(kills).toBeGreaterThanOrEqual(6);
+  }, 600_000);
+
+  test('what was decided is in the audit trail, whatever the next one does, and goes on with a deletion', async () => {
+    const { records, killedAfter } = await killer();
+    for (const next of ['resume', 'prioritize', 'delete'] as const) {
+      const { id } = makeWorkflow({ id: next });
+      await records.createWorkflow(makeWorkflow({ id }));
+      await records.pause(id, { actor: 'ana', take_out: false });
+      expect(await killedAfter(1, 'prioritize', id)).toBe(true);
+      const actor = 'ana';
+      if (next === 'resume') await records.resume(id, { actor, force: false, lock_seconds: 60 });
+      else if (next === 'prioritize') await records.prioritize(id, { actor, priority: 2 });
+      else await records.deleteWorkflow(id);
+      const said = await records.auditLog({ subject: `workflow:${id}` });
+      expect(said.filter(({ actor: who }) => who === 'doomed')).toMatchObject([
+        { action: 'workflow.prioritize' },
+      ]);
+    }
   });
 });

@@ -48,6 +48,19 @@ switch (what) {
     say(await store.records.finish(answer.key, { outcome: 'success', result: [7], then: [next] }));
     break;
   }
+  case 'start': {
+    // Alone on its dataset.
+    const [id = '', dataset_id = '0'] = args;
+    const workflow = makeWorkflow({ id, dataset_id: Number(dataset_id) });
+    say((await store.records.createWorkflow(workflow, { alone: true }))?.id ?? null);
+    break;
+  }
+  case 'prioritize':
+    for (const id of args) say(await store.records.prioritize(id, { actor: 'doomed', priority: 1 }));
+    break;
+  case 'delete':
+    for (const id of args) say(await store.records.deleteWorkflow(id));
+    break;
   case 'register-until-killed':
     for (let n = 0; ; n++) {
       await store.catalog.register([makeRegistration({ name: `set-${n}` })], 'doomed');
