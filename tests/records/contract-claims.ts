@@ -150,6 +150,22 @@ export function claimBattery(open: OpenStore): void {
     expect((await look(records, workflow.id)).status).toBe('SUCCESS');
   });
 
+  test('what is to follow a workflow follows its last step, and no other', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow({ steps: [{ name: 'first' }, { name: 'last' }] });
+    const followers = [makeWorkflow({ name: 'one' }), makeWorkflow({ name: 'two' })];
+    await records.createWorkflow(workflow);
+    for (const [index, total] of [
+      [0, 1],
+      [1, 3],
+    ] as const) {
+      const { key } = await begin(records, workflow, index);
+      await records.finish(key, { outcome: 'success', result: [7], then: followers });
+      expect((await records.listWorkflows({})).total).toBe(total);
+    }
+    for (const { id, name } of followers) expect(await records.workflow(id)).toMatchObject({ name });
+  });
+
   test('postponing counts as neither retry nor loss and keeps the last progress in sight', async () => {
     const { records } = await openBench(open);
     const workflow = makeWorkflow();

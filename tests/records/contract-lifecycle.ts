@@ -70,6 +70,26 @@ export function lifecycleBattery(open: OpenStore): void {
     expect((await begin(records, workflow, index)).run.args).toEqual([index === 0 ? 7 : 0]);
   });
 
+  test('who pauses a run by its task id pauses no other', async () => {
+    const { records } = await openBench(open);
+    const workflow = makeWorkflow();
+    await records.createWorkflow(workflow);
+    await succeed(records, workflow, 1);
+    const [first, second] = workflow.steps.map((step) => step.next_task_id);
+    if (first === undefined || second === undefined) throw new Error('no steps');
+    expect(await records.pause(workflow.id, { ...pause, task_id: first })).toEqual({
+      paused: false,
+      running: null,
+      index: 1,
+    });
+    expect((await look(records, workflow.id)).runs.map((run) => run?.status)).toEqual([
+      'SUCCESS',
+      undefined,
+      undefined,
+    ]);
+    expect(await records.pause(workflow.id, { ...pause, task_id: second })).toMatchObject({ paused: true });
+  });
+
   test('a waiting retry and a postponed step can be paused', async () => {
     const { records } = await openBench(open);
     for (const outcome of ['retry', 'postponed'] as const) {
@@ -117,6 +137,9 @@ export function lifecycleBattery(open: OpenStore): void {
     expect((await look(records, workflow.id)).workflow.revoked_at).toBeNull();
     expect(await records.pause(workflow.id, revoke)).toMatchObject({ paused: false, index: 0 });
     expect((await look(records, workflow.id)).workflow.revoked_at).toMatch(/Z$/);
+    await records.pause(workflow.id, revoke);
+    const said = await records.auditLog({ subject: `workflow:${workflow.id}` });
+    expect(said.map(({ action }) => action)).toEqual(['workflow.revoke', 'workflow.pause']);
     await records.resume(workflow.id, resume);
     expect((await look(records, workflow.id)).workflow.revoked_at).toBeNull();
     expect(await records.pause(workflow.id, revoke)).toMatchObject({ paused: true });

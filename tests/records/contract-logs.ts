@@ -50,6 +50,17 @@ export function logBattery(open: OpenStore): void {
     expect(await records.logs({ workflow_id: 'other' })).toEqual([]);
   });
 
+  test('long lines are kept whole, though all of them are more than the records take at once', async () => {
+    const bench = await openBench(open);
+    const process = await registered(bench, { workflow_id: 'wf', task_id: 't' });
+    const message = '€'.repeat(2 * 1024 ** 2);
+    const lines = [1, 2, 3].map((n): LogLine => ({ timestamp: `${n}`, level: 'stdout', message }));
+    await bench.records.appendLogs(process, lines);
+    const seen = await bench.records.logs({ process_id: process });
+    expect(seen.map((line) => line.timestamp)).toEqual(['1', '2', '3']);
+    expect(seen.every((line) => line.message === message)).toBe(true);
+  });
+
   test('lines of old processes are forgotten, a bounded number at a time, and those of others stay', async () => {
     const bench = await openBench(open);
     const { records } = bench;
