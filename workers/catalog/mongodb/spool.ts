@@ -115,7 +115,7 @@ export function mongodbSpool(mongo: Mongo): Spool {
         }
       }
       const dead = holder.host === hostname() && !isAlive(holder.pid);
-      if (holder.owner !== owner && holder.until > Date.now() && !dead) return false;
+      if (holder.owner !== owner && !isDue(holder.until) && !dead) return false;
       return await takeFrom(holder);
     },
     release: async (lane) => {

@@ -100,7 +100,7 @@ const LONGEST_WAIT_MS = 3_600_000;
 
 /**
  * What is due later than anything is put off for was written while the clock of the host was ahead, as it may be after a
- * boot. Taken at its word it would wait for that time, hours or years.
+ * boot. Taken at its word it would wait for that time, hours or years. The same goes for the end of a lease.
  */
 export const isDue = (due_at: number, at = Date.now()): boolean =>
   due_at <= at || due_at > at + LONGEST_WAIT_MS;
@@ -187,7 +187,7 @@ export async function openSpool(path: string): Promise<Spool> {
           'select owner, pid, until from lanes where lane = ?',
           lane,
         );
-        const held = holder !== undefined && holder.owner !== owner && holder.until > Date.now();
+        const held = holder !== undefined && holder.owner !== owner && !isDue(holder.until);
         if (held && isAlive(holder.pid)) return false;
         sql.run(
           `insert into lanes (lane, owner, pid, until) values (?, ?, ?, ?) on conflict (lane)
