@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { begin, claimOf, look, makeWorkflow, type OpenStore, openBench, policy } from './fixture.ts';
 
 /** Processes and workers that die, and who is to blame. */
@@ -113,6 +113,35 @@ export function lossBattery(open: OpenStore): void {
       losses: 13,
     });
     expect(await records.claim(claimOf(second, 0, 'w'), policy)).toMatchObject({ verdict: 'run' });
+  });
+
+  test('jobs of a worker that died share its loss, however much later the last of them is given on', async () => {
+    const { records } = await openBench(open);
+    const [first, last] = [makeWorkflow(), makeWorkflow()];
+    for (const workflow of [first, last]) await records.createWorkflow(workflow);
+    vi.useFakeTimers({ toFake: ['Date'] });
+    onTestFinished(() => void vi.useRealTimers());
+    for (let death = 0; death < 6; death++) {
+      await begin(records, first, 0, `w${death}`);
+      vi.setSystemTime(Date.now() + 11 * 60_000);
+      // 2.5 of the 3 that are allowed.
+      expect((await begin(records, last, 0, `w${death}`)).run.losses).toBe(death);
+    }
+  });
+
+  test('who lost its process a moment ago shares, also when it has gone on since', async () => {
+    const { records } = await openBench(open);
+    const [own, other] = [makeWorkflow(), makeWorkflow()];
+    for (const workflow of [own, other]) await records.createWorkflow(workflow);
+    for (const outcome of ['lost', 'lost', 'lost', 'postponed', 'postponed'] as const) {
+      const { key } = await begin(records, other);
+      await records.finish(key, { outcome, reason: 'r', next_attempt_at: new Date().toISOString() });
+    }
+    for (let turn = 0; turn < 5; turn++) {
+      const { key } = await begin(records, own);
+      await records.finish(key, { outcome: 'lost', reason: 'SIGKILL' });
+    }
+    expect((await begin(records, own)).run.losses).toBe(5); // 2.5 of the 3 that are allowed.
   });
 
   test('a job that brings down worker after worker is set aside soon, and none of its many victims', async () => {
