@@ -46,6 +46,18 @@ describeMongodb('while another connection is between two steps', () => {
     expect(await count('workflow_meta', 'celery_taskmeta', 'longshore_attempts')).toEqual([0, 0, 0]);
   });
 
+  test('a workflow is deleted: who pauses it is told, and leaves no run of it', async () => {
+    const { other, slow, count } = await connections();
+    const { records, proxy } = await slow();
+    const workflow = makeWorkflow();
+    await other.createWorkflow(workflow);
+    when(proxy, 'onAsked', 1, () => other.deleteWorkflow(workflow.id));
+    await expect(records.pause(workflow.id, { actor: 'ana', take_out: true })).rejects.toMatchObject({
+      code: 'E_WORKFLOW_NOT_FOUND',
+    });
+    expect(await count('workflow_meta', 'celery_taskmeta')).toEqual([0, 0]);
+  });
+
   test('a step is resumed by force: the claim that had read it begins nothing under the old task id', async () => {
     const { other, slow } = await connections();
     const { records, proxy } = await slow();

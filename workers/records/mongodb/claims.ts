@@ -29,6 +29,7 @@ import {
   type WorkflowRecord,
   workflowOf,
 } from './documents.ts';
+import { takeBack } from './deletion.ts';
 import { attemptsOf, lose, shareOfTask } from './losses.ts';
 import { revokeRun } from './revoke.ts';
 import {
@@ -100,7 +101,10 @@ async function claimStep(mongo: Mongo, claim: Claim, max_losses: number): Promis
   );
   const after = await settle(mongo, workflow._id);
   if (decided.verdict !== 'claimed') return decided;
-  if (after === null) return takeBack(mongo, task_id);
+  if (after === null) {
+    await takeBack(mongo, task_id);
+    return { verdict: 'missing' };
+  }
   // A resume by force gave the step another task id meanwhile: one of the two has to see the other.
   if (nextTaskIdOf(after, claim.index) !== task_id) {
     await revokeRun(mongo, task_id, { reason: 'its step was resumed under another task id' });
@@ -114,13 +118,6 @@ async function claimStep(mongo: Mongo, claim: Claim, max_losses: number): Promis
     workflow: workflowOf(after),
     orphan: decided.orphan === null ? null : attemptOf(task_id, decided.orphan),
   };
-}
-
-/** The workflow was deleted between reading it and writing the run. */
-async function takeBack(mongo: Mongo, task_id: string): Promise<ClaimVerdict> {
-  await mongo.run(() => runsOf(mongo).deleteOne({ _id: task_id }));
-  await mongo.run(() => attemptsOf(mongo).deleteMany({ task_id }));
-  return { verdict: 'missing' };
 }
 
 interface Situation {

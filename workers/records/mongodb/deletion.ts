@@ -55,6 +55,12 @@ async function discard(mongo: Mongo, id: string): Promise<RunningAttempt[] | nul
   return running;
 }
 
+/** A run that was written between the reading of its workflow and the deletion of that. */
+export async function takeBack(mongo: Mongo, task_id: string): Promise<void> {
+  await mongo.run(() => runsOf(mongo).deleteOne({ _id: task_id }));
+  await mongo.run(() => mongo.collection(ATTEMPTS).deleteMany({ task_id }));
+}
+
 export async function finishDeletions(mongo: Mongo): Promise<void> {
   const marked = await mongo.run(() => workflowsOf(mongo).find({ deleting: true }).limit(1000).toArray());
   for (const workflow of marked) await removeMarked(mongo, workflow);

@@ -9,6 +9,7 @@ import type { Mongo } from '../../mongodb/connection.ts';
 import { addTo } from '../../mongodb/outbox.ts';
 import type { PauseAnswer, Records, ResumeAnswer, RunningAttempt } from '../contract.ts';
 import { auditItem } from './audit.ts';
+import { takeBack } from './deletion.ts';
 import { nextTaskIdOf, type RunRecord, type StepDocument, type WorkflowRecord } from './documents.ts';
 import { assertReadable } from './readable.ts';
 import { revoked, revokeRun, runningIn } from './revoke.ts';
@@ -48,7 +49,10 @@ async function pause(mongo: Mongo, id: string, options: Pause): Promise<PauseAns
     const task_id = nextTaskIdOf(workflow, position);
     if (options.task_id !== undefined && task_id !== options.task_id) return refused;
     const state = await pauseRun(mongo, { workflow, runs, position, task_id }, options);
-    await settle(mongo, id);
+    if ((await settle(mongo, id)) === null) {
+      await takeBack(mongo, task_id);
+      return notFound(id);
+    }
     if (state.paused) {
       const revoked_step = { task_id, task: step.task, name: step.name };
       return { paused: true, revoked_step, running: state.running, index: position };
@@ -235,10 +239,12 @@ async function prioritize(
 }
 
 function found(workflow: WorkflowRecord | null, id: string): WorkflowRecord {
-  if (workflow !== null && workflow.deleting !== true) {
-    assertReadable(workflow);
-    return workflow;
-  }
+  if (workflow === null || workflow.deleting === true) return notFound(id);
+  assertReadable(workflow);
+  return workflow;
+}
+
+function notFound(id: string): never {
   throw new LongshoreError('E_WORKFLOW_NOT_FOUND', `there is no workflow "${id}"`, {
     fields: { workflow_id: id },
   });
