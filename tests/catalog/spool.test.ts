@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { DatabaseSync } from 'node:sqlite';
-import { describe, expect, inject, onTestFinished, test } from 'vitest';
+import { describe, expect, inject, onTestFinished, test, vi } from 'vitest';
 import { mongodbSpool } from '../../workers/catalog/mongodb/spool.ts';
 import { openSpool } from '../../workers/catalog/rest/spool.ts';
 import { connectMongo } from '../../workers/mongodb/connection.ts';
@@ -42,7 +42,25 @@ async function inMongodb(url = inject('mongodb')) {
   };
 }
 
-describe('a spool in a file', () => spoolBattery(inFile));
+describe('a spool in a file', () => {
+  spoolBattery(inFile);
+
+  test('what is added and what is refused is on the disk when it is said to be; lines of programs may come later', async () => {
+    const spool = await (await inFile()).open();
+    const exec = vi.spyOn(DatabaseSync.prototype, 'exec');
+    onTestFinished(() => exec.mockRestore());
+    const isSynced = async (work: () => Promise<unknown>): Promise<boolean> => {
+      exec.mockClear();
+      await work();
+      return exec.mock.calls.some(([statement]) => statement === 'pragma synchronous = full');
+    };
+    const entry = { lane: 'a', kind: 'state', body: {} };
+    expect(await isSynced(() => spool.add(entry))).toBe(true);
+    expect(await isSynced(() => spool.add({ ...entry, durable: false }))).toBe(false);
+    const first = await spool.first('a');
+    expect(await isSynced(() => spool.refused(first?.id ?? 0, 'no'))).toBe(true);
+  });
+});
 
 describeMongodb('a spool in MongoDB', () => {
   spoolBattery(inMongodb);

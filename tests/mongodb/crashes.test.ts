@@ -50,6 +50,18 @@ describeMongodb('a process that is killed between two writes to MongoDB', () => 
     expect((await records.listWorkflows({})).total).toBe((await catalog.list({})).count);
   }, 600_000);
 
+  test('a workflow that is attached takes nothing away that a killed registration has left', async () => {
+    const { catalog, records, killedAfter } = await killer();
+    // The number, and the dataset.
+    expect(await killedAfter(2, 'register-named', 'set')).toBe(true);
+    const { name } = makeWorkflow();
+    expect(await catalog.attachWorkflow(1, makeWorkflow({ name: 'another' }))).toBe(true);
+    expect(await catalog.attachWorkflow(1, makeWorkflow({ name }))).toBe(false);
+    const { results } = await records.listWorkflows({ dataset_id: 1 });
+    expect(results.map(({ workflow }) => workflow.name).toSorted()).toEqual(['another', name]);
+    expect(await records.auditLog({ subject: 'dataset:1' })).toHaveLength(1);
+  });
+
   test('a workflow whose worker was killed after any write goes on, ends once, and has its follower', async () => {
     const { records, killedAfter } = await killer();
     let kills = 0;
