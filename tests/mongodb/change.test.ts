@@ -81,6 +81,16 @@ describeMongodb('a document that decides', () => {
     expect(await mongo.collection<{ _id: string }>('followers').distinct('_id')).toEqual(['one', 'two']);
   });
 
+  test('what is undefined is absent, not null', async () => {
+    const { mongo } = await connections();
+    const tallies = talliesOf(mongo);
+    for (const state of ['new', 'there']) {
+      await change(mongo, tallies, 'a', () => ({ answer: state, set: { count: 1, outbox: undefined } }));
+      const found = await read(mongo, tallies, 'a');
+      expect(Object.keys(found ?? {}).toSorted()).toEqual(['_id', 'count', 'ops', 'rev']);
+    }
+  });
+
   test('what was answered as written survives the loss of a primary: most have it, in their journal', async () => {
     const { proxy, mongo } = await connections();
     const concerns: Document[] = [];
