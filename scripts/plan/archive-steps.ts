@@ -56,6 +56,7 @@ export const planArchive: Planner = async (ground) => {
   const lacking: Archive[] = [];
   const notes: string[] = [];
   let reduced: LongshoreError | null = null;
+  let source: Item | null = null;
   for (const archive of archives) {
     const answer = await ground.ask(archive, key);
     if ('error' in answer) stops.push(answer.error);
@@ -71,7 +72,8 @@ export const planArchive: Planner = async (ground) => {
     else if (finding !== null)
       notes.push(`${where} was found ${finding.result} at ${finding.at}; it is written anew and read back`);
     else if (there !== null) notes.push(`${where} is there and is replaced if it differs from the origin`);
-    if (!current) lacking.push(archive);
+    if (current && there !== null) source ??= copyRead(archive, key, there.size);
+    else lacking.push(archive);
   }
   const packed = lacking.length === archives.length;
   // A copy that an archive lacks comes from one that has it, also when the origin is gone.
@@ -85,7 +87,10 @@ export const planArchive: Planner = async (ground) => {
   return {
     stops,
     notes,
-    reads: readsOf(dataset, counts, packed),
+    reads: [
+      ...readsOf(dataset, counts, packed),
+      ...(source === null || lacking.length === 0 ? [] : [source]),
+    ],
     writes,
     needs: size === null ? [] : needsOf(ground, { archives, lacking, key, size }),
     amount: { unit: 'bytes', amount: packed ? (counts?.size ?? null) : null },
@@ -100,6 +105,13 @@ function readsOf(
   const files = counts?.num_files ?? null;
   if (packed) return [item('every file, once', origin_path, counts?.size ?? null, files)];
   return isThere(origin_path) ? [item('names, sizes and times', origin_path, 0, files)] : [];
+}
+
+/** Other copies are made from it. It is proven before: by a read of its own where the archive states no digest. */
+function copyRead(archive: Archive, key: string, size: number): Item {
+  const twice = archive.capabilities.digest === null;
+  const what = `bundle in ${archive.name}, ${twice ? 'twice: proven and copied' : 'once'}`;
+  return item(what, archive.locate(key), twice ? 2 * size : size, 1);
 }
 
 function keyOf({ config, dataset }: Ground): string {

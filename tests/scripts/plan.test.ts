@@ -321,6 +321,22 @@ test('a copy that is cut short, or was found damaged, is not called up to date; 
   expect(stopsOf(await plan(landing, 'purge'))).toEqual(['E_FIXITY']);
 });
 
+test('a copy that an archive lacks is planned with the reads of the one that it is made from', async () => {
+  const landing = await registered({
+    archive: {
+      types: { RAW_DATA: ['mirror', 'filesystem'] },
+      backends: { mirror: { kind: 'filesystem', root: '{home}/mirror' } },
+    },
+  });
+  await landing.upTo('archive_dataset');
+  const { archive_path, bundle } = await landing.dataset();
+  rmSync(landing.place.path(`mirror${archive_path}`));
+  const [step] = (await plan(landing, 'copies')).steps;
+  expect(step?.writes[0]?.what).toBe('bundle in mirror');
+  const what = 'bundle in filesystem, twice: proven and copied';
+  expect(step?.reads.at(-1)).toEqual({ what, path: archive_path, bytes: 2 * (bundle?.size ?? 0), files: 1 });
+});
+
 test('several are planned together: one sum, and the room for all of them', async () => {
   const landing = await registered();
   const [other] = await landing.store.catalog.register(

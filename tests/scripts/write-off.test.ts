@@ -19,6 +19,10 @@ test('copies in an archive that the configuration dropped are forgotten where an
   const { vault, proven, unproven, archivesOf, dropVault } = await twoArchives();
   dropVault();
   expect((await vault.longshore('verify', 'run_A')).code).toBe(5);
+  expect(await vault.longshore('delete', 'run_A', '--dry-run')).toMatchObject({
+    code: 78,
+    stderr: expect.stringContaining('npx longshore write-off vault'),
+  });
   const planned = await vault.longshore('write-off', 'vault', '--dry-run');
   expect(planned).toMatchObject({
     code: 4,

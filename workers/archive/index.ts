@@ -61,6 +61,7 @@ export function openArchive(config: Config, name: string): Archive {
   if (options !== undefined) return (FACTORIES[options.kind] as Factory<Kind>)(config, name, options);
   throw new LongshoreError('E_CONFIG', `archive.backends.${name}: missing; a bundle is recorded there`, {
     fields: { archive: name, known: Object.keys(config.archive.backends) },
+    hint: `Name it again in config/, as it was. If it is gone for good: npx longshore write-off ${name}.`,
   });
 }
 
