@@ -1,5 +1,7 @@
 import { expect, onTestFinished, test } from 'vitest';
 import type { RestCatalog } from '../../workers/catalog/rest/catalog.ts';
+import { tellProcess } from '../../workers/catalog/rest/logs.ts';
+import { LongshoreError } from '../../workers/errors.ts';
 import type { LogLine } from '../../workers/records/contract.ts';
 import { openStore, type Store } from '../../workers/store.ts';
 import { createLogger } from '../../workers/log.ts';
@@ -120,5 +122,17 @@ test('a process whose workflow the API does not know yet waits for it', async ()
   expect(await told(bench)).toHaveLength(1);
   expect([...bench.double.store.processes.values()][0]).toMatchObject({
     workflow_id: workflow.id,
+  });
+});
+
+test('that it waits is not called a failure of the API that its log would explain', async () => {
+  const createProcess = () => Promise.reject(new LongshoreError('E_API_CONFLICT', 'no such workflow'));
+  const created_at = new Date().toISOString();
+  const entry = { body: { id: 1, process: processOf(crypto.randomUUID()) }, created_at };
+  await expect(
+    tellProcess({ api: { createProcess }, scale: 1 } as never, entry as never),
+  ).rejects.toMatchObject({
+    code: 'E_API_FAILED',
+    hint: expect.stringContaining('nothing is to be done'),
   });
 });

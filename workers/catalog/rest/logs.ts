@@ -59,6 +59,7 @@ export async function tellProcess(
       return await parts.api.createProcess({ ...process, workflow_id: null });
     throw new LongshoreError('E_API_FAILED', `the API does not know workflow ${process.workflow_id} yet`, {
       fields: { workflow_id: process.workflow_id },
+      hint: 'A workflow that was started by hand is linked after 20 s. The process and its lines follow then; nothing is to be done.',
     });
   });
   await parts.spool.keepProcess(id, told.id);
