@@ -23,6 +23,8 @@ test('copies in an archive that the configuration dropped are forgotten where an
     code: 78,
     stderr: expect.stringContaining('npx longshore write-off vault'),
   });
+  const unnamed = '2 in archives that archive.backends does not name';
+  expect((await vault.longshore('fixity')).stdout).toContain(unnamed);
   const planned = await vault.longshore('write-off', 'vault', '--dry-run');
   expect(planned).toMatchObject({
     code: 4,
@@ -49,6 +51,7 @@ test('copies in an archive that the configuration dropped are forgotten where an
   expect((await vault.longshore('verify', 'run_B', '--archive', 'filesystem')).code).toBe(0);
   expect((await vault.longshore('write-off', 'vault')).code).toBe(0);
   expect(await archivesOf(unproven.id)).toEqual(['filesystem']);
+  expect((await vault.longshore('fixity')).stdout).not.toContain('does not name');
   const ledger = await vault.store.catalog.proofs({ dataset_id: proven.id, limit: 10 });
   expect(ledger.map(({ archive }) => archive)).toContain('vault');
   expect(await vault.longshore('write-off', 'vault')).toMatchObject({

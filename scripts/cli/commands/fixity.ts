@@ -28,6 +28,8 @@ export interface Totals {
   failed: number;
   /** Datasets that lie in fewer archives than the policy asks for. */
   lacking: number;
+  /** In archives that `archive.backends` does not name: nothing reads them. */
+  unnamed: number;
 }
 
 export function addFixity(program: Command): void {
@@ -59,6 +61,7 @@ async function overview({ config, store }: Session, options: Options): Promise<v
     ...totalsOf(held, config.fixity.prove_every_days),
     failed: damaged.length,
     lacking: lackingCopies(config, held).length,
+    unnamed: held.filter(({ archive }) => !Object.hasOwn(config.archive.backends, archive)).length,
   };
   const most = limitOf(options);
   const shown = failed ? damaged.slice(0, most) : await catalog.fixity({ limit: most });
@@ -79,6 +82,10 @@ async function overview({ config, store }: Session, options: Options): Promise<v
   }
   if (totals.lacking > 0)
     out.write(`${count(totals.lacking)} in too few archives: npx longshore fixity --lacking\n`);
+  if (totals.unnamed > 0)
+    out.write(
+      `${count(totals.unnamed)} in archives that archive.backends does not name: name them again, or npx longshore write-off <archive>\n`,
+    );
 }
 
 async function lacking({ config, store }: Session, options: Options): Promise<void> {
@@ -141,7 +148,7 @@ const jsonOf = (row: CopyFixity) => ({
 export function totalsOf(
   held: readonly Holding[],
   prove_every_days: number,
-): Omit<Totals, 'failed' | 'lacking'> {
+): Omit<Totals, 'failed' | 'lacking' | 'unnamed'> {
   const since = new Date(Date.now() - prove_every_days * 86_400_000).toISOString();
   const dates = held.flatMap(({ verified_at }) => (verified_at === null ? [] : [verified_at]));
   return {
