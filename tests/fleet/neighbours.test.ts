@@ -83,6 +83,11 @@ test('a dead worker is remembered until its jobs were given back, though the que
   await side.redis.hset(holders, 'dead', JSON.stringify({ pid: process.pid, start: '1', queue: queue.name }));
   await until(async () => (await side.redis.hexists(holders, 'dead')) === 0, { what: 'its end' });
   expect([refused, await queue.getJobState('w.0')]).toEqual([2, 'waiting']);
+  // A Redis that has lost everything is told anew who is there: else nobody would know whose locks were this one's.
+  await side.redis.del(holders);
+  await until(async () => (await side.redis.hexists(holders, 'living')) === 1, {
+    what: 'it to say so again',
+  });
   await queue.obliterate({ force: true });
 });
 

@@ -1,5 +1,8 @@
+import { spawn } from 'node:child_process';
 import { expect, onTestFinished, test } from 'vitest';
-import { waitingIn } from '../../workers/fleet/scaling/host-watch.ts';
+import { startOf } from '../../workers/fleet/isolation/process-start.ts';
+import { waitingIn, watchHost } from '../../workers/fleet/scaling/host-watch.ts';
+import type { Keeper, KeptProcess } from '../../workers/fleet/scaling/pm2.ts';
 import { NO_PRESSURE } from '../../workers/fleet/scaling/pressure.ts';
 import { newestBeyond, scaleProcesses } from '../../workers/fleet/scaling/process-scaling.ts';
 import {
@@ -10,8 +13,10 @@ import {
   stillWaiting,
 } from '../../workers/fleet/scaling/processes.ts';
 import { createLogger } from '../../workers/log.ts';
+import type { WorkerEntry } from '../../workers/queue/registry.ts';
 import { openQueueSide } from '../../workers/queue/side.ts';
 import { makePlace } from '../support/place.ts';
+import { until } from '../support/until.ts';
 
 /** Looks every 5 s, each with the processes that the last one left. */
 async function looks(
@@ -106,6 +111,39 @@ test('what waits in a paused queue asks for no process more', async () => {
   expect(await waitingIn(side, served)).toEqual(['second.q job-of-second.q']);
 });
 
+test('of the workers of a host one decides, for as long as it comes back', async () => {
+  const { config } = await makePlace();
+  const log = createLogger('test', {}, { level: 'fatal' });
+  const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'test' });
+  onTestFinished(() => side.close());
+  const base = `${config.queue.prefix}:${config.app_id}`;
+  // Whoever decides strikes off what has drained.
+  await side.redis.sadd(`${base}:draining:h`, '1 7 0');
+  await side.redis.set(`${base}:host:h:turn`, 'w2', 'PX', 60_000);
+  let looks = 0;
+  const keeper = { list: async () => [], add: async () => undefined, forget: async () => undefined };
+  const watching = watchHost({
+    config,
+    side,
+    queues: [],
+    name: 'w1',
+    host: 'h',
+    log,
+    keeper,
+    busy: () => 0,
+    working: () => {
+      looks += 1;
+      return true;
+    },
+  });
+  onTestFinished(() => watching.stop());
+  await until(() => looks === 2, { what: 'a look, and the next one' });
+  expect(await side.redis.scard(`${base}:draining:h`)).toBe(1);
+  await side.redis.set(`${base}:host:h:turn`, 'w1', 'PX', 8_000);
+  await until(async () => (await side.redis.scard(`${base}:draining:h`)) === 0, { what: 'its turn' });
+  expect(await side.redis.pttl(`${base}:host:h:turn`)).toBeGreaterThan(8_000);
+});
+
 test('a worker that has the number of one that drained and ended is no worker that leaves', async () => {
   const { config } = await makePlace();
   const log = createLogger('test', {}, { level: 'fatal' });
@@ -118,4 +156,41 @@ test('a worker that has the number of one that drained and ended is no worker th
   const parts = { config, redis: side.redis, host: 'h', log, keeper };
   expect(await scaleProcesses(parts, (working) => working, 'looked at')).toMatchObject({ from: 1, to: 1 });
   expect(await side.redis.smembers(draining)).toEqual([]);
+});
+
+test('whoever may have jobs is told to end them; only who has not begun to work is taken out; who leaves already is not counted', async () => {
+  const { config } = await makePlace();
+  const log = createLogger('test', {}, { level: 'fatal' });
+  const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'test' });
+  onTestFinished(() => side.close());
+  const [works, starts, leaves, ended] = [1, 2, 3, 4].map((pm_id) => {
+    const child = spawn('sleep', ['60'], { stdio: 'ignore' });
+    onTestFinished(() => void child.kill('SIGKILL'));
+    return { name: 'worker', pm_id, pid: child.pid ?? 0, status: 'online', started_at: Date.now() };
+  }) as [KeptProcess, KeptProcess, KeptProcess, KeptProcess];
+  const entry = { name: 'w1', host: 'h', pid: works.pid, started_at: new Date().toISOString() };
+  await side.registry.write(entry as WorkerEntry);
+  const draining = `${config.queue.prefix}:${config.app_id}:draining:h`;
+  // The last one has ended, and pm2 has not noticed: its number must stay known until it has.
+  await side.redis.sadd(
+    draining,
+    `${leaves.pid} ${leaves.pm_id} ${startOf(leaves.pid)}`,
+    `${ended.pid} ${ended.pm_id} 1`,
+  );
+  const forgotten: number[] = [];
+  const keeper: Keeper = {
+    list: async () => [works, starts, leaves, { ...ended, status: 'stopping' }],
+    add: async () => undefined,
+    forget: async (pm_id) => void forgotten.push(pm_id),
+  };
+  const parts = { config, redis: side.redis, host: 'h', log, keeper };
+  expect(await scaleProcesses(parts, () => 0, 'by hand')).toEqual({
+    from: 2,
+    to: 0,
+    draining: [works.pid],
+    removed: [starts.pid],
+  });
+  expect(forgotten).toEqual([starts.pm_id]);
+  const told = (await side.redis.smembers(draining)).map((text) => Number(text.split(' ')[0]));
+  expect(new Set(told)).toEqual(new Set([works.pid, leaves.pid, ended.pid]));
 });

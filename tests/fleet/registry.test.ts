@@ -1,5 +1,8 @@
 import { hostname } from 'node:os';
 import { expect, test } from 'vitest';
+import { forgetSeats } from '../../workers/fleet/control/seat.ts';
+import { startOf } from '../../workers/fleet/isolation/process-start.ts';
+import type { Registry } from '../../workers/queue/registry.ts';
 import { readRelease } from '../../workers/fleet/code/release.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { makeSteerer } from '../support/steer.ts';
@@ -65,4 +68,16 @@ test('a release is told by its code: a changed file is another one', () => {
   expect(version).toMatch(/^\d+\.\d+\.\d+/);
   expect(commit === null || /^[0-9a-f]{10}$/.test(commit)).toBe(true);
   expect(code).toMatch(/^[0-9a-f]{10}$/);
+});
+
+test('of drained workers without pm2 those are forgotten that have ended, also when another process has their number', async () => {
+  const living = `w@h:${process.pid}.${startOf(process.pid)}`;
+  const others = ['w@h#0', 'w@elsewhere:1.1', 'w2@h:1.1'];
+  const drained = new Set([living, `w@h:${process.pid}.1`, ...others]);
+  const registry = {
+    drainedWorkers: async () => [...drained],
+    setWorkerDrained: async (seat: string) => void drained.delete(seat),
+  };
+  await forgetSeats(registry as unknown as Registry, 'w', 'h');
+  expect([...drained]).toEqual([living, ...others]);
 });
