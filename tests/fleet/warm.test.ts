@@ -2,10 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
-import { LongshoreError } from '../../workers/errors.ts';
-import { type Attempting, startChild } from '../../workers/fleet/isolation/child.ts';
 import { membersOf } from '../../workers/fleet/isolation/process-group.ts';
-import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
 
 const REUSED = { task: { attempts_per_process: 3 }, autoscale: { min: 1, max: 1 } };
@@ -84,40 +81,6 @@ test('a change of its code is met by a fresh process', async () => {
   const lines = readFileSync(said, 'utf8').trimEnd().split('\n');
   expect(lines.map((line) => line.split(' ')[0])).toEqual(['old', 'old', 'new']);
   expect(new Set(lines).size).toBe(2);
-});
-
-test('one that dies after it was chosen for an attempt, and before it has it, ends that attempt without blame', async () => {
-  const place = await makePlace();
-  const program = place.path('program.mjs');
-  writeFileSync(
-    program,
-    `for (const kind of ['here', 'loaded']) process.send({ kind, code: null, limits: {}, retry: {} });
-     process.on('message', () => process.send({ kind: 'over', report: { kind: 'result', result: [1] }, stays: true }));`,
-  );
-  const options = {
-    task: 'drill',
-    task_id: 't',
-    launch: { command: process.execPath, args: [program] },
-    worker: 'w',
-    cache: place.path('cache'),
-    remain: () => undefined,
-  };
-  const questions = { lease: async () => null, permit: async () => true, overtaken: () => undefined };
-  const assignment = { keep: true } as Parameters<Attempting['start']>[0];
-  const first = startChild(options, questions);
-  first.start(assignment);
-  expect(await first.ended).toEqual({ kind: 'result', result: [1] });
-  const chosen = await first.stays;
-  if (chosen === null) throw new Error('it did not stay');
-  process.kill(chosen.pid, 'SIGKILL');
-  let looks = 0;
-  // Some looks after its end: by then all has been done about it.
-  await until(() => !chosen.alive && !alive(chosen.pid) && (looks += 1) > 3, { what: 'it to be gone' });
-  const second = chosen.serve(questions);
-  second.start(assignment);
-  expect(await second.ended).toMatchObject({ kind: 'lost', signal: 'SIGKILL', blame: 0 });
-  expect(await second.stays).toBeNull();
-  await second.stop(new LongshoreError('E_WORKER_STOPPED', 'the test is over'), 0);
 });
 
 test('a pause of a second attempt ends its process, and with the worker all of them end', async () => {
