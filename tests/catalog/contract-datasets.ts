@@ -92,6 +92,14 @@ export function registrationBattery(open: OpenStore): void {
     expect((await records.listWorkflows({})).total).toBe(2);
   });
 
+  test('of two of one name in one batch the first is created, and the other conflicts with it', async () => {
+    const { catalog, records } = await openBench(open);
+    const [first, second] = await catalog.register([makeRegistration(), makeRegistration()], 'x');
+    const { id, workflows } = created(first);
+    expect(second).toMatchObject({ outcome: 'conflicted', dataset: { id, workflows } });
+    expect((await records.listWorkflows({})).total).toBe(1);
+  });
+
   test('four processes that register the same 50 names make 50 datasets with one workflow each', async () => {
     const { catalog, records, place } = await openBench(open);
     const names = times(open, 50, 0.2);

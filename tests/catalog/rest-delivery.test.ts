@@ -1,7 +1,7 @@
 /** One entry of the spool after another, with an API that is only a function. */
 import { expect, onTestFinished, test } from 'vitest';
 import { createDelivery } from '../../workers/catalog/rest/delivery.ts';
-import { openSpool, type SpoolEntry } from '../../workers/catalog/rest/spool.ts';
+import { openSpool, type Spool, type SpoolEntry } from '../../workers/catalog/rest/spool.ts';
 import { type ErrorCode, LongshoreError } from '../../workers/errors.ts';
 import { createLogger } from '../../workers/log.ts';
 import { makePlace } from '../support/place.ts';
@@ -13,13 +13,20 @@ async function makeDelivery(...answers: ErrorCode[]) {
   const spool = await openSpool(path);
   const again = await openSpool(path);
   const tries: string[] = [];
+  /** Of each entry that was added: whether another process could have delivered it. */
+  const open: boolean[] = [];
   const waiting: number[] = [];
+  const add: Spool['add'] = async (entry) => {
+    open.push(await again.take(entry.lane));
+    return spool.add(entry);
+  };
   const delivery = createDelivery({
-    spool,
+    spool: { ...spool, add },
     carryOut: async ({ kind }: SpoolEntry, doubtful) => {
       waiting.push(await spool.waiting());
       tries.push(doubtful ? `${kind} again` : kind);
       const code = answers.shift();
+      if (code === 'E_API_ANSWER') throw new LongshoreError(code, 'no', { class: 'fatal' });
       if (code !== undefined) throw new LongshoreError(code, 'no');
       return `${kind} done`;
     },
@@ -32,13 +39,28 @@ async function makeDelivery(...answers: ErrorCode[]) {
     await again.close();
   });
   const send = (kind: string, lane = 'a') => delivery.send({ lane, kind, body: {} });
-  return { spool, again, delivery, tries, waiting, send };
+  return { spool, again, delivery, tries, waiting, open, send };
 }
 
 test('an entry stays in the spool until the API has taken it, and its answer is told', async () => {
   const { spool, tries, waiting, send } = await makeDelivery();
   expect(await send('one')).toEqual({ answer: 'one done' });
   expect([tries, waiting, await spool.waiting()]).toEqual([['one'], [1], 0]);
+});
+
+test('a lane is taken before an entry is added to it, and given back when it is empty', async () => {
+  const { again, open, send } = await makeDelivery();
+  for (const kind of ['one', 'two']) expect(await send(kind)).toEqual({ answer: `${kind} done` });
+  expect(open).toEqual([false, false]);
+  expect(await again.take('a')).toBe(true);
+});
+
+test('many who send at once each hear the answer to their own entry, which is told once', async () => {
+  const { tries, send } = await makeDelivery();
+  const kinds = ['one', 'two', 'three', 'four', 'five'];
+  const answers = await Promise.all(kinds.map((kind) => send(kind)));
+  expect(answers).toEqual(kinds.map((kind) => ({ answer: `${kind} done` })));
+  expect(tries).toEqual(kinds);
 });
 
 test('what the API could not take waits, with all behind it, and is not tried again before its time', async () => {
@@ -57,12 +79,17 @@ test('what the API could not take waits, with all behind it, and is not tried ag
 });
 
 test('what the API refuses is thrown to who sent it; of others it is set aside, and the next one goes on', async () => {
-  const { spool, again, tries, send } = await makeDelivery('E_API_CONFLICT', 'E_API_NOT_FOUND');
-  await expect(send('mine')).rejects.toMatchObject({ code: 'E_API_CONFLICT' });
+  const { spool, again, tries, send } = await makeDelivery(
+    'E_API_CONFLICT',
+    'E_API_ANSWER',
+    'E_API_NOT_FOUND',
+  );
+  for (const code of ['E_API_CONFLICT', 'E_API_ANSWER'])
+    await expect(send('mine')).rejects.toMatchObject({ code });
   expect(await spool.waiting()).toBe(0);
   await again.add({ lane: 'a', kind: 'of another', body: {} });
   expect(await send('two')).toEqual({ answer: 'two done' });
-  expect(tries).toEqual(['mine', 'of another', 'two']);
+  expect(tries).toEqual(['mine', 'mine', 'of another', 'two']);
   expect(await spool.allRefused()).toMatchObject([{ kind: 'of another', error: 'E_API_NOT_FOUND: no' }]);
   expect(await spool.waiting()).toBe(0);
 });

@@ -1,6 +1,9 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { LongshoreError } from '../../workers/errors.ts';
 import { createLogger } from '../../workers/log.ts';
 import { openStore, type Store } from '../../workers/store.ts';
+import { openRest } from '../../workers/store-rest.ts';
+import { openSqliteCompany } from '../../workers/store-sqlite.ts';
 import { createRegistrar, type Registrar } from '../../workers/watch/registration.ts';
 import { makeWorkflow, startProcess } from '../records/fixture.ts';
 import { type BioloopApi, startBioloopApi } from '../support/bioloop-api.ts';
@@ -85,6 +88,45 @@ describe('registration', () => {
     expect(bench.queued).toHaveLength(250);
   });
 
+  test('more than the API takes at once is told in parts, each of them once', async () => {
+    const { catalog, double } = await begin();
+    const names = Array.from({ length: 150 }, (_, n) => `set-${n}`);
+    const outcomes = await catalog.register(
+      names.map((name) => ({ dataset: setOf(name) })),
+      'x',
+    );
+    expect(outcomes.map((one) => one.outcome === 'created' && one.dataset.name)).toEqual(names);
+    const told = double
+      .called('POST datasets/bulk')
+      .flatMap(({ body }) => (body as { datasets: { name: string }[] }).datasets.map(({ name }) => name));
+    expect(told).toEqual(names);
+  });
+
+  test('a workflow that the API has not heard of is linked by the next scan', async () => {
+    const bench = await begin();
+    await bench.registrar.register([setOf('a')], scan);
+    await expectOneWorkflowEach(bench, ['a']);
+    bench.double.store.workflows.clear();
+    expect(outcomesOf(await bench.registrar.register([setOf('a')], scan))).toEqual(['present']);
+    await expectOneWorkflowEach(bench, ['a']);
+  });
+
+  test('of a dataset that could not be recorded here the API is told no workflow', async () => {
+    const double = await startBioloopApi();
+    const place = await makePlace(restOverrides(double));
+    const own = await openSqliteCompany(place.config);
+    const full = () => Promise.reject(new LongshoreError('E_NO_SPACE', 'the disk is full'));
+    const companion = { ...own.companion, mirror: { ...own.companion.mirror, adopt: full } };
+    const store = await openRest(place.config, { ...own, companion });
+    onTestFinished(() => store.close());
+    const workflow = (dataset_id: number) => makeWorkflow({ dataset_id });
+    const outcomes = await store.catalog.register([{ dataset: setOf('a'), workflow }], 'x');
+    expect(outcomes).toMatchObject([{ outcome: 'errored', error: { code: 'E_NO_SPACE' } }]);
+    const [made] = double.store.datasets.values();
+    expect(double.store.linked(made?.id ?? 0)).toEqual([]);
+    expect(await store.catalog.spool.waiting()).toBe(0);
+  });
+
   test('scanning again registers nothing, also under a name that the API has normalised', async () => {
     const bench = await begin();
     expect(outcomesOf(await bench.registrar.register([setOf('run 7 (a)')], scan))).toEqual(['created']);
@@ -92,6 +134,8 @@ describe('registration', () => {
     // The API finds this one too, though it is another: case is ignored there, and the key of the table does not.
     expect(outcomesOf(await bench.registrar.register([setOf('RUN 7 (a)')], scan))).toEqual(['created']);
     expect(outcomesOf(await bench.registrar.register([setOf('run-7-a-')], scan))).toEqual(['taken']);
+    for (const name of ['run 7 (a)', 'RUN 7 (a)'])
+      expect(outcomesOf(await bench.registrar.register([setOf(name)], scan))).toEqual(['present']);
     await expectOneWorkflowEach(bench, ['run-7-a-', 'RUN-7-a-']);
   });
 
@@ -108,6 +152,10 @@ describe('registration', () => {
     // Another folder that comes to this name is told apart.
     const other = await bench.registrar.register([setOf('old', { origin_path: '/elsewhere/old' })], scan);
     expect(outcomesOf(other)).toEqual(['taken']);
+    // And the one that was moved there since, which nobody has told us.
+    Object.assign(old ?? {}, { origin_path: '/elsewhere/old' });
+    const moved = await bench.registrar.register([setOf('old', { origin_path: '/elsewhere/old' })], scan);
+    expect(outcomesOf(moved)).toEqual(['present']);
   });
 
   test('a project that the API does not know has nothing registered for it', async () => {
@@ -199,6 +247,7 @@ describe('registration', () => {
     const bench = await begin();
     bench.double.store.create(setOf('left'), true);
     expect(outcomesOf(await bench.registrar.register([setOf('left')], scan))).toEqual(['completed']);
+    await expectOneWorkflowEach(bench, ['left']);
     expect(outcomesOf(await bench.registrar.register([setOf('left')], scan))).toEqual(['present']);
     await expectOneWorkflowEach(bench, ['left']);
   });
