@@ -276,6 +276,7 @@ export function datasetBattery(open: OpenStore): void {
     expect(await list({})).toEqual(['Alpha', 'alphaX2', 'alpha_2', 'beta']);
     expect(await list({ name: 'ALPHA' })).toEqual(['Alpha', 'alphaX2', 'alpha_2']);
     expect(await list({ name: 'a_2' })).toEqual(['alpha_2']);
+    for (const name of ['al.ha', '(', '%']) expect(await list({ name })).toEqual([]);
     expect(await list({ name: 'ALPHA', match_name_exact: true })).toEqual(['Alpha']);
     expect(await list({ type: 'DATA_PRODUCT' })).toEqual(['beta']);
     expect(await list({ deleted: true })).toEqual(['gone']);

@@ -46,18 +46,29 @@ export function fileBattery(open: OpenStore): void {
     expect(await catalog.filesAt(id, ['a'])).toEqual([row('a')]);
   });
 
+  test('more rows than are written at once are all there, each in one page', async () => {
+    const { catalog } = await openBench(open);
+    const { id } = created((await catalog.register([makeRegistration()], 'x'))[0]);
+    const all = Array.from({ length: 1_001 }, (_, n) => row(`f${String(n).padStart(4, '0')}`));
+    await catalog.putFiles(id, all, 'first');
+    const seen: FileRow[] = [];
+    for (let after = ''; seen.length < all.length; after = seen.at(-1)?.path ?? '')
+      seen.push(...(await catalog.files(id, { after, limit: 600 })));
+    expect(seen).toEqual(all);
+    expect(await catalog.files(id, { after: 'f1000', limit: 600 })).toEqual([]);
+  });
+
   test('rows of one dataset do not touch those of another', async () => {
     const { catalog } = await openBench(open);
-    const items = ['one', 'two'].map((name) => makeRegistration({ name }));
-    const [one, two] = (await catalog.register(items, 'x')).map((outcome) => created(outcome).id) as [
-      number,
-      number,
-    ];
-    await catalog.putFiles(one, [row('same', { size: 1 })], 'g');
-    await catalog.putFiles(two, [row('same', { size: 2 })], 'g');
-    await catalog.sweepFiles(two, 'h');
-    expect((await catalog.files(one, { limit: 9 })).map(({ size }) => size)).toEqual([1]);
-    expect(await catalog.countFiles(two)).toBe(0);
+    // Among them numbers that begin with the digits of another one.
+    const items = Array.from({ length: 12 }, (_, n) => makeRegistration({ name: `set-${n}` }));
+    const ids = (await catalog.register(items, 'x')).map((outcome) => created(outcome).id);
+    const [first = 0, second = 0, ...others] = ids;
+    for (const id of ids) await catalog.putFiles(id, [row('same', { size: id })], 'g');
+    for (const id of [first, second]) expect(await catalog.sweepFiles(id, 'h')).toBe(1);
+    for (const id of [first, second]) expect(await catalog.countFiles(id)).toBe(0);
+    for (const id of others)
+      expect((await catalog.files(id, { limit: 9 })).map(({ size }) => size)).toEqual([id]);
   });
 
   test('a path or size that cannot be kept exactly is refused', async () => {
