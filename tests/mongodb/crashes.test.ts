@@ -179,19 +179,39 @@ describeMongodb('a process that is killed between two writes to MongoDB', () => 
 
   test('what was decided is in the audit trail, whatever the next one does, and goes on with a deletion', async () => {
     const { records, killedAfter } = await killer();
-    for (const next of ['resume', 'prioritize', 'delete'] as const) {
-      const { id } = makeWorkflow({ id: next });
-      await records.createWorkflow(makeWorkflow({ id }));
-      await records.pause(id, { actor: 'ana', take_out: false });
-      expect(await killedAfter(1, 'prioritize', id)).toBe(true);
-      const actor = 'ana';
-      if (next === 'resume') await records.resume(id, { actor, force: false, lock_seconds: 60 });
-      else if (next === 'prioritize') await records.prioritize(id, { actor, priority: 2 });
-      else await records.deleteWorkflow(id);
-      const said = await records.auditLog({ subject: `workflow:${id}` });
-      expect(said.filter(({ actor: who }) => who === 'doomed')).toMatchObject([
-        { action: 'workflow.prioritize' },
-      ]);
+    const actor = 'ana';
+    const next = {
+      resume: (id: string) => records.resume(id, { actor, force: false, lock_seconds: 60 }),
+      prioritize: (id: string) => records.prioritize(id, { actor, priority: 2 }),
+      delete: (id: string) => records.deleteWorkflow(id),
+    };
+    for (const action of ['pause', 'prioritize'] as const) {
+      for (const [name, act] of Object.entries(next)) {
+        const { id } = makeWorkflow({ id: `${action}, then ${name}` });
+        await records.createWorkflow(makeWorkflow({ id }));
+        if (action === 'prioritize') await records.pause(id, { actor, take_out: false });
+        expect(await killedAfter(1, action, id)).toBe(true);
+        await act(id);
+        const said = await records.auditLog({ subject: `workflow:${id}` });
+        expect(said.filter((entry) => entry.actor === 'doomed')).toMatchObject([
+          { action: `workflow.${action}` },
+        ]);
+      }
     }
   });
+
+  test('what follows a workflow is there when that is deleted, wherever its end was killed', async () => {
+    const { records, killedAfter } = await killer();
+    let ends = 0;
+    for (let writes = 1; await killedAfter(writes, 'land', `wf-${writes}`); writes++) {
+      const id = `wf-${writes}`;
+      const ended = (await records.workflowWithRuns(id))?.last_runs[0]?.status === 'SUCCESS';
+      await records.deleteWorkflow(id);
+      const { total } = await records.listWorkflows({ workflow_ids: [`${id}-next`] });
+      expect(total).toBe(ended ? 1 : 0);
+      ends += total;
+    }
+    // The end, what follows, the empty outbox, the workflow.
+    expect(ends).toBeGreaterThanOrEqual(3);
+  }, 600_000);
 });

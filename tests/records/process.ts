@@ -58,6 +58,9 @@ switch (what) {
   case 'prioritize':
     for (const id of args) say(await store.records.prioritize(id, { actor: 'doomed', priority: 1 }));
     break;
+  case 'pause':
+    for (const id of args) say(await store.records.pause(id, { actor: 'doomed', take_out: false }));
+    break;
   case 'delete':
     for (const id of args) say(await store.records.deleteWorkflow(id));
     break;

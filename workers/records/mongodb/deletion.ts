@@ -69,13 +69,22 @@ export async function finishDeletions(mongo: Mongo): Promise<void> {
 async function removeMarked(mongo: Mongo, workflow: WorkflowRecord): Promise<void> {
   const { _id } = workflow;
   const ids = oddityOf(workflow) === null ? allTaskIdsOf(workflow) : await taskIdsThatName(mongo, _id);
+  // What was decided and is not in its place yet, as the workflows that follow, is no part of what goes.
   await deliver(mongo, workflowsOf(mongo), workflow);
+  for (const run of await undelivered(mongo, ids)) await deliver(mongo, runsOf(mongo), run);
   await forgetStart(mongo, _id, workflow.dataset_id ?? null);
   await deleteLogs(mongo, _id);
   await mongo.run(() => mongo.collection(ATTEMPTS).deleteMany({ task_id: { $in: ids } }));
   await mongo.run(() => runsOf(mongo).deleteMany({ _id: { $in: ids } }));
   await mongo.run(() => workflowsOf(mongo).deleteOne({ _id }));
 }
+
+const undelivered = (mongo: Mongo, ids: readonly string[]) =>
+  mongo.run(() =>
+    runsOf(mongo)
+      .find({ _id: { $in: [...ids] }, outbox: { $exists: true } })
+      .toArray(),
+  );
 
 /** Where the workflow cannot say which runs are its own. They are looked for without an index: it is a rare question. */
 async function taskIdsThatName(mongo: Mongo, workflow_id: string): Promise<string[]> {
