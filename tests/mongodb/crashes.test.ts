@@ -167,7 +167,13 @@ describeMongodb('a process that is killed between two writes to MongoDB', () => 
       const belongings = ['celery_taskmeta', 'longshore_attempts', 'longshore_processes', 'longshore_logs'];
       expect((await count(...belongings)).every((one) => one > 0)).toBe(true);
       const killed = await killedAfter(writes, 'delete', workflow.id);
+      // From the mark on there is none, for nobody.
       expect(await records.workflow(workflow.id)).toBeNull();
+      expect((await records.listWorkflows({})).total).toBe(0);
+      expect(Object.values(await records.countWorkflows(workflow.app_id))).toEqual([0, 0, 0, 0, 0]);
+      const other = makeWorkflow();
+      expect(await records.createWorkflow(other, { alone: true })).toBeNull();
+      await records.deleteWorkflow(other.id);
       await records.liveWorkflows({});
       expect(await count('workflow_meta', ...belongings)).toEqual([0, 0, 0, 0, 0]);
       if (!killed) break;
