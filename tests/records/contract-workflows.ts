@@ -296,6 +296,9 @@ export function workflowBattery(open: OpenStore): void {
     const waits = await begin(records, postponed);
     await records.finish(waits.key, { outcome: 'postponed', reason: 'not yet', next_attempt_at });
     await succeed(records, postponed, 1);
+    const lost = await make(9);
+    await records.finish((await begin(records, lost)).key, { outcome: 'lost', reason: 'SIGKILL' });
+    await succeed(records, lost, 1);
     const runs = await records.cleanRuns({ task: 'measured', limit: 3 });
     expect(runs.map(({ dataset_id }) => dataset_id)).toEqual([8, 3, 2]);
     // The time of the attempt that did it, not of the wait before it.
