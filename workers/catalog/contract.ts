@@ -191,3 +191,20 @@ export interface Catalog {
 
   close(): Promise<void>;
 }
+
+/** The part of file rows. */
+export type FileCatalog = Pick<Catalog, 'putFiles' | 'sweepFiles' | 'files' | 'filesAt' | 'countFiles'>;
+
+/** The part of copies and of the ledger of their proofs. */
+export type CopyCatalog = Pick<
+  Catalog,
+  | 'putCopy'
+  | 'copies'
+  | 'removeCopy'
+  | 'leastProven'
+  | 'withoutCopies'
+  | 'fixity'
+  | 'holdings'
+  | 'addProof'
+  | 'proofs'
+>;

@@ -4,7 +4,7 @@ import { change } from '../../mongodb/change.ts';
 import type { Mongo } from '../../mongodb/connection.ts';
 import { longOf } from '../../mongodb/values.ts';
 import { toJson } from '../../sqlite/values.ts';
-import type { Catalog, CopyFixity } from '../contract.ts';
+import type { Catalog, CopyCatalog, CopyFixity } from '../contract.ts';
 import { datasetsOf, readDataset } from './documents.ts';
 import {
   addProof,
@@ -17,19 +17,6 @@ import {
   proofs,
   toldAnew,
 } from './ledger.ts';
-
-type CopyCatalog = Pick<
-  Catalog,
-  | 'putCopy'
-  | 'copies'
-  | 'removeCopy'
-  | 'leastProven'
-  | 'withoutCopies'
-  | 'fixity'
-  | 'holdings'
-  | 'addProof'
-  | 'proofs'
->;
 
 const LEAST_PROVEN_FIRST = { verified_at: 1, stored_at: 1, dataset_id: 1, archive: 1 } as const;
 

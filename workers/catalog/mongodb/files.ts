@@ -8,7 +8,7 @@ import type { Mongo } from '../../mongodb/connection.ts';
 import { isDuplicateKey } from '../../mongodb/failure.ts';
 import { longOf } from '../../mongodb/values.ts';
 import { wellFormed } from '../../sqlite/values.ts';
-import type { Catalog } from '../contract.ts';
+import type { FileCatalog } from '../contract.ts';
 import { readDataset } from './documents.ts';
 
 type FileRecord = Omit<FileRow, 'path'> & { _id: string; generation: string };
@@ -20,9 +20,7 @@ const filesOf = (mongo: Mongo) => mongo.collection<FileRecord>('longshore_files'
 /** All ids of a dataset: `/` is followed by `0`. */
 const rangeOf = (id: number, after = '') => ({ $gt: `${id}/${after}`, $lt: `${id}0` });
 
-export function fileCatalog(
-  mongo: Mongo,
-): Pick<Catalog, 'putFiles' | 'sweepFiles' | 'files' | 'filesAt' | 'countFiles'> {
+export function fileCatalog(mongo: Mongo): FileCatalog {
   return {
     putFiles: async (id, rows, generation) => {
       await readDataset(mongo, id);

@@ -14,7 +14,7 @@ import type { ApiFileRow } from '../../bioloop/file-rows.ts';
 import { type FileRow, SIZE_UNKNOWN } from '../../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import type { Catalog, CatalogWait } from '../contract.ts';
+import type { Catalog, CatalogWait, FileCatalog } from '../contract.ts';
 import type { Known, RestParts } from './datasets.ts';
 import { isAway } from './delivery.ts';
 import { type BatchLimits, fileBatches } from './file-batches.ts';
@@ -41,7 +41,7 @@ export function filesBehind(
   patch: Catalog['patch'],
   limits: FileLimits,
   log: Logger,
-): Pick<Catalog, 'putFiles' | 'sweepFiles' | 'files' | 'filesAt' | 'countFiles'> {
+): FileCatalog {
   const { api, companion, delivery } = parts;
   const { catalog, mirror } = companion;
   /** Datasets whose rows here are whole, or about to be: this process has taken them over, or is inspecting. */
@@ -153,7 +153,6 @@ export function filesBehind(
 
   /** Whether the API has rows of another system (the reference, before this installation took over) that are not all here. */
   async function lacksRows(id: number): Promise<boolean> {
-    await known.ensure(id);
     const { num_files } = await catalog.get(id);
     if (num_files === null || num_files === 0) return false;
     return (await catalog.files(id, { limit: 1 })).length === 0 || (await mirror.hasPartialFiles(id));
@@ -166,6 +165,7 @@ export function filesBehind(
    */
   async function takeOver(id: number): Promise<void> {
     if (seen.has(id)) return;
+    await known.ensure(id);
     if (await lacksRows(id)) {
       await mirror.setFilesPartial(id, true);
       for await (const page of api.readFileRows(id, PAGE)) {

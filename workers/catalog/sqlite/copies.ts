@@ -2,26 +2,13 @@
 import { type BundleCopy, openFinding, type Proof, type StoredCopy } from '../../dataset/types.ts';
 import type { Database, Statements } from '../../sqlite/database.ts';
 import { fromJson, toJson } from '../../sqlite/values.ts';
-import type { Catalog, CopyFixity, Holding } from '../contract.ts';
+import type { Catalog, CopyCatalog, CopyFixity, Holding } from '../contract.ts';
 
 type Row<T> = Omit<T, 'digests' | 'details'>;
 type CopyRow = Omit<Row<BundleCopy>, 'finding'> & { dataset_id: number; digests: string };
 /** `finding`: number of the line. */
 type FoundRow = CopyRow & { finding: number | null };
 type ProofRow = Row<Proof> & { details: string };
-
-type CopyCatalog = Pick<
-  Catalog,
-  | 'putCopy'
-  | 'copies'
-  | 'removeCopy'
-  | 'leastProven'
-  | 'withoutCopies'
-  | 'fixity'
-  | 'holdings'
-  | 'addProof'
-  | 'proofs'
->;
 
 const aboutIt = (copy: string): string =>
   ['dataset_id', 'archive', 'key'].map((column) => `proofs.${column} = ${copy}.${column}`).join(' and ');

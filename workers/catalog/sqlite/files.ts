@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { FileRow } from '../../dataset/types.ts';
 import type { Database, Statements } from '../../sqlite/database.ts';
 import { fromJson, toJson, wellFormed, wholeNumber } from '../../sqlite/values.ts';
-import type { Catalog } from '../contract.ts';
+import type { FileCatalog } from '../contract.ts';
 import { datasetRow } from './rows.ts';
 
 type StoredFile = Omit<FileRow, 'digests' | 'fingerprint'> & { digests: string; fingerprint: string | null };
@@ -11,9 +11,7 @@ type StoredFile = Omit<FileRow, 'digests' | 'fingerprint'> & { digests: string; 
 /** Rows per transaction: about 20 ms in which nobody else can write and this process renews no lease. */
 const ROWS_AT_ONCE = 2_000;
 
-export function fileCatalog(
-  database: Database,
-): Pick<Catalog, 'putFiles' | 'sweepFiles' | 'files' | 'filesAt' | 'countFiles'> {
+export function fileCatalog(database: Database): FileCatalog {
   return {
     putFiles: async (id, rows, generation) => {
       const number = await database.write((sql) => generationNumber(sql, id, generation));
