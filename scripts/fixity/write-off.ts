@@ -3,6 +3,7 @@
  * A record that stays would be waited for, looked at each night, and keep its dataset from being deleted.
  */
 import { openArchive } from '../../workers/archive/index.ts';
+import { NOT_ARCHIVED } from '../../workers/dataset/lifecycle.ts';
 import { type BundleCopy, type Dataset, openFinding } from '../../workers/dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../../workers/errors.ts';
 import type { Session } from '../cli/session.ts';
@@ -50,11 +51,7 @@ export async function writeOff(
     details: { archive, key, size, digests: copy.digests, kept },
   });
   // The last one of all: with its path the scrub would take the dataset for one from before copies were recorded.
-  if (others.length === 0)
-    await catalog.patch(dataset.id, {
-      archive_path: null,
-      metadata: { archive_target: null, archive_begun: null },
-    });
+  if (others.length === 0) await catalog.patch(dataset.id, NOT_ARCHIVED);
   await catalog.removeCopy(dataset.id, archive);
   return written;
 }

@@ -1,7 +1,13 @@
 /** What every task asks and says about the dataset it works on. */
-import type { Catalog } from '../catalog/contract.ts';
+import type { Catalog, DatasetPatch } from '../catalog/contract.ts';
 import { LongshoreError } from '../errors.ts';
 import type { Dataset, DatasetStateName } from './types.ts';
+
+/** Of a dataset that lies in no archive any more: where it lay, and what its archiving has noted of that. */
+export const NOT_ARCHIVED: DatasetPatch = {
+  archive_path: null,
+  metadata: { archive_target: null, archive_begun: null },
+};
 
 /** @throws E_DATASET_NOT_FOUND, E_DATASET_DELETED */
 export async function liveDataset(catalog: Catalog, id: number): Promise<Dataset> {

@@ -13,7 +13,7 @@ import {
   type StagedCopy,
   stagedCopyThere,
 } from '../content/staged-copy.ts';
-import { reachState } from '../dataset/lifecycle.ts';
+import { NOT_ARCHIVED, reachState } from '../dataset/lifecycle.ts';
 import { aliasFolderOf, assertBelow, generatedBundleOf, qcFolderOf } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { defineTask, type TaskContext } from './contract.ts';
@@ -36,10 +36,9 @@ export const task = defineTask({
       await ctx.catalog.patch(dataset.id, {
         name: `${dataset.name}-${dataset.id}`,
         is_deleted: true,
+        ...NOT_ARCHIVED,
         is_staged: false,
-        archive_path: null,
         staged_path: null,
-        metadata: { archive_target: null, archive_begun: null },
       });
     }
     await reachState(ctx.catalog, dataset.id, 'DELETED', ctx.run.workflow_id);
