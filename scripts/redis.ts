@@ -5,7 +5,7 @@ import { Redis } from 'ioredis';
 import { configOrExit } from '../config/index.ts';
 import { isLongshoreError } from '../workers/errors.ts';
 import { createLogger } from '../workers/log.ts';
-import { type EmbeddedRedis, startEmbeddedRedis } from '../workers/queue/embedded.ts';
+import { type EmbeddedRedis, embeddedFolder, startEmbeddedRedis } from '../workers/queue/embedded.ts';
 import { createProgram, runProgram } from './cli/program.ts';
 
 /** Workers get the same signal at the same time, and hand their jobs back to this server before they leave. */
@@ -21,7 +21,7 @@ async function serve(): Promise<void> {
     process.exit(2);
   }
 
-  const folder = join(config.state_dir, 'redis');
+  const folder = embeddedFolder(config);
   const starting = new AbortController();
   let server: EmbeddedRedis | null = null;
   let leaving = false;

@@ -1,8 +1,8 @@
 /** Files that tell secrets: tokens and passwords, keys, and names of staged copies that nobody is to guess. */
 import { statSync } from 'node:fs';
-import { join } from 'node:path';
 import { readEnvironment } from '../../config/env.ts';
 import type { Config } from '../../config/index.ts';
+import { embeddedFolder } from '../../workers/queue/embedded.ts';
 import { type Finding, finding } from './finding.ts';
 
 interface Secret {
@@ -16,11 +16,11 @@ const OTHERS = 0o007;
 const ALL_BUT_OWNER = 0o077;
 
 export function* closedFindings(config: Config): Generator<Finding> {
-  const { state_dir, gateway, catalog } = config;
+  const { gateway, catalog } = config;
   const secrets: Secret[] = [
     { subject: '.env', path: readEnvironment().file, rights: OTHERS },
     { subject: 'catalog.path', path: catalog.path, rights: OTHERS },
-    { subject: 'redis', path: join(state_dir, 'redis'), rights: OTHERS },
+    { subject: 'redis', path: embeddedFolder(config), rights: OTHERS },
     { subject: 'gateway.jwt.private_key_file', path: gateway.jwt.private_key_file, rights: ALL_BUT_OWNER },
   ];
   for (const secret of secrets) {

@@ -5,7 +5,7 @@ import { readEnvironment } from '../../config/env.ts';
 import { type Config, loadConfig, mergeLayers } from '../../config/index.ts';
 import { typeFolders } from '../../config/folders.ts';
 import { createLogger } from '../../workers/log.ts';
-import { type EmbeddedRedis, startEmbeddedRedis } from '../../workers/queue/embedded.ts';
+import { type EmbeddedRedis, embeddedFolder, startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { openStore, type Store } from '../../workers/store.ts';
 import { createEngine, type Engine } from '../../workers/workflows/engine.ts';
 import type { ServedWorkflow } from '../../workers/workflows/status.ts';
@@ -78,7 +78,7 @@ async function prepare(
   const data = join(folder, 'data');
   const folders = typeFolders(data, 'drill');
   const { env, config } = await settingsOf(folder, data, types);
-  const startRedis = (): Promise<EmbeddedRedis> => startEmbeddedRedis(join(config.state_dir, 'redis'));
+  const startRedis = (): Promise<EmbeddedRedis> => startEmbeddedRedis(embeddedFolder(config));
   let redis = await startRedis();
   opened.defer(() => redis.stop());
   const store = await openStore(config);

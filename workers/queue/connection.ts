@@ -4,7 +4,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import { coerceError, deniedByRedis, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import { embeddedRedisUrl } from './embedded.ts';
+import { embeddedFolder, embeddedRedisUrl } from './embedded.ts';
 
 /** A line about an absent Redis every so often, not one per refused connection (there are several each second). */
 const COMPLAIN_EVERY_MS = 5_000;
@@ -105,8 +105,6 @@ function addressOf(url: string): RedisOptions {
 function currentUrl(config: Config, last: string): string {
   return config.queue.url ?? embeddedRedisUrl(embeddedFolder(config)) ?? last;
 }
-
-const embeddedFolder = (config: Config): string => join(config.state_dir, 'redis');
 
 /** Without its user and password. */
 function shownUrl(url: string): string {

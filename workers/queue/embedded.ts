@@ -13,6 +13,7 @@ import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
+import type { Config } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 
 /**
@@ -34,6 +35,9 @@ export interface EmbeddedRedis {
   /** SIGTERM (Redis saves and leaves), and waits. */
   stop(): Promise<void>;
 }
+
+/** Where it keeps its data, its address and its log. */
+export const embeddedFolder = ({ state_dir }: Pick<Config, 'state_dir'>): string => join(state_dir, 'redis');
 
 const urlFile = (folder: string): string => join(folder, 'url');
 /** Process id of whoever started the server. */

@@ -18,6 +18,7 @@ import { copyFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Config } from '../../../config/index.ts';
 import type { Logger } from '../../log.ts';
+import { embeddedFolder } from '../../queue/embedded.ts';
 import type { QueueSide } from '../../queue/side.ts';
 import { takeLock } from '../../queue/token-lock.ts';
 import { type Repetition, repeat } from '../repeat.ts';
@@ -72,7 +73,7 @@ async function logFilesIn(state_dir: string): Promise<string[]> {
   });
   return [
     ...names.filter((name) => /\.(log|err)$/.test(name)).map((name) => join(folder, name)),
-    join(state_dir, 'redis', 'redis.log'),
+    join(embeddedFolder({ state_dir }), 'redis.log'),
   ];
 }
 
