@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { CopyFixity, Holding } from '../../../workers/catalog/contract.ts';
 import type { Dataset } from '../../../workers/dataset/types.ts';
 import { type Lacking, lackingCopies } from '../../fixity/lacking.ts';
-import { isFinding } from '../../../workers/dataset/types.ts';
+import { isFinding, openFinding } from '../../../workers/dataset/types.ts';
 import { findingText, readText, resultStyle } from '../../fixity/view.ts';
 import { findDataset } from '../find.ts';
 import { ago, bytes, count, moment, oneLine } from '../format.ts';
@@ -109,8 +109,6 @@ async function lacking({ config, store }: Session, options: Options): Promise<vo
   );
 }
 
-const isOpen = ({ finding }: CopyFixity): boolean => finding !== null && isFinding(finding);
-
 const copyColumns: Column<CopyFixity>[] = [
   { title: 'ARCHIVE', value: (row) => row.archive },
   { title: 'SIZE', value: (row) => bytes(row.size), align: 'right' },
@@ -128,12 +126,11 @@ const copyColumns: Column<CopyFixity>[] = [
 
 /** An open finding, else what the last look came to. */
 function resultOf(row: CopyFixity): string {
-  if (isOpen(row)) return row.finding?.result ?? '-';
-  return row.last?.result ?? '-';
+  return (openFinding(row) ?? row.last)?.result ?? '-';
 }
 
 function noteOf(row: CopyFixity): string {
-  const told = isOpen(row) ? row.finding : row.last;
+  const told = openFinding(row) ?? row.last;
   return told === null || told.result === 'ok' ? '' : findingText(told);
 }
 
@@ -141,7 +138,7 @@ const jsonOf = (row: CopyFixity) => ({
   ...row,
   age_seconds:
     row.verified_at === null ? null : Math.round((Date.now() - Date.parse(row.verified_at)) / 1000),
-  open: isOpen(row),
+  open: openFinding(row) !== null,
 });
 
 /** @param held in the order of their last proof */

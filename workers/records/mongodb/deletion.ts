@@ -6,8 +6,9 @@ import { change, read } from '../../mongodb/change.ts';
 import type { Mongo } from '../../mongodb/connection.ts';
 import { deliver } from '../../mongodb/outbox.ts';
 import type { Records, RunningAttempt } from '../contract.ts';
-import { ATTEMPTS, type WorkflowRecord } from './documents.ts';
+import type { WorkflowRecord } from './documents.ts';
 import { deleteLogs } from './logs.ts';
+import { attemptsOf } from './losses.ts';
 import { forgetStart } from './new.ts';
 import { oddityOf } from './readable.ts';
 import { revokeRun } from './revoke.ts';
@@ -58,7 +59,7 @@ async function discard(mongo: Mongo, id: string): Promise<RunningAttempt[] | nul
 /** A run that was written between the reading of its workflow and the deletion of that. */
 export async function takeBack(mongo: Mongo, task_id: string): Promise<void> {
   await mongo.run(() => runsOf(mongo).deleteOne({ _id: task_id }));
-  await mongo.run(() => mongo.collection(ATTEMPTS).deleteMany({ task_id }));
+  await mongo.run(() => attemptsOf(mongo).deleteMany({ task_id }));
 }
 
 export async function finishDeletions(mongo: Mongo): Promise<void> {
@@ -74,7 +75,7 @@ async function removeMarked(mongo: Mongo, workflow: WorkflowRecord): Promise<voi
   for (const run of await undelivered(mongo, ids)) await deliver(mongo, runsOf(mongo), run);
   await forgetStart(mongo, _id, workflow.dataset_id ?? null);
   await deleteLogs(mongo, _id);
-  await mongo.run(() => mongo.collection(ATTEMPTS).deleteMany({ task_id: { $in: ids } }));
+  await mongo.run(() => attemptsOf(mongo).deleteMany({ task_id: { $in: ids } }));
   await mongo.run(() => runsOf(mongo).deleteMany({ _id: { $in: ids } }));
   await mongo.run(() => workflowsOf(mongo).deleteOne({ _id }));
 }
