@@ -11,6 +11,25 @@ import { makeFleet } from '../support/fleet.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
 
+/** A queue whose jobs are taken by hand, beside a worker `living` that watches over who else holds some. */
+async function makeNeighbourhood(level: 'fatal' | 'silent') {
+  const { config } = await makePlace({ queue: { lock_seconds: 600 } });
+  const log = createLogger('test', {}, { level });
+  const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'test' });
+  onTestFinished(() => side.close());
+  const queue = side.queues.get('neighbours.q');
+  const worker = new Worker('neighbours.q', null, { connection: side.redis, prefix: config.queue.prefix });
+  onTestFinished(() => worker.close());
+  const watch = async (): Promise<void> => {
+    const slots = [{ holder: 'living', queue: queue.name }] as unknown as Slots[];
+    const watching = await watchNeighbours({ config, side, slots, log });
+    onTestFinished(() => watching.stop());
+  };
+  const holdersKey = async (): Promise<string> =>
+    (await side.redis.keys(`${config.queue.prefix}:*:holders:*`))[0] ?? '';
+  return { side, queue, worker, watch, holdersKey };
+}
+
 test('jobs of a worker that died are run by its neighbours at once, long before their locks run out', async () => {
   const fleet = await makeFleet({ queue: { lock_seconds: 600, stalled_check_seconds: 300 } });
   const first = await fleet.worker();
@@ -32,20 +51,12 @@ test('jobs of a worker that died are run by its neighbours at once, long before 
 });
 
 test('of the jobs at work only those of the dead worker are given back, also when its number belongs to another process now', async () => {
-  const { config } = await makePlace({ queue: { lock_seconds: 600 } });
-  const log = createLogger('test', {}, { level: 'fatal' });
-  const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'test' });
-  onTestFinished(() => side.close());
-  const queue = side.queues.get('neighbours.q');
-  const worker = new Worker('neighbours.q', null, { connection: side.redis, prefix: config.queue.prefix });
-  onTestFinished(() => worker.close());
+  const { side, queue, worker, watch, holdersKey } = await makeNeighbourhood('fatal');
   for (const index of [0, 1]) await queue.add('gate', { workflow_id: 'w', index }, { jobId: `w.${index}` });
   await worker.getNextJob('living:1');
   await worker.getNextJob('dead:1');
-  const slots = [{ holder: 'living', queue: queue.name }] as unknown as Slots[];
-  const watching = await watchNeighbours({ config, side, slots, log });
-  onTestFinished(() => watching.stop());
-  const [holders = ''] = await side.redis.keys(`${config.queue.prefix}:*:holders:*`);
+  await watch();
+  const holders = await holdersKey();
   const dead = { pid: process.pid, start: '1', queue: queue.name };
   await side.redis.hset(holders, 'dead', JSON.stringify(dead));
   await until(async () => (await side.redis.hexists(holders, 'dead')) === 0, { what: 'a look at the dead' });
@@ -55,13 +66,7 @@ test('of the jobs at work only those of the dead worker are given back, also whe
 });
 
 test('a dead worker is remembered until its jobs were given back, though the queue takes nothing at first', async () => {
-  const { config } = await makePlace({ queue: { lock_seconds: 600 } });
-  const log = createLogger('test', {}, { level: 'silent' });
-  const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'test' });
-  onTestFinished(() => side.close());
-  const queue = side.queues.get('neighbours.q');
-  const worker = new Worker('neighbours.q', null, { connection: side.redis, prefix: config.queue.prefix });
-  onTestFinished(() => worker.close());
+  const { side, queue, worker, watch, holdersKey } = await makeNeighbourhood('silent');
   await queue.add('gate', { workflow_id: 'w', index: 0 }, { jobId: 'w.0' });
   await worker.getNextJob('dead:1');
   const getJob = queue.getJob.bind(queue);
@@ -76,10 +81,8 @@ test('a dead worker is remembered until its jobs were given back, though the que
     return job;
   });
   onTestFinished(() => refusing.mockRestore());
-  const slots = [{ holder: 'living', queue: queue.name }] as unknown as Slots[];
-  const watching = await watchNeighbours({ config, side, slots, log });
-  onTestFinished(() => watching.stop());
-  const [holders = ''] = await side.redis.keys(`${config.queue.prefix}:*:holders:*`);
+  await watch();
+  const holders = await holdersKey();
   await side.redis.hset(holders, 'dead', JSON.stringify({ pid: process.pid, start: '1', queue: queue.name }));
   await until(async () => (await side.redis.hexists(holders, 'dead')) === 0, { what: 'its end' });
   expect([refused, await queue.getJobState('w.0')]).toEqual([2, 'waiting']);
