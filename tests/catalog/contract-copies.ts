@@ -50,6 +50,13 @@ export function copyBattery(open: OpenStore): void {
     return { ...bench, ids, id: ids[0] as number };
   };
 
+  test('a copy of a dataset that is not there is refused as every call about it', async () => {
+    const { catalog } = await begin();
+    await expect(catalog.putCopy(987_654, copyIn('tape'))).rejects.toMatchObject({
+      code: 'E_DATASET_NOT_FOUND',
+    });
+  });
+
   test('copies are kept by archive, replaced by the next one there, and listed by its name', async () => {
     const { catalog, id, again } = await begin();
     expect(await catalog.copies(id)).toEqual([]);

@@ -261,6 +261,8 @@ export function lifecycleBattery(open: OpenStore): void {
       resumed: true,
       running: { ...key, worker: 'w1' },
     });
+    // What its runs say until it begins again: else who asks for the revoked ones would not see it.
+    expect((await look(records, workflow.id)).status).toBe('REVOKED');
     expect(await records.finish(key, { outcome: 'success', result: [7] })).toBeNull();
     expect((await begin(records, workflow)).key.task_id).not.toBe(key.task_id);
     // A lock that stays would count the workflow as live for ever.

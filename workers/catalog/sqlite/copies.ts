@@ -3,6 +3,7 @@ import { type BundleCopy, openFinding, type Proof, type StoredCopy } from '../..
 import type { Database, Statements } from '../../sqlite/database.ts';
 import { fromJson, toJson } from '../../sqlite/values.ts';
 import type { Catalog, CopyCatalog, CopyFixity, Holding } from '../contract.ts';
+import { datasetRow } from './rows.ts';
 
 type Row<T> = Omit<T, 'digests' | 'details'>;
 type CopyRow = Omit<Row<BundleCopy>, 'finding'> & { dataset_id: number; digests: string };
@@ -160,6 +161,7 @@ const copyOf = ({
 });
 
 function putCopy(sql: Statements, id: number, copy: StoredCopy): void {
+  datasetRow(sql, id);
   const same = 'key is excluded.key and digests is excluded.digests and stored_at >= excluded.stored_at';
   sql.run(
     `insert into copies (dataset_id, archive, key, size, digests, stored_at) values (?, ?, ?, ?, ?, ?)

@@ -86,6 +86,7 @@ function resume(sql: Statements, id: string, options: Resume): ResumeAnswer {
   let running: RunningAttempt | null = null;
   if (move(shown.state, force ? 'force' : 'resume') === 'revoked') {
     running = revokeRun(sql, step.next_task_id, `resumed by force by ${actor}`);
+    setWorkflowStatus(sql, id, 'REVOKED');
   }
   const task_id = newTaskId();
   const args = lastBegunRun(sql, step) === undefined ? options.args : undefined;
