@@ -110,7 +110,10 @@ function* judgeSpace(config: Config, folder: string, point: string): Generator<F
     key: 'doctor.free_percent',
     free: bytes(bavail * bsize),
     // Tasks are refused room before that: the fleet stands still with E_NO_SPACE.
-    none: bavail * bsize <= config.stage.reserve_bytes,
+    none:
+      bavail * bsize <= config.stage.reserve_bytes
+        ? `more than ${bytes(config.stage.reserve_bytes)} free (stage.reserve_bytes)`
+        : null,
   });
   // btrfs, and file systems of other hosts, make inodes as they need them and state none.
   if (files > 0)
@@ -119,7 +122,7 @@ function* judgeSpace(config: Config, folder: string, point: string): Generator<F
       limit: free_inodes_percent,
       key: 'doctor.free_inodes_percent',
       free: `${count(ffree)} inodes`,
-      none: ffree === 0,
+      none: ffree === 0 ? 'an inode for each new file' : null,
     });
 }
 
@@ -128,17 +131,18 @@ interface Share {
   readonly limit: number;
   readonly key: string;
   readonly free: string;
-  readonly none: boolean;
+  /** What there must be at the least, where even that is missing, whatever the share. */
+  readonly none: string | null;
 }
 
 export function judgeShare(id: string, point: string, { share, limit, key, free, none }: Share): Finding {
-  const level = none || share < limit / 2 ? 'problem' : share < limit ? 'warning' : 'ok';
+  const level = none !== null || share < limit / 2 ? 'problem' : share < limit ? 'warning' : 'ok';
   return finding(level, id, {
     subject: point,
     seen: `${free} free (${share.toFixed(1)} %)`,
-    expected: `at least ${limit} % free (${key})`,
+    expected: none ?? `at least ${limit} % free (${key})`,
     remedy:
-      'Free room (longshore purge, longshore show what is staged), add disk, or turn on stage.purge.pressure.',
+      'Free room (longshore datasets --staged lists what longshore purge can take away), add disk, or turn on stage.purge.pressure.',
   });
 }
 

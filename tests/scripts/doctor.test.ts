@@ -120,9 +120,26 @@ describe('folders and space', () => {
   });
 
   test('below the share it is a warning, below half of it or without any room a problem', () => {
-    const share = (percent: number, none = false) =>
+    const share = (percent: number, none: string | null = null) =>
       judgeShare('space.free', '/', { share: percent, limit: 10, key: '', free: '', none }).level;
-    expect([share(11), share(9), share(4), share(50, true)]).toEqual(['ok', 'warning', 'problem', 'problem']);
+    const levels = [share(11), share(9), share(4), share(50, 'more than 64 MiB free')];
+    expect(levels).toEqual(['ok', 'warning', 'problem', 'problem']);
+  });
+
+  test('an empty file system that is smaller than what tasks leave free is told so, and not by its share', async (context) => {
+    const place = await makePlace();
+    const small = smallFileSystem(place.dir('small'), ['size=1m']);
+    if (small === null) return context.skip('NOT TESTED: this user may not mount');
+    const { of } = await doctor(
+      place,
+      ['--only', 'paths'],
+      overrides(place, { paths: { scratch: small }, stage: { reserve_bytes: 2 ** 21 } }),
+    );
+    expect(of('space.free', small)).toMatchObject({
+      level: 'problem',
+      expected: 'more than 2.0 MiB free (stage.reserve_bytes)',
+      remedy: expect.stringContaining('longshore datasets --staged'),
+    });
   });
 
   test('the mount of a path is found by its text, blanks and hidden mounts included', () => {
