@@ -33,7 +33,8 @@ async function startOrExit(): Promise<WorkerProcess> {
 
 let leaving = false;
 worker.gone.then(
-  ({ reason, code }) => leave(reason, code, () => process.exit(code)),
+  // By now its jobs have ended, or somebody wants them back without a wait.
+  ({ reason, code }) => leave(reason, code, () => process.exit(code), { at_once: true }),
   () => undefined,
 );
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -45,11 +46,11 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 void worker.reload.restart.then(({ files }) => leave(`restart: ${files.join(', ')} changed`, 0, startAgain));
 
 /** Within LEAVE_WITHIN_MS, whatever hangs. */
-function leave(reason: string, code: number, then: () => void): void {
+function leave(reason: string, code: number, then: () => void, options = { at_once: false }): void {
   if (leaving) return;
   leaving = true;
   setTimeout(() => cutOff(`not done after ${LEAVE_WITHIN_MS / 1000} s`, code || 1), LEAVE_WITHIN_MS).unref();
-  worker.shutdown(reason).then(then, (error: unknown) => {
+  worker.shutdown(reason, options).then(then, (error: unknown) => {
     log.error({ err: error }, 'the worker did not stop in good order');
     process.exit(code || 1);
   });

@@ -5,6 +5,7 @@ import {
   overMin,
   type ScaleDecision,
   type ScaleFacts,
+  type ScaleLimits,
 } from '../../workers/fleet/scaling/autoscaler.ts';
 import { NO_PRESSURE, type Pressure } from '../../workers/fleet/scaling/pressure.ts';
 
@@ -20,12 +21,17 @@ const limits = {
 const facts: ScaleFacts = { now: 0, slots: 2, busy: 2, backlog: 0, pressure: NO_PRESSURE };
 
 /** A sequence of looks, one a second, each with the slots that the last one left. */
-function looks(each: (second: number, slots: number) => Partial<ScaleFacts>, seconds: number, slots = 2) {
+function looks(
+  each: (second: number, slots: number) => Partial<ScaleFacts>,
+  seconds: number,
+  slots = 2,
+  of: ScaleLimits = limits,
+) {
   let memory = NO_MEMORY;
   const decisions: (ScaleDecision & { second: number })[] = [];
   const course: number[] = [];
   for (let second = 0; second < seconds; second += 1) {
-    const seen = look(memory, { ...facts, slots, now: second * 1000, ...each(second, slots) }, limits);
+    const seen = look(memory, { ...facts, slots, now: second * 1000, ...each(second, slots) }, of);
     memory = seen.memory;
     if (seen.decision !== null) decisions.push({ ...seen.decision, second });
     slots = seen.decision?.to ?? slots;
@@ -58,6 +64,19 @@ test('free slots are given up after the idle time, down to the most that were in
   expect(idle.decisions[0]?.second).toBe(30);
   expect(looks((second) => ({ busy: second % 20 === 0 ? 5 : 1 }), 60, 8).course.at(-1)).toBe(5);
   expect(looks(() => ({ busy: 0, backlog: 1 }), 60, 8).decisions).toEqual([]);
+});
+
+test('the minimum is reached however near it is', () => {
+  const near = { ...limits, min: 7 };
+  expect(looks(() => ({ busy: 0 }), 60, 8, near).course.at(-1)).toBe(7);
+});
+
+test('slots that somebody has just added are not idle yet', () => {
+  const idle = Array.from({ length: 31 }, (_, second) => ({ at: second * 1000, busy: 0 }));
+  const since = (changed_at: number) =>
+    look({ ...NO_MEMORY, used: idle, changed_at }, { ...facts, now: 30_000, slots: 4, busy: 0 }, limits);
+  expect(since(29_000).decision).toBeNull();
+  expect(since(0).decision).toMatchObject({ action: 'shrink', to: 2 });
 });
 
 const under = (pressure: Partial<Pressure>): Pressure => ({ ...NO_PRESSURE, ...pressure });
@@ -124,6 +143,87 @@ describe('pressure', () => {
     expect(Math.max(...course.slice(10))).toBe(7);
     const steps = decisions.filter(({ action }) => action === 'grow').slice(1);
     expect(steps.every(({ from, to }) => to === from + 1)).toBe(true);
+  });
+
+  test('it comes back by one slot every calm_seconds, and after ten minutes as far as ever', () => {
+    const pressure = (second: number) => under({ memory_used: second === 5 ? 95 : 60 });
+    const { decisions } = looks(
+      (second, slots) => ({ busy: slots, backlog: 50, pressure: pressure(second) }),
+      700,
+    );
+    const grown = decisions.filter(({ action }) => action === 'grow');
+    expect(grown.map(({ second, to }) => [second, to])).toEqual([
+      [0, 8],
+      [20, 3],
+      [35, 4],
+      [50, 5],
+      [65, 6],
+      [80, 7],
+      [605, 8],
+    ]);
+  });
+
+  test.each([
+    // One less than what was in use, not than what might have been; and of more jobs than slots, one less than those.
+    [8, 5, 4],
+    [4, 8, 3],
+  ])('memory that ran short with %i slots and %i jobs sets %i as the most', (slots, busy, most) => {
+    const pressed = { ...facts, slots, busy, backlog: 9, pressure: under({ memory_used: 95 }) };
+    expect(look(NO_MEMORY, pressed, limits).memory.ceiling?.slots).toBe(most);
+  });
+
+  test('where only the threshold of `shrink` is set, it holds growth back as well', () => {
+    const hold = {
+      cpu_percent: null,
+      io_percent: null,
+      memory_stall_percent: null,
+      memory_used_percent: null,
+    };
+    const pressure = (second: number) => under({ memory_used: second < 10 ? 95 : 60 });
+    const { decisions } = looks((second) => ({ backlog: 9, pressure: pressure(second) }), 30, 2, {
+      ...limits,
+      hold,
+    });
+    expect(decisions.map(({ action, second, to }) => [action, second, to])).toEqual([
+      ['hold', 0, 2],
+      ['grow', 24, 8],
+    ]);
+  });
+
+  test('a worker that has only its minimum gives up nothing, and says nothing of it', () => {
+    expect(looks(() => ({ busy: 0, pressure: under({ memory_used: 95 }) }), 30).decisions).toEqual([]);
+  });
+
+  test('each bad time is told once: not again for a free slot, but again when another one comes', () => {
+    const flicker = (second: number, slots: number) => ({ backlog: 9, busy: slots - (second % 2) });
+    const calming = looks(
+      (second, slots) => ({
+        ...flicker(second, slots),
+        pressure: under({ memory_used: second < 2 ? 88 : 60 }),
+      }),
+      16,
+    );
+    expect(calming.decisions).toMatchObject([{ action: 'hold', second: 0 }]);
+    const capped = looks(
+      (second, slots) => ({
+        ...flicker(second, slots),
+        pressure: under({ memory_used: second === 2 ? 95 : 60 }),
+      }),
+      300,
+    );
+    const last = capped.decisions.findLast(({ action }) => action === 'grow')?.second ?? 0;
+    expect(capped.decisions.filter(({ second }) => second > last)).toMatchObject([{ action: 'hold', to: 7 }]);
+    const two = looks(
+      (second) => ({
+        backlog: second < 5 || second >= 40 ? 9 : 0,
+        pressure: under({ cpu: second < 5 || second >= 40 ? 99 : 0 }),
+      }),
+      60,
+    );
+    expect(two.decisions.map(({ action, second }) => [action, second])).toEqual([
+      ['hold', 0],
+      ['hold', 40],
+    ]);
   });
 
   test('a kernel that tells nothing holds nothing back', () => {

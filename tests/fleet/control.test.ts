@@ -126,12 +126,19 @@ test('an immediate shutdown hastens one that waits: the job is handed back and r
   await steerer.tell(name, 'shutdown', { immediate: true, restart: true });
   expect(await worker.exited).toEqual({ code: 75, signal: null });
   expect(membersOf(pid)).toEqual([]);
+  // By the worker's own clock: pm2's stop has four seconds between these two, this order has none.
+  const at = (message: string): number =>
+    Date.parse(/"time":"([^"]+)"/.exec(linesWith(worker.log(), message)[0] ?? '')?.[1] ?? '');
+  expect(at('jobs that still run are handed back') - at('worker takes no more jobs"')).toBeLessThan(3_000);
   await fleet.worker();
   await until(() => fleet.events('start').length === 2, { what: 'the job to run again' });
   writeFileSync(go, '');
   const done = await fleet.reaches(id, 'SUCCESS');
   expect(done.steps[0]?.last_task_run).toMatchObject({ losses: 0, retries: 0 });
 });
+
+const linesWith = (log: string, text: string): string[] =>
+  log.split('\n').filter((line) => line.includes(text));
 
 test('a pause for one task leaves a step alone that has ended meanwhile', async () => {
   const fleet = await makeFleet();

@@ -62,6 +62,35 @@ test('a limit of cgroup v1 counts, children included, and its "no limit" is none
   expect(free.memory_used).toBeNull();
 });
 
+test('in a container its own limit stands at the root, whatever the path is called outside', async () => {
+  const namespaced = await kernel({
+    'proc/self/cgroup': '0::/\n',
+    'cgroup/memory.current': '800\n',
+    'cgroup/memory.max': '1000\n',
+    'cgroup/memory.stat': 'active_file 100\n',
+    'cgroup/memory.pressure': psi(20, 33),
+  });
+  expect(namespaced).toMatchObject({ memory_used: 70, memory_stall: 33 });
+  const mounted = await kernel({
+    'proc/self/cgroup': '4:memory:/docker/0123\n',
+    'cgroup/memory/memory.usage_in_bytes': '800\n',
+    'cgroup/memory/memory.limit_in_bytes': '1000\n',
+    'cgroup/memory/memory.stat': 'total_active_file 100\n',
+  });
+  expect(mounted.memory_used).toBe(70);
+});
+
+test('of a host with both versions the path of each is its own', async () => {
+  const seen = await kernel({
+    'proc/self/cgroup': '9:name=systemd:/systemd\n4:memory:/job\n0::/unified\n',
+    'cgroup/systemd/io.pressure': psi(50, 50),
+    'cgroup/unified/io.pressure': psi(20, 10),
+    'cgroup/memory/job/memory.usage_in_bytes': '500\n',
+    'cgroup/memory/job/memory.limit_in_bytes': '1000\n',
+  });
+  expect(seen).toMatchObject({ io: 10, memory_used: 50 });
+});
+
 test('a kernel that tells nothing is under no pressure', async () => {
   expect(await kernel({})).toEqual(NO_PRESSURE);
 });

@@ -38,8 +38,11 @@ export interface WorkerProcess {
   readonly reload: Reload;
   /** Takes no more jobs, and is `gone` when those that run have ended, however long that takes. */
   leave: Steering['leave'];
-  /** Takes no more jobs, lets those that run end for a moment, hands the others back, and closes everything. */
-  shutdown(reason: string): Promise<void>;
+  /**
+   * Takes no more jobs, lets those that run end for a moment, hands the others back, and closes everything. `at_once`: without
+   * that moment, for one that was told not to wait, or has waited.
+   */
+  shutdown(reason: string, options?: { at_once: boolean }): Promise<void>;
   /** Jobs that it still has. */
   inHand(): JobInHand[];
 }
@@ -143,7 +146,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     leave: (order) => steering.leave(order),
     reload,
     inHand: () => jobsInHand(processor),
-    shutdown: async (reason) => {
+    shutdown: async (reason, { at_once } = { at_once: false }) => {
       // Both could let the worker take jobs again: a Redis that is well now, and an order of a person.
       fitness.stop();
       steering.shutDown();
@@ -152,7 +155,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
       // Side by side: tasks are ended in time, whatever a Redis or a store that does not answer keeps.
       await Promise.all([
         ...taking,
-        drain(processor, config, log),
+        drain(processor, config, log, at_once ? 0 : DRAIN_MS),
         hostWatch?.stop(),
         reload.close(),
         reconciling.stop(),
@@ -192,8 +195,8 @@ const jobsInHand = ({ inHand, running }: Processor): JobInHand[] =>
 /** Under pm2 only, since nobody else starts and forgets processes for us; and only of the usual app. */
 const isScaled = (app: string): boolean => process.env.pm_id !== undefined && app === USUAL_APP;
 
-async function drain(processor: Processor, config: Config, log: Logger): Promise<void> {
-  const deadline = performance.now() + DRAIN_MS;
+async function drain(processor: Processor, config: Config, log: Logger, wait_ms: number): Promise<void> {
+  const deadline = performance.now() + wait_ms;
   while (processor.inHand.size > 0 && performance.now() < deadline) await sleep(50);
   if (processor.inHand.size === 0) return;
   log.info({ running: processor.inHand.size }, 'jobs that still run are handed back');
