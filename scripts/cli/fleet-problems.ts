@@ -11,8 +11,12 @@ export const readyIn = (jobs: Readonly<Record<string, number>>): number =>
 
 /** Work that nobody takes up, with what to do about it. */
 export async function takersProblems(fleet: FleetView): Promise<string[]> {
-  const { workers, queues, unfit } = fleet;
-  const problems = unfit === null ? [] : [`${unfit.message}. ${asTyped(unfit.hint)}`];
+  const { workers, queues, unfit, refused } = fleet;
+  const problems = [unfit, refused].flatMap((one) =>
+    one === null ? [] : [`${one.message}. ${asTyped(one.hint)}`],
+  );
+  // Its workers wait and cannot say so: to start more of them would be no help.
+  if (workers.length === 0 && refused !== null) return problems;
   if (workers.length === 0) return [...problems, `No worker is there, so nothing runs. ${await startHint()}`];
   const untaken = queues.flatMap(({ name, jobs }) => {
     const why = readyIn(jobs) > 0 ? whyNotTaken(fleet, name) : null;

@@ -7,7 +7,7 @@ import { figuresText } from './progress.ts';
 import { type Column, type Out, paint, printTable, takesColour } from './table.ts';
 
 /** All that `longshore fleet` knows; printed as it is with --json. */
-export interface FleetReport extends Omit<FleetView, 'jobs' | 'unfit'> {
+export interface FleetReport extends Omit<FleetView, 'jobs' | 'unfit' | 'refused'> {
   drained_hosts: string[];
   /** Of workers that are drained also when they are started again: `app@host#instance`. */
   drained_workers: string[];

@@ -6,6 +6,8 @@ import { openStore } from '../../workers/store.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { makePlace } from '../support/place.ts';
 import { runScript } from '../support/script.ts';
+import { makeSteerer } from '../support/steer.ts';
+import { until } from '../support/until.ts';
 
 test('commands that write are answered within seconds when Redis is a read-only replica, and told so', async () => {
   const fleet = await makeFleet({ queue: { url: null } });
@@ -32,6 +34,25 @@ test('commands that write are answered within seconds when Redis is a read-only 
   await admin.call('replicaof', 'no', 'one');
   expect(await run('pause-queue')).toMatchObject({ code: 0 });
 });
+
+test.each(['fleet', 'status'])(
+  'longshore %s tells of a Redis that is full, and does not ask for workers that only cannot say that they are there',
+  async (command) => {
+    const fleet = await makeFleet({ queue: { url: null } });
+    const redis = await startEmbeddedRedis(fleet.place.path('redis'));
+    onTestFinished(() => redis.stop());
+    const admin = new Redis(redis.url);
+    onTestFinished(() => admin.disconnect());
+    const steerer = await makeSteerer(fleet);
+    await fleet.worker();
+    expect(await steerer.workers()).toHaveLength(1);
+    await admin.config('SET', 'maxmemory', '1');
+    await until(async () => (await steerer.workers()).length === 0, { what: 'its entry to run out' });
+    const { stdout, stderr } = await runScript('longshore.ts', [command], fleet.place.env);
+    expect(stdout + stderr).toContain('Redis is full. Give it more memory (maxmemory)');
+    expect(stdout + stderr).not.toContain('No worker is there');
+  },
+);
 
 test.each([
   [['fleet'], []],

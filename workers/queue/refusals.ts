@@ -1,7 +1,7 @@
 /** A Redis that is there and refuses what it is told to, for as long as it is in trouble: how the fleet waits for its end. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
-import { coerceError, redisWord } from '../errors.ts';
+import { coerceError, type LongshoreError, redisWord } from '../errors.ts';
 import type { Logger } from '../log.ts';
 
 /** Full, unable to write to its disk, reading it after a start, in a failover, or without its replicas. */
@@ -41,6 +41,17 @@ export async function proveWritable(redis: Redis, prefix: string): Promise<void>
   const replies = await redis.multi().set(`${prefix}:probe`, '', 'PX', AGAIN_MS).exec();
   const [error] = replies?.[0] ?? [];
   if (error) throw error;
+}
+
+/** For whoever only looks: what it says to a write; null: it takes it. */
+export async function whyRefused(redis: Redis, prefix: string): Promise<LongshoreError | null> {
+  try {
+    await proveWritable(redis, prefix);
+    return null;
+  } catch (error) {
+    if (!refusesForNow(error)) throw error;
+    return coerceError(error);
+  }
 }
 
 /** All parts of a process meet the same refusal, many every second: the log tells its begin and its end. */

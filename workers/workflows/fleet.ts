@@ -1,6 +1,7 @@
 import type { Config } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import { whyUnfit } from '../queue/fitness.ts';
+import { whyRefused } from '../queue/refusals.ts';
 import type { SeenWorker } from '../queue/registry.ts';
 import type { QueueSide } from '../queue/side.ts';
 import type { WorkflowDocument } from '../records/contract.ts';
@@ -14,6 +15,8 @@ export interface FleetView {
   readonly jobs: Record<string, number>;
   /** Why this Redis may drop jobs; null when it keeps them. */
   readonly unfit: LongshoreError | null;
+  /** Why it takes no writes, so that no worker can say that it is there; null when it does. */
+  readonly refused: LongshoreError | null;
 }
 
 export interface QueueView {
@@ -35,7 +38,8 @@ export async function viewFleet(config: Config, { registry, queues, redis }: Que
       return { name, paused, jobs, served_by };
     }),
   );
-  return { workers, queues: views, jobs: sumOf(views), unfit: await whyUnfit(redis) };
+  const [unfit, refused] = await Promise.all([whyUnfit(redis), whyRefused(redis, config.queue.prefix)]);
+  return { workers, queues: views, jobs: sumOf(views), unfit, refused };
 }
 
 const queuesOf = ({ queues }: SeenWorker): string[] => queues.map(({ queue }) => queue);
