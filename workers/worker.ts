@@ -34,37 +34,46 @@ async function startOrExit(): Promise<WorkerProcess> {
 let leaving = false;
 worker.gone.then(
   // By now its jobs have ended, or somebody wants them back without a wait.
-  ({ reason, code }) => leave(reason, code, () => process.exit(code), { at_once: true }),
+  ({ reason, code }) => leave(reason, { at_once: true, then: () => process.exit(code) }),
   () => undefined,
 );
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
-    if (leaving) cutOff('it was asked twice', 1);
-    leave(signal, 0, () => process.exit(0));
+    if (leaving) cutOff('it was asked twice', () => process.exit(1));
+    leave(signal, { then: () => process.exit(0), otherwise: () => process.exit(1) });
   });
 }
-void worker.reload.restart.then(({ files }) => leave(`restart: ${files.join(', ')} changed`, 0, startAgain));
+void worker.reload.restart.then(({ files }) =>
+  leave(`restart: ${files.join(', ')} changed`, { then: startAgain }),
+);
+
+interface Leaving {
+  at_once?: boolean;
+  then: () => never;
+  /** Where it did not leave in good order; default: the same. */
+  otherwise?: () => never;
+}
 
 /** Within LEAVE_WITHIN_MS, whatever hangs. */
-function leave(reason: string, code: number, then: () => void, options = { at_once: false }): void {
+function leave(reason: string, { at_once = false, then, otherwise = then }: Leaving): void {
   if (leaving) return;
   leaving = true;
-  setTimeout(() => cutOff(`not done after ${LEAVE_WITHIN_MS / 1000} s`, code || 1), LEAVE_WITHIN_MS).unref();
-  worker.shutdown(reason, options).then(then, (error: unknown) => {
+  setTimeout(() => cutOff(`not done after ${LEAVE_WITHIN_MS / 1000} s`, otherwise), LEAVE_WITHIN_MS).unref();
+  worker.shutdown(reason, { at_once }).then(then, (error: unknown) => {
     log.error({ err: error }, 'the worker did not stop in good order');
-    process.exit(code || 1);
+    otherwise();
   });
 }
 
 /** At once. Tasks that run notice and end themselves; jobs come back when their locks have run out. */
-function cutOff(why: string, code: number): never {
+function cutOff(why: string, end: () => never): never {
   const jobs = worker.inHand();
   log.error({ why, jobs }, `the shutdown was cut off; ${jobs.length} jobs were not handed back`);
-  process.exit(code);
+  return end();
 }
 
 /** pm2 starts again what has ended. Without it the process replaces itself, and keeps its number for whoever started it. */
-function startAgain(): void {
+function startAgain(): never {
   if (process.env.pm_id !== undefined) process.exit(0);
   process.execve?.(
     process.execPath,

@@ -3,6 +3,7 @@ import { join, relative } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { lookNowAndThen } from '../../workers/fleet/reload/look.ts';
 import { createLogger } from '../../workers/log.ts';
+import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { copyCheckout, makeFleet, type WorkerHandle } from '../support/fleet.ts';
 import { makePlace } from '../support/place.ts';
 import { runScript } from '../support/script.ts';
@@ -37,6 +38,21 @@ test('a worker whose code changes restarts when its last job has ended, as the s
   expect(fleet.events('start').map(({ step }) => step)).toEqual(['one', 'two']);
   const { workers } = await fleet.engine.fleet();
   expect(workers.map(({ name }) => name)).toEqual([expect.stringContaining(`:${worker.pid}`)]);
+});
+
+test('a worker that cannot close, because Redis hangs, starts again all the same, and works when it answers', async () => {
+  const fleet = await makeFleet({ reload: { watch: 'all' }, queue: { url: null } });
+  const redis = await startEmbeddedRedis(fleet.place.path('redis'));
+  onTestFinished(() => redis.stop());
+  const checkout = copyCheckout(fleet.place);
+  const worker = await fleet.worker({}, checkout);
+  onTestFinished(() => void process.kill(redis.pid, 'SIGCONT'));
+  process.kill(redis.pid, 'SIGSTOP');
+  appendFileSync(join(checkout, 'workers/fleet/slots.ts'), '\n// changed\n');
+  await says(worker, 'the shutdown was cut off');
+  process.kill(redis.pid, 'SIGCONT');
+  await until(() => starts(worker) === 2, { what: 'the worker to start again' });
+  await fleet.reaches(await fleet.start({ one: {} }), 'SUCCESS');
 });
 
 test('a half-saved file takes no worker down: it says what is wrong, goes on, and restarts when the file is whole', async () => {
