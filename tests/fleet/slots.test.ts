@@ -28,7 +28,16 @@ async function makeSlots() {
   const queue = side.queues.get('slots.q');
   const open = new Set<() => void>();
   let most = 0;
-  const world = { pressure: NO_PRESSURE, gate: true, looks: 0, handed_back: [] as string[] };
+  const world = {
+    pressure: NO_PRESSURE,
+    gate: true,
+    looks: 0,
+    handed_back: [] as string[],
+    /** What a hand-over waits for. */
+    handing: Promise.resolve(),
+    refused: false,
+    onLook: () => undefined as unknown,
+  };
   const processor: Processor = {
     running: new Map(),
     inHand: new Set(),
@@ -40,11 +49,14 @@ async function makeSlots() {
       await promise;
       open.delete(resolve);
     },
-    refuse: () => undefined,
+    refuse: (on) => {
+      world.refused = on;
+    },
     ended: async () => undefined,
     cancel: async () => false,
     handBack: async (_queue, reason) => {
       world.handed_back.push(reason);
+      await world.handing;
       [...open].at(-1)?.();
       return { step: 'copy', dataset_id: 7 } as AboutRunning;
     },
@@ -60,6 +72,7 @@ async function makeSlots() {
     queue: 'slots.q',
     pressure: () => {
       world.looks += 1;
+      world.onLook();
       return world.pressure;
     },
   });
@@ -80,11 +93,17 @@ async function makeSlots() {
       Array.from({ length: count }, (_, index) => ({
         name: 'gate',
         data: { workflow_id: 'w', index },
-        opts: { removeOnComplete: true },
+        // As every job of a step has one.
+        opts: { removeOnComplete: true, priority: 1 },
       })),
     );
   const history = () => scaleHistory(side.redis, config, 50);
-  return { slots, add, open, world, release, history, most: () => most };
+  const looks = async (count: number): Promise<void> => {
+    const seen = world.looks;
+    await until(() => world.looks >= seen + count, { what: `${count} more looks` });
+  };
+  const active = async () => (await queue.getJobCounts('active')).active;
+  return { slots, add, open, world, release, history, looks, active, most: () => most };
 }
 
 test('a step load from 0 to 1,000 jobs reaches the maximum in under 2 s, and the minimum after it', async () => {
@@ -151,6 +170,98 @@ test('want of memory is met within a fraction of a second', async () => {
   const began = performance.now();
   await until(() => slots.count === 2, { what: 'the slots to be given up' });
   expect(performance.now() - began).toBeLessThan(700);
+});
+
+test('the next job is handed back only when the last one is gone, and what it held is free', async () => {
+  const { add, open, world, looks } = await makeSlots();
+  await add(8);
+  await until(() => open.size === 8, { what: 'the maximum' });
+  const { promise, resolve } = Promise.withResolvers<void>();
+  world.handing = promise;
+  world.pressure = { ...NO_PRESSURE, memory_used: 99 };
+  await until(() => world.handed_back.length === 1, { what: 'the first to be told' });
+  await looks(6);
+  expect(world.handed_back).toHaveLength(1);
+  resolve();
+  await until(() => world.handed_back.length > 1, { what: 'the next one' });
+});
+
+test('a worker that is told to take no jobs while it grows takes none', async () => {
+  const { slots, add, open, looks } = await makeSlots();
+  await add(2);
+  await until(() => open.size === 2, { what: 'the minimum in use' });
+  slots.move(4, 'by order');
+  await slots.hold();
+  await add(20);
+  await looks(8);
+  expect(open.size).toBe(2);
+  slots.release();
+  await until(() => open.size === slots.count && slots.count > 2, { what: 'what was held to be taken' });
+});
+
+test('a drained worker with a backlog decides nothing about its slots', async () => {
+  const { slots, add, open, looks, history } = await makeSlots();
+  await add(2);
+  await until(() => open.size === 2, { what: 'the minimum in use' });
+  await slots.hold();
+  await add(20);
+  await looks(10);
+  expect(slots.count).toBe(2);
+  expect(await history()).toEqual([]);
+});
+
+test('a worker that is told to stop in the midst of a look changes nothing any more', async () => {
+  const { slots, add, open, world, history } = await makeSlots();
+  await add(8);
+  await until(() => open.size === 8 && slots.count === 8, { what: 'the maximum' });
+  const before = await until(async () => {
+    const told = await history();
+    return told[0]?.to === 8 && told;
+  });
+  // Want of memory is seen by one look, which asks for another one at once; that one decides.
+  const stopped = Promise.withResolvers<void>();
+  world.pressure = { ...NO_PRESSURE, memory_used: 95 };
+  let short = 0;
+  world.onLook = () => {
+    short += 1;
+    if (short === 2) void slots.stopTaking().then(stopped.resolve);
+  };
+  await stopped.promise;
+  expect({ count: slots.count, refused: world.refused }).toEqual({ count: 8, refused: true });
+  expect(await history()).toEqual(before);
+});
+
+test('an order to grow that comes when a worker stops brings no job more', async () => {
+  const { slots, add, open, active } = await makeSlots();
+  await add(10);
+  await until(() => open.size >= 2, { what: 'the minimum in use' });
+  await slots.stopTaking();
+  const running = open.size;
+  slots.move(4, 'by order');
+  await until(() => slots.count >= 6, { what: 'the order to be carried out' });
+  await add(1);
+  expect([open.size, await active()]).toEqual([running, running]);
+});
+
+test('slots are closed when the last job has left the queue as it ended, not before', async () => {
+  const { slots, add, open, release, looks, active } = await makeSlots();
+  await add(1);
+  await until(() => open.size === 1, { what: 'a job' });
+  await looks(1);
+  await slots.stopTaking();
+  let closed = false;
+  const closing = slots.close().then(() => (closed = true));
+  expect(await active()).toBe(1);
+  expect(closed).toBe(false);
+  release(1);
+  await closing;
+  expect(await active()).toBe(0);
+});
+
+test('a maximum below the minimum is the minimum too, and one slot stays', async () => {
+  const { slots } = await makeSlots();
+  slots.move(-20, 'by order');
+  expect([slots.count, slots.limits.min, slots.limits.max]).toEqual([1, 1, 1]);
 });
 
 test('longshore scale --history tells people and programs who changed what, and why', async () => {
