@@ -80,6 +80,20 @@ test('a worker that dies between the last step and what follows starts the follo
   expect((await fleet.engine.list({ name: 'second' })).metadata.total).toBe(1);
 });
 
+test('who finds a success that was recorded hands over at once: no reconciliation is needed', async () => {
+  // One comes at the start of the first worker; the next one is not lived to see.
+  const fleet = await makeFleet({ ...followed, workflow: { reconcile_seconds: 3600 } });
+  const start = { initiator: 'test', start_kwargs: { journal: fleet.journal } };
+  const { id } = await fleet.engine.start('first', { dataset_id: await fleet.dataset(), ...start });
+  expect((await (await fleet.worker({ LONGSHORE_CRASH_AT: 'after-finish' })).exited).signal).toBe('SIGKILL');
+  const two = await fleet.start({ a: {}, b: {} });
+  expect((await (await fleet.worker({ LONGSHORE_CRASH_AT: 'after-finish' })).exited).signal).toBe('SIGKILL');
+  await fleet.worker();
+  await fleet.reaches(two, 'SUCCESS');
+  await until(async () => (await fleet.engine.counts()).SUCCESS === 3, { what: 'the follower' });
+  expect((await fleet.engine.show(id)).status).toBe('SUCCESS');
+});
+
 test('a worker killed during a step takes its task with it, and another one runs the step again under the same task id', async () => {
   const fleet = await makeFleet(quick);
   const first = await fleet.worker();

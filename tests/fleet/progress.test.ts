@@ -88,3 +88,19 @@ test('a value that comes too soon is written when the interval is over, without 
   expect(written.length).toBeLessThanOrEqual(1);
   await expect.poll(() => written).toEqual([1, 3]);
 });
+
+test('a slow write is waited for: values are written in the order in which they came', async () => {
+  const written: string[] = [];
+  const first = Promise.withResolvers<void>();
+  const writer = createProgressWriter(async (value) => {
+    const { name } = value as { name: string };
+    if (name === 'slow') await first.promise;
+    written.push(name);
+  }, 0);
+  writer.offer(() => ({ name: 'slow' }), { at_once: true });
+  writer.offer(() => ({ name: 'quick' }), { at_once: true });
+  const flushed = writer.flush();
+  first.resolve();
+  await flushed;
+  expect(written).toEqual(['slow', 'quick']);
+});

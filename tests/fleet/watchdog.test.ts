@@ -140,6 +140,42 @@ test('the watchdog asks with a write: a Redis that only refuses those is told on
   await until(() => stuck.length > 0, { what: 'the worker to be found stuck' });
 });
 
+test.each([
+  ['was asked', (one: Partial<Mutable<Slots>>) => (one.asked_at = performance.now())],
+  ['is drained', (one: Partial<Mutable<Slots>>) => (one.held = true)],
+  ['is in use', (one: Partial<Mutable<Slots>>) => (one.busy = 1)],
+])('a queue that %s while Redis is asked is not taken for stuck', async (_, happens) => {
+  const { config: given } = await makePlace();
+  const log = pino({ level: 'silent' });
+  const idle = { queue: 'a.q', held: false, busy: 0, count: 1, asked_at: performance.now() };
+  let asked = false;
+  const config = {
+    ...given,
+    fleet: { ...given.fleet, watchdog_seconds: 1 },
+    /** Nobody else reads it: the watchdog is about to ask Redis. */
+    get queue() {
+      if (!asked) happens(idle);
+      asked = true;
+      return given.queue;
+    },
+  };
+  const silent: number[] = [];
+  const parts = { config, slots: [idle as Slots], refusals: { refusing: false }, log };
+  const watchdog = startWatchdog(parts, () => void silent.push(performance.now() - idle.asked_at));
+  onTestFinished(() => watchdog.stop());
+  await until(() => asked, { what: 'Redis to be asked' });
+  const begun = performance.now();
+  const takes_jobs = !idle.held && idle.busy < idle.count;
+  await until(() => (takes_jobs ? silent.length > 0 : performance.now() > begun + 3_000), {
+    what: 'more looks',
+  });
+  // From when it was asked, it owed no sign of life for a second.
+  expect(silent.length).toBe(takes_jobs ? 1 : 0);
+  for (const ms of silent) expect(ms).toBeGreaterThanOrEqual(1_000);
+});
+
+type Mutable<T> = { -readonly [key in keyof T]: T[key] };
+
 test('busy and drained workers, and workers whose queue is empty, are left alone', async () => {
   const fleet = await makeFleet({ autoscale: { min: 1, max: 1 }, fleet: { watchdog_seconds: 5 } });
   const worker = await fleet.worker();
