@@ -142,6 +142,21 @@ test('a job that kills its process again and again is set aside with a reason, a
   await fleet.reaches(await fleet.start({ three: {} }), 'SUCCESS');
 });
 
+test('a job that kills its worker again and again is set aside, and the long one beside it comes to its end', async () => {
+  const fleet = await makeFleet(quick);
+  const guilty = await fleet.start({ bad: { takes_ms: 1_000, kills_worker: true } });
+  const innocent = await fleet.start({ long: { takes_ms: 4_000 } });
+  const isSetAside = fleet.reaches(guilty, 'FAILURE').then(() => true);
+  // As pm2 would.
+  while (!(await Promise.race([isSetAside, (await fleet.worker()).exited.then(() => false)])));
+  const done = await fleet.reaches(innocent, 'SUCCESS');
+  const [run] = done.steps.map(({ last_task_run }) => last_task_run);
+  expect(run).toMatchObject({ retries: 0 });
+  const attempts = await fleet.store.records.attempts(run?._id ?? '');
+  expect(attempts.at(-1)?.outcome).toBe('success');
+  expect(await lastRun(fleet, guilty, 0)).toMatchObject({ result: { code: 'E_WORKER_LOST' } });
+});
+
 test('whoever is named for alarms gets a mail with the evidence of a job that was set aside', async () => {
   const sendmail_path = join(import.meta.dirname, '../fixtures/bin/sendmail');
   const fleet = await makeFleet({

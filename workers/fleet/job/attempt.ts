@@ -9,12 +9,13 @@ import type { RunningJob } from '../../queue/registry.ts';
 import type { QueueSide } from '../../queue/side.ts';
 import type { AttemptKey, ClaimVerdict, Finish } from '../../records/contract.ts';
 import type { Store } from '../../store.ts';
-import { type ArchiveWait, archiveWaitOf } from './archive-wait.ts';
+import { archiveWaitOf } from './archive-wait.ts';
 import type { Questions, TaskChild } from '../isolation/child.ts';
 import { crashPoint } from './crash-points.ts';
 import { finishOf } from './outcome.ts';
 import { endOrphan } from '../isolation/process-group.ts';
 import { retryOf } from './retry-policy.ts';
+import { keepApart, lostWith } from './suspects.ts';
 import type { TaskProcesses, WaitingProcess } from '../isolation/task-processes.ts';
 
 export interface WorkerParts {
@@ -39,6 +40,8 @@ export interface RunningTask {
   readonly key: AttemptKey;
   readonly lock: JobLock;
   readonly child: TaskChild;
+  /** Workers that it took along lately, or that took it along. */
+  readonly lost_with: ReadonlySet<string>;
 }
 
 /** Where a worker keeps the attempts that it runs. */
@@ -71,6 +74,13 @@ export async function runAttempt(
     const ended = await endOrphan(orphan);
     if (ended.length > 0) log.warn({ task_id: key.task_id, pids: ended }, 'ended what a lost worker left');
   }
+  // The first attempt of a run has waited for nothing, and lost nobody.
+  const earlier = key.number === 1 ? [] : await store.records.attempts(key.task_id);
+  const apart = keepApart(earlier, running.values(), new Date());
+  if (apart !== null) {
+    waiting?.putBack();
+    return apart;
+  }
   const lock = lockOf(parts, job, token);
   const permits = createPermits(parts.side.redis, {
     prefix: config.queue.prefix,
@@ -94,12 +104,18 @@ export async function runAttempt(
   };
   const child: TaskChild =
     waiting?.start(questions) ?? processes.start({ task: run.name, task_id: key.task_id }, questions);
-  running.set(key.task_id, { key, lock, child, about: aboutRunning(granted, job.data.index) });
+  running.set(key.task_id, {
+    key,
+    lock,
+    child,
+    lost_with: lostWith(earlier),
+    about: aboutRunning(granted, job.data.index),
+  });
   onRunning();
   try {
     const loaded = await child.loaded;
     const policy = retryOf(config, run.name, loaded?.retry ?? {});
-    const wait = await archiveWait(parts, key);
+    const wait = archiveWaitOf(earlier, config.archive.patience_seconds, new Date());
     const process = { pid: child.pid, pgid: child.pid, hostname: parts.host, code: loaded?.code ?? null };
     // One that has ended without loading is told about below.
     if (loaded === null || waiting !== null || (await store.records.running(key, process))) {
@@ -121,12 +137,6 @@ export async function runAttempt(
       .end()
       .catch((error: unknown) => log.warn({ err: error }, 'a permit could not be given back'));
   }
-}
-
-/** The first attempt of a run has waited for nothing. */
-async function archiveWait({ config, store }: WorkerParts, key: AttemptKey): Promise<ArchiveWait> {
-  const attempts = key.number === 1 ? [] : await store.records.attempts(key.task_id);
-  return archiveWaitOf(attempts, config.archive.patience_seconds, new Date());
 }
 
 const aboutRunning = ({ run, workflow }: Granted, index: number): AboutRunning => ({
