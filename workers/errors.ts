@@ -100,6 +100,9 @@ export const ERRORS = {
   E_LEASE_LOST: retryable(
     'Another worker owns this job now; this attempt stopped without publishing anything.',
   ),
+  E_HELPER_LOST: retryable(
+    'A program that does a part of the work for the task was killed; the step runs again as after the loss of its own process.',
+  ),
   E_WORKER_LOST: fatal(
     'The job lost its process again and again (memory? see the attempts). Find the cause, then resume.',
   ),

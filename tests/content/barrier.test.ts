@@ -99,8 +99,8 @@ test('a barrier whose holder was killed proves nothing, and says so', async () =
   await barrier.sync();
   process.kill(Number(holdersOf(place.folder)), 'SIGKILL');
   await expect(barrier.sync()).rejects.toMatchObject({
-    code: 'E_IO',
-    fields: { path: place.folder, code: 'its holder ended' },
+    code: 'E_HELPER_LOST',
+    fields: { path: place.folder },
   });
   await barrier.close();
 });

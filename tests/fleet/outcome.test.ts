@@ -19,7 +19,7 @@ const failed = (code: ErrorCode) => ({
 
 test('every retryable code is retried after the delay, every other one fails at once', () => {
   for (const code of Object.keys(ERRORS) as ErrorCode[]) {
-    if (code === 'E_LEASE_LOST' || code === 'E_OUTDATED') continue;
+    if (['E_LEASE_LOST', 'E_OUTDATED', 'E_HELPER_LOST'].includes(code)) continue;
     const finish = finishOf(failed(code), at(0), now);
     expect(finish?.outcome, code).toBe(ERRORS[code].class === 'retryable' ? 'retry' : 'failure');
   }
@@ -30,6 +30,10 @@ test('a step that meets a newer catalog waits for a worker of that release', () 
     outcome: 'postponed',
     next_attempt_at: '2026-01-02T03:04:35.000Z',
   });
+});
+
+test('the kill of a program that works for a task is a loss and uses no retry, however many there were', () => {
+  expect(finishOf(failed('E_HELPER_LOST'), at(3), now)).toMatchObject({ outcome: 'lost', blame: 0.5 });
 });
 
 test('the fourth failure of a retryable error is final', () => {

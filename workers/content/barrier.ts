@@ -42,6 +42,7 @@ export class Barrier {
    * it fails always: what is lost stays lost.
    *
    * @throws E_IO
+   * @throws E_HELPER_LOST where the process that held the file open was killed: nothing is proven, and nobody has failed
    */
   async sync(): Promise<void> {
     if (this.#failure !== null) throw this.#failure;
@@ -57,7 +58,11 @@ export class Barrier {
     child.stdin?.write('\n');
     const { value, done } = await lines.next();
     if (done !== true && value === '0') return;
-    const code = done === true ? 'its holder ended' : getSystemErrorName(-Number(value));
+    if (done === true)
+      throw new LongshoreError('E_HELPER_LOST', `syncfs of ${this.#path} failed: its holder was killed`, {
+        fields: { path: this.#path },
+      });
+    const code = getSystemErrorName(-Number(value));
     throw new LongshoreError('E_IO', `syncfs of ${this.#path} failed: ${code}`, {
       fields: { path: this.#path, code },
     });

@@ -1,5 +1,8 @@
 import { readFileSync } from 'node:fs';
 
+/** Of the loss of a process that somebody killed. */
+export const BLAME_OF_KILLED = 0.5;
+
 /**
  * How far a job is to blame for the loss of its process, 0 to 1. The records add it up, and set a job aside that has
  * more than config.workflow.max_losses.
@@ -17,7 +20,7 @@ export function blameFor(
   signal: NodeJS.Signals | null,
   oom_kills: { before: number; after: number },
 ): number {
-  return signal === 'SIGKILL' && oom_kills.before === oom_kills.after ? 0.5 : 1;
+  return signal === 'SIGKILL' && oom_kills.before === oom_kills.after ? BLAME_OF_KILLED : 1;
 }
 
 /** Between two looks. A kill that short before an attempt began counts as one during it. */

@@ -3,6 +3,7 @@ import type { RetryPolicy } from '../../../config/task-limits.ts';
 import type { Finish, TaskRun } from '../../records/contract.ts';
 import { type ArchiveWait, waitForArchive } from './archive-wait.ts';
 import type { ChildEnding } from '../isolation/child.ts';
+import { BLAME_OF_KILLED } from './losses.ts';
 
 const OUTDATED_MS = 30_000;
 
@@ -18,6 +19,7 @@ const OUTDATED_MS = 30_000;
  * | failed, retryable, retries left     | retry     | again after the delay, same task id        |
  * | failed, fatal / operator / none left| failure   | stays until a person resumes it            |
  * | lost (signal, crash without report) | lost      | again soon; the records count              |
+ * | failed, a process of its was killed | lost      | the same                                   |
  * | stopped: time limit, memory limit   | as failed with E_TIMEOUT, E_MEMORY_LIMIT               |
  * | stopped: shutdown, lease lost       | postponed | again at once, here or elsewhere           |
  * | stopped: pause, revoke              | none      | the records were changed by who stopped it |
@@ -60,6 +62,8 @@ function failed(error: ErrorReport, run: TaskRun, policy: RetryPolicy, now: Date
   // Not a fault of the task, and nothing was published: the owner of the job runs it.
   if (error.code === 'E_LEASE_LOST')
     return { outcome: 'postponed', reason: error.message, next_attempt_at: now.toISOString() };
+  if (error.code === 'E_HELPER_LOST')
+    return { outcome: 'lost', reason: error.message, blame: BLAME_OF_KILLED };
   // Another process was upgraded first: those that were, and this one when it is, can do the step.
   if (error.code === 'E_OUTDATED')
     return {
