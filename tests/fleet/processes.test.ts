@@ -144,6 +144,32 @@ test('of the workers of a host one decides, for as long as it comes back', async
   expect(await side.redis.pttl(`${base}:host:h:turn`)).toBeGreaterThan(8_000);
 });
 
+test('a worker that died without a word is no worker of its host any more, and is forgotten', async () => {
+  const { config } = await makePlace({ instances: { min: 1, max: 3 } });
+  const log = createLogger('test', {}, { level: 'fatal' });
+  const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'test' });
+  onTestFinished(() => side.close());
+  const key = `${config.queue.prefix}:${config.app_id}:host:h`;
+  await side.redis.hset(key, 'dead', JSON.stringify({ at: Date.now() - 60_000, busy: 8 }));
+  await side.redis.hset(key, 'w2', JSON.stringify({ at: Date.now() + 60_000, busy: 0 }));
+  const keeper = { list: async () => [], add: async () => undefined, forget: async () => undefined };
+  const watching = watchHost({
+    config,
+    side,
+    queues: [],
+    name: 'w1',
+    host: 'h',
+    log,
+    keeper,
+    busy: () => 0,
+    working: () => true,
+  });
+  onTestFinished(() => watching.stop());
+  await until(async () => (await side.redis.hkeys(key)).toSorted().join(' ') === 'w1 w2', {
+    what: 'the dead one to be forgotten',
+  });
+});
+
 test('a worker that has the number of one that drained and ended is no worker that leaves', async () => {
   const { config } = await makePlace();
   const log = createLogger('test', {}, { level: 'fatal' });
