@@ -4,7 +4,7 @@ import { startOf } from '../../workers/fleet/isolation/process-start.ts';
 import { waitingIn, watchHost } from '../../workers/fleet/scaling/host-watch.ts';
 import type { Keeper, KeptProcess } from '../../workers/fleet/scaling/pm2.ts';
 import { NO_PRESSURE } from '../../workers/fleet/scaling/pressure.ts';
-import { newestBeyond, scaleProcesses } from '../../workers/fleet/scaling/process-scaling.ts';
+import { forgetDrained, newestBeyond, scaleProcesses } from '../../workers/fleet/scaling/process-scaling.ts';
 import {
   ageOf,
   decideProcesses,
@@ -169,6 +169,32 @@ test('a worker that died without a word is no worker of its host any more, and i
     what: 'the dead one to be forgotten',
   });
 });
+
+test.each([
+  ['stopped', 0, [7]],
+  // Somebody started it again: it may have jobs.
+  ['online', 4711, []],
+])(
+  'what has drained and is %s now leaves the list of pm2, unless it runs again',
+  async (status, pid, left) => {
+    const { config } = await makePlace();
+    const log = createLogger('test', {}, { level: 'fatal' });
+    const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'test' });
+    onTestFinished(() => side.close());
+    const draining = `${config.queue.prefix}:${config.app_id}:draining:h`;
+    await side.redis.sadd(draining, '999999999 7 12345');
+    const kept = { name: 'worker', pm_id: 7, pid, status, started_at: 0 };
+    const forgotten: number[] = [];
+    const keeper = {
+      list: async () => [kept],
+      add: async () => undefined,
+      forget: async (pm_id: number) => void forgotten.push(pm_id),
+    };
+    await forgetDrained({ config, redis: side.redis, host: 'h', log, keeper });
+    expect(forgotten).toEqual(left);
+    expect(await side.redis.smembers(draining)).toEqual([]);
+  },
+);
 
 test('a worker that has the number of one that drained and ended is no worker that leaves', async () => {
   const { config } = await makePlace();
