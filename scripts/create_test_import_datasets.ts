@@ -5,6 +5,7 @@ import { type Config, configOrExit } from '../config/index.ts';
 import { normaliseName } from '../workers/dataset/name.ts';
 import { LongshoreError } from '../workers/errors.ts';
 import type { Catalog } from '../workers/catalog/contract.ts';
+import { aloneOnHost, busyHelp } from './cli/alone.ts';
 import { createProgram, dryRunOption, jsonOption, runProgram } from './cli/program.ts';
 import { printJson, withStoreIfAny } from './cli/session.ts';
 import { printTable } from './cli/table.ts';
@@ -38,18 +39,22 @@ const program = createProgram(
   .option('--source <dir...>', 'import sources; default: the first two of config.register_ondemand')
   .addOption(dryRunOption())
   .addOption(jsonOption())
+  .addHelpText('after', busyHelp)
   .action((options: Options) => create(options));
 
 async function create({ source, dryRun: dry_run = false, json }: Options): Promise<void> {
   const config = await configOrExit();
   const sources = source ?? defaultSources(config);
-  const rows = await withStoreIfAny(config, async (store) => {
-    const made: Row[] = [];
-    for (const folder of sources)
-      for (const [name, files] of SAMPLES)
-        made.push(makeSample(join(folder, await freeName(store?.catalog ?? null, name)), files, dry_run));
-    return made;
-  });
+  const overlap = { script: 'create_test_import_datasets', subjects: sources, dry_run };
+  const rows = await aloneOnHost(config, overlap, () =>
+    withStoreIfAny(config, async (store) => {
+      const made: Row[] = [];
+      for (const folder of sources)
+        for (const [name, files] of SAMPLES)
+          made.push(makeSample(join(folder, await freeName(store?.catalog ?? null, name)), files, dry_run));
+      return made;
+    }),
+  );
   if (json) return printJson({ dry_run, folders: rows });
   printTable(process.stdout, rows, [
     { title: 'OUTCOME', value: (row) => row.outcome },

@@ -1,8 +1,8 @@
 /** Scheduled every minute: takes uploads on, from the browser's last byte to the workflow that lands them. */
 import { InvalidArgumentError } from 'commander';
-import { EXIT_BUSY, withScriptLock } from '../workers/queue/script-lock.ts';
 import type { Uploads } from '../workers/uploads/contract.ts';
 import { openUploads } from '../workers/uploads/rest.ts';
+import { alone } from './cli/alone.ts';
 import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { type EngineSession, printJson, withEngine } from './cli/session.ts';
 import { printTable } from './cli/table.ts';
@@ -30,7 +30,7 @@ const program = createProgram(
   .addOption(jsonOption())
   .addHelpText(
     'after',
-    `Something could not be done: ${EXIT.failed}; another run is still active: ${EXIT_BUSY}`,
+    `Something could not be done: ${EXIT.failed}; another run is still active: ${EXIT.busy}`,
   )
   .action(async (options: Options) => {
     process.exitCode = await withEngine(async (session) => {
@@ -45,12 +45,9 @@ const program = createProgram(
   });
 
 async function run(session: EngineSession, uploads: Uploads, options: Options): Promise<number> {
-  // A dry run touches no lock either.
-  if (options.dryRun) return manage(session, uploads, options);
-  const outcome = await withScriptLock(session.config, 'manage_upload_workflows', session.log, (signal) =>
+  return alone(session, { script: 'manage_upload_workflows', dry_run: options.dryRun ?? false }, (signal) =>
     manage(session, uploads, options, signal),
   );
-  return outcome.ran ? outcome.result : EXIT_BUSY;
 }
 
 async function manage(

@@ -1,8 +1,8 @@
 /** Scheduled: removes staged copies that have outlived their days, and more where a stage file system is full. */
 import { InvalidArgumentError } from 'commander';
-import { EXIT_BUSY, withScriptLock } from '../workers/queue/script-lock.ts';
 import { buildWorkflow } from '../workers/workflows/definition.ts';
 import { assertTaken } from '../workers/workflows/fleet.ts';
+import { alone } from './cli/alone.ts';
 import { ago, bytes } from './cli/format.ts';
 import { showPlan } from './cli/plan-view.ts';
 import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
@@ -31,18 +31,15 @@ const program = createProgram(
   .option('--max-purges <n>', 'instead of config.stage.purge.max_purges', cap)
   .addOption(dryRunOption())
   .addOption(jsonOption())
-  .addHelpText('after', `Another run of it is still active: ${EXIT_BUSY}`)
+  .addHelpText('after', `Another run of it is still active: ${EXIT.busy}`)
   .action(async (options: Options) => {
     process.exitCode = await withEngine((session) => run(session, options));
   });
 
 async function run(session: EngineSession, options: Options): Promise<number> {
-  // A dry run touches no lock either.
-  if (options.dryRun) return purgeAll(session, options);
-  const outcome = await withScriptLock(session.config, 'purge_staged_datasets', session.log, (signal) =>
+  return alone(session, { script: 'purge_staged_datasets', dry_run: options.dryRun ?? false }, (signal) =>
     purgeAll(session, options, signal),
   );
-  return outcome.ran ? outcome.result : EXIT_BUSY;
 }
 
 async function purgeAll(session: EngineSession, options: Options, signal?: AbortSignal): Promise<number> {

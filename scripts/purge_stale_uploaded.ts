@@ -1,8 +1,8 @@
 /** Scheduled every day: removes what uploads leave behind below the upload roots. */
 import { InvalidArgumentError } from 'commander';
-import { EXIT_BUSY, withScriptLock } from '../workers/queue/script-lock.ts';
 import type { Uploads } from '../workers/uploads/contract.ts';
 import { openUploads } from '../workers/uploads/rest.ts';
+import { alone } from './cli/alone.ts';
 import { bytes, oneLine } from './cli/format.ts';
 import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { printJson, type Session, withStore } from './cli/session.ts';
@@ -30,7 +30,7 @@ const program = createProgram(
   .addOption(jsonOption())
   .addHelpText(
     'after',
-    `Something could not be purged: ${EXIT.failed}; another run is still active: ${EXIT_BUSY}`,
+    `Something could not be purged: ${EXIT.failed}; another run is still active: ${EXIT.busy}`,
   )
   .action(async (options: Options) => {
     process.exitCode = await withStore(async (session) => {
@@ -45,12 +45,9 @@ const program = createProgram(
   });
 
 async function run(session: Session, uploads: Uploads, options: Options): Promise<number> {
-  // A dry run touches no lock either.
-  if (options.dryRun) return purge(session, uploads, options);
-  const outcome = await withScriptLock(session.config, 'purge_stale_uploaded', session.log, (signal) =>
+  return alone(session, { script: 'purge_stale_uploaded', dry_run: options.dryRun ?? false }, (signal) =>
     purge(session, uploads, options, signal),
   );
-  return outcome.ran ? outcome.result : EXIT_BUSY;
 }
 
 async function purge(

@@ -7,10 +7,12 @@ import { createLogger, type Logger } from '../workers/log.ts';
 import { openStore, type Store } from '../workers/store.ts';
 import { createRegistrar } from '../workers/watch/registration.ts';
 import { createEngine } from '../workers/workflows/engine.ts';
+import { alone, busyHelp } from './cli/alone.ts';
 import { createProgram, dryRunBesideArguments, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { currentUser, printJson, withStoreIfAny } from './cli/session.ts';
 import { printTable, type Style } from './cli/table.ts';
 import { type Candidate, candidatesOf, type RegisterOptions } from './register/candidates.ts';
+import { registering } from './register/overlap.ts';
 import { predict, refusedRow, type Row, rowOf } from './register/predict.ts';
 
 const LEVELS: Record<string, string> = {
@@ -47,6 +49,7 @@ const program = createProgram('register', 'Register a folder, or each of its sub
       .default('INFO')
       .argParser((text) => text.toUpperCase()),
   )
+  .addHelpText('after', busyHelp)
   .action(async (path: string, options: Options) => {
     process.exitCode = await register(await configOrExit(), path, options);
   });
@@ -82,6 +85,21 @@ async function registerAll(
   options: Options,
 ): Promise<Row[]> {
   const log = fileLogger(config, options.logLevel);
+  const overlap = registering(candidates);
+  return alone({ config, log }, overlap, () => registerEach(config, log, { candidates, workflow, options }));
+}
+
+interface Asked {
+  candidates: readonly Candidate[];
+  workflow: string;
+  options: Options;
+}
+
+async function registerEach(
+  config: Config,
+  log: Logger,
+  { candidates, workflow, options }: Asked,
+): Promise<Row[]> {
   const store = await openStore(config);
   const engine = await createEngine({ config, store, log, wait_seconds: 5 });
   try {

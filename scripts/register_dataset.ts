@@ -3,16 +3,18 @@ import { realpath, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Config, configOrExit, variable } from '../config/index.ts';
 import { coerceError, LongshoreError } from '../workers/errors.ts';
-import { createLogger } from '../workers/log.ts';
+import { createLogger, type Logger } from '../workers/log.ts';
 import { openStore } from '../workers/store.ts';
 import { createRegistrar, datasetNameOf } from '../workers/watch/registration.ts';
 import { buildWorkflow } from '../workers/workflows/definition.ts';
 import { createEngine } from '../workers/workflows/engine.ts';
+import { alone, busyHelp } from './cli/alone.ts';
 import { checkAll } from './cli/mistakes.ts';
 import { createProgram, dryRunBesideArguments, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { currentUser, printJson, withStoreIfAny } from './cli/session.ts';
 import type { Candidate } from './register/candidates.ts';
 import { refuseOwn } from './register/own-places.ts';
+import { registering } from './register/overlap.ts';
 import { predict, RENAME, type Row, rowOf } from './register/predict.ts';
 
 interface Options {
@@ -44,7 +46,7 @@ const program = createProgram(
   .addOption(jsonOption())
   .addHelpText(
     'after',
-    `\nThere is no such folder: ${EXIT.failed}. The name belongs to another folder: ${EXIT.state}`,
+    `\nThere is no such folder: ${EXIT.failed}. The name belongs to another folder: ${EXIT.state}${busyHelp}`,
   )
   .action(async (name: string, path: string, options: Options) => {
     process.exitCode = await register(await configOrExit(), { name, path }, options);
@@ -126,6 +128,16 @@ const foresee = (config: Config, candidate: Candidate): Promise<Row> =>
 
 async function add(config: Config, candidate: Candidate, workflow: string): Promise<Row> {
   const log = createLogger('register_dataset', {}, { to: 2, level: variable('LOG_LEVEL') || 'error' });
+  return alone({ config, log }, registering([candidate]), () =>
+    addAlone(config, log, { candidate, workflow }),
+  );
+}
+
+async function addAlone(
+  config: Config,
+  log: Logger,
+  { candidate, workflow }: { candidate: Candidate; workflow: string },
+): Promise<Row> {
   const store = await openStore(config);
   const engine = await createEngine({ config, store, log, wait_seconds: 5 });
   try {

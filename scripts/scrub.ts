@@ -1,6 +1,6 @@
 /** Scheduled: proves the archived copies that were not proven for longest, within config.fixity's budget. */
 import { InvalidArgumentError } from 'commander';
-import { EXIT_BUSY, withScriptLock } from '../workers/queue/script-lock.ts';
+import { alone } from './cli/alone.ts';
 import { ago, bytes, counted, parseBytes } from './cli/format.ts';
 import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
 import { printJson, type Session, withStore } from './cli/session.ts';
@@ -26,7 +26,7 @@ const program = createProgram(
   .addOption(jsonOption())
   .addHelpText(
     'after',
-    `A copy is damaged or missing: ${EXIT.failed}; an archive was away: ${EXIT.unavailable}; another run is still\nactive: ${EXIT_BUSY}`,
+    `A copy is damaged or missing: ${EXIT.failed}; an archive was away: ${EXIT.unavailable}; another run is still\nactive: ${EXIT.busy}`,
   )
   .action(async (options: Options) => {
     process.exitCode = await withStore((session) => run(session, options));
@@ -41,10 +41,13 @@ async function run(session: Session, options: Options): Promise<number> {
     'The next run goes on with the rest.',
   );
   try {
-    const outcome = await withScriptLock(session.config, 'scrub', session.log, (lost) =>
-      scrubAndTell(session, options, AbortSignal.any([lost, stopping.signal])),
+    return await alone(session, { script: 'scrub' }, (lost) =>
+      scrubAndTell(
+        session,
+        options,
+        AbortSignal.any([...(lost === undefined ? [] : [lost]), stopping.signal]),
+      ),
     );
-    return outcome.ran ? outcome.result : EXIT_BUSY;
   } finally {
     stopping.end();
   }

@@ -1,6 +1,7 @@
 /** Ends workers, on whatever host they are. */
 import { LongshoreError } from '../workers/errors.ts';
 import type { SeenWorker } from '../workers/queue/registry.ts';
+import { busyHelp } from './cli/alone.ts';
 import { chosen, type FleetSession, withFleet } from './cli/fleet-session.ts';
 import { waitOption } from './cli/commands/fleet.ts';
 import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
@@ -40,7 +41,8 @@ const program = createProgram(
   .addOption(jsonOption())
   .addHelpText(
     'after',
-    '\n`longshore shutdown --immediate` hands running jobs to other workers instead of\nrevoking them.',
+    '\n`longshore shutdown --immediate` hands running jobs to other workers instead of\nrevoking them.\n' +
+      busyHelp,
   )
   .action(async (options: Options) => {
     const named = { ...options, hostname: hostOf(options) };

@@ -30,6 +30,9 @@ export const ERRORS = {
     'Correct the listed keys in config/ or .env, then start again. `npm run config` explains each value.',
   ),
   E_USAGE: operator('See --help for the arguments and examples.'),
+  E_BUSY: retryable(
+    'Nothing was done. Run it again when the other run has ended; that of a killed one counts for half a minute more.',
+  ),
   E_REDIS_UNAVAILABLE: operator(
     'Start Redis or correct REDIS_URL. Without REDIS_URL, `npm start` brings its own.',
   ),

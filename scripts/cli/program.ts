@@ -12,6 +12,8 @@ export const EXIT = {
   notFound: 3,
   state: 4,
   unavailable: 5,
+  /** EX_TEMPFAIL of sysexits.h, as {@link EXIT_BUSY}. */
+  busy: 75,
   /** As a shell says it of what Ctrl-C ended. */
   stopped: 130,
 } as const;
@@ -23,6 +25,7 @@ state, 5 a service is away, 75 another run is active, 78 wrong configuration,
 
 const EXIT_OF: Partial<Record<ErrorCode, number>> = {
   E_USAGE: EXIT.usage,
+  E_BUSY: EXIT.busy,
   E_WORKFLOW_INVALID: EXIT.usage,
   E_TASK_UNKNOWN: EXIT.usage,
   E_DATASET_NOT_FOUND: EXIT.notFound,

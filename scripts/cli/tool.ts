@@ -1,8 +1,5 @@
 /** A script of its own that is a command of `longshore` as well: told once, found wherever an operator looks for it. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { Config } from '../../config/index.ts';
-import type { Logger } from '../../workers/log.ts';
-import { EXIT_BUSY, withScriptLock } from '../../workers/queue/script-lock.ts';
 import { createProgram, helpTail, runProgram, spelled } from './program.ts';
 
 export interface Tool {
@@ -44,16 +41,3 @@ export const wholeNumber =
     if (/^[0-9]{1,9}$/.test(text) && Number(text) >= least) return Number(text);
     throw new InvalidArgumentError(`Expected a whole number from ${least} to 999999999.`);
   };
-
-/** Runs it once at a time over the whole fleet; a dry run touches no lock either. Answers the exit code. */
-export async function alone(
-  { config, log }: { config: Config; log: Logger },
-  { script, dry_run }: { script: string; dry_run: boolean },
-  body: (signal?: AbortSignal) => Promise<number>,
-): Promise<number> {
-  if (dry_run) return body();
-  const outcome = await withScriptLock(config, script, log, body);
-  return outcome.ran ? outcome.result : EXIT_BUSY;
-}
-
-export const busyHelp = `\nAnother run of it is still active: ${EXIT_BUSY}`;

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { coerceError } from '../../workers/errors.ts';
 import type { Reply } from '../../workers/queue/control.ts';
 import type { RunningJob, SeenWorker } from '../../workers/queue/registry.ts';
+import { alone } from '../cli/alone.ts';
 import type { FleetSession } from '../cli/fleet-session.ts';
 
 export interface ShutdownOptions {
@@ -27,14 +28,21 @@ export interface ShutdownRow {
 /**
  * Graceful: takes no more jobs and ends with the last one that runs. Immediate: what runs is revoked (REVOKED, for a
  * person to resume), so that no other worker takes it up, and the process ends.
+ *
+ * @throws E_BUSY when somebody tells one of them so already
  */
 export async function shutDown(
   session: FleetSession,
   workers: readonly SeenWorker[],
   options: ShutdownOptions,
 ): Promise<ShutdownRow[]> {
-  const rows: ShutdownRow[] = [];
-  for (const { name } of workers) rows.push(await shutDownOne(session, name, options));
+  const overlap = { script: 'shutdown_worker', subjects: workers.map(({ name }) => name) };
+  const rows = await alone(session, overlap, async () => {
+    const told: ShutdownRow[] = [];
+    for (const { name } of workers) told.push(await shutDownOne(session, name, options));
+    return told;
+  });
+  // Waiting holds nobody up: whoever will not wait for the jobs may end these workers at once.
   await waitUntilGone(session, rows, options.gone_seconds);
   return rows;
 }

@@ -1,10 +1,12 @@
 import { once } from 'node:events';
+import { hostname } from 'node:os';
 import { Redis } from 'ioredis';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
 import { TURN_VARIABLE, turnEnd } from '../../workers/queue/turn-end.ts';
 import { withScriptLock } from '../../workers/queue/script-lock.ts';
 import { makePlace } from '../support/place.ts';
+import { until } from '../support/until.ts';
 
 const log = createLogger('test', {}, { level: 'fatal' });
 const TIMES = { lease_ms: 300, leave_ms: 60_000 };
@@ -29,7 +31,7 @@ test('a script whose lock somebody else has got is told so, and leaves that lock
   expect(done).toEqual({ ran: true, result: 'the lock of script purge was lost' });
   expect(await redis.get(key)).toBe('somebody else');
   const other = await withScriptLock(config, 'purge', log, async () => 'ran', TIMES);
-  expect(other).toEqual({ ran: false, holder: 'somebody else' });
+  expect(other).toEqual({ ran: false, busy: { holder: 'somebody else', since: null, subject: null } });
   await redis.del(key);
 });
 
@@ -72,4 +74,74 @@ test('the turn of a schedule tells how it ended, whichever way, and is not run o
   for (const turn of ['well', 'thrown']) expect((await run(turn, async () => 0)).ran).toBe(false);
   expect(runs).toEqual(['well', 'badly', 'thrown']);
   expect(await redis.keys(`${config.queue.prefix}:*:script:*`)).toEqual([]);
+});
+
+const untilRenewed = async (redis: Redis, key: string): Promise<void> => {
+  let left = await redis.pttl(key);
+  await until(async () => {
+    const before = left;
+    left = await redis.pttl(key);
+    return left > before;
+  });
+};
+
+test('work on several subjects takes all of them or none, and gives all of them back', async () => {
+  const { config } = await makePlace();
+  const redis = new Redis(inject('redis'));
+  onTestFinished(() => redis.disconnect());
+  const on = <T>(subjects: string[], body: () => Promise<T>) =>
+    withScriptLock(config, 'purge', log, body, { ...TIMES, subjects });
+  const seen: unknown[] = [];
+  await on(['a', 'b'], async () => {
+    seen.push(await on(['c', 'b', 'd'], async () => 'ran'));
+    // What stands before the held one was not taken either.
+    seen.push(await on(['c', 'd'], async () => 'ran'));
+    for (const subject of ['a', 'b'])
+      await untilRenewed(redis, `${config.queue.prefix}:${config.app_id}:script:purge:${subject}`);
+    seen.push(await on(['a'], async () => 'ran'), await on(['b'], async () => 'ran'));
+  });
+  const busy = (subject: string) => ({
+    ran: false,
+    busy: { holder: `${hostname()}:${process.pid}`, since: expect.stringMatching(/^2.*Z$/), subject },
+  });
+  expect(seen).toEqual([busy('b'), { ran: true, result: 'ran' }, busy('a'), busy('b')]);
+  expect(await redis.keys(`${config.queue.prefix}:*:script:*`)).toEqual([]);
+});
+
+test('work that outlives its lock is told nothing of its loss', async () => {
+  const { config } = await makePlace();
+  const redis = new Redis(inject('redis'));
+  onTestFinished(() => redis.disconnect());
+  const key = `${config.queue.prefix}:${config.app_id}:script:purge:a`;
+  const options = { ...TIMES, leave_ms: 0, subjects: ['a'], outlives_lock: true };
+  const done = await withScriptLock(
+    config,
+    'purge',
+    log,
+    async (signal) => {
+      await redis.set(key, 'somebody else', 'PX', 60_000);
+      // Looks three times as seldom, so that the other has looked by the time this one is told.
+      const seldom = {
+        ...options,
+        lease_ms: TIMES.lease_ms * 3,
+        leave_ms: 60_000,
+        outlives_lock: false,
+        subjects: ['b'],
+      };
+      await withScriptLock(
+        config,
+        'purge',
+        log,
+        async (other) => {
+          await redis.set(key.replace(/a$/, 'b'), 'somebody else', 'PX', 60_000);
+          await once(other, 'abort');
+        },
+        seldom,
+      );
+      return signal.aborted;
+    },
+    options,
+  );
+  expect(done).toEqual({ ran: true, result: false });
+  expect(await redis.get(key)).toBe('somebody else');
 });

@@ -32,7 +32,7 @@ test('a good upload is VERIFIED; what the script said is logged, and its process
   const { id } = ground.upload('good', FILES, { status: 'VERIFYING', metadata: GOOD });
   const { notes, outcome } = await attempt(ground, id, { task_id: 'task-1', retries: 1, retries_left: 2 });
   expect(await outcome).toEqual([id, { status: 'success', dataset_id: id }]);
-  expect(notes.tools[0]?.slice(2)).toEqual([String(id), 'task-1', '1', '3']);
+  expect(notes.tools[0]?.slice(2)).toEqual([String(id), 'task-1', '1', '3', '--for-task']);
   expect(notes.lines.map(({ message }) => message).join('\n')).toContain(
     'verified by manifest hash: 2 files',
   );

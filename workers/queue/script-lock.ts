@@ -5,31 +5,63 @@ import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import { connectRedis } from './connection.ts';
-import { releaseLock, takeLock } from './token-lock.ts';
+import { releaseLocks, renewLocks, takeLocks } from './token-lock.ts';
 import { endNow, failureOf, ownTurn, putTurnEnd, turnEnd } from './turn-end.ts';
 
-export interface LockTimes {
+export interface LockOptions {
   /** The lock ends by itself so long after it was renewed last. */
-  readonly lease_ms: number;
+  readonly lease_ms?: number;
   /** So long a script that has lost its lock may take to come to its end. */
-  readonly leave_ms: number;
+  readonly leave_ms?: number;
+  /** What it acts on: the script may run on other subjects meanwhile. Without, it runs once in all. */
+  readonly subjects?: readonly string[];
+  /** A lost lock does not end it: a second one beside it does no harm, and half of it would be less than both. */
+  readonly outlives_lock?: boolean;
+  /** How long to wait for a Redis that does not answer. */
+  readonly wait_seconds?: number;
 }
 
-const TIMES: LockTimes = { lease_ms: 30_000, leave_ms: 60_000 };
 /** The lock of who does not give it back in time ends by itself. */
 const GIVE_BACK_MS = 5_000;
 /** EX_TEMPFAIL of sysexits.h: the same script runs already; nothing was done. */
 export const EXIT_BUSY = 75;
 
-const RENEW = `if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0`;
+const keyOf = (config: Config, script: string, subject?: string): string =>
+  [config.queue.prefix, config.app_id, 'script', script, ...(subject === undefined ? [] : [subject])].join(
+    ':',
+  );
 
-const keyOf = (config: Config, script: string): string =>
-  `${config.queue.prefix}:${config.app_id}:script:${script}`;
+export interface Holder {
+  /** `host:pid` */
+  readonly holder: string;
+  /** ISO 8601 by the clock of its host; null: it does not say. */
+  readonly since: string | null;
+}
+
+/** `host:pid:since.uuid[:turn]`, with the time in milliseconds. */
+function tokenOf(turn: string | null): string {
+  const since = `${Date.now()}.${randomUUID()}`;
+  return [hostname(), process.pid, since, ...(turn === null ? [] : [turn])].join(':');
+}
+
+function holderIn(token: string): Holder {
+  const [host, pid, since = ''] = token.split(':');
+  const at = /^([0-9]{1,15})\./.exec(since)?.[1];
+  return {
+    holder: pid === undefined ? `${host}` : `${host}:${pid}`,
+    since: at === undefined ? null : new Date(Number(at)).toISOString(),
+  };
+}
 
 /** `host:pid` of who holds the lock of a script; null: it does not run. */
-export async function holderOf(config: Config, redis: Redis, script: string): Promise<string | null> {
-  const holder = await redis.get(keyOf(config, script));
-  return holder === null ? null : holder.split(':').slice(0, 2).join(':');
+export async function holderOf(
+  config: Config,
+  redis: Redis,
+  script: string,
+  subject?: string,
+): Promise<string | null> {
+  const token = await redis.get(keyOf(config, script, subject));
+  return token === null ? null : holderIn(token).holder;
 }
 
 /** The turn of a schedule that holds the lock of a script; null: none, though a person's run may. */
@@ -38,7 +70,10 @@ export async function turnAtWork(config: Config, redis: Redis, script: string): 
   return holder?.split(':').slice(3).join(':') || null;
 }
 
-export type LockedOutcome<T> = { ran: true; result: T } | { ran: false; holder: string };
+export type LockedOutcome<T> =
+  | { ran: true; result: T }
+  /** Nobody: it is the turn of a schedule that was run elsewhere, to its end. */
+  | { ran: false; busy: (Holder & { subject: string | null }) | null };
 
 /**
  * Runs a script's work once at a time over the whole fleet, whether a schedule or a person started it. The lock is
@@ -53,15 +88,21 @@ export async function withScriptLock<T>(
   script: string,
   log: Logger,
   body: (signal: AbortSignal) => Promise<T>,
-  { lease_ms, leave_ms }: LockTimes = TIMES,
+  {
+    lease_ms = 30_000,
+    leave_ms = 60_000,
+    subjects,
+    outlives_lock = false,
+    wait_seconds = 30,
+  }: LockOptions = {},
 ): Promise<LockedOutcome<T>> {
-  const redis = await connectRedis(config, { log, wait_seconds: 30, name: `longshore-script-${script}` });
-  const key = keyOf(config, script);
+  const redis = await connectRedis(config, { log, wait_seconds, name: `longshore-script-${script}` });
+  const keys = subjects?.map((subject) => keyOf(config, script, subject)) ?? [keyOf(config, script)];
   const turn = ownTurn();
-  const holder = [hostname(), process.pid, randomUUID(), ...(turn === null ? [] : [turn])].join(':');
+  const token = tokenOf(turn);
   const lost = new AbortController();
   const lose = (): void => {
-    if (lost.signal.aborted) return;
+    if (outlives_lock || lost.signal.aborted) return;
     lost.abort(new Error(`the lock of script ${script} was lost`));
     leaving = setTimeout(() => {
       log.error({ script }, 'the lock of this script was lost, and it does not end by itself');
@@ -73,19 +114,19 @@ export async function withScriptLock<T>(
   // By a clock that nobody sets: one that is put right must not end a script.
   let renewed_at = performance.now();
   try {
-    if (!(await takeLock(redis, key, holder, lease_ms))) {
-      const other = (await holderOf(config, redis, script)) ?? 'unknown';
-      log.warn({ script, holder: other }, 'skipped: the previous run is still active');
-      return { ran: false, holder: other };
+    const held = await takeLocks(redis, keys, token, lease_ms);
+    if (held !== null) {
+      const subject = subjects?.[keys.indexOf(held.key)] ?? null;
+      return { ran: false, busy: { ...holderIn(held.token), subject } };
     }
-    if (turn !== null && (await turnEnd(config, redis, turn)) !== null) return { ran: false, holder };
+    if (turn !== null && (await turnEnd(config, redis, turn)) !== null) return { ran: false, busy: null };
     timer = setInterval(() => {
       if (performance.now() - renewed_at > lease_ms) lose();
       const asked_at = performance.now();
-      redis.eval(RENEW, 1, key, holder, lease_ms).then(
+      renewLocks(redis, keys, token, lease_ms).then(
         (renewed) => {
-          if (renewed === 0) lose();
-          else renewed_at = asked_at;
+          if (renewed) renewed_at = asked_at;
+          else lose();
         },
         (error: unknown) => log.warn({ err: error, script }, 'the lock of a script could not be renewed'),
       );
@@ -98,7 +139,7 @@ export async function withScriptLock<T>(
   } finally {
     clearInterval(timer);
     clearTimeout(leaving);
-    if (redis.status === 'ready') await within(GIVE_BACK_MS, releaseLock(redis, key, holder));
+    if (redis.status === 'ready') await within(GIVE_BACK_MS, releaseLocks(redis, keys, token));
     redis.disconnect();
   }
 }

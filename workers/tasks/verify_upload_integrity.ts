@@ -10,10 +10,12 @@ import { assertUploadRoot } from '../uploads/roots.ts';
 import { defineTask, postpone, type Postponement, type TaskContext } from './contract.ts';
 
 const SCRIPT = join(import.meta.dirname, '../../scripts/verify_upload_integrity.ts');
-/** What the script ends with when the API is away (scripts/cli/program.ts). */
+/** What the script ends with when the API is away, and when somebody verifies the upload by hand (scripts/cli/program.ts). */
 const AWAY = 5;
+const BUSY = 75;
 const API_AWAY = 'the API is away';
 const LOOK_AGAIN_MS = 60_000;
+const AFTER_ANOTHER_MS = 10_000;
 const TOLD_WITHIN_MS = 30_000;
 const LOOK_MS = 200;
 
@@ -49,7 +51,7 @@ async function verify(
 ): Promise<readonly [number, { status: string; dataset_id: number }] | Postponement> {
   const { dataset_id, run } = ctx;
   const max_retries = run.retries + run.retries_left;
-  const args = [SCRIPT, dataset_id, run.task_id, run.retries, max_retries].map(String);
+  const args = [SCRIPT, dataset_id, run.task_id, run.retries, max_retries, '--for-task'].map(String);
   await ctx.lease.assert();
   try {
     const { process_id } = await ctx.tool(process.execPath, args, { env: ownSecrets() });
@@ -58,6 +60,7 @@ async function verify(
     if (!isLongshoreError(error) || error.code !== 'E_SUBPROCESS') throw error;
     const { process_id, return_code } = error.fields;
     await keepProcess(ctx, uploads, typeof process_id === 'number' ? process_id : null);
+    if (return_code === BUSY) return afterAnother(toldBy(error).message);
     if (return_code === AWAY) return later(API_AWAY);
     throw toldBy(error);
   }
@@ -66,6 +69,9 @@ async function verify(
 
 const later = (why: string): Postponement =>
   postpone(new Date(Date.now() + LOOK_AGAIN_MS), `${why}; the upload is verified when it is back`);
+
+/** It takes no retry: the step goes on with what that run has come to. */
+const afterAnother = (who: string): Postponement => postpone(new Date(Date.now() + AFTER_ANOTHER_MS), who);
 
 /** The facility shows the lines of this process, which it knows by another id than the records. */
 async function keepProcess(ctx: TaskContext, uploads: Uploads, process_id: number | null): Promise<void> {

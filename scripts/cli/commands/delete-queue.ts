@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
+import { alone, busyHelp } from '../alone.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
+import type { JobQueue } from '../../../workers/queue/queues.ts';
 import { type FleetSession, knownQueue, withFleet } from '../fleet-session.ts';
 import { dryRunBesideArguments, EXIT, jsonOption } from '../program.ts';
 import { currentUser, printJson } from '../session.ts';
@@ -30,7 +32,8 @@ export const deleteQueueTool: Tool = {
         'after',
         `
 To be rid of workflows, revoke or delete them; a queue that is deleted comes
-back from the records.`,
+back from the records.
+${busyHelp}`,
       )
       .action(async (name: string | undefined, options: Options) => {
         process.exitCode = await withFleet((session) => deleteQueue(session, name, options));
@@ -40,10 +43,18 @@ back from the records.`,
 async function deleteQueue(
   session: FleetSession,
   text: string | undefined,
+  options: Options,
+): Promise<number> {
+  const queue = await knownQueue(session, text);
+  const overlap = { script: 'delete_queue', subjects: [queue.name], dry_run: options.dryRun ?? false };
+  return alone(session, overlap, () => deleteAndTell(session, queue, options));
+}
+
+async function deleteAndTell(
+  { config, store }: FleetSession,
+  queue: JobQueue,
   { yes = false, force = false, dryRun: dry_run = false, json }: Options,
 ): Promise<number> {
-  const { config, store } = session;
-  const queue = await knownQueue(session, text);
   const { name } = queue;
   const counts = await queue.getJobCounts();
   const jobs = Object.values(counts).reduce((sum, count) => sum + count, 0);

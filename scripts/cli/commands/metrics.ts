@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { alone, busyHelp } from '../alone.ts';
 import { type Config, configOrExit } from '../../../config/index.ts';
 import type { Metric } from '../../../workers/catalog/contract.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
@@ -10,7 +11,7 @@ import { bytes, count, counted, oneLine } from '../format.ts';
 import { EXIT, flag, jsonOption } from '../program.ts';
 import { commandLog, printJson, type Session, withStore } from '../session.ts';
 import { printTable } from '../table.ts';
-import { alone, busyHelp, type Tool } from '../tool.ts';
+import { type Tool } from '../tool.ts';
 
 interface Options {
   recorded?: boolean;

@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
+import { alone, busyHelp } from '../alone.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { type BundleRow, populate, withoutBundle } from '../../bundles/populate.ts';
 import { bytes } from '../format.ts';
 import { EXIT, flag, jsonOption } from '../program.ts';
 import { currentUser, printJson, type Session, withStore } from '../session.ts';
 import { printTable } from '../table.ts';
-import { alone, busyHelp, type Tool, valued } from '../tool.ts';
+import { type Tool, valued } from '../tool.ts';
 
 interface Options {
   appId?: string;

@@ -1,3 +1,4 @@
+import { alone, busyHelp } from '../alone.ts';
 import { type Command, InvalidArgumentError } from 'commander';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { type PurgedWorkflow, findStale, purgeWorkflow, type Stale } from '../../purge/workflows.ts';
@@ -6,7 +7,7 @@ import { checkAll } from '../mistakes.ts';
 import { EXIT, flag, jsonOption } from '../program.ts';
 import { currentUser, type EngineSession, printJson, withEngine } from '../session.ts';
 import { printTable } from '../table.ts';
-import { alone, busyHelp, type Tool, valued, wholeNumber } from '../tool.ts';
+import { type Tool, valued, wholeNumber } from '../tool.ts';
 
 interface Options {
   appId?: string;

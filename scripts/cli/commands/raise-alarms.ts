@@ -1,10 +1,11 @@
 import type { Command } from 'commander';
+import { alone, busyHelp } from '../alone.ts';
 import { raiseAlarms } from '../../fixity/alarms.ts';
 import { findingText } from '../../fixity/view.ts';
 import { counted } from '../format.ts';
 import { EXIT, flag, jsonOption } from '../program.ts';
 import { printJson, type Session, withStore } from '../session.ts';
-import { alone, busyHelp, type Tool } from '../tool.ts';
+import { type Tool } from '../tool.ts';
 
 interface Options {
   dryRun?: boolean;

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { configOrExit } from '../../../config/index.ts';
+import { aloneOnHost, busyHelp } from '../alone.ts';
 import { checkFolder, configuredFolders, type FolderRow } from '../../dirs/folders.ts';
 import { EXIT, flag, jsonOption } from '../program.ts';
 import { printJson } from '../session.ts';
@@ -25,7 +26,7 @@ export const setupDirsTool: Tool = {
       .addOption(jsonOption())
       .addHelpText(
         'after',
-        `\nA folder that cannot be made: ${EXIT.failed}. One that is missing is a report: ${EXIT.ok}`,
+        `\nA folder that cannot be made: ${EXIT.failed}. One that is missing is a report: ${EXIT.ok}${busyHelp}`,
       )
       .action(({ create = false, dryRun = false, json }: Options) => setUp(create && !dryRun, json)),
 };
@@ -40,16 +41,27 @@ export const initDirsTool: Tool = {
     command
       .addOption(flag('dry-run', 'only say what is missing'))
       .addOption(jsonOption())
+      .addHelpText('after', busyHelp)
       .action(({ dryRun = false, json }: Options) => setUp(!dryRun, json)),
 };
 
 async function setUp(create: boolean, json = false): Promise<void> {
   const config = await configOrExit();
-  const rows = configuredFolders(config).map((folder) => checkFolder(folder, create));
+  const folders = configuredFolders(config);
+  // The lock lies there: what it is when nothing has been done yet is seen before.
+  const home = folders.filter(({ key }) => key === 'state_dir').map((folder) => checkFolder(folder, create));
+  const overlap = { script: 'setup_dirs', subjects: [subjectOf(folders)], dry_run: !create };
+  const rows = await aloneOnHost(config, overlap, async () =>
+    folders.map((folder) => home.find(({ key }) => key === folder.key) ?? checkFolder(folder, create)),
+  );
   if (json) printJson({ create, folders: rows });
   else show(rows);
   process.exitCode = rows.some(({ status }) => status === 'Failed') ? EXIT.failed : EXIT.ok;
 }
+
+/** Another configuration has other folders, and is no second run of this one. */
+export const subjectOf = (folders: readonly { path: string | null }[]): string =>
+  folders.map(({ path }) => path ?? '').join('\n');
 
 const STYLES = {
   Exists: 'green',
