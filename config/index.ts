@@ -12,12 +12,17 @@ export type { Config, DigestName, TypePaths, TypeRegistration, WorkflowDefinitio
  * The configuration of this process, for entry points (scripts, apps). Prints every problem and exits 78 (EX_CONFIG,
  * sysexits.h) when it cannot be used, so that nothing runs on half a configuration.
  */
-export async function configOrExit(options: Pick<LoadOptions, 'environment'> = {}): Promise<Config> {
+export async function configOrExit(): Promise<Config> {
   try {
-    return (await loadConfig({ ...options, places: true })).config;
+    return await commandConfig();
   } catch (error) {
     if (!isLongshoreError(error)) throw error;
     process.stderr.write(`${error.code}: ${error.message}\n${error.hint}\n`);
     process.exit(78);
   }
+}
+
+/** As {@link configOrExit}, for commands, which tell what is wrong in their own way: with --json as JSON. @throws E_CONFIG */
+export async function commandConfig(options: Pick<LoadOptions, 'environment'> = {}): Promise<Config> {
+  return (await loadConfig({ ...options, places: true })).config;
 }

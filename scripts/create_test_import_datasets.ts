@@ -1,7 +1,7 @@
 /** Makes small sample folders in import sources, for trying an installation out. */
 import { mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Config, configOrExit } from '../config/index.ts';
+import { type Config, commandConfig } from '../config/index.ts';
 import { normaliseName } from '../workers/dataset/name.ts';
 import { LongshoreError } from '../workers/errors.ts';
 import type { Catalog } from '../workers/catalog/contract.ts';
@@ -43,7 +43,7 @@ const program = createProgram(
   .action((options: Options) => create(options));
 
 async function create({ source, dryRun: dry_run = false, json }: Options): Promise<void> {
-  const config = await configOrExit();
+  const config = await commandConfig();
   const sources = source ?? defaultSources(config);
   const overlap = { script: 'create_test_import_datasets', subjects: sources, dry_run };
   const rows = await aloneOnHost(config, overlap, () =>

@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { loadConfig, variable } from '../config/index.ts';
-import { isLongshoreError } from '../workers/errors.ts';
-import { createProgram, dryRunOption, EXIT, jsonOption, runProgram } from './cli/program.ts';
+import { isLongshoreError, LongshoreError } from '../workers/errors.ts';
+import { createProgram, dryRunOption, EXIT, jsonOption, runProgram, toldOf } from './cli/program.ts';
 import { printJson } from './cli/session.ts';
 import { become } from './workers/become.ts';
 
@@ -38,7 +38,13 @@ const program = createProgram(
     const file = Object.hasOwn(FILES, type) ? FILES[type] : undefined;
     if (file === undefined) {
       const known = Object.keys(FILES).join(', ');
-      process.stderr.write(`WORKER_TYPE is ${JSON.stringify(type)}; expected one of ${known}\n`);
+      const error = new LongshoreError(
+        'E_USAGE',
+        `WORKER_TYPE is ${JSON.stringify(type)}; expected one of ${known}`,
+        { hint: 'Set it in the environment of the container, or in .env.' },
+      );
+      if (json) printJson({ error: toldOf(error) });
+      else process.stderr.write(`${error.code}: ${error.message}\n${error.hint}\n`);
       process.exitCode = EXIT.failed;
       return;
     }

@@ -1,7 +1,7 @@
 /** Registers a folder, or its subfolders, by hand. */
 import { join } from 'node:path';
 import { Argument, Option } from 'commander';
-import { type Config, configOrExit } from '../config/index.ts';
+import { type Config, commandConfig } from '../config/index.ts';
 import { coerceError } from '../workers/errors.ts';
 import { createLogger, type Logger } from '../workers/log.ts';
 import { openStore, type Store } from '../workers/store.ts';
@@ -51,7 +51,7 @@ const program = createProgram('register', 'Register a folder, or each of its sub
   )
   .addHelpText('after', busyHelp)
   .action(async (path: string, options: Options) => {
-    process.exitCode = await register(await configOrExit(), path, options);
+    process.exitCode = await register(await commandConfig(), path, options);
   });
 
 async function register(config: Config, path: string, options: Options): Promise<number> {

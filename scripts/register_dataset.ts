@@ -1,7 +1,7 @@
 /** Registers one folder under a name of its own. */
 import { realpath, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { type Config, configOrExit, variable } from '../config/index.ts';
+import { type Config, commandConfig, variable } from '../config/index.ts';
 import { coerceError, LongshoreError } from '../workers/errors.ts';
 import { createLogger, type Logger } from '../workers/log.ts';
 import { openStore } from '../workers/store.ts';
@@ -49,7 +49,7 @@ const program = createProgram(
     `\nThere is no such folder: ${EXIT.failed}. The name belongs to another folder: ${EXIT.state}${busyHelp}`,
   )
   .action(async (name: string, path: string, options: Options) => {
-    process.exitCode = await register(await configOrExit(), { name, path }, options);
+    process.exitCode = await register(await commandConfig(), { name, path }, options);
   });
 
 async function register(

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { readEnvironment } from '../config/env.ts';
-import { configOrExit } from '../config/index.ts';
+import { commandConfig } from '../config/index.ts';
 import { mergeLayers } from '../config/layers.ts';
 import { askedRole, roleOf } from '../workers/fleet/routing.ts';
 import { createProgram, dryRunOption, jsonOption, runProgram } from './cli/program.ts';
@@ -31,7 +31,7 @@ const program = createProgram(
 
 async function start({ autoscale, app, queue, dryRun: dry_run = false, json }: Options): Promise<void> {
   const env = environmentOf({ autoscale, app, queue });
-  const config = await configOrExit({ environment: readEnvironment({ base: env }) });
+  const config = await commandConfig({ environment: readEnvironment({ base: env }) });
   const asked = askedRole();
   const role = roleOf(config, { app: app ?? asked.app, queue: queue ?? asked.queue });
   if (dry_run) {

@@ -1,6 +1,6 @@
 /** Run by the task of this name, or by hand: compares an upload with what the browser sent, and sets its status. */
 import { InvalidArgumentError, Option } from 'commander';
-import { configOrExit } from '../config/index.ts';
+import { commandConfig } from '../config/index.ts';
 import { createLogger } from '../workers/log.ts';
 import { openUploads } from '../workers/uploads/rest.ts';
 import { alone, busyHelp, type Overlap } from './cli/alone.ts';
@@ -32,7 +32,7 @@ const program = createProgram(
   .addHelpText('after', `While the API is away nothing is decided: 5${busyHelp}`)
   .action(async (dataset_id: number, task_id: string, retry_count: number, max_retries: number, options) => {
     const { json = false, dryRun: dry_run = false, forTask: for_task = false } = options as Options;
-    const config = await configOrExit();
+    const config = await commandConfig();
     const log = createLogger('verify_upload_integrity', { dataset_id }, { to: 2 });
     const uploads = openUploads(config);
     try {

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { type Config, configOrExit, variable } from '../../config/index.ts';
+import { type Config, commandConfig, variable } from '../../config/index.ts';
 import { exactSizes } from '../../workers/dataset/byte-size.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { createLogger, type Logger } from '../../workers/log.ts';
@@ -36,7 +36,7 @@ export async function withStore<T>(
   run: (session: Session) => Promise<T>,
   { make = false }: Opening = {},
 ): Promise<T> {
-  const config = await configOrExit();
+  const config = await commandConfig();
   const log = commandLog();
   if (!make && lacksCatalog(config))
     throw new LongshoreError('E_NO_CATALOG', `there is no catalog at ${config.catalog.path}`, {
@@ -71,7 +71,7 @@ export async function withEngine<T>(
 export async function withQueue<T>(
   run: (session: Omit<Session, 'store'> & { side: QueueSide }) => Promise<T>,
 ): Promise<T> {
-  const config = await configOrExit();
+  const config = await commandConfig();
   const log = commandLog();
   const { openQueueSide } = await import('../../workers/queue/side.ts');
   const side = await openQueueSide(config, { log, wait_seconds: 5, name: 'longshore-command' });

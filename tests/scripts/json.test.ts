@@ -4,6 +4,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { COMMAND_FILES } from '../../scripts/cli/commands.ts';
 import { createLogger } from '../../workers/log.ts';
 import { createEngine } from '../../workers/workflows/engine.ts';
+import { runScript } from '../support/script.ts';
 import { makeVault } from '../support/vault.ts';
 
 /** One call at least of every command that has --json, with what it needs to answer. `ID`: of a workflow. */
@@ -120,3 +121,32 @@ function oddities(value: unknown, path = ''): string[] {
     (/(^|_)seconds$/.test(key) && value !== null && typeof value !== 'number');
   return odd ? [`${path}: ${JSON.stringify(value)}`] : [];
 }
+
+test.each<[script: string, code: number, ...args: string[]]>([
+  ['longshore.ts', 78, 'status'],
+  ['longshore.ts', 78, 'setup-dirs'],
+  ['longshore.ts', 78, 'token', '--sub', 'somebody'],
+  ['metrics.ts', 78, '--dry-run'],
+  ['register.ts', 78, '/nowhere', '--dataset-type', 'RAW_DATA'],
+  ['register_dataset.ts', 78, 'name', '/nowhere', '-r'],
+  ['verify_upload_integrity.ts', 78, '1', 'task', '0', '3'],
+  ['create_test_import_datasets.ts', 78],
+  ['start_worker.ts', 78, '--dry-run'],
+  // Of the container, and asked for before the configuration is read.
+  ['entrypoint.ts', 1],
+])(
+  '%s tells what keeps it from its work as one object too, and ends with %i',
+  async (script, exit, ...args) => {
+    const { code, stdout, stderr } = await runScript(script, [...args, '--json'], {
+      APP_ENV: 'no-such-place',
+      WORKER_TYPE: '',
+    });
+    const { error } = parsed(stdout, script) as { error: Record<string, unknown> };
+    expect({ code, stderr }).toEqual({ code: exit, stderr: '' });
+    expect(error).toMatchObject({
+      code: exit === 78 ? 'E_CONFIG' : 'E_USAGE',
+      message: expect.stringContaining(exit === 78 ? 'no-such-place' : 'celery_worker'),
+      hint: expect.stringMatching(/./),
+    });
+  },
+);

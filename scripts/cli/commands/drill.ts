@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { configOrExit } from '../../../config/index.ts';
+import { commandConfig } from '../../../config/index.ts';
 import { removeTree } from '../../../workers/content/coreutils.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { FAULTS, type Fault, Skipped } from '../../drill/faults.ts';
@@ -58,7 +58,7 @@ async function drill({ only, list = false, json = false }: Options): Promise<num
         process.stdout.write(`${name}: ${done}; expected: ${expected}\n`);
     return EXIT.ok;
   }
-  const config = await configOrExit();
+  const config = await commandConfig();
   mkdirSync(config.paths.scratch, { recursive: true });
   const folder = mkdtempSync(join(config.paths.scratch, 'longshore-drill-'));
   const { rows, stopped } = await sufferAll(chosen, folder, config.dataset_types);

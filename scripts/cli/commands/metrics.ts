@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { alone, busyHelp } from '../alone.ts';
-import { type Config, configOrExit } from '../../../config/index.ts';
+import { type Config, commandConfig } from '../../../config/index.ts';
 import type { Metric } from '../../../workers/catalog/contract.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
 import type { Logger } from '../../../workers/log.ts';
@@ -51,7 +51,7 @@ export const metricsTool: Tool = {
 async function run(options: Options): Promise<number> {
   if (options.recorded) return withStore((session) => showRecorded(session, options.json));
   // It needs no records, so it makes none either.
-  if (options.dryRun) return measureAndTell(await configOrExit(), commandLog(), null, options);
+  if (options.dryRun) return measureAndTell(await commandConfig(), commandLog(), null, options);
   return withStore(
     (session) =>
       alone(session, { script: 'metrics', dry_run: false }, () =>

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { configOrExit } from '../../../config/index.ts';
+import { commandConfig } from '../../../config/index.ts';
 import { aloneOnHost, busyHelp } from '../alone.ts';
 import { checkFolder, configuredFolders, type FolderRow } from '../../dirs/folders.ts';
 import { EXIT, flag, jsonOption } from '../program.ts';
@@ -46,7 +46,7 @@ export const initDirsTool: Tool = {
 };
 
 async function setUp(create: boolean, json = false): Promise<void> {
-  const config = await configOrExit();
+  const config = await commandConfig();
   const folders = configuredFolders(config);
   // The lock lies there: what it is when nothing has been done yet is seen before.
   const home = folders.filter(({ key }) => key === 'state_dir').map((folder) => checkFolder(folder, create));

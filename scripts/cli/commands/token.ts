@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { configOrExit } from '../../../config/index.ts';
+import { commandConfig } from '../../../config/index.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { dryRunOption, helpTail, jsonOption } from '../program.ts';
 import { printJson } from '../session.ts';
@@ -39,7 +39,7 @@ export function addToken(program: Command): void {
 }
 
 async function makePair({ dryRun = false, json = false }: Options): Promise<void> {
-  const config = await configOrExit();
+  const config = await commandConfig();
   const { private_key_file, public_key_file } = config.gateway.jwt;
   const { makeKeys } = await import('../../../workers/gateway/keys.ts');
   if (!dryRun) makeKeys(config);
@@ -52,7 +52,7 @@ async function makePair({ dryRun = false, json = false }: Options): Promise<void
 /** The token alone on stdout, so that it can be piped where it belongs. */
 async function issue(options: Options): Promise<void> {
   const { sub = '', dryRun = false, json = false } = options;
-  const config = await configOrExit();
+  const config = await commandConfig();
   const { issuer } = config.gateway.jwt;
   const expires_in = options.expiresIn ?? options.expires_in;
   const [{ readPrivateKey }, { issueToken }] = await Promise.all([
