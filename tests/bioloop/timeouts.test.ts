@@ -81,3 +81,40 @@ test('a name service that does not answer is given up', WITHIN, async ({ skip })
     return skip(NO_NAMES);
   expect(JSON.parse(done.stdout)).toMatchObject(tooLate('lookup'));
 });
+
+test(
+  'a server that stops in the middle of its answer is given up after the read timeout',
+  WITHIN,
+  async () => {
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.once('data', () =>
+        socket.write(
+          'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"datasets":',
+        ),
+      );
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void server.close());
+    const base_url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+    const client = createApiClient({
+      base_url,
+      auth_token: 't',
+      conn_timeout: 5,
+      read_timeout: 0.3,
+      retries: 0,
+    });
+    onTestFinished(() => client.close());
+    await expect(client.request({ ...ASKED, method: 'GET', answer: null })).rejects.toMatchObject({
+      code: 'E_API_UNAVAILABLE',
+      fields: { reason: 'ETIMEDOUT' },
+    });
+    const reading = async () => {
+      for await (const _ of (await client.stream(ASKED)).chunks);
+    };
+    await expect(reading()).rejects.toMatchObject({
+      code: 'E_API_UNAVAILABLE',
+      fields: { reason: 'ETIMEDOUT' },
+    });
+  },
+);
