@@ -104,3 +104,14 @@ test('a slow write is waited for: values are written in the order in which they 
   await flushed;
   expect(written).toEqual(['slow', 'quick']);
 });
+
+test('the last value of a task that ends is written at once, also where its meter was not ended', async () => {
+  const written: number[] = [];
+  const writer = createProgressWriter(async (value) => {
+    written.push((value as Progress).done ?? -1);
+  }, 3_600_000);
+  const meter = createMeter('copy', { total: 3, units: 'files' }, writer);
+  for (const done of [1, 2]) meter.set(done);
+  await writer.flush();
+  expect(written).toEqual([0, 2]);
+});
