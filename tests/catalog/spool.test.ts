@@ -34,7 +34,7 @@ async function inMongodb(url = inject('mongodb')) {
   };
   const mongo = await connect();
   return {
-    open: async () => mongodbSpool(await connect()),
+    open: async (page?: number) => mongodbSpool(await connect(), page),
     hold: async (lane: string, holder: Holder) => {
       const lanes = mongo.collection<Holder & { _id: string; owner: string }>('longshore_api_lanes');
       await mongo.run(() => lanes.insertOne({ _id: lane, owner: 'somebody', ...holder }));
@@ -64,6 +64,16 @@ describe('a spool in a file', () => {
 
 describeMongodb('a spool in MongoDB', () => {
   spoolBattery(inMongodb);
+
+  test('a lane that has to wait does not hide those behind it, however many entries it holds', async () => {
+    const spool = await (await inMongodb()).open(3);
+    const at = Date.now();
+    const add = (lane: string, due_at: number) => spool.add({ lane, kind: 'state', body: {}, due_at });
+    for (let turn = 0; turn < 7; turn++) await add('waits', at + 60_000);
+    for (const lane of ['due', 'waits too', 'due', 'also due', 'due'])
+      await add(lane, lane === 'waits too' ? at + 60_000 : at);
+    expect(await spool.dueLanes(at)).toEqual(['due', 'also due']);
+  });
 
   test('whether a process of another host has died is not known: its lease has to run out', async () => {
     const { open, hold } = await inMongodb();

@@ -29,6 +29,9 @@ interface LaneRecord {
   until: number;
 }
 
+/** That one look has to do with. */
+const MOST_LANES = 200;
+
 const WAITING = { refused_at: null };
 
 const entryOf = ({ _id, body, error, refused_at, ...rest }: EntryRecord): RefusedEntry => ({
@@ -39,7 +42,8 @@ const entryOf = ({ _id, body, error, refused_at, ...rest }: EntryRecord): Refuse
   refused_at: refused_at ?? '',
 });
 
-export function mongodbSpool(mongo: Mongo): Spool {
+/** @param page entries that are read at once */
+export function mongodbSpool(mongo: Mongo, page = 20_000): Spool {
   const owner = randomUUID();
   const entries = mongo.collection<EntryRecord>('longshore_api_spool');
   const lanes = mongo.collection<LaneRecord>('longshore_api_lanes');
@@ -90,17 +94,26 @@ export function mongodbSpool(mongo: Mongo): Spool {
       return found.map(({ body }) => fromJson<Record<string, unknown>>(body));
     },
     dueLanes: async (at) => {
-      // Without an aggregation, which not every server of this protocol has: the first of each lane decides.
-      const found = await mongo.run(() =>
-        entries
-          .find(WAITING, { projection: { lane: 1, due_at: 1 } })
-          .sort({ _id: 1 })
-          .limit(20_000)
-          .toArray(),
-      );
-      const firsts = new Map<string, number>();
-      for (const { lane, due_at } of found) if (!firsts.has(lane)) firsts.set(lane, due_at);
-      return [...firsts].flatMap(([lane, due_at]) => (isDue(due_at, at) ? [lane] : [])).slice(0, 200);
+      const due: string[] = [];
+      const seen = new Set<string>();
+      // Without an aggregation, which not every server of this protocol has: the first of each lane decides. A lane that has
+      // to wait may hold more entries than are read at once: it must not hide those behind it.
+      for (;;) {
+        const others = seen.size === 0 ? {} : { lane: { $nin: [...seen] } };
+        const found = await mongo.run(() =>
+          entries
+            .find({ ...WAITING, ...others }, { projection: { lane: 1, due_at: 1 } })
+            .sort({ _id: 1 })
+            .limit(page)
+            .toArray(),
+        );
+        for (const { lane, due_at } of found) {
+          if (seen.has(lane)) continue;
+          seen.add(lane);
+          if (isDue(due_at, at)) due.push(lane);
+        }
+        if (found.length < page || due.length >= MOST_LANES) return due.slice(0, MOST_LANES);
+      }
     },
     take: async (lane) => {
       const holder = await mongo.run(() => lanes.findOne({ _id: lane }));
