@@ -1,11 +1,13 @@
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, onTestFinished, test } from 'vitest';
 import { type Database, openDatabase } from '../../workers/sqlite/database.ts';
+import { VERSIONS } from '../../workers/sqlite/schema.ts';
 import { openStore } from '../../workers/store.ts';
 import { startProcess } from '../records/fixture.ts';
 import { makePlace } from '../support/place.ts';
+import { until } from '../support/until.ts';
 
 async function openHere(): Promise<Database> {
   const place = await makePlace();
@@ -50,6 +52,50 @@ test('the file of a newer Longshore is refused and left as it is', async () => {
     message: expect.stringContaining('version 99'),
   });
   expect(file.prepare('select count(*) as count from sqlite_schema').get()).toMatchObject({ count: 0 });
+});
+
+test('a migration that is killed in the middle has changed nothing, and the next process does it', async () => {
+  const place = await makePlace();
+  const { path } = place.config.catalog;
+  const old = outsider(path);
+  old.exec(`pragma journal_mode = wal; ${VERSIONS[0]} pragma user_version = 1;`);
+  // Enough for the new index to be written in parts, long before the end of the transaction.
+  old.exec(`with recursive n (i) as (select 1 union all select i + 1 from n where i < 150000)
+    insert into datasets (name, type, origin_path, created_at, updated_at)
+    select 'A dataset with a name that takes some room ' || i, 'RAW_DATA', '/' || i, '', '' from n`);
+  old.close();
+  const seen = () => {
+    const file = outsider(path);
+    const found = file
+      .prepare(
+        `select (select user_version from pragma_user_version) as version, count(*) as datasets, sum(length(name)) as bytes,
+           (select count(*) from sqlite_schema where name in ('datasets_name', 'copies', 'attempts_open')) as made,
+           (select group_concat(integrity_check) from pragma_integrity_check) as integrity from datasets`,
+      )
+      .get();
+    file.close(); // The last one to close it clears away what the killed process had written beside it.
+    return { ...found };
+  };
+  const before = { version: 1, datasets: 150_000, bytes: expect.any(Number), made: 0, integrity: 'ok' };
+  expect(seen()).toEqual(before);
+  const kept = place.path('as-it-was.db');
+  copyFileSync(path, kept);
+  // On a busy machine it may be done before it is killed: then once more.
+  for (const bytes of [1, 1_000_000, 4_000_000])
+    await until(async () => {
+      const { child, ended } = startProcess(place, 'register', '1', 'killed');
+      await until(() => (statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0) >= bytes, {
+        every_ms: 1,
+      });
+      child.kill('SIGKILL');
+      await ended;
+      const after = seen();
+      if (after.version === 1) expect(after).toEqual(before);
+      else copyFileSync(kept, path);
+      return after.version === 1;
+    });
+  expect(await startProcess(place, 'register', '1', 'whole').ended).toBe(0);
+  expect(seen()).toMatchObject({ version: VERSIONS.length, datasets: 150_001, made: 3, integrity: 'ok' });
 });
 
 test('a file that is no database is named, with what to do', async () => {

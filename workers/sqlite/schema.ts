@@ -7,7 +7,7 @@ import { LongshoreError } from '../errors.ts';
  *
  * JSON is kept as text. Times are ISO 8601 text with milliseconds, so that they sort as they are.
  */
-const VERSIONS: readonly string[] = [
+export const VERSIONS: readonly string[] = [
   `
   -- autoincrement: an id is never given twice, because aliases and links are made from it.
   create table datasets (
