@@ -5,6 +5,7 @@ import { mongodbMirror } from './catalog/mongodb/mirror.ts';
 import { mongodbSpool } from './catalog/mongodb/spool.ts';
 import { connectMongo, type Mongo } from './mongodb/connection.ts';
 import { makeIndexes } from './mongodb/indexes.ts';
+import { claimVersion } from './mongodb/version.ts';
 import { mongodbRecords } from './records/mongodb/records.ts';
 import type { RestCompany } from './store-rest.ts';
 
@@ -32,6 +33,8 @@ export async function openMongodbCompany(config: Config, options: StoreOptions):
 async function openMongo(config: Config, { patience_seconds }: StoreOptions): Promise<Mongo> {
   const mongo = await connectMongo(config, patience_seconds);
   try {
+    // Before anything is written: what a newer release needs is not ours to change.
+    await claimVersion(mongo);
     await makeIndexes(mongo);
     return mongo;
   } catch (error) {

@@ -158,6 +158,21 @@ describeMongodb('documents in MongoDB', () => {
     expect((await catalog.get(1)).size).toBe(Number.MAX_SAFE_INTEGER);
   });
 
+  test('a database that a newer Longshore writes is refused and left as it is', async () => {
+    const { place, db } = await opened();
+    const versions = db.collection<{ _id: string; version: number }>('longshore_version');
+    expect(await versions.find().toArray()).toMatchObject([{ _id: 'documents', version: 1 }]);
+    await versions.updateOne({ _id: 'documents' }, { $set: { version: 99 } });
+    await db.collection('longshore_proofs').dropIndexes();
+    await expect(openStore(place.config)).rejects.toMatchObject({
+      code: 'E_OUTDATED',
+      class: 'operator',
+      message: expect.stringContaining('version 99'),
+    });
+    expect(await db.collection('longshore_proofs').listIndexes().toArray()).toHaveLength(1);
+    expect(await versions.find().toArray()).toMatchObject([{ version: 99 }]);
+  });
+
   test('indexes are made at the start, each for a query that is named, and the next start leaves them', async () => {
     const { place, db } = await opened();
     await (await openStore(place.config)).close();
