@@ -1,6 +1,6 @@
 /** Registers a folder, or its subfolders, by hand. */
 import { join } from 'node:path';
-import { Argument, Option } from 'commander';
+import { Argument, InvalidArgumentError, Option } from 'commander';
 import { type Config, commandConfig } from '../config/index.ts';
 import { coerceError } from '../workers/errors.ts';
 import { createLogger, type Logger } from '../workers/log.ts';
@@ -47,12 +47,19 @@ const program = createProgram('register', 'Register a folder, or each of its sub
     new Option('--log-level <level>', 'what goes into the log file')
       .choices(Object.keys(LEVELS))
       .default('INFO')
-      .argParser((text) => text.toUpperCase()),
+      .argParser(levelOf),
   )
   .addHelpText('after', busyHelp)
   .action(async (path: string, options: Options) => {
     process.exitCode = await register(await commandConfig(), path, options);
   });
+
+/** Commander looks into the choices only where nothing else reads the word. */
+function levelOf(text: string): string {
+  const level = text.toUpperCase();
+  if (Object.hasOwn(LEVELS, level)) return level;
+  throw new InvalidArgumentError(`Allowed choices are ${Object.keys(LEVELS).join(', ')}.`);
+}
 
 async function register(config: Config, path: string, options: Options): Promise<number> {
   const workflow = options.workflow ?? config.registration.workflow;

@@ -63,6 +63,7 @@ async function register(
     () => typeOf(config, options),
     () => originOf(config, folder),
     () => buildWorkflow(config, workflow, { dataset_id: 0, initiator: 'check' }),
+    () => assertNamed(name),
   ]);
   const candidate: Candidate = {
     folder,
@@ -80,6 +81,12 @@ async function register(
   else process.stdout.write(`${textOf(row, options.dryRun ?? false)}\n`);
   if (row.outcome === 'failed') return EXIT.failed;
   return row.outcome === 'taken' ? EXIT.state : EXIT.ok;
+}
+
+/** @throws E_USAGE for what a variable of a shell leaves that was never set */
+function assertNamed(name: string): void {
+  if (name.trim() === '')
+    throw new LongshoreError('E_USAGE', 'the name is empty; expected that of the dataset');
 }
 
 /** @throws E_USAGE unless exactly one type was named, and it is configured */

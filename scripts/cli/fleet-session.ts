@@ -3,7 +3,12 @@ import type { Reply } from '../../workers/queue/control.ts';
 import type { JobQueue } from '../../workers/queue/queues.ts';
 import type { SeenWorker } from '../../workers/queue/registry.ts';
 import type { QueueSide } from '../../workers/queue/side.ts';
-import { configuredQueues, defaultQueue, queueName } from '../../workers/workflows/definition.ts';
+import {
+  configuredQueues,
+  defaultQueue,
+  isQueueName,
+  queueName,
+} from '../../workers/workflows/definition.ts';
 import type { Outcome } from './each.ts';
 import { oneLine } from './format.ts';
 import { EXIT } from './program.ts';
@@ -67,15 +72,19 @@ export async function knownQueue(
   text: string | undefined,
 ): Promise<JobQueue> {
   const name = text === undefined ? defaultQueue(config) : queueName(config, text);
+  if (!isQueueName(name)) throw noQueue(name);
   const queue = side.queues.get(name);
   const workers = await side.registry.list();
   const served = workers.some(({ queues }) => queues.some((one) => one.queue === name));
   if (served || configuredQueues(config).includes(name) || (await queue.isPaused())) return queue;
   if (Object.values(await queue.getJobCounts()).some((jobs) => jobs > 0)) return queue;
-  throw new LongshoreError('E_USAGE', `no step and no worker has a queue "${oneLine(name)}"`, {
+  throw noQueue(name);
+}
+
+const noQueue = (name: string): LongshoreError =>
+  new LongshoreError('E_USAGE', `no step and no worker has a queue "${oneLine(name)}"`, {
     hint: 'The queues there are stand in `longshore fleet`.',
   });
-}
 
 export interface Ordered {
   order: string;

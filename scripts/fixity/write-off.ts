@@ -51,7 +51,12 @@ export async function writeOff(
     details: { archive, key, size, digests: copy.digests, kept },
   });
   // The last one of all: with its path the scrub would take the dataset for one from before copies were recorded.
-  if (others.length === 0) await catalog.patch(dataset.id, NOT_ARCHIVED);
+  if (others.length === 0) {
+    // What was proven once is gone: nobody may read that it lies somewhere, proven.
+    const { bundle } = await catalog.get(dataset.id, { bundle: true });
+    const unproven = bundle == null ? {} : { bundle: { ...bundle, verified_at: null } };
+    await catalog.patch(dataset.id, { ...NOT_ARCHIVED, ...unproven });
+  }
   await catalog.removeCopy(dataset.id, archive);
   return written;
 }

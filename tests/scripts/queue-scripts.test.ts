@@ -33,7 +33,11 @@ test('delete_queue says what would go, asks for --yes, and deletes; the records 
   const done = await run('delete_queue', '--yes');
   expect(done).toMatchObject({ code: 0, stdout: expect.stringContaining('put back by the workers') });
   expect(await jobs()).toBe(0);
-  expect(await run('delete_queue', 'no-such.q', '--yes')).toMatchObject({ code: 2 });
+  for (const name of ['no-such.q', 'a b', 'no:queue', ''])
+    expect(await run('delete_queue', name, '--yes')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining(`has a queue "${name}"`),
+    });
 
   const suspected = JSON.parse((await run('reconcile', '--dry-run', '--json')).stdout) as object;
   expect(suspected).toEqual({ dry_run: true, looked_at: 1, suspicious: [id] });

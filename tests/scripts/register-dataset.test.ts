@@ -57,6 +57,8 @@ test('a missing folder ends with code 1, no or two types with code 2, and a dry 
   });
   for (const types of [[], ['-r', '-d'], ['--dataset-type', 'NO_SUCH']])
     expect((await register('a', folder, ...types)).code).toBe(2);
+  // What a variable that was never set leaves.
+  for (const name of ['', ' ']) expect((await register(name, folder, '-r')).code).toBe(2);
   expect(await register('a', folder, '-d', '--dry-run')).toMatchObject({
     code: 0,
     stdout: expect.stringContaining('would create'),

@@ -160,6 +160,16 @@ describe('registering by hand', () => {
     );
   });
 
+  test('a level of the log that there is not is refused, in whatever case the others are written', async () => {
+    const { register, names } = await setUp();
+    expect(await register(...RAW, '--log-level', 'LOUD')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('DEBUG, INFO, WARNING, ERROR, CRITICAL'),
+    });
+    expect(await names()).toEqual([]);
+    expect((await register(...RAW, '--log-level', 'warning')).code).toBe(0);
+  });
+
   test('a file, or a folder without subfolders where they are asked for, is refused', async () => {
     const { place, folder, register } = await setUp();
     expect(await register(...RAW, '--ingest-subdirs')).toMatchObject({

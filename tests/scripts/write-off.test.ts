@@ -70,7 +70,10 @@ test('the last copy goes only when it is said, and its dataset counts as not arc
   const done = await vault.longshore('write-off', 'vault', 'run_A', '--force', '--json');
   expect(JSON.parse(done.stdout)).toMatchObject({ dataset_id: proven.id, archive: 'vault', kept: null });
   expect(await archivesOf(proven.id)).toEqual([]);
-  expect((await vault.store.catalog.get(proven.id)).archive_path).toBeNull();
+  const written = await vault.store.catalog.get(proven.id, { bundle: true });
+  expect(written).toMatchObject({ archive_path: null, bundle: { verified_at: null } });
+  const shown = await vault.longshore('show', 'run_A');
+  expect(shown.stdout).toMatch(/^bundle .*not yet read back/m);
   // Nor is it taken for one from before copies were recorded. (5: run_B still has a copy that cannot be looked at.)
   expect((await vault.scrub('--json')).code).toBe(5);
   expect(await archivesOf(proven.id)).toEqual([]);

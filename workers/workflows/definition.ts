@@ -43,6 +43,9 @@ export interface WorkflowStart {
 export const queueName = (config: Config, name: string): string =>
   name.replaceAll('{app_id}', config.app_id).replaceAll('{host}', hostname());
 
+/** Whether a queue can have this name: Redis keys are made of it, with colons between their parts. */
+export const isQueueName = (name: string): boolean => /^[^\s:]+$/.test(name);
+
 /** Where steps without a queue of their own run. */
 export const defaultQueue = (config: Config): string => `${config.app_id}.q`;
 
@@ -132,7 +135,7 @@ function problemsOf(definition: AdHocWorkflow, { app_id, resources }: Config): s
     for (const need of step.needs ?? [])
       if (!Object.hasOwn(resources, need))
         problems.push(`step ${index + 1} needs "${need}", which config.resources does not name`);
-    if (step.queue !== undefined && !/^[^\s:]+$/.test(step.queue))
+    if (step.queue !== undefined && !isQueueName(step.queue))
       problems.push(
         `step ${index + 1} names queue "${step.queue}"; expected text without ":" and white space`,
       );
