@@ -36,6 +36,8 @@ test('a worker takes the queues of its app, with limits of their own, or the one
   expect(roleOf(config, { app: 'tape', queue: 'other.q' }).queues).toEqual([
     { queue: 'other.q', min: 2, max: 8 },
   ]);
+  for (const queue of ['a b', 'no:queue'])
+    expect(() => roleOf(config, { queue })).toThrow(`without ":" and white space, got "${queue}"`);
   expect(() => roleOf(config, { app: 'tepa' })).toThrow(/"tepa" is not in config.workers \(worker, tape\)/);
 });
 

@@ -37,6 +37,20 @@ test('a graceful shutdown lets the job end and takes no other; the process ends 
   expect((await engine.show(id)).steps.map(({ status }) => status)).toEqual(['SUCCESS', 'PENDING']);
 });
 
+test('while an immediate shutdown revokes what runs, its worker takes no other job', async () => {
+  const fleet = await makeFleet({ autoscale: { min: 1, max: 1 } });
+  const worker = await fleet.worker();
+  const id = await fleet.start({ hold: { until_file: fleet.place.path('never') } });
+  await until(() => fleet.events('start').length === 1);
+  const waiting = await fleet.start({ next: {} });
+  const shutdown = (...args: string[]) => runScript('shutdown_worker.ts', args, fleet.place.env);
+  const told = await shutdown('--hostname', `${hostname()}:${worker.pid}`, '--immediate', '--json');
+  expect(JSON.parse(told.stdout)).toMatchObject({ workers: [{ revoked: [id] }] });
+  expect(await worker.exited).toEqual({ code: 79, signal: null });
+  expect(fleet.events('start', 'next')).toEqual([]);
+  expect((await fleet.engine.show(waiting)).status).toBe('PENDING');
+});
+
 test('queues alone mean their workers on all hosts', async () => {
   const fleet = await makeFleet();
   const worker = await fleet.worker();

@@ -1,6 +1,6 @@
 import { type Config, variable } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
-import { queueName } from '../workflows/definition.ts';
+import { isQueueName, queueName } from '../workflows/definition.ts';
 
 /** The app of config.workers that an unnamed worker is, and whose processes come and go by themselves. */
 export const USUAL_APP = 'worker';
@@ -35,12 +35,21 @@ export const askedRole = (): AskedRole => ({
 /**
  * What a worker takes jobs from: the queues of its app in config.workers, or the one queue that somebody asks for by hand.
  *
- * @throws E_CONFIG when there is no such app
+ * @throws E_CONFIG when there is no such app, or no queue can have that name
  */
 export function roleOf(config: Config, asked: AskedRole): WorkerRole {
   const app = asked.app || USUAL_APP;
   const { min, max } = config.autoscale;
-  if (asked.queue) return { app, queues: [{ queue: queueName(config, asked.queue), min, max }] };
+  if (asked.queue) {
+    const queue = queueName(config, asked.queue);
+    if (!isQueueName(queue))
+      throw new LongshoreError(
+        'E_CONFIG',
+        `LONGSHORE_QUEUE: expected text without ":" and white space, got "${queue}"`,
+        { fields: { queue } },
+      );
+    return { app, queues: [{ queue, min, max }] };
+  }
   const configured = Object.hasOwn(config.workers, app) ? config.workers[app] : undefined;
   if (configured === undefined) {
     const known = Object.keys(config.workers).join(', ');
