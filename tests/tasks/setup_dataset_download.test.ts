@@ -64,12 +64,15 @@ test('others read through the whole path, list no folder above the dataset, and 
   writeFileSync(outside, 'private');
   chmodSync(outside, 0o600);
   symlinkSync(outside, join(tree, 'out'));
+  // paths.root: whether others come in at all is the site's own decision.
+  const root = landing.place.path('data');
+  chmodSync(root, 0o700);
   await landing.run('setup_dataset_download');
+  expect(mode(root)).toBe(0o700);
 
   expect(mode(join(tree, 'a.txt'))).toBe(0o604);
   expect(mode(join(tree, 'sub'))).toBe(0o705);
-  for (let at = dirname(tree); at !== landing.place.path('data'); at = dirname(at))
-    expect(mode(at) & 0o007, at).toBe(0o001);
+  for (let at = dirname(tree); at !== root; at = dirname(at)) expect(mode(at) & 0o007, at).toBe(0o001);
   expect(mode(outside)).toBe(0o600);
   expect(mode(landing.place.path('data/downloads')) & 0o004).toBe(0);
   expect(readFileSync(join(link, 'sub/b.txt'), 'utf8')).toBe('beta');
