@@ -26,6 +26,14 @@ async function connections() {
   return { other, slow, count };
 }
 
+/** A workflow that `other` has recorded, and one slow connection. */
+async function recorded() {
+  const all = await connections();
+  const workflow = makeWorkflow();
+  await all.other.createWorkflow(workflow);
+  return { ...all, ...(await all.slow()), workflow };
+}
+
 /** Once: when the n-th write from now on is about to be sent, or has been done. The connection waits for it. */
 function when(proxy: WireProxy, moment: 'onAsked' | 'onWritten', nth: number, work: () => Promise<unknown>) {
   let seen = 0;
@@ -37,20 +45,14 @@ function when(proxy: WireProxy, moment: 'onAsked' | 'onWritten', nth: number, wo
 
 describeMongodb('while another connection is between two steps', () => {
   test('a workflow is deleted: the claim that had read it leaves no run of it', async () => {
-    const { other, slow, count } = await connections();
-    const { records, proxy } = await slow();
-    const workflow = makeWorkflow();
-    await other.createWorkflow(workflow);
+    const { other, records, proxy, workflow, count } = await recorded();
     when(proxy, 'onAsked', 1, () => other.deleteWorkflow(workflow.id));
     expect(await records.claim(claimOf(workflow), policy)).toEqual({ verdict: 'missing' });
     expect(await count('workflow_meta', 'celery_taskmeta', 'longshore_attempts')).toEqual([0, 0, 0]);
   });
 
   test('a workflow is deleted: who pauses it is told, and leaves no run of it', async () => {
-    const { other, slow, count } = await connections();
-    const { records, proxy } = await slow();
-    const workflow = makeWorkflow();
-    await other.createWorkflow(workflow);
+    const { other, records, proxy, workflow, count } = await recorded();
     when(proxy, 'onAsked', 1, () => other.deleteWorkflow(workflow.id));
     await expect(records.pause(workflow.id, { actor: 'ana', take_out: true })).rejects.toMatchObject({
       code: 'E_WORKFLOW_NOT_FOUND',
@@ -59,10 +61,7 @@ describeMongodb('while another connection is between two steps', () => {
   });
 
   test('a step is resumed by force: the claim that had read it begins nothing under the old task id', async () => {
-    const { other, slow } = await connections();
-    const { records, proxy } = await slow();
-    const workflow = makeWorkflow();
-    await other.createWorkflow(workflow);
+    const { other, records, proxy, workflow } = await recorded();
     when(proxy, 'onAsked', 1, () =>
       other.resume(workflow.id, { actor: 'ana', force: true, lock_seconds: 60 }),
     );
@@ -100,10 +99,7 @@ describeMongodb('while another connection is between two steps', () => {
   });
 
   test('the step ends that is being paused: the next one is paused', async () => {
-    const { other, slow } = await connections();
-    const { records, proxy } = await slow();
-    const workflow = makeWorkflow();
-    await other.createWorkflow(workflow);
+    const { other, records, proxy, workflow } = await recorded();
     const { key } = await begin(other, workflow);
     when(proxy, 'onAsked', 1, () => other.finish(key, { outcome: 'success', result: [1] }));
     expect(await records.pause(workflow.id, { actor: 'ana', take_out: false })).toMatchObject({
@@ -121,10 +117,7 @@ describeMongodb('while another connection is between two steps', () => {
   test.each(['onAsked', 'onWritten'] as const)(
     'a workflow is deleted whose process prints: its lines go with it (%s)',
     async (moment) => {
-      const { other, slow, count } = await connections();
-      const { records, proxy } = await slow();
-      const workflow = makeWorkflow();
-      await other.createWorkflow(workflow);
+      const { other, records, proxy, workflow, count } = await recorded();
       const process = await registered(other, workflow.id);
       // The first write is of the number that the lines get.
       when(proxy, moment, 2, () => other.deleteWorkflow(workflow.id));
@@ -136,10 +129,7 @@ describeMongodb('while another connection is between two steps', () => {
   );
 
   test('a process prints while its workflow is deleted: its lines go with it', async () => {
-    const { other, slow, count } = await connections();
-    const { records, proxy } = await slow();
-    const workflow = makeWorkflow();
-    await other.createWorkflow(workflow);
+    const { other, records, proxy, workflow, count } = await recorded();
     const process = await registered(other, workflow.id);
     // The mark, and the lines that there were.
     when(proxy, 'onWritten', 2, () => other.appendLogs(process, [LINE]));
