@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { reportOf } from '../../workers/errors.ts';
 import { attacks, besieged, file, folder, hard, link, made, unpack } from './siege.ts';
 import { gnuLong, member, pax, tar } from './tar-writer.ts';
 
@@ -57,6 +58,19 @@ attacks('symbolic links that lead out', [
   ['with a zero byte', tar(pax({ linkpath: 'a\0b' }), link('x', '')), 'unsafe'],
   ['of 5000 bytes', tar(gnuLong('K', 'a'.repeat(5000)), link('x', '')), 'unsafe'],
   ['to itself', tar(link('x', 'x')), ['x l1 x']],
+]);
+
+// The folder that all members share is left out of the path that is published, so a step up to it leads out.
+attacks('symbolic links below a top folder', [
+  ['into it', tar(folder('top'), file('top/f'), link('top/x', '../victim')), 'unsafe'],
+  ['into it, where it is no member', tar(file('top/f'), link('top/x', '../victim')), 'unsafe'],
+  ['before it is known', tar(link('p/q/r/x', '../../../victim'), file('p/q/r/f')), 'unsafe'],
+  ['as one more name of a link', tar(file('p/f'), link('p/d/x', '../f'), hard('p/y', 'p/d/x')), 'unsafe'],
+  [
+    'that stay inside',
+    tar(file('p/f'), link('p/d/x', '../f'), hard('p/d/y', 'p/d/x')),
+    ['p d', 'p/d d', 'p/d/x l4 ../f', 'p/d/y l4 ../f', 'p/f f4'],
+  ],
 ]);
 
 attacks('members through links', [
@@ -186,6 +200,17 @@ attacks('strange names', [
     ['\ufffd\ufffd f0'],
   ],
 ]);
+
+test.each([
+  ['a name', tar(gnuLong('L', `/${'a'.repeat(1_000_000)}`), file('x'))],
+  ['a target', tar(gnuLong('K', `/${'a'.repeat(1_000_000)}`), link('x', ''))],
+])('%s of a megabyte is not told whole', async (_, bundle) => {
+  const place = await besieged();
+  writeFileSync(place.path('bundle.tar'), bundle);
+  const refused = await unpack(place).catch((error: unknown) => error);
+  expect(refused).toMatchObject({ code: 'E_BUNDLE_UNSAFE' });
+  expect(JSON.stringify(reportOf(refused)).length).toBeLessThan(10_000);
+});
 
 test('setuid is not taken over from a bundle', async () => {
   const place = await besieged();

@@ -135,7 +135,20 @@ export function linkEscapes(path: string, target: string): boolean {
 }
 
 export function unsafe(name: string, why: string): LongshoreError {
-  return new LongshoreError('E_BUNDLE_UNSAFE', `member "${shownPath(name)}" of the bundle ${why}`, {
-    fields: { member: shownPath(name), reason: why },
+  const member = toldPath(name);
+  return new LongshoreError('E_BUNDLE_UNSAFE', `member "${member}" of the bundle ${why}`, {
+    fields: { member, reason: why },
   });
+}
+
+export const leadsOut = (path: string, target: string): LongshoreError =>
+  unsafe(path, `is a link to "${toldPath(target)}", outside the dataset`);
+
+/** No path of a file is longer, but a bundle may claim one of a megabyte, which would stand in logs and records. */
+const MOST_TOLD = 4096;
+
+/** A path of a bundle, for a message. */
+export function toldPath(path: string): string {
+  const shown = shownPath(path);
+  return shown.length <= MOST_TOLD ? shown : `${shown.slice(0, 200)}… (${shown.length} characters)`;
 }

@@ -13,7 +13,7 @@ import {
 import { HeaderLog } from './kept-headers.ts';
 import type { KeptFile } from './kept-file.ts';
 import { type ManifestMember, ManifestReader, type ManifestTrailer } from '../manifest.ts';
-import { containedPath, linkEscapes, shownPath, unsafe } from '../path.ts';
+import { containedPath, leadsOut, linkEscapes, shownPath, toldPath, unsafe } from '../path.ts';
 import { type Counters, createCounters, openConsumer, type RingMemory } from '../ring.ts';
 import { corrupt, MEMBER_TYPES } from '../tar/header.ts';
 import { type TarMember, TarMembers } from '../tar/members.ts';
@@ -109,7 +109,7 @@ class Extractor {
     if (absent !== null) throw differs(absent.path, 'in the bundle', 'a member', 'missing');
     // Nobody archives nothing; zeros are what a failed disk or a lost end of a file looks like.
     if (this.#common === null) throw corrupt(0, 'the first member', 'a member', 'the end mark');
-    const failure = this.#tree.complete(() => undefined);
+    const failure = this.#tree.complete(() => undefined, this.#manifest === null ? this.#common : null);
     const trailer = this.#manifest?.trailer ?? null;
     // The manifest knows which links led to directories; those count as such.
     const { replaced } = this.#tree;
@@ -131,21 +131,21 @@ class Extractor {
     if (this.#manifest === null) return null;
     const known = this.#manifest.next();
     if (known === null) throw differs(path, 'in the manifest', 'no further member', 'a member');
-    if (known.path !== path) throw differs(path, 'name', shownPath(known.path), shownPath(path));
+    if (known.path !== path) throw differs(path, 'name', shownPath(known.path), toldPath(path));
     const type = MEMBER_TYPES[member.type] ?? member.type;
     const wanted = known.hard_link === undefined ? known.type : 'hard link';
     if (wanted !== type) throw differs(path, 'type', wanted, type);
     if (known.hard_link !== undefined) {
       const link = containedPath(member.link);
       if (link !== known.hard_link)
-        throw differs(path, 'link target', shownPath(known.hard_link), shownPath(link));
+        throw differs(path, 'link target', shownPath(known.hard_link), toldPath(link));
     } else if (known.type === 'file') {
       if (known.size !== member.size) throw differs(path, 'size', String(known.size), String(member.size));
       if (known.offset !== member.offset)
         throw differs(path, 'place', String(known.offset), String(member.offset));
     }
     if (known.type === 'symbolic link' && known.target !== member.link) {
-      throw differs(path, 'link target', shownPath(known.target ?? ''), shownPath(member.link));
+      throw differs(path, 'link target', shownPath(known.target ?? ''), toldPath(member.link));
     }
     return known;
   }
@@ -167,10 +167,9 @@ class Extractor {
         break;
       case 'symbolic link':
         this.#share(dirname(path));
-        // Our own manifest proves that the dataset holds exactly this link; nothing is ever written through it.
-        if (known === null && linkEscapes(path, member.link)) {
-          throw unsafe(path, `is a link to "${shownPath(member.link)}", outside the dataset`);
-        }
+        // Our own manifest proves that the dataset holds exactly this link; nothing is ever written through it. Others are
+        // looked at again when it is known where the dataset begins.
+        if (known === null && linkEscapes(path, member.link)) throw leadsOut(path, member.link);
         this.#tree.symbolicLink(path, member.link, mtime);
         break;
       case 'hard link':
@@ -271,7 +270,7 @@ interface Target {
 }
 
 function differs(path: string, what: string, expected: string, actual: string): LongshoreError {
-  const member = shownPath(path);
+  const member = toldPath(path);
   return new LongshoreError(
     'E_BUNDLE_CORRUPT',
     `member "${member}" of the bundle: ${what} is ${actual}, expected ${expected}`,

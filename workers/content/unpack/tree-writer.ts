@@ -20,7 +20,7 @@ import { dirname } from 'node:path';
 import { LongshoreError } from '../../errors.ts';
 import { type DeferredEntry, DeferredList } from '../deferred.ts';
 import { KeptFile } from './kept-file.ts';
-import { decodePath, fsPath, linkEscapes, shownPath, unsafe } from '../path.ts';
+import { decodePath, fsPath, leadsOut, linkEscapes, unsafe } from '../path.ts';
 import { settable } from '../times.ts';
 import { absolutePath } from '../walk.ts';
 import { XattrWriter } from '../xattr/restore.ts';
@@ -46,6 +46,8 @@ export class TreeWriter {
   readonly #umask = process.umask();
   readonly #adopt: boolean;
   readonly #replace: boolean;
+  /** Where the dataset begins in an untrusted bundle. */
+  #dataset: string | null = null;
   /** What later members of the same name took the place of. */
   readonly replaced = { members: 0, bytes: 0 };
 
@@ -154,8 +156,13 @@ export class TreeWriter {
     if (xattrs !== null) this.#xattrs.add(path, xattrs);
   }
 
-  /** Sets what was kept back, makes the links, then finishes the directories. What could not be done, or null. */
-  complete(check: () => void): string | null {
+  /**
+   * Sets what was kept back, makes the links, then finishes the directories. What could not be done, or null.
+   * @param dataset the folder that all members share, which is published without those above it: what was inside of the
+   * bundle may be outside of it. null: the manifest proves the links
+   */
+  complete(check: () => void, dataset: string | null = null): string | null {
+    this.#dataset = dataset;
     const failure = this.#xattrs.set(); // No symbolic link is there yet that a path could lead through.
     // Hard links first: with no symbolic link in the tree, their targets cannot lead outside either.
     const late: number[] = [];
@@ -192,6 +199,7 @@ export class TreeWriter {
   /** False: a hard link to what is not there; it may be a symbolic link that is yet to be made. */
   #link(entry: DeferredEntry): boolean {
     const target = entry.target ?? '';
+    if (entry.kind === 'symbolic link') this.#assertInside(entry.path, target);
     const full = fsPath(absolutePath(this.#root, entry.path));
     try {
       this.#within(entry.path, () => {
@@ -221,9 +229,14 @@ export class TreeWriter {
   #linkOfLink(entry: DeferredEntry): void {
     const text = this.#linkText(entry.target ?? '');
     if (text === null) throw unsafe(entry.path, ABSENT);
-    if (linkEscapes(entry.path, text))
-      throw unsafe(entry.path, `is a link to "${shownPath(text)}", outside the dataset`);
+    this.#assertInside(entry.path, text);
     if (!this.#link(entry)) throw unsafe(entry.path, ABSENT);
+  }
+
+  #assertInside(path: string, target: string): void {
+    const above = this.#dataset;
+    if (above !== null && linkEscapes(above === '.' ? path : path.slice(above.length + 1), target))
+      throw leadsOut(path, target);
   }
 
   /** Where a symbolic link leads; null: there is none, or only by way of another one. */
