@@ -153,6 +153,9 @@ attacks('files with holes', [
   ['with a part of letters', mapped('zero,four', 10, 'evil'), 'corrupt'],
   ['with more data than parts', sparse('1\n0\n2\n', 10, 'evil'), 'corrupt'],
   ['with fewer data than parts', sparse('1\n0\n8\n', 10, 'evil'), 'corrupt'],
+  ['with a hexadecimal part', mapped('0x0,4', 10, 'evil'), 'corrupt'],
+  ['with a place that is left out', mapped(',4', 10, 'evil'), 'corrupt'],
+  ['with a count of letters', sparse('none\n0\n4\n', 10, 'evil'), 'corrupt'],
   ['with half a part', mapped('0', 10, 'evil'), 'corrupt'],
   ['with half a part behind a whole one', mapped('0,4,5', 10, 'evil'), 'corrupt'],
   ['with a count that lies', sparse('1000000\n0\n4\n', 10, 'evil'), 'corrupt'],
@@ -264,6 +267,28 @@ const BOMBS: Record<string, [() => Iterable<Buffer>, string]> = {
           'g',
         );
       yield tar(file('x'));
+    },
+    'sound',
+  ],
+  'attributes of 420 MB before one member': [
+    function* () {
+      for (let at = 0; at < 420; at++) yield pax({ [`SCHILY.xattr.user.${at}`]: 'x'.repeat(1_000_000) });
+      yield tar(file('x'));
+    },
+    'sound',
+  ],
+  'attributes of 420 MB in global headers': [
+    function* () {
+      for (let at = 0; at < 420; at++) yield pax({ [`SCHILY.xattr.user.${at}`]: 'x'.repeat(1_000_000) }, 'g');
+      yield tar(file('x'));
+    },
+    'sound',
+  ],
+  '300 members with attributes of a megabyte': [
+    function* () {
+      const attributes = pax({ 'SCHILY.xattr.user.x': 'x'.repeat(1_000_000) });
+      for (let at = 0; at < 300; at++) yield Buffer.concat([attributes, file(`x${at}`)]);
+      yield END;
     },
     'sound',
   ],

@@ -9,6 +9,8 @@ import { unpackBundle } from '../../workers/content/unpack/unpack.ts';
 import { MAX_XATTR_BYTES, xattrRecords, xattrsOf } from '../../workers/content/xattr/xattrs.ts';
 import { parsePax } from '../../workers/content/tar/pax.ts';
 import { makePlace, type Place } from '../support/place.ts';
+import { file } from './siege.ts';
+import { pax, tar } from './tar-writer.ts';
 import { makeOddTree, portrait } from './trees.ts';
 
 type Named = Record<string, Record<string, string>>;
@@ -113,6 +115,25 @@ test('a bundle of GNU tar brings its attributes, those of the user namespace onl
     0,
   );
   expect(xattrsOf(pax)).toEqual({ 'user.a=b%': 'eA==' });
+});
+
+test('of a bundle from elsewhere those of a global header, and too many of one member, are left out', async () => {
+  const place = await makePlace();
+  const many = Array.from({ length: 500 }, (_, at) => [`SCHILY.xattr.user.${at}`, 'x'.repeat(300)]);
+  const bundle = tar(
+    pax({ 'SCHILY.xattr.user.global': 'x', mtime: '1' }, 'g'),
+    file('none'),
+    pax({ 'SCHILY.xattr.user.own': 'x' }),
+    file('one'),
+    pax(Object.fromEntries(many) as Record<string, string>),
+    file('many'),
+  );
+  writeFileSync(place.path('bundle.tar'), bundle);
+  const { warnings } = await unpackBundle({ bundle: place.path('bundle.tar'), target: place.dir('out') });
+  expect(xattrsBelow(place.path('out'))).toEqual({ one: { 'user.own': 'x' } });
+  expect(warnings).toEqual([
+    `the extended attributes of 1 members are larger than ${MAX_XATTR_BYTES} bytes and were left out`,
+  ]);
 });
 
 test('names of every kind, a file with two names, and links keep theirs', async () => {

@@ -1,9 +1,9 @@
 import { decodePath } from '../path.ts';
 import { type Xattrs, xattrsOf } from '../xattr/xattrs.ts';
 import { BLOCK, corrupt, number, readHeader, type TarHeader, TYPE } from './header.ts';
-import { mergePax, parsePax } from './pax.ts';
+import { mergePax, parsePax, withoutXattrs } from './pax.ts';
 import type { TarBytes } from './source.ts';
-import { createMapReader, type Extent, extentsOf, soundExtents } from './sparse.ts';
+import { createMapReader, digits, type Extent, extentsOf, soundExtents } from './sparse.ts';
 
 /** A member as the extractor meets it: all extension headers resolved, the data next in the source. */
 export interface TarMember {
@@ -61,10 +61,10 @@ export class TarMembers {
   #extension(header: TarHeader, pending: Pending, at: number): boolean {
     switch (header.type) {
       case TYPE.pax:
-        pending.pax = mergePax(pending.pax, parsePax(this.#body(header, at), at));
+        pending.pax = mergePax(withoutXattrs(pending.pax), parsePax(this.#body(header, at), at));
         return true;
       case TYPE.paxGlobal:
-        this.#global = mergePax(this.#global, parsePax(this.#body(header, at), at));
+        this.#global = mergePax(this.#global, withoutXattrs(parsePax(this.#body(header, at), at)));
         pending.pax = mergePax(this.#global, pending.pax);
         return true;
       case TYPE.gnuLongName:
@@ -129,7 +129,7 @@ export class TarMembers {
       at,
     );
     if (major === '1') return this.#mapInData(size, stored, at);
-    const numbers = pax.get('GNU.sparse.map')?.toString().split(',').map(Number);
+    const numbers = pax.get('GNU.sparse.map')?.toString('latin1').split(',').map(digits);
     if (numbers === undefined) throw corrupt(at, 'sparse format', '0.1 or 1.0', 'another one');
     return { extents: extentsOf(numbers, size, stored, at), size, stored };
   }

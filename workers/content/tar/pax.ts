@@ -49,6 +49,13 @@ export function parsePax(bytes: Buffer, at: number): Map<string, Buffer> {
   return records;
 }
 
+/**
+ * Attributes are those of the last header before a member. No tar writes them twice, or globally: a thousand headers of a
+ * megabyte would all be held for one member, and those of a global header come back with each member that follows.
+ */
+export const withoutXattrs = (records: ReadonlyMap<string, Buffer>): ReadonlyMap<string, Buffer> =>
+  new Map([...records].filter(([key]) => !key.startsWith(XATTR_PREFIX)));
+
 /** Later ones win; an empty value takes back what an earlier one said, but for attributes: GNU tar writes empty ones so. */
 export function mergePax(...all: ReadonlyMap<string, Buffer>[]): ReadonlyMap<string, Buffer> {
   const merged = new Map(all.flatMap((records) => [...records]));

@@ -4,7 +4,7 @@ import { writeFully } from '../files.ts';
 import { encodePath } from '../path.ts';
 import { removeFile } from '../publish.ts';
 import { systemCalls } from '../system-calls.ts';
-import { isKept, type Xattrs } from './xattrs.ts';
+import { isKept, MAX_XATTR_BYTES, type Xattrs } from './xattrs.ts';
 
 /**
  * A file that its owner may not write (mode 0444) takes no attribute either, unless root sets it: such a file is made
@@ -38,30 +38,48 @@ print "$failed $first";
 sub put { my ($full, $name, $value) = @_; return syscall($set, $full, $name, $value, length $value, 0) == 0 }
 `;
 
+const PENDING_BYTES = 256 * 1024;
+
 /** Attributes that are set in one run when all files stand, since each run of perl takes as long as many files. */
 export class XattrWriter {
   readonly #root: string;
   #fd: number | null = null;
   #members = 0;
+  #too_large = 0;
   #pending: string[] = [];
+  #bytes = 0;
 
   constructor(root: string) {
     this.#root = root;
   }
 
   add(path: string, xattrs: Xattrs): void {
-    const fields = Object.entries(xattrs)
-      .filter(([name]) => isKept(name))
-      .map(([name, value]) => `${hex(encodePath(name))}=${hex(Buffer.from(value, 'base64'))}`);
-    if (fields.length === 0) return;
+    const fields: string[] = [];
+    let bytes = 0;
+    for (const [key, text] of Object.entries(xattrs)) {
+      if (!isKept(key)) continue;
+      const [name, value] = [encodePath(key), Buffer.from(text, 'base64')];
+      bytes += name.length + value.length;
+      fields.push(`${hex(name)}=${hex(value)}`);
+    }
+    if (bytes > MAX_XATTR_BYTES) this.#too_large += 1;
+    if (fields.length === 0 || bytes > MAX_XATTR_BYTES) return;
     this.#members += 1;
-    this.#pending.push(`${[hex(encodePath(path)), ...fields].join(' ')}\n`);
-    if (this.#pending.length >= 256) this.#flush();
+    const line = `${[hex(encodePath(path)), ...fields].join(' ')}\n`;
+    this.#pending.push(line);
+    this.#bytes += line.length;
+    if (this.#bytes >= PENDING_BYTES) this.#flush();
   }
 
   /** What could not be done, for a person; null when nothing was left out. */
   set(): string | null {
-    if (this.#members === 0) return null;
+    const failure = this.#members === 0 ? null : this.#setAll();
+    if (this.#too_large === 0) return failure;
+    const left_out = `the extended attributes of ${this.#too_large} members are larger than ${MAX_XATTR_BYTES} bytes and were left out`;
+    return failure === null ? left_out : `${failure}; ${left_out}`;
+  }
+
+  #setAll(): string | null {
     const calls = systemCalls();
     if (calls === null) return this.#notSet(`the system calls of ${process.arch} are not known`);
     this.#flush();
@@ -100,6 +118,7 @@ export class XattrWriter {
     }
     writeFully(this.#fd, Buffer.from(this.#pending.join('')), this.#root);
     this.#pending = [];
+    this.#bytes = 0;
   }
 }
 
