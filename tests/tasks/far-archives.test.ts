@@ -1,6 +1,8 @@
 /** The whole way of a dataset through archives that are not folders of this host. */
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '../../workers/archive/index.ts';
@@ -18,6 +20,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
+const RUN_TASK = join(import.meta.dirname, '../fixtures/run-task.ts');
 const HSI = join(import.meta.dirname, '../fixtures/bin/hsi');
 const MB = 1024 * 1024;
 
@@ -239,4 +242,31 @@ test('on tape and in S3: packed once, archived when both are proven; each may be
 describe.skipIf(!hasRclone())('with rclone', () => {
   test('behind a remote of rclone, streamed as it is packed', async () =>
     goesThrough(await landIn('disk', { disk }), 'disk'));
+});
+
+test('the manifest of a streamed archiving that was killed goes with the next one, of whatever task', async ({
+  skip,
+}) => {
+  if (!hasRclone()) skip('NOT TESTED: no rclone');
+  const landing = await landIn('disk', { disk: { ...disk, rclone: '{home}/rclone' } });
+  const { place } = landing;
+  const stuck = place.path('stuck');
+  const stops = `case "$*" in *rcat*.tar*) [ -e '${stuck}' ] && exec sleep 1000;; esac`;
+  writeFileSync(place.path('rclone'), `#!/bin/sh\n${stops}\nexec rclone "$@"\n`, { mode: 0o755 });
+  writeFileSync(stuck, '');
+  await landing.run('inspect_dataset');
+  const child = spawn(process.execPath, [RUN_TASK, 'archive_dataset', String(landing.id), 'dead0001', '1'], {
+    env: { ...process.env, ...place.env },
+    stdio: 'ignore',
+    detached: true,
+  });
+  const closed = once(child, 'close');
+  const scratch = (): string[] =>
+    existsSync(place.path('data/scratch')) ? readdirSync(place.path('data/scratch')) : [];
+  await until(() => scratch().some((name) => name.endsWith('.ndjson')), { what: 'a manifest' });
+  process.kill(-(child.pid as number), 'SIGKILL');
+  await closed;
+  rmSync(stuck);
+  await landing.run('archive_dataset', { task_id: 'live0001', attempt: 2 });
+  expect(scratch()).toEqual([]);
 });

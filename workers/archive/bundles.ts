@@ -30,28 +30,36 @@ export async function openManifest(
   const options = signal === undefined ? {} : { signal };
   if ((await archive.stat(wanted, options)) === null) return null;
   if (archive.local !== null) return { path: archive.local.path(wanted), close: () => undefined };
+  const place = manifestPlace(scratch);
+  try {
+    await archive.get(wanted, place.path, options);
+    return place;
+  } catch (error) {
+    place.close();
+    throw error;
+  }
+}
+
+/** Where a manifest that is not kept can be made. */
+export function manifestPlace(scratch: string): OpenManifest {
   mkdirSync(scratch, { recursive: true });
   removeDead(scratch);
   const claim = makeClaim(join(scratch, `.manifest-${randomUUID()}${CLAIM}`));
   const path = ofClaim(claim.path);
-  const close = (): void => {
-    removeFile(path);
-    removeFile(originPath(path));
-    claim.release();
+  return {
+    path,
+    close: () => {
+      removeFile(path);
+      removeFile(originPath(path));
+      claim.release();
+    },
   };
-  try {
-    await archive.get(wanted, path, options);
-    return { path, close };
-  } catch (error) {
-    close();
-    throw error;
-  }
 }
 
 const CLAIM = '.claim';
 const ofClaim = (claim: string): string => `${claim.slice(0, -CLAIM.length)}.ndjson`;
 
-/** Copies of processes that were killed. */
+/** Those of processes that were killed. */
 function removeDead(scratch: string): void {
   for (const name of namesIn(scratch)) {
     const claim = join(scratch, name);

@@ -1,13 +1,13 @@
 /** Makes the bundle of a dataset and brings it into its archives, as the archiving task needs it. */
 import { mkdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import type { DigestName } from '../../config/index.ts';
+import { manifestPlace } from '../archive/bundles.ts';
 import { type Archive, type LocalPut, manifestKey } from '../archive/contract.ts';
 import { beginLocalPut } from '../archive/filesystem.ts';
 import { sizeOfFile } from '../content/files.ts';
 import type { ManifestCounts } from '../content/manifest.ts';
 import { packBundle, packStream } from '../content/pack/pack.ts';
-import { removeFile } from '../content/publish.ts';
 import { reserveSpace } from '../content/space.ts';
 import { roughSize } from '../dataset/byte-size.ts';
 import { askedDigests, memberDigestsOf } from '../dataset/digests.ts';
@@ -148,8 +148,8 @@ async function packToStream(
 ): Promise<Archived> {
   const { signal } = ctx;
   const { task_id } = ctx.run;
-  mkdirSync(ctx.config.paths.scratch, { recursive: true });
-  const manifest = join(ctx.config.paths.scratch, `.manifest-${task_id}.ndjson`);
+  const place = manifestPlace(ctx.config.paths.scratch);
+  const manifest = place.path;
   const meter = ctx.progress('archive', { total: roughSize(dataset.du_size), units: 'bytes' });
   try {
     await archive.ensureReachable(key, { signal });
@@ -175,7 +175,7 @@ async function packToStream(
     warn(ctx, dataset, warnings);
     return { counts, bundle: { size, digests } };
   } finally {
-    removeFile(manifest);
+    place.close();
   }
 }
 
