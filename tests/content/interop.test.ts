@@ -193,6 +193,16 @@ with tarfile.open(bundle, 'w', format=kind) as tar:
     expect(linked(root)).toBe(true);
   });
 
+  test('a time close to 1970, which stands with an exponent', async () => {
+    const place = await makePlace();
+    const source = place.dir('source');
+    writeFileSync(join(source, 'f'), 'x');
+    run('python3', ['-c', 'import os, sys; os.utime(sys.argv[1], ns=(1000, 1000))', join(source, 'f')]);
+    run('python3', ['-c', script, place.path('bundle.tar'), source, 'PAX', './']);
+    expect(readFileSync(place.path('bundle.tar'), 'latin1')).toMatch(/mtime=1\.0*2e-06/);
+    expect(statSync(join(await staged(place), 'f'), { bigint: true }).mtimeNs).toBe(1000n);
+  });
+
   test('names that are no text, in each format that has them', async () => {
     for (const format of ['PAX', 'GNU']) {
       const place = await makePlace();

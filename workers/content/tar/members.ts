@@ -105,7 +105,7 @@ export class TarMembers {
       type: header.type,
       link: decodePath(link),
       mode: header.mode,
-      mtime: decimal(pax, 'mtime', header.mtime, at),
+      mtime: decimal(pax, 'mtime', header.mtime, at, TIME),
       offset,
       xattrs: xattrsOf(pax),
       ...data,
@@ -168,10 +168,20 @@ const FILES: ReadonlySet<string> = new Set([TYPE.file, TYPE.contiguous, TYPE.gnu
 
 const padding = (size: number): number => (BLOCK - (size % BLOCK)) % BLOCK;
 
-function decimal(pax: ReadonlyMap<string, Buffer>, key: string, otherwise: number, at: number): number {
+const DECIMAL = /^-?\d+(\.\d*)?$/;
+/** Python writes one within a tenth of a millisecond of 1970 as `1e-05`. */
+const TIME = /^-?\d+(\.\d*)?(e-\d+)?$/;
+
+function decimal(
+  pax: ReadonlyMap<string, Buffer>,
+  key: string,
+  otherwise: number,
+  at: number,
+  form = DECIMAL,
+): number {
   const text = pax.get(key)?.toString();
   if (text === undefined) return otherwise;
-  const value = /^-?\d+(\.\d*)?$/.test(text) ? Number(text) : Number.NaN;
+  const value = form.test(text) ? Number(text) : Number.NaN;
   // Also of times: what is beyond is no time that a file can have.
   if (!(Math.abs(value) <= Number.MAX_SAFE_INTEGER))
     throw corrupt(at, `pax ${key}`, 'a decimal number up to 2^53', JSON.stringify(text.slice(0, 100)));
