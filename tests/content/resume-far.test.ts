@@ -8,8 +8,10 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
   writeSync,
@@ -129,6 +131,20 @@ test('what is put together of headers and files is the beginning of the bundle, 
   const bytes = Buffer.concat(pieces);
   expect(bytes.length).toBeGreaterThan(26 * MB - NOTED);
   expect(bytes.equals(readFileSync(at.options.bundle).subarray(0, bytes.length))).toBe(true);
+});
+
+test('it ends where a link stands in place of a file, which leads to the same bytes', async () => {
+  const at = await work();
+  await killed(at, 26 * MB);
+  const { target, bundle } = at.options;
+  const file = join(target, 'b/huge.bin');
+  renameSync(file, at.place.path('elsewhere'));
+  symlinkSync(at.place.path('elsewhere'), file);
+  let length = 0;
+  for (const piece of rebuildBeginning(target)) length += piece.length;
+  expect(length).toBeLessThanOrEqual(
+    readFileSync(bundle).indexOf(readFileSync(at.place.path('elsewhere')).subarray(0, 4096)),
+  );
 });
 
 test('in the middle of one large file it goes on in that file', async () => {

@@ -1,4 +1,5 @@
 /** An unpacking process that is killed anywhere, and the next one that goes on with what it left. */
+import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   appendFileSync,
@@ -180,6 +181,31 @@ test('killed when all its links stood already, the next process makes them again
   }
 });
 
+test('killed when its folders may not be written any more, it goes on for a user who is not root', async ({
+  skip,
+}) => {
+  if (process.getuid?.() !== 0) skip('NOT TESTED: needs root, to become another user');
+  const place = await makePlace();
+  const source = place.path('source');
+  writeTree(source, { 'ro/one': 'x', 'ro/link': { link: 'one' }, 'ro/sub/two': 'y', shut: null });
+  linkSync(join(source, 'ro/one'), join(source, 'ro/z'));
+  chmodSync(join(source, 'ro/one'), 0o400);
+  for (const folder of ['ro/sub', 'ro', 'shut'])
+    chmodSync(join(source, folder), folder === 'shut' ? 0 : 0o555);
+  const { options } = await packed(place, source);
+  execFileSync('chown', ['-R', '65534:65534', place.folder]);
+  const module = new URL('../../workers/content/unpack/unpack.ts', import.meta.url).href;
+  const script = `
+    const { unpackBundle } = await import(${JSON.stringify(module)});
+    process.setgroups([]); process.setgid(65534); process.setuid(65534);
+    for (let times = 0; times < 2; times++) await unpackBundle({ ...JSON.parse(process.argv[1]), resume: true });
+  `;
+  const args = ['--input-type=module', '-e', script, JSON.stringify(options)];
+  const { stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  expect(stderr).toBe('');
+  expect(fingerprint(options.target)).toBe(fingerprint(source));
+});
+
 test('killed again and again, at last it is whole', async () => {
   const at = await work();
   for (const mib of [4, 9, 14, 20, 27]) await inProcess('unpack', { ...at.options, resume: true }, mib * MB);
@@ -245,6 +271,14 @@ test('what another bundle left is not mixed in; nor are links, folders and files
   await unpackBundle({ ...at.options, resume: true });
   expectWhole(at);
   expect(readFileSync(outside, 'utf8')).toBe('outside');
+
+  await killed(at, 24 * MB);
+  const folder = at.place.dir('folder');
+  rmSync(join(at.options.target, 'a'), { recursive: true });
+  symlinkSync(folder, join(at.options.target, 'a'));
+  await unpackBundle({ ...at.options, resume: true });
+  expectWhole(at);
+  expect(readdirSync(folder)).toEqual([]);
 });
 
 test('bytes that come from far are asked for only behind what the copy holds', async () => {

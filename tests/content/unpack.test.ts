@@ -254,6 +254,26 @@ test('a bundle that differs from that of its manifest is noticed where every mem
   });
 });
 
+test('a file that lies elsewhere in the bundle than the manifest says is noticed, though every byte of it is right', async () => {
+  const place = await makePlace();
+  writeFileSync(join(place.dir('source'), 'a'), 'one');
+  writeFileSync(place.path('source/b'), 'x'.repeat(70_000));
+  execFileSync('touch', ['-d', '@1700000000.5', place.path('source/b')]);
+  const { manifest } = await packed(place);
+  const path = place.path('bundle.tar');
+  const [a = 0, b = 0] = [...readManifest(manifest)].flatMap(({ offset = null }) => offset ?? []);
+  const bytes = readFileSync(path);
+  // The header with the exact time of `b` stands before `a`: it is that of another member, and of the same size.
+  const [head, of_a] = [bytes.subarray(0, a - 512), bytes.subarray(a - 512, a + 512)];
+  const extended = bytes.subarray(a + 512, b - 512);
+  expect(extended.length).toBe(1024);
+  writeFileSync(path, Buffer.concat([head, extended, of_a, bytes.subarray(b - 512)]));
+  await expect(unpack(place, { manifest })).rejects.toMatchObject({
+    code: 'E_BUNDLE_CORRUPT',
+    fields: { what: 'place', expected: String(a), actual: String(a + 1024) },
+  });
+});
+
 test.each<[what: string, change: (source: string) => void]>([
   ['size', (source) => writeFileSync(join(source, 'a'), 'three')],
   ['link target', (source) => execFileSync('ln', ['-sfn', 'two', join(source, 'link')])],
