@@ -1,7 +1,8 @@
 /** Who does something on this host, told by a file: it needs no Redis, and nobody has to give it back. */
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { startOf } from '../../workers/fleet/isolation/process-start.ts';
+import { makeFolders } from '../../workers/folders.ts';
 
 export interface HostHolder {
   readonly pid: number;
@@ -18,7 +19,7 @@ export interface HostHolder {
  */
 export function takeHostLock(file: string): HostHolder | null {
   const own = `${file}.${process.pid}`;
-  mkdirSync(dirname(file), { recursive: true });
+  makeFolders(dirname(file));
   writeFileSync(own, `${process.pid} ${startOf(process.pid)} ${new Date().toISOString()}\n`);
   try {
     for (;;) {

@@ -1,9 +1,10 @@
 /** Every folder that the configuration names, whether it is there, and its making. */
-import { mkdirSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import type { Config } from '../../config/index.ts';
 import { pathsOf } from '../../config/of.ts';
 import { type PlaceOfKey, sourcePlaces, writtenPlaces } from '../../config/places.ts';
 import { coerceError } from '../../workers/errors.ts';
+import { makeFolders } from '../../workers/folders.ts';
 
 export interface FolderRow {
   key: string;
@@ -52,7 +53,7 @@ export function checkFolder({ key, path }: Wanted, create: boolean): FolderRow {
     if (found !== undefined) return { key, path, status: 'Failed', note: 'it is no folder' };
     if (madeByArchiving(key)) return { key, path, status: 'Missing', note: 'made by the first archiving' };
     if (!create) return { key, path, status: 'Missing', note: '' };
-    mkdirSync(path, { recursive: true });
+    makeFolders(path);
     return { key, path, status: 'Created', note: '' };
   } catch (error) {
     return { key, path, status: 'Failed', note: coerceError(error).message };

@@ -1,11 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { type Config, pathsOf } from '../../config/index.ts';
 import type { Archive } from '../../workers/archive/contract.ts';
 import { archiveNamesOf, openArchive } from '../../workers/archive/index.ts';
 import { coerceError } from '../../workers/errors.ts';
+import { makeFolders } from '../../workers/folders.ts';
 import { bytes, duration } from '../cli/format.ts';
 import { type Finding, ok, problem, warning } from './finding.ts';
 
@@ -65,7 +66,7 @@ async function judgeReach(archive: Archive, key: string): Promise<Finding> {
 /** Writes, looks at, reads in part, fetches and deletes one small object in each place of the back end. */
 export async function* roundTripFindings(config: Config, name: string): AsyncGenerator<Finding> {
   const archive = openArchive(config, name);
-  mkdirSync(config.paths.scratch, { recursive: true });
+  makeFolders(config.paths.scratch);
   const folder = mkdtempSync(join(config.paths.scratch, 'longshore-doctor-'));
   try {
     for (const key of keysOf(config, backendOf(config, name)?.types ?? []))

@@ -1,7 +1,8 @@
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { configOrExit } from '../../config/index.ts';
 import { coerceError } from '../../workers/errors.ts';
+import { makeFolders } from '../../workers/folders.ts';
 
 /** EX_CONFIG, as for every other problem that the next start would meet again. */
 const EXIT_CONFIG = 78;
@@ -21,7 +22,7 @@ export async function mustBeStartable(pm2_home: string): Promise<void> {
 function mustBeWritable(folder: string, mode: number | null = null): void {
   const probe = join(folder, `.written-${process.pid}`);
   try {
-    const made = mkdirSync(folder, { recursive: true }) !== undefined;
+    const made = makeFolders(folder) !== undefined;
     if (made && mode !== null) chmodSync(folder, mode);
     writeFileSync(probe, '');
     rmSync(probe);

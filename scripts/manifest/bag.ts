@@ -1,6 +1,6 @@
 /** A bag of a staged dataset: made under a partial name, proven, and renamed. */
 import { randomUUID } from 'node:crypto';
-import { existsSync, lstatSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import type { Config } from '../../config/index.ts';
 import { type Bag, type BagDigest, type BagPayload, makeBag } from '../../workers/content/bag/bag.ts';
@@ -10,6 +10,7 @@ import type { ManifestTrailer } from '../../workers/content/manifest.ts';
 import { partialPath, publishTree, removeStale, removeTree } from '../../workers/content/publish.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import { LongshoreError } from '../../workers/errors.ts';
+import { makeFolders } from '../../workers/folders.ts';
 import { refuseExisting } from './output.ts';
 import { counted } from '../cli/format.ts';
 
@@ -39,7 +40,7 @@ export async function bagDataset(parts: BagParts, request: BagRequest): Promise<
   const isBag = existsSync(join(final, 'bagit.txt')) && lstatSync(final).isDirectory();
   if (!(request.force && isBag)) refuseExisting(final, false);
   await assertStaged(parts);
-  mkdirSync(dirname(final), { recursive: true });
+  makeFolders(dirname(final));
   await removeStale(final);
   const target = partialPath(final, randomUUID());
   try {

@@ -1,11 +1,11 @@
 /** What belongs together in an archive: a bundle and its manifest. */
 import { randomUUID } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { isClaimed, makeClaim } from '../content/claim.ts';
 import { checkManifest, type ManifestTrailer } from '../content/manifest.ts';
 import { namesIn, removeFile } from '../content/publish.ts';
 import { LongshoreError } from '../errors.ts';
+import { makeFolders } from '../folders.ts';
 import { type Archive, type ArchivedObject, type CallOptions, manifestKey, originPath } from './contract.ts';
 
 /**
@@ -42,7 +42,7 @@ export async function openManifest(
 
 /** Where a manifest that is not kept can be made. */
 export function manifestPlace(scratch: string): OpenManifest {
-  mkdirSync(scratch, { recursive: true });
+  makeFolders(scratch);
   removeDead(scratch);
   const claim = makeClaim(join(scratch, `.manifest-${randomUUID()}${CLAIM}`));
   const path = ofClaim(claim.path);

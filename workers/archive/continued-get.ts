@@ -1,11 +1,12 @@
 /** Fetches an object into a file, from where an earlier attempt at the same object has come to. */
 import { createReadStream, statSync, writeFileSync } from 'node:fs';
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { createHasher, type Digests, type Hasher } from '../content/digest/digest.ts';
 import { textIfThere } from '../content/files.ts';
 import { publishFile, removeFile } from '../content/publish.ts';
 import { originPath } from './contract.ts';
+import { makeFoldersLater } from '../folders.ts';
 
 /** What a killed process, or a power cut, takes from a half-fetched file. A sync of so much is cheap beside its way here. */
 const SYNC_BYTES = 64 * 1024 ** 2;
@@ -40,7 +41,7 @@ interface Origin {
  */
 export async function continueGet(get: ContinuedGet): Promise<{ size: number; digests: Digests }> {
   const { target, size, signal } = get;
-  await mkdir(dirname(target), { recursive: true });
+  await makeFoldersLater(dirname(target));
   const { hasher, bytes } = await keptOf(get);
   let at = bytes;
   const note = (): void =>

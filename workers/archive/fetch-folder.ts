@@ -13,12 +13,13 @@
  * never hold it at once.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { lstatSync, mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import { lstatSync, rmdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Claim, isClaimed, makeClaim } from '../content/claim.ts';
 import { namesIn, removeFile } from '../content/publish.ts';
 import { LongshoreError } from '../errors.ts';
+import { makeFolders } from '../folders.ts';
 
 const WAIT_MS = 200;
 /** Many times what a living process needs to find the lock free; one that is frozen is not waited for any longer. */
@@ -62,7 +63,7 @@ function tryLock(folder: string): Claim | null {
  */
 export function claimIn(folder: string, kind: Kind): Claim {
   for (;;) {
-    mkdirSync(folder, { recursive: true });
+    makeFolders(folder);
     assertOurs(folder);
     try {
       return makeClaim(join(folder, `${kind}-${randomUUID()}`));

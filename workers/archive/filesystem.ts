@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { mkdir, open, opendir, stat, writeFile } from 'node:fs/promises';
+import { open, opendir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CHECKPOINT_SIDES, removeCheckpoints } from '../content/pack/checkpoint.ts';
@@ -15,6 +15,7 @@ import {
   syncPath,
 } from '../content/publish.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
+import { makeFoldersLater } from '../folders.ts';
 import { type Archive, type LocalPut, manifestKey, type PutSource, missingObject } from './contract.ts';
 
 /**
@@ -261,6 +262,6 @@ async function markOnce(state_dir: string, root: string): Promise<void> {
     await file.close();
   }
   syncPath(root);
-  await mkdir(dirname(known), { recursive: true });
+  await makeFoldersLater(dirname(known));
   await writeFile(known, `${root}\n`);
 }

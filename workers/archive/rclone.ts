@@ -1,8 +1,9 @@
-import { mkdir, stat, writeFile } from 'node:fs/promises';
+import { stat, writeFile } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import { createHasher, type Digests } from '../content/digest/digest.ts';
 import { partialPath, partialPrefix } from '../content/publish.ts';
 import { LongshoreError } from '../errors.ts';
+import { makeFoldersLater } from '../folders.ts';
 import { continueGet, endGet } from './continued-get.ts';
 import {
   type Archive,
@@ -292,6 +293,6 @@ async function markOnce(options: RcloneArchiveOptions, mark: string, call: CallO
     yield text;
   };
   await runRclone(options, ['rcat', '--', mark], { ...call, input: input() });
-  await mkdir(dirname(noteOf(options)), { recursive: true });
+  await makeFoldersLater(dirname(noteOf(options)));
   await writeFile(noteOf(options), `${options.remote}\n`);
 }

@@ -2,13 +2,14 @@
  * One transfer of a bundle for all who need it at the same time, from an archive that gives only all of it: recalls and
  * proofs read the shared file, a staging takes it for its own, or hands on what it has fetched itself (fetch-folder.ts).
  */
-import { linkSync, lstatSync, mkdirSync, realpathSync, renameSync, statSync, symlinkSync } from 'node:fs';
+import { linkSync, lstatSync, realpathSync, renameSync, statSync, symlinkSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { sizeOfFile } from '../content/files.ts';
 import { namesIn, removeFile } from '../content/publish.ts';
 import { reserveSpace } from '../content/space.ts';
 import { LongshoreError } from '../errors.ts';
+import { makeFolders } from '../folders.ts';
 import type { Archive } from './contract.ts';
 import {
   claimIn,
@@ -58,7 +59,7 @@ export interface FetchedBundle {
 /** @throws E_NO_SPACE, E_BUNDLE_MISSING, E_TRANSFER, E_ARCHIVE_UNAVAILABLE */
 export async function fetchShared(options: SharedFetchOptions): Promise<FetchedBundle> {
   const { archive, key, scratch } = options;
-  mkdirSync(scratch, { recursive: true });
+  makeFolders(scratch);
   const folder = folderOf(archive.name, key, scratch);
   removeAbandoned(scratch, folder);
   await setAside(folder, options.signal);

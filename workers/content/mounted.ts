@@ -2,13 +2,14 @@
  * What is not found is gone, or lies on a file system that is not mounted. Of that only the mount point is there, which is an
  * empty folder, or not even that: so an absence counts as a removal only where something else is found.
  */
-import { mkdirSync, realpathSync, renameSync, writeFileSync } from 'node:fs';
+import { realpathSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isBelow } from '../dataset/paths.ts';
 import { textIfThere } from './files.ts';
 import { mountOf, readMounts } from './mounts.ts';
 import { namesIn } from './publish.ts';
 import { nearestFolder } from './space.ts';
+import { makeFolders } from '../folders.ts';
 
 /** Any name will do; this one is for a person to make in a folder that is mounted and empty all the same. */
 const SIGN = '.longshore-mounted';
@@ -45,7 +46,7 @@ export function whyUnmounted(state_dir: string, folder: string): Away | null {
       remedy: `Mount it (or, if the folder is to lie on the one at ${point} from now on: rm '${note}')`,
     };
   }
-  mkdirSync(notes, { recursive: true });
+  makeFolders(notes);
   writeFileSync(`${note}.${process.pid}`, point);
   renameSync(`${note}.${process.pid}`, note); // Others read it at this moment.
   return null;

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { closeSync, lstatSync, openSync, readdirSync, renameSync, symlinkSync, unlinkSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { removeTree, runCoreutil } from './coreutils.ts';
 import { syncFully } from './files.ts';
 import { systemCalls } from './system-calls.ts';
+import { makeFoldersLater } from '../folders.ts';
 
 /**
  * Atomic publication: everything is made under a temporary name beside its final place, synced, then renamed. Who
@@ -77,7 +77,7 @@ export function namesIn(folder: string): string[] {
 
 /** Makes a folder with all that it lies in; a power failure takes none of them back. */
 export async function makeFolder(path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true });
+  const first = await makeFoldersLater(path);
   if (first === undefined) return;
   for (let made = path; made.length >= first.length; made = dirname(made)) syncPath(dirname(made));
 }

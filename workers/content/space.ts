@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { LongshoreError } from '../errors.ts';
+import { makeFolders } from '../folders.ts';
 import { humanBytes } from './human-bytes.ts';
 
 /**
@@ -77,7 +78,7 @@ function promisedOn(state_dir: string, device: string): number {
 const bookOf = (state_dir: string): string => join(state_dir, 'reservations.db');
 
 function openBook(state_dir: string): DatabaseSync {
-  mkdirSync(state_dir, { recursive: true });
+  makeFolders(state_dir);
   const book = new DatabaseSync(bookOf(state_dir), { timeout: 10_000 });
   book.exec(`create table if not exists reservation (
     id integer primary key, device text not null, bytes integer not null, holder text not null,

@@ -1,20 +1,13 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import {
-  chmodSync,
-  mkdirSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, readFileSync, realpathSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
+import { makeFolders } from '../folders.ts';
 
 /**
  * The Redis that Longshore brings along when REDIS_URL is not set: the system's `redis-server` on a free loopback
@@ -184,8 +177,8 @@ async function answers(url: string, exited: Promise<unknown>, folder: string): P
 
 /** The umask says what the group may; one that an earlier release made is closed now. */
 function makeClosed(folder: string): void {
-  mkdirSync(dirname(folder), { recursive: true });
-  mkdirSync(folder, { recursive: true, mode: 0o770 });
+  makeFolders(dirname(folder));
+  makeFolders(folder, 0o770);
   const { mode } = statSync(folder);
   if ((mode & 0o007) !== 0) chmodSync(folder, mode & 0o7770);
 }

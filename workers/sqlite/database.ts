@@ -15,11 +15,12 @@
  *   are synced, with all before them, before their promise resolves. FULL for all would cost an fsync per progress line.
  */
 /* oxlint-disable typescript/no-unnecessary-type-parameters -- the columns of a query are known only to its caller */
-import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LongshoreError } from '../errors.ts';
+import { makeFolders } from '../folders.ts';
 import { isBusy, storeFailure } from './failure.ts';
 import { migrate } from './schema.ts';
 import { WriteBatch } from './write-batch.ts';
@@ -54,7 +55,7 @@ export async function openDatabase(
   path: string,
   prepare: (connection: DatabaseSync) => void = migrate,
 ): Promise<Database> {
-  mkdirSync(dirname(path), { recursive: true });
+  makeFolders(dirname(path));
   const connection = await patiently(path, () => connect(path, prepare));
   const sql = statementsOf(connection);
   const transact = <T>(begin: string, work: (sql: Statements) => T): T => {

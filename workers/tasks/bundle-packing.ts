@@ -1,5 +1,4 @@
 /** Makes the bundle of a dataset and brings it into its archives, as the archiving task needs it. */
-import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { DigestName } from '../../config/index.ts';
 import { manifestPlace } from '../archive/bundles.ts';
@@ -16,6 +15,7 @@ import { generatedBundleOf } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { assertStored, type BundleFacts, fetchBundle, putCopy } from './bundle-copies.ts';
 import { type TaskContext, willGoOn } from './contract.ts';
+import { makeFolders } from '../folders.ts';
 
 export interface Archived {
   readonly counts: Pick<ManifestCounts, 'num_files' | 'num_directories' | 'bytes'>;
@@ -54,7 +54,7 @@ export async function packInto(
   if (archives.length === 1 && only?.capabilities.stream === true)
     return packToStream(ctx, { archive: only, dataset, key });
   const generated = generatedBundleOf(ctx.config, dataset);
-  mkdirSync(dirname(generated), { recursive: true });
+  makeFolders(dirname(generated));
   const target = await beginLocalPut(generated, ctx.run.task_id);
   return packToFile(ctx, { archives, dataset, target }, async (archived) => {
     const bundle = { path: target.path, manifestPath: target.manifestPath, ...archived.bundle };

@@ -1,8 +1,8 @@
 /** Downloads the account's recent datasets from BaseSpace into the scratch folder. */
-import { mkdirSync } from 'node:fs';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
 import { scratchPathOf } from '../dataset/paths.ts';
 import { LongshoreError } from '../errors.ts';
+import { makeFolders } from '../folders.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 
 /** A listing of the account's datasets; 16 MiB are some ten thousand of them. */
@@ -16,7 +16,7 @@ export const task = defineTask({
     const target = scratchPathOf(ctx.config, dataset);
     const ids = await listIds(ctx, days);
     // `bs` goes on with what is there, so a repeated attempt keeps its bytes; the catalog learns of it when complete.
-    mkdirSync(target, { recursive: true });
+    makeFolders(target);
     const meter = ctx.progress('datasets', { total: ids.length, units: 'items' });
     for (const id of ids) {
       await ctx.tool(ctx.config.tools.bs, ['download', 'dataset', '--id', id, '-o', target]);

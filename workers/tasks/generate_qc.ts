@@ -9,6 +9,7 @@ import { aliasOf, downloadLinksOf, qcFolderOf } from '../dataset/paths.ts';
 import { type Reads, findReads } from '../content/reads.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
+import { makeFolders } from '../folders.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 import { type QcResults, takeOverResults } from './qc-results.ts';
 
@@ -43,10 +44,10 @@ export const task = defineTask({
       return [dataset.id];
     }
     const folder = qcFolderOf(ctx.config, dataset);
-    mkdirSync(dirname(folder), { recursive: true });
+    makeFolders(dirname(folder));
     await adoptPartial(folder, ctx.run.task_id);
     const partial = partialPath(folder, ctx.run.task_id);
-    mkdirSync(partial, { recursive: true });
+    makeFolders(partial);
     try {
       const root = realpathSync(stagedPath(dataset));
       const results = await takeOverResults(ctx, reads, { root, folder: partial, published: folder });
@@ -170,7 +171,7 @@ async function publish(ctx: TaskContext, dataset: Dataset, partial: string, fold
   const report = join(folder, REPORT);
   await ctx.catalog.patch(dataset.id, { metadata: { report_id, stage_alias: aliasOf(ctx.config, dataset) } });
   await ctx.catalog.putReport(dataset.id, { report_id, path: report });
-  mkdirSync(ctx.config.paths.download_dir, { recursive: true, mode: 0o751 });
+  makeFolders(ctx.config.paths.download_dir, 0o751);
   await ctx.lease.assert();
   await publishLink(report, downloadLinksOf(ctx.config, dataset).report, ctx.run.task_id);
 }

@@ -26,6 +26,7 @@ import { liveDataset, reachState } from '../dataset/lifecycle.ts';
 import { assertName, bundleName, stagedBundleOf } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
+import { makeFolders } from '../folders.ts';
 import { proofOf } from './bundle-copies.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 import { turnTaken } from './dataset-turn.ts';
@@ -113,7 +114,7 @@ async function proveAndRecord(
   const { scratch } = config.paths;
   const place = join(scratch, `${dataset.name}.${dataset.type}.marked`);
   const target = partialPath(place, run.task_id);
-  mkdirSync(scratch, { recursive: true });
+  makeFolders(scratch);
   await removeStale(place);
   const room = reserveSpace({
     folder: scratch,

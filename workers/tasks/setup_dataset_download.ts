@@ -1,11 +1,12 @@
 /** Makes the staged copy and its bundle readable for others, and links both into the download folder. */
-import { mkdirSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { publishLink, removeFile } from '../content/publish.ts';
 import { liveDataset } from '../dataset/lifecycle.ts';
 import { openParents, shareFile, shareTree } from '../content/permissions.ts';
 import { downloadLinksOf, stagedBundleOf } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
+import { makeFolders } from '../folders.ts';
 import { defineTask } from './contract.ts';
 
 /** The names in the download folder are the only protection of what they lead to: nobody may list them. */
@@ -36,7 +37,7 @@ export const task = defineTask({
     }
     meter.end();
 
-    mkdirSync(config.paths.download_dir, { recursive: true, mode: DOWNLOAD_FOLDER_MODE });
+    makeFolders(config.paths.download_dir, DOWNLOAD_FOLDER_MODE);
     const links = downloadLinksOf(config, dataset);
     await ctx.lease.assert();
     await publishLink(staged_path, links.tree, ctx.run.task_id);

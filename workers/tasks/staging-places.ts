@@ -1,5 +1,4 @@
 /** Where a staging writes before it publishes, and the space that it holds there. */
-import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Copy } from '../archive/copies.ts';
 import { sizeOfFile } from '../content/files.ts';
@@ -11,6 +10,7 @@ import { treeEstimate } from '../dataset/estimates.ts';
 import { fetchedBundleOf, stagedBundleOf, stagedPathOf } from '../dataset/paths.ts';
 import type { Bundle, Dataset } from '../dataset/types.ts';
 import { type TaskContext, willGoOn } from './contract.ts';
+import { makeFolders } from '../folders.ts';
 
 /** Others may pass through the stage folder once the dataset is published; they may never list it. */
 const FOLDER_MODE = 0o750;
@@ -37,18 +37,18 @@ export interface Places {
 
 /** Makes the folders, removes what earlier attempts left, and gives the names to work under. */
 export async function preparePlaces(ctx: TaskContext, { dataset, copy }: Staging): Promise<Places> {
-  mkdirSync(dirname(dirname(stagedPathOf(ctx.config, dataset))), { recursive: true, mode: FOLDER_MODE });
+  makeFolders(dirname(dirname(stagedPathOf(ctx.config, dataset))), FOLDER_MODE);
   const tree = stagedPathOf(ctx.config, dataset); // Only now does the stage folder have a real path.
   const bundle = stagedBundleOf(ctx.config, dataset);
   const fetched = fetchedBundleOf(ctx.config, dataset);
   for (const path of [tree, bundle, fetched]) {
-    mkdirSync(dirname(path), { recursive: true, mode: FOLDER_MODE });
+    makeFolders(dirname(path), FOLDER_MODE);
     await adoptPartial(path, ctx.run.task_id, UNPACK_SIDES);
   }
   const treePartial = partialPath(tree, ctx.run.task_id);
   const bundlePartial = ctx.config.stage.keep_bundle ? partialPath(bundle, ctx.run.task_id) : null;
   const fetchedPartial = partialPath(fetched, ctx.run.task_id);
-  mkdirSync(treePartial, { recursive: true });
+  makeFolders(treePartial);
   return {
     tree,
     treePartial,

@@ -1,9 +1,10 @@
-import { mkdirSync, mkdtempSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { commandConfig } from '../../../config/index.ts';
 import { removeTree } from '../../../workers/content/coreutils.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
+import { makeFolders } from '../../../workers/folders.ts';
 import { FAULTS, type Fault, Skipped } from '../../drill/faults.ts';
 import { openGround } from '../../drill/ground.ts';
 import { duration } from '../format.ts';
@@ -59,7 +60,7 @@ async function drill({ only, list = false, json = false }: Options): Promise<num
     return EXIT.ok;
   }
   const config = await commandConfig();
-  mkdirSync(config.paths.scratch, { recursive: true });
+  makeFolders(config.paths.scratch);
   const folder = mkdtempSync(join(config.paths.scratch, 'longshore-drill-'));
   const { rows, stopped } = await sufferAll(chosen, folder, config.dataset_types);
   if (stopped !== null) {

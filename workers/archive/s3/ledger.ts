@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { closeSync, fdatasyncSync, mkdirSync, openSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, fdatasyncSync, openSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { textIfThere, writeFully } from '../../content/files.ts';
 import { partialPath, publishFile, removeFile } from '../../content/publish.ts';
 import type { PartPlan } from './parts.ts';
+import { makeFolders } from '../../folders.ts';
 
 /**
  * What this host knows of an unfinished multipart upload, so that the next attempt can go on with it: a file
@@ -66,7 +67,7 @@ export function readLedger(path: string): FoundLedger | null {
 
 /** A ledger with these parts, in the place of the one that was there. */
 export function beginLedger(path: string, head: LedgerHead, parts: Iterable<LedgerPart>): OpenLedger {
-  mkdirSync(dirname(path), { recursive: true });
+  makeFolders(dirname(path));
   const partial = partialPath(path, 'ledger'); // Always the same, so that a dead attempt's is written over.
   writeFileSync(partial, [head, ...parts].map((one) => `${JSON.stringify(one)}\n`).join(''), { mode: 0o600 });
   publishFile(partial, path);
@@ -88,7 +89,7 @@ export function oldLedgers(
   { endpoint, bucket }: Omit<LedgerKey, 'key'>,
   age_ms: number,
 ): { path: string; head: LedgerHead }[] {
-  mkdirSync(folderOf(state_dir), { recursive: true });
+  makeFolders(folderOf(state_dir));
   return readdirSync(folderOf(state_dir))
     .filter((name) => name.endsWith('.ndjson'))
     .map((name) => join(folderOf(state_dir), name))

@@ -20,6 +20,7 @@ import { createLineWriter } from '../line-writer.ts';
 import { type ManifestMember, readManifest } from '../manifest.ts';
 import { digestMembers, manifestDigests } from '../digest/member-digests.ts';
 import { fsPath } from '../path.ts';
+import { makeFolders } from '../../folders.ts';
 import { reserveSpace } from '../space.ts';
 import { absolutePath } from '../walk.ts';
 
@@ -52,7 +53,7 @@ export async function makeBag(options: BagOptions): Promise<Bag> {
   const { root, manifest, target, links } = options;
   const contents = bagContents(manifest, root, links);
   const data = join(target, 'data');
-  mkdirSync(data, { recursive: true });
+  makeFolders(data);
   const barrier = await Barrier.open(target);
   try {
     const bag = await pack(options, contents, data);

@@ -16,6 +16,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { LongshoreError } from '../../errors.ts';
+import { makeFolders } from '../../folders.ts';
 import { isClaimed, makeClaim } from '../claim.ts';
 import { Barrier } from '../barrier.ts';
 import { removeTree } from '../coreutils.ts';
@@ -97,7 +98,7 @@ function createFolderCheck(to: string): (path: string) => string | null {
 /** @param force replaces files and links that exist; never a folder */
 export async function openRecallTarget(to: string, { force }: { force: boolean }): Promise<RecallTarget> {
   const existed = lstatSync(to, { throwIfNoEntry: false }) !== undefined;
-  mkdirSync(to, { recursive: true });
+  makeFolders(to);
   const root = realpathSync(to);
   await removeDead(root);
   const barrier = await Barrier.open(root);

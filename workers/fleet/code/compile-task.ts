@@ -13,7 +13,6 @@
 import {
   closeSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   readdirSync,
   realpathSync,
@@ -28,6 +27,7 @@ import { agreementOf } from './agreed-code.ts';
 import { importOf, programsBeside, withPackages, withoutMeta } from './compiled-source.ts';
 import { COMPILED_PARTS, compiledName, ENTRY, SUFFIX } from './compiled-name.ts';
 import { CodeReader } from './code-graph.ts';
+import { makeFolders } from '../../folders.ts';
 
 const [task = '', folder = ''] = process.argv.slice(2);
 /** Long after the last attempt that ran from it, which may load a part of it at its very end. */
@@ -48,7 +48,7 @@ async function compile(file: string): Promise<void> {
   const made = `${place}.${process.pid}.new`;
   const entry = entryOf(file, { digest: reader.graph(file).digest, agreement: agreementOf(reader) });
   const texts = { files, beside: new Map([...threads, ...modules]), entry };
-  mkdirSync(folder, { recursive: true });
+  makeFolders(folder);
   try {
     await build(made, { [ENTRY]: ENTRY, ...byName(modules) }, texts, 'cjs');
     // Each by itself: what it shares with others it has to load anew in any case, and in one piece. ES modules, since a
