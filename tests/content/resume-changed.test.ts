@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { chmodSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { type Mark, marksPath } from '../../workers/content/pack/checkpoint.ts';
+import { linesOf, type Mark, marksPath } from '../../workers/content/pack/checkpoint.ts';
 import { packBundle, type PackOptions } from '../../workers/content/pack/pack.ts';
 import { flip } from '../support/archived.ts';
 import { makePlace, type Place } from '../support/place.ts';
@@ -40,10 +40,7 @@ async function makeHalf(where: 'within' | 'end'): Promise<Half> {
     xattrs: false,
   } as const;
   await packBundle({ ...options, resume: true });
-  const [, ...marks] = readFileSync(marksPath(options.target), 'utf8')
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Mark);
+  const [, ...marks] = linesOf(marksPath(options.target)) as [unknown, ...Mark[]];
   const mark = marks.findLast(({ open }) => where === 'end' || open !== null);
   if (mark === undefined) throw new Error('no mark was made');
   truncateSync(options.target, mark.offset + 1000);

@@ -19,7 +19,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { holesPath, ledgerPath, marksPath } from '../../workers/content/pack/checkpoint.ts';
+import { holesPath, ledgerPath, linesOf, marksPath } from '../../workers/content/pack/checkpoint.ts';
 import { packBundle } from '../../workers/content/pack/pack.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { writeTree } from '../tasks/landing.ts';
@@ -137,10 +137,9 @@ test('killed while it looks for holes, it goes on with the search', async () => 
   await killed(at, notes);
   const before = readFileSync(notes, 'utf8').split('\n').length;
   const places = (): number[] =>
-    readFileSync(notes, 'utf8')
-      .split('\n')
-      .slice(1, -1)
-      .map((line) => (JSON.parse(line) as { at: number }).at);
+    linesOf(notes)
+      .slice(1)
+      .map((line) => (line as { at: number }).at);
   const { read } = await inProcess('pack', { ...at.options, resume: true }, null);
   expectSame(at, await whole(at));
   expect(places().length).toBeGreaterThan(before - 2);
@@ -237,16 +236,35 @@ test('marks of other digests, damaged lines and a manifest that is cut short are
   expectSame(other, await whole(other));
 
   await killed(at, 17 * MB);
+  const [first] = linesOf(ledgerPath(at.options.target)) as [{ offset: number }];
   const lines = readFileSync(ledgerPath(at.options.target), 'utf8').split('\n');
   writeFileSync(ledgerPath(at.options.target), `${lines[0]}\n{"offset":\n${lines.slice(1).join('\n')}`);
   appendFileSync(marksPath(at.options.target), '\0\0\0');
   const { kept } = await inProcess('pack', { ...at.options, resume: true }, null);
-  expect(kept).toEqual([(JSON.parse(lines[0] ?? '') as { offset: number }).offset]);
+  expect(kept).toEqual([first.offset]);
   expectSame(at, await whole(at));
 
   await killed(at, 17 * MB);
   truncateSync(at.options.manifest, 200);
   expect((await inProcess('pack', { ...at.options, resume: true }, null)).kept).toEqual([]);
+  expectSame(at, await whole(at));
+});
+
+test.each([
+  ['where the data of the open file begin', marksPath, () => work(), 17 * MB, /"data_offset":\d+/g],
+  ['a part of a file that is no hole', holesPath, () => sparseWork(40), 'notes', /"length":\d+/g],
+  ['the name of what is noted', holesPath, () => sparseWork(40), 'notes', /"parts":/g],
+] as const)('a note that was altered is not believed: %s', async (_, path, make, when, what) => {
+  const at = await make();
+  const notes = path(at.options.target);
+  await killed(at, when === 'notes' ? notes : when);
+  const text = readFileSync(notes, 'utf8');
+  const altered = text.replace(what, (found) =>
+    found.replace(/4|3|2|1|p/, (one) => (one === '1' ? '2' : '1')),
+  );
+  expect(altered).not.toBe(text);
+  writeFileSync(notes, altered);
+  await inProcess('pack', { ...at.options, resume: true }, null);
   expectSame(at, await whole(at));
 });
 

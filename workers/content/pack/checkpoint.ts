@@ -1,5 +1,6 @@
 /**
- * How far a bundle had come when its process died. Two files beside the half bundle, lines of JSON, both only added to:
+ * How far a bundle had come when its process died. Two files beside the half bundle, lines of a digest and JSON, both only
+ * added to:
  *
  *     <target>.marks    by the reading thread: what the manifest and the source were like at a place of the bundle
  *     <target>.ledger   by the writing thread: the digests of the bundle up to that place
@@ -13,7 +14,7 @@
  */
 import { appendFileSync, readFileSync } from 'node:fs';
 import type { DigestName } from '../../../config/index.ts';
-import type { Digests } from '../digest/digest.ts';
+import { type Digests, digestOf } from '../digest/digest.ts';
 import { sizeOfFile } from '../files.ts';
 import { removeFile } from '../publish.ts';
 
@@ -26,7 +27,7 @@ export type PaxTimes = 'large' | 'all';
 
 /** What the work is about: marks of anything else are of no use. */
 export interface CheckpointHead {
-  readonly longshore_checkpoint: 2;
+  readonly longshore_checkpoint: 3;
   readonly source: string;
   readonly member: readonly DigestName[];
   readonly bundle: readonly DigestName[];
@@ -93,8 +94,15 @@ export function removeCheckpoints(target: string): void {
   removeFile(holesPath(target));
 }
 
-export const appendLine = (path: string, value: unknown): void =>
-  appendFileSync(path, `${JSON.stringify(value)}\n`);
+/** Believed only with its digest: a place of a hole, or of data, that is another one would be packed as it stands there. */
+export function lineOf(value: unknown): string {
+  const text = JSON.stringify(value);
+  return `${proofOf(text)} ${text}\n`;
+}
+
+const proofOf = (text: string): string => digestOf(['blake3'], Buffer.from(text)).blake3 ?? '';
+
+export const appendLine = (path: string, value: unknown): void => appendFileSync(path, lineOf(value));
 
 /**
  * The last usable checkpoint, or null.
@@ -121,7 +129,7 @@ export function lastCheckpoint(
   return { mark, ledger: upTo.toSorted((a, b) => a.offset - b.offset) };
 }
 
-/** Complete lines only: the last one may have been cut short. */
+/** Complete lines only: the last one may have been cut short. What follows a damaged one is not worth more than it. */
 export function linesOf(path: string): unknown[] {
   let text: string;
   try {
@@ -132,11 +140,15 @@ export function linesOf(path: string): unknown[] {
   }
   const values: unknown[] = [];
   for (const line of text.split('\n').slice(0, -1)) {
-    try {
-      values.push(JSON.parse(line));
-    } catch {
-      return values; // After a power cut: what follows a damaged line is not worth more.
-    }
+    const value = provenIn(line);
+    if (value === null) return values;
+    values.push(value);
   }
   return values;
+}
+
+function provenIn(line: string): unknown {
+  const cut = line.indexOf(' ');
+  const text = line.slice(cut + 1);
+  return proofOf(text) === line.slice(0, Math.max(cut, 0)) ? JSON.parse(text) : null;
 }

@@ -2,11 +2,11 @@
  * To find the holes of a large file its data are read once before they are packed. How far that had come is noted beside
  * the half bundle, so that neither the search nor the packing behind it begins again after a kill.
  *
- *     {"path":…}                                    the file, and that nobody has written to it since
- *     {"at":…,"parts":[…],"open":…}                 what was found since the line before
+ *     … {"path":…}                                  the file, and that nobody has written to it since
+ *     … {"at":…,"parts":[…],"open":…}               what was found since the line before
  */
 import { writeFileSync } from 'node:fs';
-import { appendLine, type FileIdentity, holesPath, linesOf, MARK_MS } from './checkpoint.ts';
+import { appendLine, type FileIdentity, holesPath, lineOf, linesOf, MARK_MS } from './checkpoint.ts';
 import type { FoundParts, HoleNotes } from '../tar/sparse.ts';
 
 export function noteHoles(target: string, file: FileIdentity, every_bytes: number): HoleNotes {
@@ -21,7 +21,7 @@ export function noteHoles(target: string, file: FileIdentity, every_bytes: numbe
       const due = moved >= every_bytes || performance.now() - last.at >= MARK_MS;
       // The end too, where there is more to the search than may be done again.
       if (moved === 0 || !(due || (begun && at === file.size))) return;
-      if (!begun) writeFileSync(path, `${JSON.stringify(file)}\n`);
+      if (!begun) writeFileSync(path, lineOf(file));
       begun = true;
       appendLine(path, { at, parts: parts.slice(last.parts), open });
       last = { place: at, parts: parts.length, at: performance.now() };

@@ -65,7 +65,7 @@ export interface PackResult extends ManifestCounts {
  */
 export async function packBundle(options: PackOptions): Promise<PackResult> {
   const { source, target, manifest, digests, pax_times = 'large', xattrs = true } = options;
-  const head: CheckpointHead = { longshore_checkpoint: 2, source, ...digests, pax_times, xattrs };
+  const head: CheckpointHead = { longshore_checkpoint: 3, source, ...digests, pax_times, xattrs };
   if (options.resume !== true) removeCheckpoints(target);
   let checkpoint = options.resume === true ? lastCheckpoint(options, head) : null;
   for (;;) {
