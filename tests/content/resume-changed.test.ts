@@ -120,6 +120,20 @@ test.each<[string, (half: Half) => void]>([
       );
     },
   ],
+  [
+    'a manifest with a line that is none',
+    ({ options }) => {
+      const text = readFileSync(options.manifest, 'utf8');
+      writeFileSync(options.manifest, text.replace('\n{"path', '\nzZpath'));
+    },
+  ],
+  [
+    'a manifest with an empty line',
+    ({ options }) => {
+      const [head = '', first = '', ...rest] = readFileSync(options.manifest, 'utf8').split('\n');
+      writeFileSync(options.manifest, [head, 'null'.padEnd(first.length), ...rest].join('\n'));
+    },
+  ],
 ])('%s is not believed', async (_, damage) => {
   const half = await makeHalf('end');
   damage(half);

@@ -83,7 +83,8 @@ export class Kept {
         throw stale(member.path, 'the kept manifest is damaged');
       return null;
     }
-    const known = JSON.parse(line.toString('utf8')) as ManifestMember;
+    const known = memberIn(line);
+    if (known === null) throw stale(member.path, 'the kept manifest is damaged');
     const same =
       known.path === member.path &&
       known.type === member.type &&
@@ -171,6 +172,15 @@ export const identityOf = (member: Member): FileIdentity => ({
   ino: String(member.ino),
   dev: String(member.dev),
 });
+
+/** Null: no line of a manifest. What it says is proven with the last one. */
+function memberIn(line: Buffer): ManifestMember | null {
+  try {
+    return JSON.parse(line.toString('utf8')) as ManifestMember | null;
+  } catch {
+    return null;
+  }
+}
 
 /** The lines of a manifest that is not complete, up to `size` bytes: first the header, then members. */
 function* keptLines(path: string, size: number): Generator<Buffer, void, undefined> {
