@@ -69,6 +69,17 @@ test('what was altered, or is shorter than was noted, is fetched again', async (
   }
 });
 
+test.each(['null', '{"location":"s3://b/k","version":"one","size":300000,"tynced":150000}', '{"location'])(
+  'a note that says %s is of no use, and of no harm',
+  async (note) => {
+    const { target, asked, get } = await makeHalf();
+    writeFileSync(originPath(target), note);
+    await get({});
+    expect(asked).toEqual([0, 0]);
+    expect(readFileSync(target).equals(bytes)).toBe(true);
+  },
+);
+
 test('what is not the object goes with its note', async () => {
   const { target } = await makeHalf();
   endGet(target, false);

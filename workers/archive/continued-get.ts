@@ -94,7 +94,7 @@ async function keptOf(get: ContinuedGet): Promise<{ hasher: Hasher; bytes: numbe
   const fresh = (): Hasher => createHasher(get.md5 ? ['blake3', 'md5'] : ['blake3']);
   const none = { hasher: fresh(), bytes: 0 };
   const before = readOrigin(get.target);
-  if (before === null || get.version === '' || before.synced === 0) return none;
+  if (before === null || get.version === '' || !(before.synced > 0)) return none; // Nor where the note does not say.
   const same = before.location === get.location && before.version === get.version && before.size === get.size;
   const { size = 0 } = statSync(get.target, { throwIfNoEntry: false }) ?? {};
   if (!same || size < before.synced) return none;
@@ -109,7 +109,7 @@ function readOrigin(target: string): Origin | null {
   const text = textIfThere(originPath(target));
   if (text === null) return null;
   try {
-    return JSON.parse(text) as Origin;
+    return JSON.parse(text) as Origin | null;
   } catch {
     return null; // Cut short: nothing is known of what is there.
   }
