@@ -1,7 +1,7 @@
-import { mkdir } from 'node:fs/promises';
 import { type Config, registrationOf } from '../../config/index.ts';
 import type { Catalog } from '../catalog/contract.ts';
 import { isBelow } from '../dataset/paths.ts';
+import { makeFoldersLater } from '../folders.ts';
 import type { Logger } from '../log.ts';
 import type { Store } from '../store.ts';
 import { registerFolders, type ScanRegistrar } from './folders.ts';
@@ -29,8 +29,7 @@ export function sourcesOf(config: Config): Source[] {
  * missing source is an unmounted file system, and a folder made in its place would hide that.
  */
 export async function makeOwnSources(config: Config): Promise<void> {
-  for (const { path } of sourcesOf(config))
-    if (isBelow(config.state_dir, path)) await mkdir(path, { recursive: true });
+  for (const { path } of sourcesOf(config)) if (isBelow(config.state_dir, path)) await makeFoldersLater(path);
 }
 
 export interface WatchParts {
