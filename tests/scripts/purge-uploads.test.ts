@@ -305,6 +305,9 @@ test('a dry run counts what would go and leaves the tree as it is, to the byte a
   file(hex('a'), 20);
   file(hex('b'), 20);
   file(`uploaded_data/${over.id}/${hex('c')}.json`, 0);
+  // Nothing is left in it: it would go by itself.
+  const emptied = upload('emptied', { a: 'a' }, { status: 'COMPLETE' });
+  mkdirSync(join(root, 'uploaded_data', String(emptied.id)), { recursive: true });
   await archived('up', 'data_products/77');
   await longAgo();
   const before = snapshot(place.path('data'));
