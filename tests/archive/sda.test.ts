@@ -5,7 +5,15 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { Archive } from '../../workers/archive/contract.ts';
-import { parseHash, parseListing, parseSize, quoted, saysAbsent } from '../../workers/archive/hsi.ts';
+import {
+  COMMANDS,
+  parseHash,
+  parseListing,
+  parseSize,
+  quoted,
+  runHsi,
+  saysAbsent,
+} from '../../workers/archive/hsi.ts';
 import { createSdaArchive, type SdaOptions } from '../../workers/archive/sda.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { until } from '../support/until.ts';
@@ -285,6 +293,20 @@ test.each([
   expect(saysAbsent(said, '/a/run1.tar')).toBe(absent);
 });
 
+test.each([
+  ['could not be run', 'exit 127'],
+  ['was stopped because nothing moved', 'exec sleep 60'],
+  ['was killed', 'kill -9 $$'],
+])('what hsi says of a path when it %s is no absence', async (_, end) => {
+  const said = '*** hpss_Lstat: HPSS_ENOENT [-2: /hpss/a]: No such file or directory';
+  const hsi_args = ['-c', `echo '${said}' >&2; ${end}`];
+  const run = (args: string[], stall_seconds: number) =>
+    runHsi({ name: 'tape', hsi: '/bin/sh', hsi_args: args, stall_seconds }, COMMANDS.exists('/hpss/a'));
+  await expect(run(hsi_args, 1)).rejects.toMatchObject({ code: 'E_ARCHIVE_UNAVAILABLE' });
+  // The same words at an end of its own are one.
+  expect(await run(['-c', `echo '${said}' >&2; exit 64`], 60)).toBeNull();
+});
+
 test('the words of an outage in the name of a dataset are no outage', () => {
   const path = '/a/keytab host does not exist.tar';
   expect(saysAbsent(`*** ls: ${path}: No such file or directory`, path)).toBe(true);
@@ -326,6 +348,7 @@ test('answers are found among the lines that mean nothing', () => {
     hex: '2c1743a391305fbf367df8e4f069f9f9',
   });
   expect(parseHash(Buffer.from('(none)   /a\xff'))).toBeNull();
+  expect(parseHash(Buffer.from('(none)   /a\n2c1743a391305fbf367df8e4f069f9f9 of a notice\n'))).toBeNull();
   const listing = Buffer.from(`${noise}/a:\n  10 one.tar\n  0 sub/\n/a/sub:\n  20 two words.tar\n`);
   expect(parseListing(listing)).toEqual([
     { path: '/a/one.tar', size: 10 },
