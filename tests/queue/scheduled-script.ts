@@ -28,9 +28,13 @@ export function writeScript(place: Place, name: string, body: string, busy = '',
   return folder;
 }
 
-/** What the scripts of a place have noted. */
+/** What the scripts of a place have noted. The file is there a moment before its first line. */
 export const journal = (place: Place): string[] =>
-  existsSync(place.path('journal')) ? readFileSync(place.path('journal'), 'utf8').trim().split('\n') : [];
+  existsSync(place.path('journal'))
+    ? readFileSync(place.path('journal'), 'utf8')
+        .split('\n')
+        .filter((line) => line !== '')
+    : [];
 
 /** The scripts are started by this process, and find the place's configuration in its environment. */
 export function lendEnvironment(place: Place): void {
