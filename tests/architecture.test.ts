@@ -6,12 +6,14 @@ import { ERRORS } from '../workers/errors.ts';
 const root = join(import.meta.dirname, '..');
 
 /**
- * Who may import whom below workers/: the arrows of docs/architecture.md. `errors`, `folders`, `log`, `socket-failure` and config/ are open to all;
+ * Who may import whom below workers/: the arrows of docs/architecture.md. `errors`, `folders`, `log`, `process-start`,
+ * `socket-failure` and config/ are open to all;
  * scripts/ stand at the top and may import everything.
  */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   folders: [],
+  'process-start': [],
   'socket-failure': [],
   log: ['log-text'],
   'log-text': [],
@@ -38,7 +40,13 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   worker: ['fleet'],
 };
 
-const OPEN_TO_ALL: ReadonlySet<string> = new Set(['errors', 'folders', 'log', 'socket-failure']);
+const OPEN_TO_ALL: ReadonlySet<string> = new Set([
+  'errors',
+  'folders',
+  'log',
+  'process-start',
+  'socket-failure',
+]);
 
 /** Of folders that may import each other, only the contracts may be used in this direction. */
 const ONLY_CONTRACTS: ReadonlySet<string> = new Set([

@@ -1,7 +1,7 @@
 /** Who does something on this host, told by a file: it needs no Redis, and nobody has to give it back. */
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { startOf } from '../../workers/fleet/isolation/process-start.ts';
+import { startOf } from '../../workers/process-start.ts';
 import { makeFolders } from '../../workers/folders.ts';
 
 export interface HostHolder {

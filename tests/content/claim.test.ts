@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { isClaimed, makeClaim } from '../../workers/content/claim.ts';
 import { makePlace } from '../support/place.ts';
+import { killedUnnoticed } from '../support/unnoticed.ts';
 
 test('a claim counts until it is given up, and leaves nothing', async () => {
   const place = await makePlace();
@@ -31,6 +32,17 @@ test('a process that has got the number of a dead one claims nothing for it', as
   note(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '');
   expect(isClaimed(path)).toBe(true);
   note('1');
+  expect(isClaimed(path)).toBe(false);
+});
+
+test('a process that was killed claims nothing, also before its parent has noticed', async () => {
+  const place = await makePlace();
+  const path = place.path('using-1');
+  await killedUnnoticed(`
+    const { makeClaim } = await import(${JSON.stringify(import.meta.resolve('../../workers/content/claim.ts'))});
+    makeClaim(${JSON.stringify(path)});
+  `);
+  expect(readdirSync(place.folder)).toEqual(['using-1']);
   expect(isClaimed(path)).toBe(false);
 });
 

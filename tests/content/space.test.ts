@@ -6,6 +6,7 @@ import { expect, onTestFinished, test, vi } from 'vitest';
 import { humanBytes } from '../../workers/content/human-bytes.ts';
 import { reserveSpace, spaceOn } from '../../workers/content/space.ts';
 import { makePlace, type Place } from '../support/place.ts';
+import { killedUnnoticed } from '../support/unnoticed.ts';
 
 const free = (place: Place): number => {
   const { bavail, bsize } = statfsSync(place.folder);
@@ -44,6 +45,16 @@ test('what is promised to one is not given to another, until it is released', as
   expect(() => reserveSpace(request(place, most))).toThrow(expect.objectContaining({ code: 'E_NO_SPACE' }));
   first.release();
   first.release();
+  reserveSpace(request(place, most)).release();
+});
+
+test('what a killed process was promised is free again, also before its parent has noticed', async () => {
+  const place = await makePlace();
+  const most = Math.round(free(place) * 0.7);
+  await killedUnnoticed(`
+    const { reserveSpace } = await import(${JSON.stringify(import.meta.resolve('../../workers/content/space.ts'))});
+    reserveSpace(${JSON.stringify(request(place, most))});
+  `);
   reserveSpace(request(place, most)).release();
 });
 

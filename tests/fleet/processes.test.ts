@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { expect, onTestFinished, test } from 'vitest';
-import { startOf } from '../../workers/fleet/isolation/process-start.ts';
+import { startOf } from '../../workers/process-start.ts';
 import { waitingIn, watchHost } from '../../workers/fleet/scaling/host-watch.ts';
 import type { Keeper, KeptProcess } from '../../workers/fleet/scaling/pm2.ts';
 import { NO_PRESSURE } from '../../workers/fleet/scaling/pressure.ts';

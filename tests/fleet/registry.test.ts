@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { expect, test } from 'vitest';
 import { forgetSeats } from '../../workers/fleet/control/seat.ts';
-import { startOf } from '../../workers/fleet/isolation/process-start.ts';
+import { startOf } from '../../workers/process-start.ts';
 import type { Registry } from '../../workers/queue/registry.ts';
 import { readRelease } from '../../workers/fleet/code/release.ts';
 import { makeFleet } from '../support/fleet.ts';

@@ -2,8 +2,8 @@ import { readFileSync, renameSync, statSync, utimesSync, writeFileSync } from 'n
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
+import { startOf } from '../process-start.ts';
 import { removeFile } from './publish.ts';
-import { startOf } from './space.ts';
 
 /**
  * A file that says which process works here, so that others leave its things alone and clear away those of the dead.

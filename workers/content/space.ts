@@ -1,9 +1,10 @@
-import { existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { existsSync, statfsSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { LongshoreError } from '../errors.ts';
 import { makeFolders } from '../folders.ts';
+import { startOf } from '../process-start.ts';
 import { humanBytes } from './human-bytes.ts';
 
 /**
@@ -177,16 +178,5 @@ export const deviceOf = (path: string): string => String(statSync(path, { bigint
 export function nearestFolder(folder: string): string {
   for (let at = folder; ; at = dirname(at)) {
     if (statSync(at, { throwIfNoEntry: false })?.isDirectory() === true || at === dirname(at)) return at;
-  }
-}
-
-/** When the process started, in the kernel's ticks: a process id alone may have been given to another process. */
-export function startOf(pid: number): string | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // Field 22; the name in field 2 may hold spaces and brackets.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
-  } catch {
-    return null; // Gone.
   }
 }

@@ -10,6 +10,7 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import type { Config } from '../../../config/index.ts';
+import { startOf } from '../../process-start.ts';
 import { openDatabase } from '../../sqlite/database.ts';
 import { fromJson, now, toJson } from '../../sqlite/values.ts';
 
@@ -259,7 +260,7 @@ export async function openSpool(path: string): Promise<Spool> {
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return true;
+    return startOf(pid) !== null; // One that was killed has its number until its parent has noticed.
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }

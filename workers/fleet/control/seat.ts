@@ -1,5 +1,5 @@
 import type { Registry } from '../../queue/registry.ts';
-import { startOf } from '../isolation/process-start.ts';
+import { startOf } from '../../process-start.ts';
 
 /**
  * What a worker keeps when it is started again. Under pm2 the number of its instance: the process id is another one each

@@ -3,7 +3,7 @@ import { readFileSync, readlinkSync } from 'node:fs';
 import type { Config } from '../../../config/index.ts';
 import type { Logger } from '../../log.ts';
 import type { QueueSide } from '../../queue/side.ts';
-import { startOf } from '../isolation/process-start.ts';
+import { startOf } from '../../process-start.ts';
 import { repeat, type Repetition } from '../repeat.ts';
 import type { Slots } from '../slots.ts';
 

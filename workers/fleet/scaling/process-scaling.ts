@@ -6,7 +6,7 @@ import type { Logger } from '../../log.ts';
 import { createRegistry } from '../../queue/registry.ts';
 import { rememberScale } from '../../queue/scale-history.ts';
 import { type Keeper, type KeptProcess, pm2Keeper } from './pm2.ts';
-import { startOf } from '../isolation/process-start.ts';
+import { startOf } from '../../process-start.ts';
 import { USUAL_APP } from '../routing.ts';
 
 export interface HostParts {
