@@ -54,7 +54,7 @@ async function manage(
   { config, engine, log, store }: EngineSession,
   uploads: Uploads,
   options: Options,
-  signal?: AbortSignal,
+  signal: AbortSignal,
 ): Promise<number> {
   const { dryRun: dry_run = false, json = false, maxRetries: max_retries } = options;
   const parts = { config, engine, log, records: store.records, uploads };

@@ -42,7 +42,7 @@ async function run(session: EngineSession, options: Options): Promise<number> {
   );
 }
 
-async function purgeAll(session: EngineSession, options: Options, signal?: AbortSignal): Promise<number> {
+async function purgeAll(session: EngineSession, options: Options, signal: AbortSignal): Promise<number> {
   const { config, store, log } = session;
   const { dryRun: dry_run = false, json = false } = options;
   const choice = await chooseCandidates(config, store, options.daysToLive ?? null);
@@ -52,7 +52,7 @@ async function purgeAll(session: EngineSession, options: Options, signal?: Abort
   let purged = 0;
   let looked = 0;
   for (const candidate of choice.candidates) {
-    if (signal?.aborted || purged >= most) break;
+    if (signal.aborted || purged >= most) break;
     looked += 1;
     if (!dry_run && hasRoom(session, candidate)) continue;
     const one = await purge(session, candidate, { dry_run, actor: currentUser(), signal });

@@ -54,7 +54,7 @@ async function purge(
   { config, log, store }: Session,
   uploads: Uploads,
   options: Options,
-  signal?: AbortSignal,
+  signal: AbortSignal,
 ): Promise<number> {
   const { dryRun: dry_run = false, json = false } = options;
   const { catalog, records } = store;

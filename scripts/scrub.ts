@@ -42,11 +42,7 @@ async function run(session: Session, options: Options): Promise<number> {
   );
   try {
     return await alone(session, { script: 'scrub' }, (lost) =>
-      scrubAndTell(
-        session,
-        options,
-        AbortSignal.any([...(lost === undefined ? [] : [lost]), stopping.signal]),
-      ),
+      scrubAndTell(session, options, AbortSignal.any([lost, stopping.signal])),
     );
   } finally {
     stopping.end();

@@ -17,17 +17,20 @@ export interface Overlap extends Pick<LockOptions, 'subjects' | 'outlives_lock' 
   readonly without_redis?: boolean;
 }
 
+/** Of what runs without a lock, or under one that is not lost. */
+const NEVER = new AbortController().signal;
+
 /**
- * Runs it once at a time over the whole fleet.
+ * Runs it once at a time over the whole fleet; the signal tells that the lock was lost.
  *
  * @throws E_BUSY, E_REDIS_UNAVAILABLE
  */
 export async function alone<T>(
   { config, log }: { config: Config; log: Logger },
   { script, dry_run = false, without_redis = false, ...options }: Overlap,
-  body: (signal?: AbortSignal) => Promise<T>,
+  body: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  if (dry_run) return body();
+  if (dry_run) return body(NEVER);
   // Loaded here: what is done on one host needs no connection to Redis.
   const { withScriptLock } = await import('../../workers/queue/script-lock.ts');
   let begun = false;
@@ -44,7 +47,7 @@ export async function alone<T>(
   } catch (error) {
     const away = isLongshoreError(error) && error.code === 'E_REDIS_UNAVAILABLE';
     if (begun || !without_redis || !away) throw error;
-    return aloneOnHost(config, { script, subjects: options.subjects ?? [''] }, body);
+    return aloneOnHost(config, { script, subjects: options.subjects ?? [''] }, () => body(NEVER));
   }
 }
 

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { expect, onTestFinished, test } from 'vitest';
+import type { Config } from '../../config/index.ts';
 import { startOf } from '../../workers/process-start.ts';
 import { waitingIn, watchHost } from '../../workers/fleet/scaling/host-watch.ts';
 import type { Keeper, KeptProcess } from '../../workers/fleet/scaling/pm2.ts';
@@ -14,7 +15,7 @@ import {
 } from '../../workers/fleet/scaling/processes.ts';
 import { createLogger } from '../../workers/log.ts';
 import type { WorkerEntry } from '../../workers/queue/registry.ts';
-import { openQueueSide } from '../../workers/queue/side.ts';
+import { openQueueSide, type QueueSide } from '../../workers/queue/side.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
 
@@ -111,6 +112,24 @@ test('what waits in a paused queue asks for no process more', async () => {
   expect(await waitingIn(side, served)).toEqual(['second.q job-of-second.q']);
 });
 
+/** As the worker `w1` of the host `h`, which has nothing to do; pm2 keeps none. */
+function watchIdle(config: Config, side: QueueSide, working: () => boolean): void {
+  const keeper = { list: async () => [], add: async () => undefined, forget: async () => undefined };
+  const log = createLogger('test', {}, { level: 'fatal' });
+  const watching = watchHost({
+    config,
+    side,
+    queues: [],
+    name: 'w1',
+    host: 'h',
+    log,
+    keeper,
+    busy: () => 0,
+    working,
+  });
+  onTestFinished(() => watching.stop());
+}
+
 test('of the workers of a host one decides, for as long as it comes back', async () => {
   const { config } = await makePlace();
   const log = createLogger('test', {}, { level: 'fatal' });
@@ -121,22 +140,10 @@ test('of the workers of a host one decides, for as long as it comes back', async
   await side.redis.sadd(`${base}:draining:h`, '1 7 0');
   await side.redis.set(`${base}:host:h:turn`, 'w2', 'PX', 60_000);
   let looks = 0;
-  const keeper = { list: async () => [], add: async () => undefined, forget: async () => undefined };
-  const watching = watchHost({
-    config,
-    side,
-    queues: [],
-    name: 'w1',
-    host: 'h',
-    log,
-    keeper,
-    busy: () => 0,
-    working: () => {
-      looks += 1;
-      return true;
-    },
+  watchIdle(config, side, () => {
+    looks += 1;
+    return true;
   });
-  onTestFinished(() => watching.stop());
   await until(() => looks === 2, { what: 'a look, and the next one' });
   expect(await side.redis.scard(`${base}:draining:h`)).toBe(1);
   await side.redis.set(`${base}:host:h:turn`, 'w1', 'PX', 8_000);
@@ -152,19 +159,7 @@ test('a worker that died without a word is no worker of its host any more, and i
   const key = `${config.queue.prefix}:${config.app_id}:host:h`;
   await side.redis.hset(key, 'dead', JSON.stringify({ at: Date.now() - 60_000, busy: 8 }));
   await side.redis.hset(key, 'w2', JSON.stringify({ at: Date.now() + 60_000, busy: 0 }));
-  const keeper = { list: async () => [], add: async () => undefined, forget: async () => undefined };
-  const watching = watchHost({
-    config,
-    side,
-    queues: [],
-    name: 'w1',
-    host: 'h',
-    log,
-    keeper,
-    busy: () => 0,
-    working: () => true,
-  });
-  onTestFinished(() => watching.stop());
+  watchIdle(config, side, () => true);
   await until(async () => (await side.redis.hkeys(key)).toSorted().join(' ') === 'w1 w2', {
     what: 'the dead one to be forgotten',
   });

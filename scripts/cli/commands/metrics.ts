@@ -11,7 +11,7 @@ import { bytes, count, counted, oneLine } from '../format.ts';
 import { EXIT, flag, jsonOption } from '../program.ts';
 import { commandLog, printJson, type Session, withStore } from '../session.ts';
 import { printTable } from '../table.ts';
-import { type Tool } from '../tool.ts';
+import type { Tool } from '../tool.ts';
 
 interface Options {
   recorded?: boolean;

@@ -48,11 +48,11 @@ export const populateBundlesTool: Tool = {
 
 const isDone = ({ outcome }: BundleRow): boolean => outcome === 'processed' || outcome === 'would process';
 
-async function populateAll(session: Session, options: Options, signal?: AbortSignal): Promise<number> {
+async function populateAll(session: Session, options: Options, signal: AbortSignal): Promise<number> {
   const { dryRun: dry_run = false, read = false, json } = options;
   const rows: BundleRow[] = [];
   for (const dataset of await withoutBundle(session)) {
-    if (signal?.aborted) break;
+    if (signal.aborted) break;
     rows.push(await populate(session, dataset, { dry_run, read, actor: currentUser(), signal }));
   }
   const processed = rows.filter(isDone).map(({ dataset_id }) => dataset_id);

@@ -46,7 +46,7 @@ export const purgeStaleWorkflowsTool: Tool = {
       }),
 };
 
-async function purgeAll(session: EngineSession, options: Options, signal?: AbortSignal): Promise<number> {
+async function purgeAll(session: EngineSession, options: Options, signal: AbortSignal): Promise<number> {
   const { config, store, engine, log } = session;
   const { purge } = config.workflow;
   const { dryRun: dry_run = false, json } = options;
@@ -61,7 +61,7 @@ async function purgeAll(session: EngineSession, options: Options, signal?: Abort
   });
   const rows: PurgedWorkflow[] = [];
   for (const workflow of stale.chosen) {
-    if (signal?.aborted) break;
+    if (signal.aborted) break;
     if (dry_run) rows.push({ ...workflow, outcome: 'would purge', note: '' });
     else rows.push(await purgeWorkflow(engine, workflow, currentUser()));
   }

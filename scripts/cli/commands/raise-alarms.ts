@@ -5,7 +5,7 @@ import { findingText } from '../../fixity/view.ts';
 import { counted } from '../format.ts';
 import { EXIT, flag, jsonOption } from '../program.ts';
 import { printJson, type Session, withStore } from '../session.ts';
-import { type Tool } from '../tool.ts';
+import type { Tool } from '../tool.ts';
 
 interface Options {
   dryRun?: boolean;

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { alone, busyHelp } from '../alone.ts';
 import { EXIT, flag, jsonOption } from '../program.ts';
 import { type EngineSession, printJson, withEngine } from '../session.ts';
-import { type Tool } from '../tool.ts';
+import type { Tool } from '../tool.ts';
 
 interface Options {
   dryRun?: boolean;

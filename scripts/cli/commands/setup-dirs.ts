@@ -5,7 +5,7 @@ import { checkFolder, configuredFolders, type FolderRow } from '../../dirs/folde
 import { EXIT, flag, jsonOption } from '../program.ts';
 import { printJson } from '../session.ts';
 import { printTable } from '../table.ts';
-import { type Tool } from '../tool.ts';
+import type { Tool } from '../tool.ts';
 
 interface Options {
   create?: boolean;
