@@ -1,7 +1,9 @@
-import { spawnSync } from 'node:child_process';
-import { rmdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, rmdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { text } from 'node:stream/consumers';
+import { expect, onTestFinished, test } from 'vitest';
 import { makeFolders, makeFoldersLater } from '../workers/folders.ts';
 import { makePlace } from './support/place.ts';
 
@@ -46,4 +48,37 @@ test.each(names)('%s tells a file that stands in the way, and a link to nothing'
   await expect(make(place.path('file'))).rejects.toMatchObject({ code: 'EEXIST' });
   await expect(make(join(place.path('file'), 'x', 'y'))).rejects.toMatchObject({ code: 'ENOTDIR' });
   await expect(make(place.path('link'))).rejects.toMatchObject({ code: 'EEXIST' });
+});
+
+/** Each waits for the others, so that all meet the same missing folders at the same moment. */
+const ONE_OF_MANY = `
+  const { readdirSync, writeFileSync } = await import('node:fs');
+  const [folder, name, way, many, rounds] = process.argv.slice(1);
+  const make = (await import(MODULE))[way];
+  for (let round = 0; round < Number(rounds); round++) {
+    writeFileSync(folder + '/' + round + '-' + name, '');
+    while (readdirSync(folder).filter((one) => one.startsWith(round + '-')).length < Number(many));
+    await make(folder + '/made/' + round + '/x/y/' + name);
+  }
+`;
+
+test.each(names)('%s makes what several processes need at the same moment', async (name) => {
+  const place = await makePlace();
+  const script = ONE_OF_MANY.replace('MODULE', JSON.stringify(import.meta.resolve('../workers/folders.ts')));
+  const [many, rounds] = [4, 100];
+  const args = ['--input-type=module', '-e', script, place.dir('shared')];
+  const ends = await Promise.all(
+    Array.from({ length: many }, async (_, at) => {
+      const child = spawn(process.execPath, [...args, `p${at}`, name, String(many), String(rounds)], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      // One that failed would be waited for by the others.
+      onTestFinished(() => void child.kill('SIGKILL'));
+      const [said, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')]);
+      if (code !== 0) throw new Error(said);
+      return code as number;
+    }),
+  );
+  expect(ends).toEqual(Array(many).fill(0));
+  expect(readdirSync(place.path('shared/made'))).toHaveLength(rounds);
 });
