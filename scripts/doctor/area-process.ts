@@ -14,7 +14,7 @@ const LOOKS: Readonly<Record<Area['name'], () => Promise<Look>>> = {
   redis: async () => (await import('./redis.ts')).redisFindings,
   catalog: async () => (await import('./catalog.ts')).catalogFindings,
   integrity: async () => (await import('./catalog.ts')).integrityFindings,
-  recorded: async () => (await import('./recorded.ts')).recordedFindings,
+  recorded: async () => (await import('./recorded/judge.ts')).recordedFindings,
   api: async () => (await import('./api.ts')).apiFindings,
   paths: async () => (await import('./paths.ts')).mountFindings,
   quotas: async () => (await import('./quotas.ts')).quotaFindings,

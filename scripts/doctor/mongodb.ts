@@ -3,6 +3,7 @@ import type { Config } from '../../config/index.ts';
 import { coerceError } from '../../workers/errors.ts';
 import { connectMongo, type Mongo } from '../../workers/mongodb/connection.ts';
 import { missingIndexes } from '../../workers/mongodb/indexes.ts';
+import { DOCUMENTS_VERSION, newestVersion } from '../../workers/mongodb/version.ts';
 import { duration } from '../cli/format.ts';
 import { type Finding, finding, ok, problem } from './finding.ts';
 
@@ -22,11 +23,20 @@ export async function* mongodbFindings(config: Config): AsyncGenerator<Finding> 
   }
   try {
     yield ok('catalog.mongodb', { seen: `database ${mongo.database}`, expected });
+    yield judgeVersion(await newestVersion(mongo));
     yield judgeIndexes(await missingIndexes(mongo));
     yield await roundTrip(mongo);
   } finally {
     await mongo.close();
   }
+}
+
+function judgeVersion({ version, isNewer }: { version: number; isNewer: boolean }): Finding {
+  return finding(isNewer ? 'problem' : 'ok', 'catalog.version', {
+    seen: version === 0 ? 'nothing is written yet' : `version ${version}`,
+    expected: `documents of version ${DOCUMENTS_VERSION}, that of this release, or older`,
+    remedy: 'Run the release that writes these documents, or a newer one.',
+  });
 }
 
 export function judgeIndexes(missing: readonly string[]): Finding {

@@ -1,6 +1,6 @@
 /** Which releases may use a database: what the version of the file is to SQLite. */
 import { LongshoreError } from '../errors.ts';
-import { change, type Versioned } from './change.ts';
+import { change, read, type Versioned } from './change.ts';
 import type { Mongo } from './connection.ts';
 
 /**
@@ -14,10 +14,18 @@ interface VersionRecord extends Versioned {
   version: number;
 }
 
+/** Without claiming it: 0 where nothing was ever written. */
+export async function newestVersion(mongo: Mongo): Promise<{ version: number; isNewer: boolean }> {
+  const found = await read(mongo, versionsOf(mongo), 'documents');
+  const version = found?.version ?? 0;
+  return { version, isNewer: version > DOCUMENTS_VERSION };
+}
+
+const versionsOf = (mongo: Mongo) => mongo.collection<VersionRecord>('longshore_version');
+
 /** @throws E_OUTDATED when a newer release has begun to write here; it is left as it is */
 export async function claimVersion(mongo: Mongo): Promise<void> {
-  const versions = mongo.collection<VersionRecord>('longshore_version');
-  const version = await change(mongo, versions, 'documents', (before) => {
+  const version = await change(mongo, versionsOf(mongo), 'documents', (before) => {
     const found = before?.version ?? 0;
     if (found >= DOCUMENTS_VERSION) return { answer: found };
     return { answer: DOCUMENTS_VERSION, set: { version: DOCUMENTS_VERSION } };

@@ -1,43 +1,36 @@
 /** What is recorded, held against the configuration of now: a key that was renamed or left out since is met by nobody else. */
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
-import type { Config } from '../../config/index.ts';
-import { pathsOf } from '../../config/of.ts';
-import { rootsOf } from '../../workers/archive/index.ts';
-import { isBelow, resolved } from '../../workers/dataset/paths.ts';
-import { SCHEMA_VERSION } from '../../workers/sqlite/schema.ts';
-import { taskFile } from '../../workers/tasks/registry.ts';
-import { configuredQueues } from '../../workers/workflows/definition.ts';
-import { type Finding, finding } from './finding.ts';
+import { type Config, pathsOf, usesSqlite } from '../../../config/index.ts';
+import { rootsOf } from '../../../workers/archive/index.ts';
+import { isBelow, resolved } from '../../../workers/dataset/paths.ts';
+import { taskFile } from '../../../workers/tasks/registry.ts';
+import { configuredQueues } from '../../../workers/workflows/definition.ts';
+import { type Finding, finding } from '../finding.ts';
+import type { Counted, Recorded } from './contract.ts';
+import { sqliteRecorded } from './sqlite.ts';
 
-/** Read by hand, as catalog.ts does: the store would bring an old file to the newest version. */
 export async function* recordedFindings(config: Config): AsyncGenerator<Finding> {
-  const { backend, path } = config.catalog;
-  if (backend !== 'sqlite' || !existsSync(path)) return;
-  const database = new DatabaseSync(path, { readOnly: true, timeout: 5_000 });
+  const recorded = await open(config);
+  if (recorded === null) return;
   try {
-    const version = Object.values(database.prepare('pragma user_version').get() ?? {})[0];
-    if (version !== SCHEMA_VERSION) return; // What is wrong with that, catalog.schema says.
-    yield judgeTypes(config, database);
-    yield judgeArchives(config, database);
-    yield judgeBundles(config, database);
-    yield judgeStaged(config, database);
-    if (config.records.backend !== 'sqlite') return;
-    yield judgeQueues(config, database);
-    yield judgeTasks(config, database);
+    yield await judgeTypes(config, recorded);
+    yield await judgeArchives(config, recorded);
+    yield await judgeBundles(config, recorded);
+    yield await judgeStaged(config, recorded);
+    yield await judgeQueues(config, recorded);
+    yield await judgeTasks(config, recorded);
   } finally {
-    database.close();
+    await recorded.close();
   }
 }
 
-interface Counted {
-  readonly name: string;
-  readonly count: number;
+/** Behind the REST API, that of this installation: copies and workflows are recorded there, and what the API said last. */
+async function open(config: Config): Promise<Recorded | null> {
+  if (usesSqlite(config)) return sqliteRecorded(config.catalog.path);
+  // The driver is loaded where it is used.
+  return (await import('./mongodb.ts')).mongodbRecorded(config);
 }
-
-const counts = (database: DatabaseSync, sql: string, ...values: string[]): Counted[] =>
-  database.prepare(sql).all(...values) as unknown as Counted[];
 
 /** `GENOME (12), OTHER (1)`. */
 const listed = (found: readonly Counted[]): string =>
@@ -60,11 +53,8 @@ function judge(
   });
 }
 
-function judgeTypes({ dataset_types }: Config, database: DatabaseSync): Finding {
-  const all = counts(
-    database,
-    'select type as name, count(*) as count from datasets where is_deleted = 0 group by type',
-  );
+async function judgeTypes({ dataset_types }: Config, recorded: Recorded): Promise<Finding> {
+  const all = await recorded.types();
   return judge(
     'recorded.types',
     all.filter(({ name }) => !dataset_types.includes(name)),
@@ -78,12 +68,8 @@ function judgeTypes({ dataset_types }: Config, database: DatabaseSync): Finding 
   );
 }
 
-function judgeArchives({ archive: { backends } }: Config, database: DatabaseSync): Finding {
-  const all = counts(
-    database,
-    `select archive as name, count(*) as count from copies join datasets on datasets.id = copies.dataset_id
-     where is_deleted = 0 group by archive`,
-  );
+async function judgeArchives({ archive: { backends } }: Config, recorded: Recorded): Promise<Finding> {
+  const all = await recorded.archives();
   return judge(
     'recorded.archives',
     all.filter(({ name }) => !Object.hasOwn(backends, name)),
@@ -98,13 +84,12 @@ function judgeArchives({ archive: { backends } }: Config, database: DatabaseSync
 }
 
 /** One in a former place is read as long as that is there. */
-function judgeBundles(config: Config, database: DatabaseSync): Finding {
+async function judgeBundles(config: Config, recorded: Recorded): Promise<Finding> {
   const roots = rootsOf(config);
   const gone = new Map<string, number>();
   for (const [name, options] of Object.entries(config.archive.backends)) {
     if (options.kind !== 'filesystem' || (options.root ?? '') !== '') continue;
-    const keys = database.prepare('select key from copies where archive = ?').iterate(name);
-    for (const { key } of keys as Iterable<{ key: string }>)
+    for await (const key of recorded.keys(name))
       if (!roots.some((root) => isBelow(root, key)))
         gone.set(dirname(key), (gone.get(dirname(key)) ?? 0) + 1);
   }
@@ -117,12 +102,9 @@ function judgeBundles(config: Config, database: DatabaseSync): Finding {
   });
 }
 
-function judgeStaged(config: Config, database: DatabaseSync): Finding {
-  const rows = database
-    .prepare('select type, staged_path from datasets where is_deleted = 0 and staged_path is not null')
-    .iterate() as Iterable<{ type: string; staged_path: string }>;
+async function judgeStaged(config: Config, recorded: Recorded): Promise<Finding> {
   const elsewhere = new Map<string, number>();
-  for (const { type, staged_path } of rows) {
+  for await (const { type, staged_path } of recorded.staged()) {
     if (!config.dataset_types.includes(type)) continue;
     const root = resolved(pathsOf(config, type).stage);
     if (isBelow(root, join(resolved(dirname(staged_path)), 'any'))) continue;
@@ -138,15 +120,8 @@ function judgeStaged(config: Config, database: DatabaseSync): Finding {
   });
 }
 
-const LIVE = `from steps join workflows on workflows.id = steps.workflow_id
-  where workflows.app_id = ? and status in ('PENDING', 'STARTED')`;
-
-function judgeQueues(config: Config, database: DatabaseSync): Finding {
-  const all = counts(
-    database,
-    `select queue as name, count(distinct workflow_id) as count ${LIVE} group by queue`,
-    config.app_id,
-  );
+async function judgeQueues(config: Config, recorded: Recorded): Promise<Finding> {
+  const all = await recorded.queues(config.app_id);
   const known = new Set(configuredQueues(config));
   return judge(
     'recorded.queues',
@@ -160,12 +135,8 @@ function judgeQueues(config: Config, database: DatabaseSync): Finding {
   );
 }
 
-function judgeTasks(config: Config, database: DatabaseSync): Finding {
-  const all = counts(
-    database,
-    `select task as name, count(distinct workflow_id) as count ${LIVE} group by task`,
-    config.app_id,
-  );
+async function judgeTasks(config: Config, recorded: Recorded): Promise<Finding> {
+  const all = await recorded.tasks(config.app_id);
   return judge(
     'recorded.tasks',
     all.filter(({ name }) => !hasFile(name)),
