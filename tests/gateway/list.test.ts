@@ -184,6 +184,24 @@ test('addresses that are not there, and ids that could be paths, are answered an
   }
 });
 
+test('an address that does not know the method says which it knows, as FastAPI does, and asks for no token', async () => {
+  const { ask } = await makeGateway();
+  for (const [method, path, allow] of [
+    ['PUT', '/workflows', 'GET, HEAD, POST'],
+    ['PATCH', '/rhythm/workflows/x', 'DELETE, GET, HEAD'],
+    ['GET', '/workflows/x/pause', 'POST'],
+    ['DELETE', '/health', 'GET, HEAD'],
+  ] as const) {
+    const { status, body, headers } = await ask(path, { method, authorization: null });
+    expect({ status, body, allow: headers.get('allow') }, path).toEqual({
+      status: 405,
+      body: { detail: 'Method Not Allowed' },
+      allow,
+    });
+  }
+  expect((await ask('/nothing', { method: 'PUT' })).status).toBe(404);
+});
+
 test('thousands of ids fit into one question, and an address may end with a slash', async () => {
   const gateway = await makeGateway();
   const [one = ''] = await put(gateway.store, 2);

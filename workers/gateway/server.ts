@@ -7,6 +7,7 @@ import { type App, newApp } from './app.ts';
 import { requireToken } from './auth.ts';
 import { readPublicKey } from './keys.ts';
 import { describeRoutes } from './openapi.ts';
+import { watchMethods } from './methods.ts';
 import { createOperations } from './operations.ts';
 import { addChanging } from './routes/changing.ts';
 import { addHealth } from './routes/health.ts';
@@ -35,6 +36,7 @@ export async function createGateway(parts: GatewayParts): Promise<App> {
   const public_key = readPublicKey(config);
   const { records } = store;
   const app = newApp(config, log);
+  const refuseOtherMethods = watchMethods(app);
   await describeRoutes(app, config, version);
   addHealth(app);
   await app.register(async (guarded: App) => {
@@ -43,6 +45,7 @@ export async function createGateway(parts: GatewayParts): Promise<App> {
     addTasks(guarded, records);
     addChanging(guarded, createOperations({ config, engine, records, log, stuck_seconds }));
   });
+  refuseOtherMethods();
   await app.ready();
   return app;
 }
