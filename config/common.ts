@@ -98,6 +98,8 @@ export const config = {
     url: fromEnv('REDIS_URL', null),
     username: fromEnv('QUEUE_USER', null),
     password: secretFromEnv('QUEUE_PASS', null),
+    sentinel_username: fromEnv('QUEUE_SENTINEL_USER', null),
+    sentinel_password: secretFromEnv('QUEUE_SENTINEL_PASS', null),
     prefix: 'longshore',
     lock_seconds: 30,
     stalled_check_seconds: 15,

@@ -8,6 +8,7 @@ import { parseInfo } from '../../workers/queue/fitness.ts';
 import { bytes, counted } from '../cli/format.ts';
 import { judgeClock } from './clock.ts';
 import { compareVersions, type Finding, finding, ok, problem, warning } from './finding.ts';
+import { sentinelFindings } from './sentinels.ts';
 
 const CONNECT_SECONDS = 5;
 const PINGS = 100;
@@ -18,6 +19,7 @@ const TESTED = '7.0.0';
 export type RedisInfo = ReadonlyMap<string, string>;
 
 export async function* redisFindings(config: Config): AsyncGenerator<Finding> {
+  yield* sentinelFindings(config);
   const expected = `an answer within ${CONNECT_SECONDS} s`;
   let redis: Redis;
   try {

@@ -8,6 +8,7 @@ const SECRETS = {
   APP_API_TOKEN: 'token-7f3a',
   ALIAS_SALT: 'salt-7f3a',
   QUEUE_PASS: 'pass-7f3a',
+  QUEUE_SENTINEL_PASS: 'watch-7f3a',
   MONGODB_URL: 'mongodb://u:mongo-7f3a@db/x',
   REDIS_URL: 'redis://user:redis-7f3a@host:6379/0',
 };

@@ -173,3 +173,24 @@ test('an app stops with exit code 78 and all problems, before it does anything',
   expect(result.stderr).toContain('ALIAS_SALT');
   expect(result.stderr).toContain('REDIS_URL');
 });
+
+test.each([
+  ['redis+sentinel://a:1,b,[::1]:3/name', true],
+  ['rediss+sentinel://u:p%2Fw@a/name/2', true],
+  ['redis+sentinel://a:1,b:2', false],
+  ['redis+sentinel://a:1,,b:2/name', false],
+  ['redis+sentinel://a:x/name', false],
+  ['redis+sentinel://a/name/two', false],
+  ['redis+sentinel://u:p/w@a/name', false],
+  ['redis+sentinel:///name', false],
+])('the address of Sentinels %s is taken: %s', async (url, good) => {
+  if (good) {
+    expect((await load({ REDIS_URL: url })).config.queue.url).toBe(url);
+    return;
+  }
+  expect(await problemsOf({ REDIS_URL: url })).toEqual([
+    expect.stringMatching(
+      /^queue\.url: .*expected redis\+sentinel:\/\/user:password@host:port,host:port\/name/,
+    ),
+  ]);
+});

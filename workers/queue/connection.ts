@@ -4,6 +4,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import { coerceError, deniedByRedis, LongshoreError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { addressOf, noSentinelHelps, ofSentinel } from './address.ts';
 import { embeddedFolder, embeddedRedisUrl } from './embedded.ts';
 
 /** A line about an absent Redis every so often, not one per refused connection (there are several each second). */
@@ -35,8 +36,9 @@ export async function connectRedis(config: Config, options: ConnectOptions): Pro
   const deadline = Date.now() + wait_seconds * 1000;
   const url = await redisUrl(config, stays ? log : null, deadline);
   const client = new Redis(redisOptions(config, url, { name, wait_seconds }));
-  reportOutages(client, { shown: () => shownUrl(currentUrl(config, url)), log, stays });
-  await untilReady(client, shownUrl(url), deadline);
+  const reason = reasonsOf(client);
+  reportOutages(client, { shown: () => shownUrl(currentUrl(config, url)), reason, log, stays });
+  await untilReady(client, { url: shownUrl(url), reason, deadline });
   return client;
 }
 
@@ -51,7 +53,7 @@ export function redisOptions(
 ): RedisOptions {
   const { url: named, username, password } = config.queue;
   return {
-    ...addressOf(url),
+    ...addressOf(config, url),
     // The embedded Redis has a password of its own, in its address.
     ...(named === null || username === null ? {} : { username }),
     ...(named === null || password === null ? {} : { password }),
@@ -62,7 +64,7 @@ export function redisOptions(
     socketTimeout: config.queue.silence_seconds * 1000,
     // Called on the options of its own connection, which BullMQ duplicates with it.
     retryStrategy(this: RedisOptions, times: number) {
-      if (named === null) Object.assign(this, addressOf(currentUrl(config, url)));
+      if (named === null) Object.assign(this, addressOf(config, currentUrl(config, url)));
       return Math.min(times * 100, 2_000);
     },
     reconnectOnError: leaveReplica(wait_seconds * 1000),
@@ -85,19 +87,6 @@ function leaveReplica(wait_ms: number): (error: Error) => false | 1 | 2 {
     if (now - last > ANOTHER_FAILOVER_MS) since = now;
     last = now;
     return now - since < wait_ms ? 2 : 1;
-  };
-}
-
-function addressOf(url: string): RedisOptions {
-  if (url.startsWith('unix://')) return { path: url.slice('unix://'.length) };
-  const { protocol, hostname, port, username, password, pathname } = new URL(url);
-  return {
-    host: hostname.replace(/^\[(.*)\]$/, '$1'),
-    port: port === '' ? 6379 : Number(port),
-    ...(username === '' ? {} : { username: decodeURIComponent(username) }),
-    ...(password === '' ? {} : { password: decodeURIComponent(password) }),
-    ...(pathname.length > 1 ? { db: Number(pathname.slice(1)) } : {}),
-    ...(protocol === 'rediss:' ? { tls: {} } : {}),
   };
 }
 
@@ -134,7 +123,7 @@ async function redisUrl(config: Config, log: Logger | null, deadline: number): P
 
 function reportOutages(
   client: Redis,
-  { shown, log, stays }: { shown: () => string; log: Logger; stays: boolean },
+  { shown, reason, log, stays }: { shown: () => string; reason: Reason; log: Logger; stays: boolean },
 ): void {
   let down = false;
   let complain = stays ? 0 : Infinity;
@@ -142,7 +131,7 @@ function reportOutages(
     if (Date.now() < complain) return;
     down = true;
     complain = Date.now() + COMPLAIN_EVERY_MS;
-    log.warn({ redis: shown(), reason: reasonOf(error) }, 'Redis does not answer; waiting for it');
+    log.warn({ redis: shown(), reason: reason(error) }, 'Redis does not answer; waiting for it');
   });
   client.on('ready', () => {
     if (down) log.info({ redis: shown() }, 'Redis answers again');
@@ -151,11 +140,30 @@ function reportOutages(
   });
 }
 
-/** Of a name with several addresses, none of which answers, there is a code and no message. */
-const reasonOf = (error: NodeJS.ErrnoException): string => error.message || error.code || error.name;
+type Reason = (error: NodeJS.ErrnoException) => string;
+
+/**
+ * Of a name with several addresses, none of which answers, there is a code and no message. Of Sentinels that were all
+ * asked in vain, one error says just that; what they said was told before.
+ */
+function reasonsOf(client: Redis): Reason {
+  const said = new Map<string, string>();
+  client.on('sentinelError', ({ message }: Error) => {
+    const [sentinel, reason] = ofSentinel(message);
+    said.set(sentinel, reason);
+  });
+  client.on('ready', () => said.clear());
+  return (error) =>
+    noSentinelHelps(error) && said.size > 0
+      ? `no Sentinel names the primary (${[...said].map((one) => one.join(': ')).join('; ')})`
+      : error.message || error.code || error.name;
+}
 
 /** Of user and password no wait makes right ones. */
-async function untilReady(client: Redis, url: string, deadline: number): Promise<void> {
+async function untilReady(
+  client: Redis,
+  { url, reason, deadline }: { url: string; reason: Reason; deadline: number },
+): Promise<void> {
   if (client.status === 'ready') return;
   let last: NodeJS.ErrnoException | null = null;
   const over = Promise.withResolvers<boolean>();
@@ -171,25 +179,30 @@ async function untilReady(client: Redis, url: string, deadline: number): Promise
   clearTimeout(timer);
   if (ready) return;
   client.disconnect();
-  throw notReached(url, last);
+  throw notReached(url, last, reason);
 }
 
 /** Without `cause`: what Redis refuses carries the command that it refuses, with the password. */
-function notReached(url: string, error: NodeJS.ErrnoException | null): LongshoreError {
-  const fields = { redis: url, reason: error === null ? null : reasonOf(error) };
+function notReached(url: string, error: NodeJS.ErrnoException | null, reason: Reason): LongshoreError {
+  const fields = { redis: url, reason: error === null ? null : reason(error) };
   if (error === null)
     return new LongshoreError('E_REDIS_UNAVAILABLE', `no answer from Redis at ${url}`, { fields });
   if (error.name === 'ReplyError') {
     const { message, hint } = coerceError(error);
     return new LongshoreError('E_REDIS_UNAVAILABLE', `${message} (${url})`, { fields, hint });
   }
-  const unknown = error.code === 'ENOTFOUND' || error.code === 'EAI_AGAIN';
+  const hint = hintOf(error);
   return new LongshoreError('E_REDIS_UNAVAILABLE', `no answer from Redis at ${url}: ${fields.reason}`, {
     fields,
-    ...(unknown
-      ? { hint: 'This host does not know that name: correct REDIS_URL, or the name service.' }
-      : {}),
+    ...(hint === null ? {} : { hint }),
   });
+}
+
+function hintOf(error: NodeJS.ErrnoException): string | null {
+  if (noSentinelHelps(error))
+    return 'Start the Sentinels, or correct REDIS_URL, which names them and what they watch, or QUEUE_SENTINEL_PASS.';
+  const unknown = error.code === 'ENOTFOUND' || error.code === 'EAI_AGAIN';
+  return unknown ? 'This host does not know that name: correct REDIS_URL, or the name service.' : null;
 }
 
 /**

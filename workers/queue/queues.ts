@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
 import { isSocketFailure } from '../socket-failure.ts';
+import { noSentinelHelps } from './address.ts';
 import type { JobData } from './jobs.ts';
 import type { Refusals } from './refusals.ts';
 
@@ -55,6 +56,7 @@ export function reportErrors(
 export function isConnectionError(error: Error): boolean {
   return (
     isSocketFailure(error) ||
+    noSentinelHelps(error) ||
     NO_SERVER.has((error as NodeJS.ErrnoException).code ?? '') ||
     /Connection is closed|Stream isn't writeable|Socket timeout|LOADING/.test(error.message)
   );

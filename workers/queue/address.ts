@@ -1,0 +1,47 @@
+import type { RedisOptions } from 'ioredis';
+import type { Config } from '../../config/index.ts';
+import { parseRedisUrl } from '../../config/redis-url.ts';
+import { LongshoreError } from '../errors.ts';
+
+/** One Sentinel that takes a connection and does not answer must not hide the others. */
+const SENTINEL_MS = 5_000;
+
+/**
+ * What of a connection follows from the address of the Redis. Of one that Sentinels watch, each new connection asks them
+ * where the primary is.
+ *
+ * @throws E_CONFIG
+ */
+export function addressOf({ queue }: Config, url: string): RedisOptions {
+  const address = parseRedisUrl(url);
+  if (address === null) throw new LongshoreError('E_CONFIG', 'queue.url is not the address of a Redis');
+  if (address.kind === 'socket') return { path: address.path };
+  const { username, password, db, tls } = address;
+  const user = {
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+    ...(db === undefined ? {} : { db }),
+  };
+  if (address.kind === 'server')
+    return { host: address.host, port: address.port, ...user, ...(tls ? { tls: {} } : {}) };
+  const { sentinel_username, sentinel_password } = queue;
+  return {
+    sentinels: [...address.sentinels],
+    name: address.name,
+    ...user,
+    ...(sentinel_username === null ? {} : { sentinelUsername: sentinel_username }),
+    ...(sentinel_password === null ? {} : { sentinelPassword: sentinel_password }),
+    sentinelCommandTimeout: SENTINEL_MS,
+    connectTimeout: SENTINEL_MS,
+    ...(tls ? { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true } : {}),
+  };
+}
+
+export const noSentinelHelps = ({ message }: Error): boolean =>
+  message.startsWith('All sentinels are unreachable');
+
+/** Which Sentinel, and why it is of no help; ioredis has one sentence for both. */
+export function ofSentinel(message: string): [string, string] {
+  const [, sentinel = 'one', reason = message] = /sentinel (\S+) because (.*)$/.exec(message) ?? [];
+  return [sentinel, reason === 'Connection is closed.' ? 'takes no connection' : reason];
+}
