@@ -4,6 +4,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  statfsSync,
   truncateSync,
   unlinkSync,
   writeFileSync,
@@ -14,6 +15,7 @@ import { type Archive, missingObject } from '../../workers/archive/contract.ts';
 import { openArchive } from '../../workers/archive/index.ts';
 import { proveCopy, type ProveCopyOptions } from '../../workers/archive/proof.ts';
 import { createPace } from '../../workers/content/prove/pace.ts';
+import { FILE_SYSTEM } from '../../workers/content/system-calls.ts';
 import type { BundleCopy } from '../../workers/dataset/types.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { makeArchived } from '../support/archived.ts';
@@ -55,7 +57,22 @@ async function setUp() {
   return { place, store, id, ...places, copy, archive, scratch, prove, far, md5, digested };
 }
 
+/** Bytes that this process, with its threads, has had from storage (proc(5), io). */
+const fromStorage = (): number =>
+  Number(/^read_bytes: (\d+)$/m.exec(readFileSync('/proc/self/io', 'utf8'))?.[1]);
+
 describe('a copy that is as it was stored', () => {
+  test('is read from its disk, though it was written a moment ago', async ({ skip }) => {
+    const { prove, bundle } = await setUp();
+    if (statfsSync(bundle()).type === FILE_SYSTEM.tmpfs) skip('the folder of this checkout is memory');
+    const size = readFileSync(bundle()).length;
+    const before = fromStorage();
+    readFileSync(bundle());
+    expect(fromStorage() - before, 'it lies in the cache').toBeLessThan(size);
+    expect(await prove('stream')).toMatchObject({ result: 'ok', bytes: size });
+    expect(fromStorage() - before).toBeGreaterThanOrEqual(size);
+  });
+
   test('is proven at every level, with what was read, and stays as it is', async () => {
     const { place, id, copy, prove, bundle, far, digested, md5 } = await setUp();
     const before = fingerprint(place.path('data/archive'));

@@ -1,5 +1,6 @@
 /** Looks at one archive's copy of a bundle and gives the line for the fixity ledger. Changes nothing in the archive. */
 import type { Difference } from '../content/compare/differences.ts';
+import { dropCached } from '../content/page-cache.ts';
 import { digestMismatch } from '../content/digest/digest.ts';
 import type { Pace } from '../content/prove/pace.ts';
 import { type BundleProof, proveBundle } from '../content/prove/prove.ts';
@@ -124,6 +125,7 @@ async function stream(
   const { archive, copy, scratch, pace = null, signal } = options;
   const call = signal === undefined ? {} : { signal };
   const manifest = await openManifest(archive, copy.key, { scratch, ...call });
+  if (archive.local !== null) await dropCached(archive.local.path(copy.key));
   const bundle =
     archive.local === null
       ? {

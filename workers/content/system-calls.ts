@@ -24,9 +24,12 @@ const CALLS: Readonly<Record<string, SystemCalls>> = {
 /** Null where the numbers of the calls are not known. */
 export const systemCalls = (): SystemCalls | null => CALLS[process.arch] ?? null;
 
-/** Types of file systems in statfs(2). */
+/** Types of file systems in statfs(2); all of them are local. */
 export const FILE_SYSTEM = {
   ext4: 0xef53 /* ext2 and ext3 too */,
   xfs: 0x5846_5342,
   tmpfs: 0x0102_1994,
+  btrfs: 0x9123_683e,
+  zfs: 0x2fc1_2fc1,
+  overlay: 0x794c_7630,
 } as const;

@@ -3,6 +3,7 @@ import { openManifest, statBundle } from '../archive/bundles.ts';
 import type { Copy } from '../archive/copies.ts';
 import { fetchPlace } from '../archive/index.ts';
 import { type FetchedBundle, fetchShared } from '../archive/shared-fetch.ts';
+import { dropCachedOfOthers } from '../content/page-cache.ts';
 import { type RemoteBundle, unpackBundle, type UnpackResult } from '../content/unpack/unpack.ts';
 import { roughSize } from '../dataset/byte-size.ts';
 import type { TaskContext } from './contract.ts';
@@ -36,7 +37,9 @@ export async function unpackCopy(
   const copyTo = places.bundlePartial === null ? {} : { copy: places.bundlePartial };
   try {
     if (archive.local !== null) {
-      const unpacked = await unpackBundle({ ...common, ...copyTo, bundle: archive.local.path(key) });
+      const path = archive.local.path(key);
+      await dropCachedOfOthers(path);
+      const unpacked = await unpackBundle({ ...common, ...copyTo, bundle: path });
       return { unpacked, with_manifest: manifest !== null };
     }
     if (archive.capabilities.range) {
