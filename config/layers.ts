@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import deepmerge from 'deepmerge';
-import { LongshoreError } from '../workers/errors.ts';
+import { isLongshoreError, LongshoreError, whyNotLoaded } from '../workers/errors.ts';
 import type { Environment } from './env.ts';
 
 /** One source of values: a file of config/, or LONGSHORE_OVERRIDES. */
@@ -63,11 +63,26 @@ function overlayName(app_env: string): string {
 
 async function importLayer(name: string): Promise<Layer> {
   const file = join(folder, `${name}.ts`);
-  const module = (await import(file)) as { config?: unknown };
+  const module = await loaded(name, file);
   if (isPlainObject(module.config)) return { name: `config/${name}.ts`, values: module.config };
   throw new LongshoreError('E_CONFIG', `config/${name}.ts must export an object named "config"`, {
     fields: { file },
   });
+}
+
+/** A slip of the pen is a wrong configuration like others, and no crash of whoever reads it. */
+async function loaded(name: string, file: string): Promise<{ config?: unknown }> {
+  try {
+    return (await import(file)) as { config?: unknown };
+  } catch (error) {
+    // A file system that fails is another time well again: the start is to be tried again then.
+    if (isLongshoreError(error) || (error as NodeJS.ErrnoException).syscall !== undefined) throw error;
+    throw new LongshoreError('E_CONFIG', `config/${name}.ts cannot be loaded: ${whyNotLoaded(error)}`, {
+      fields: { file },
+      cause: error,
+      hint: 'Correct the named file, then start again.',
+    });
+  }
 }
 
 function overrideLayer(environment: Environment): Layer[] {

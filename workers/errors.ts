@@ -328,6 +328,15 @@ function refusedByRedis(error: Error): LongshoreError {
   });
 }
 
+/** `/path/file.ts:3: what is wrong there`, of a module that cannot be loaded: Node names the place in the stack alone. */
+export function whyNotLoaded(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const [, frame = ''] = /^\s+at (.*)$/m.exec(error.stack ?? '') ?? [];
+  // Of what cannot be parsed it stands above the message; of what was thrown, in the first frame.
+  const [, place] = /^file:\/\/(\S+:\d+)/.exec(error.stack ?? '') ?? /file:\/\/(\S+?:\d+)/.exec(frame) ?? [];
+  return place === undefined ? error.message : `${decodeURI(place)}: ${error.message}`;
+}
+
 export function reportOf(error: unknown): ErrorReport {
   const known = coerceError(error);
   return {

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import { mergeLayers, resolveAppEnv } from '../../config/layers.ts';
 import { makePlace } from '../support/place.ts';
@@ -65,6 +66,18 @@ test('a new environment is one new file, also with a dataset type of its own', a
   expect(config.app_env).toBe('lab');
   expect(config.dataset_types).toContain('IMAGING');
   expect(config.registration.RAW_DATA.rejects).toEqual(['.snapshots']);
+});
+
+test('a file of config/ with a slip of the pen is a wrong configuration, told with its line', async () => {
+  const place = await makePlace();
+  await loaderWith(place.folder, 'lab', 'export const config = {\n  stage: { alias_salt: ;\n};\n');
+  const ask = `const { configOrExit } = await import(${JSON.stringify(place.path('config/index.ts'))}); await configOrExit();`;
+  const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', ask], {
+    env: { ...process.env, ...place.env, APP_ENV: 'lab' },
+    encoding: 'utf8',
+  });
+  expect(stderr).toMatch(/^E_CONFIG: config\/lab\.ts cannot be loaded: \/\S+\/config\/lab\.ts:2: /m);
+  expect(status).toBe(78);
 });
 
 test('LONGSHORE_OVERRIDES lies over the environment file; text that is no JSON object is refused unquoted', async () => {
