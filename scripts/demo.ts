@@ -20,7 +20,7 @@ const program = createProgram(
   'Land datasets end to end on a fleet of its own, and prove every byte.',
   [
     'npm run demo                              sample datasets',
-    'npm run demo -- --source /data/run_17     the folders of a real directory; it is only read',
+    'npm run demo -- --source /data/runs       the folders of a real directory; it is only read',
     'npm run demo -- --keep                    leave the fleet up until Ctrl-C',
   ],
 )

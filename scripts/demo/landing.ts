@@ -2,7 +2,7 @@ import type { Config } from '../../config/index.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import type { Store } from '../../workers/store.ts';
 import { type Followed, failureOf, failureText, isDone } from '../cli/progress.ts';
-import type { Expected } from './sources.ts';
+import { type Expected, recordedName } from './sources.ts';
 
 /** What has become of one expected folder. */
 export interface Landing {
@@ -29,7 +29,11 @@ export async function landingsOf(
   const { datasets } = await store.catalog.list({ limit: 100_000 });
   const landings: Landing[] = [];
   for (const one of expected) {
-    const found = datasets.find(({ origin_path, type }) => origin_path === one.origin && type === one.type);
+    // By the name too: a folder and a link to it are two datasets of one origin.
+    const found = datasets.find(
+      ({ origin_path, type, name }) =>
+        origin_path === one.origin && type === one.type && name === recordedName(one.folder),
+    );
     const dataset =
       found === undefined
         ? null

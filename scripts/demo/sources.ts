@@ -118,7 +118,7 @@ function reasonAgainst(
 }
 
 /** As the watcher has it recorded. */
-const recordedName = (folder: string): string => normaliseName(datasetNameOf(folder));
+export const recordedName = (folder: string): string => normaliseName(datasetNameOf(folder));
 
 function statsOf(path: string): Stats | 'closed' | undefined {
   try {

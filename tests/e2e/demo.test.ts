@@ -75,11 +75,13 @@ test('a lent directory is landed and left as it was; what cannot land under its 
   for (const name of ['run 1', 'run_2', 'run-1', '.hidden']) mkdirSync(join(source, name));
   writeFileSync(join(source, 'run 1', 'a\nb'), 'x'.repeat(100_000));
   symlinkSync('nowhere', join(source, 'run_2', 'dangling'));
+  symlinkSync('run_2', join(source, 'linked'));
   writeFileSync(join(source, 'notes.txt'), 'beside');
   const { seen, ended } = startDemo(['--json', '--no-qc', '--source', source, '--at', place.path('demo')]);
   expect(await ended, seen.err).toBe(1);
   const { datasets, left, untouched } = JSON.parse(seen.out) as Answer;
   expect(datasets.map(({ name, identical }) => [name, identical])).toEqual([
+    ['linked', true],
     ['run-1', true],
     ['run_2', true],
   ]);
