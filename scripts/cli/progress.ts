@@ -70,8 +70,10 @@ export function figuresText(meter: Readonly<Record<string, unknown>>): string {
     return left > 0 ? `${meter.waits}; looked at again in ${duration(left)}` : '';
   }
   // Waiting for stability knows only how long it will take if nothing changes any more.
-  if (done === null)
-    return remaining === null ? '' : `stable in ${duration(Math.max(0, remaining))} if unchanged`;
+  if (done === null) {
+    if (remaining === null) return '';
+    return remaining > 0 ? `stable in ${duration(remaining)} if unchanged` : 'waiting to be looked at again';
+  }
   const inBytes = meter.units === 'bytes';
   const total = number('total');
   if (total === 0) return ''; // Nothing is to be done.

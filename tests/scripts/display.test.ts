@@ -14,7 +14,7 @@ import {
   parseBytes,
   rate,
 } from '../../scripts/cli/format.ts';
-import type { Followed } from '../../scripts/cli/progress.ts';
+import { type Followed, figuresText } from '../../scripts/cli/progress.ts';
 import { cutMiddle, type Out, printTable, table, textWidth, wrapped } from '../../scripts/cli/table.ts';
 import { openStore } from '../../workers/store.ts';
 import { buildWorkflow } from '../../workers/workflows/definition.ts';
@@ -77,6 +77,11 @@ describe('figures', () => {
     expect(oneLine('a\nb\u001b[31mc\u009b\ud800')).toBe(String.raw`a\nb\u001b[31mc\u009b\ud800`);
     expect(oneLine('Größe 数据 🧬')).toBe('Größe 数据 🧬');
   });
+});
+
+test('a wait for stability says how long it takes, and nothing of 0 ms when the time is over', () => {
+  expect(figuresText({ name: 'x', time_remaining_sec: 12 })).toBe('stable in 12 s if unchanged');
+  expect(figuresText({ name: 'x', time_remaining_sec: -0.3 })).toBe('waiting to be looked at again');
 });
 
 describe('tables', () => {
