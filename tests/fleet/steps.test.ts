@@ -125,6 +125,21 @@ test('a step that names an unknown task fails at once and names the tasks there 
   expect(JSON.stringify(failed.steps[0]?.last_task_run?.result)).toContain('drill');
 });
 
+test.each([{ hand_on: 7 }, { hand_on: 'text' }, { hand_on: {} }, { hand_on: [] }])(
+  'a task that returns $hand_on fails at once, told what was expected',
+  async ({ hand_on }) => {
+    const fleet = await makeFleet();
+    await fleet.worker();
+    const failed = await fleet.reaches(await fleet.start({ one: { hand_on } }), 'FAILURE');
+    expect(failed.steps[0]?.last_task_run).toMatchObject({
+      retries: 0,
+      result: {
+        exc_message: [expect.stringContaining(`returned ${JSON.stringify(hand_on)}; expected a list`)],
+      },
+    });
+  },
+);
+
 test('a task that leaves timers open is finished when its body returns', async () => {
   const fleet = await makeFleet();
   await fleet.worker();

@@ -210,7 +210,7 @@ async function firstFull(
 function reportOfBody(value: TaskReturn | Postponement, { run }: Work): TaskReport {
   if (Array.isArray(value)) {
     if (value.length > 0) return { kind: 'result', result: [...value] };
-  } else if (value !== undefined && value !== null && isPostponement(value)) {
+  } else if (typeof value === 'object' && value !== null && isPostponement(value)) {
     const { until, reason, progress } = value.postpone;
     return { kind: 'postponed', until: until.toISOString(), reason, progress: progress ?? null };
   }
