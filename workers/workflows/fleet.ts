@@ -78,11 +78,20 @@ export function assertTaken(document: Pick<WorkflowDocument, 'steps'>, fleet: Fl
   const untaken = whyStepsWait(document, fleet);
   if (untaken.length === 0) return;
   const commands = untaken.flatMap(({ command }) => (command === null ? [] : [`\`${command}\``]));
+  const hint =
+    commands.length < untaken.length
+      ? hintOfOthers(fleet)
+      : `Let the work go on (${commands.join(', ')}), then ask again.`;
   throw new LongshoreError(
     'E_NO_WORKER',
     untaken.map(({ why }) => why).join('; '),
-    commands.length < untaken.length
-      ? {}
-      : { hint: `Let the work go on (${commands.join(', ')}), then ask again.` },
+    hint === null ? {} : { hint },
   );
+}
+
+/** Where there are workers, one more of the same kind would not take it either. Null: there are none. */
+function hintOfOthers({ workers }: FleetView): string | null {
+  const served = [...new Set(workers.flatMap(queuesOf))];
+  if (served.length === 0) return null;
+  return `Workers take jobs from ${served.join(', ')}. Correct the queue of the step, or name it in config.workers and start a worker that serves it.`;
 }
