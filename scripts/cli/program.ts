@@ -1,6 +1,13 @@
 import { type Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { exactSizes } from '../../workers/dataset/byte-size.ts';
-import { coerceError, type ErrorCode, type ErrorReport, ERRORS, reportOf } from '../../workers/errors.ts';
+import {
+  coerceError,
+  type ErrorCode,
+  type ErrorReport,
+  ERRORS,
+  isLongshoreError,
+  reportOf,
+} from '../../workers/errors.ts';
 import { printable } from './format.ts';
 import { asTyped } from './typed.ts';
 
@@ -164,7 +171,8 @@ function report(error: unknown, json: boolean): number {
   if (json) printError(told);
   else process.stderr.write(`${code}: ${printable(message)}\n${printable(hint)}\n`);
   // Without a code of its own it is a fault of ours: whoever reports it needs the place.
-  if (code === 'E_TASK_CRASHED') process.stderr.write(`${printable(reportOf(error).traceback)}\n`);
+  if (!isLongshoreError(error) && code === 'E_TASK_CRASHED')
+    process.stderr.write(`${printable(reportOf(error).traceback)}\n`);
   return exitCodeOf(error);
 }
 

@@ -391,10 +391,16 @@ describe('the operator’s command line', () => {
   test('tasks lists every task; one that cannot be loaded says why', async () => {
     const { place } = await setUp();
     writeFileSync(join(place.dir('tasks'), 'broken_one.ts'), 'export const nothing = 1;\n');
+    writeFileSync(join(place.path('tasks'), 'slip.ts'), 'export const one = 1;\nexport const task = [1;\n');
+    writeFileSync(join(place.path('tasks'), 'early.ts'), '\n\nthrow new Error("too early");\n');
+    writeFileSync(join(place.path('tasks'), 'lost.ts'), "import './no-such-file.ts';\n");
     const env = { ...place.env, LONGSHORE_TASKS_PATH: place.path('tasks') };
     const { stdout } = await runScript('longshore.ts', ['tasks'], env);
     expect(stdout).toMatch(/archive_dataset\s+\S/);
     expect(stdout).toMatch(/broken_one\s+cannot be loaded: .*does not export a task/);
+    expect(stdout).toMatch(/slip\s+cannot be loaded: \/\S+\/slip\.ts:2: Expected/);
+    expect(stdout).toMatch(/early\s+cannot be loaded: \/\S+\/early\.ts:3(:\d+)?: too early/);
+    expect(stdout).toMatch(/lost\s+cannot be loaded: Cannot find .*no-such-file\.ts.* from .*lost\.ts/);
   });
 });
 

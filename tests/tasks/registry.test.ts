@@ -42,6 +42,24 @@ test.each(['no_such_task', '../fleet/child', '/etc/passwd', ''])(
   },
 );
 
+test('a slip in a name is told with the name that was meant, and a file that cannot be a task by its own', async () => {
+  await expect(loadTask('inspect_dataste')).rejects.toMatchObject({
+    message: expect.stringContaining('there is no task "inspect_dataste" (did you mean "inspect_dataset"?)'),
+  });
+  await expect(loadTask('nothing_like_it')).rejects.toMatchObject({
+    message: expect.not.stringContaining('did you mean'),
+  });
+  const place = await makePlace();
+  const folder = place.dir('tasks');
+  writeFileSync(join(folder, 'count-files.ts'), 'export const task = { run: async () => [1] };');
+  useFolder(folder);
+  await expect(loadTask('count-files')).rejects.toMatchObject({
+    code: 'E_TASK_UNKNOWN',
+    message: expect.stringContaining(join(folder, 'count-files.ts')),
+    hint: expect.stringContaining('underscores'),
+  });
+});
+
 test('a file without a task is named, with what it should export', async () => {
   const place = await makePlace();
   const folder = place.dir('tasks');

@@ -3,6 +3,7 @@ import picomatch from 'picomatch';
 import { LongshoreError } from '../../errors.ts';
 import type { ManifestMember } from '../manifest.ts';
 import { ManifestReader } from '../manifest.ts';
+import { editsBetween, slipsOf } from './near-name.ts';
 import { shownPath } from '../path.ts';
 
 /** Which members of a manifest somebody asked for. Asked in the manifest's order: a folder comes before what it holds. */
@@ -92,23 +93,10 @@ function distanceOf(wanted: string, name: string, path: string): number | null {
   const own = path.slice(path.lastIndexOf('/') + 1);
   const elsewhere = path.slice(0, -own.length) === wanted.slice(0, -name.length) ? 0 : 0.5;
   if (own === name) return elsewhere;
-  const most = Math.max(1, Math.floor(name.length / 3));
+  const most = slipsOf(name);
   if (Math.abs(own.length - name.length) <= most) {
     const edits = editsBetween(own, name);
     if (edits <= most) return edits + elsewhere;
   }
   return name.length >= 3 && own.includes(name) ? most + 1 + elsewhere : null;
-}
-
-function editsBetween(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const changed = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(changed, (row[j] as number) + 1, (next[j - 1] as number) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
 }
