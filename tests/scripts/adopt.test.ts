@@ -1,6 +1,6 @@
 /** A catalog that was lost: what the archives hold is recorded again from its manifests, without the origins. */
 import { renameSync, rmSync, statSync, truncateSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { openStore } from '../../workers/store.ts';
 import { loadTask } from '../../workers/tasks/registry.ts';
@@ -77,6 +77,17 @@ test('a dry run records nothing, a second time changes nothing, and the history 
   expect(await store.catalog.get(1, { bundle: true })).toEqual(first);
   const told = await store.records.auditLog({ subject: 'dataset:1' });
   expect(told.filter(({ action }) => action === 'dataset.adopt')).toHaveLength(1);
+});
+
+test('a path that is typed from where a person stands is recorded as the whole path it is', async () => {
+  const { place, key, opened } = await onlyArchived();
+  const typed = `./${basename(key)}`;
+  const args = ['adopt', typed, '--dataset-type', 'RAW_DATA'];
+  const env = { ...place.env, INIT_CWD: dirname(key) };
+  expect(await runScript('longshore.ts', args, env)).toMatchObject({ code: 0 });
+  const store = await opened();
+  expect((await store.catalog.get(1)).archive_path).toBe(key);
+  expect(await store.catalog.copies(1)).toMatchObject([{ key }]);
 });
 
 test('a dataset that was registered anew gets its bundle, unless a workflow works on it', async () => {

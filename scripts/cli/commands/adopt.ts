@@ -1,4 +1,6 @@
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import type { Config } from '../../../config/index.ts';
 import { archiveNamesOf } from '../../../workers/archive/index.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
 import { adopt, type Adopted } from '../../bundles/adopt.ts';
@@ -55,10 +57,22 @@ async function adoptAll(
     );
   const name = archive ?? archiveNamesOf(session.config, type)[0] ?? '';
   const actor = currentUser();
-  return tryEach(keys, { list: 'bundles', json }, async (key) => {
+  return tryEach(keys, { list: 'bundles', json }, async (given) => {
+    const key = keyOf(session.config, name, given);
     const adopted = await adopt(session, { key, type, archive: name }, { actor, dry_run });
     return { json: dry_run ? { dry_run, ...adopted } : adopted, text: oneLine(lineOf(adopted)) };
   });
+}
+
+/**
+ * Where keys are paths of this host, as `archive_path` has them: a worker, which would take a relative one as from its own
+ * folder, would find nothing there.
+ */
+function keyOf({ archive }: Config, name: string, given: string): string {
+  const backend = archive.backends[name];
+  return backend?.kind === 'filesystem' && backend.root === undefined
+    ? resolve(process.env.INIT_CWD ?? '', given)
+    : given;
 }
 
 function lineOf({ outcome, key, name, dataset_id, size, files }: Adopted): string {
