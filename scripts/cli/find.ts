@@ -1,3 +1,4 @@
+import { normaliseName } from '../../workers/dataset/name.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../../workers/errors.ts';
 import type { Store } from '../../workers/store.ts';
@@ -58,12 +59,19 @@ export async function findDataset(store: Store, text: string): Promise<Dataset> 
   const [only, other] = [numbered, ...named.filter(({ id }) => id !== numbered?.id)].filter(
     (one) => one !== null,
   );
-  if (only === undefined)
-    throw new LongshoreError('E_DATASET_NOT_FOUND', `there is no dataset "${what}"`, {
-      fields: { name: what },
-    });
+  if (only === undefined) throw await notFound(store, what);
   if (other === undefined) return numbered ?? store.catalog.get(only.id, INCLUDE);
   throw ambiguous(what, numbered, named);
+}
+
+/** What was typed may be the name of the folder, which holds what a recorded name does not. */
+async function notFound(store: Store, name: string): Promise<LongshoreError> {
+  const recorded = normaliseName(name);
+  const known = recorded !== name && (await byName(store, recorded)).length > 0;
+  return new LongshoreError('E_DATASET_NOT_FOUND', `there is no dataset "${name}"`, {
+    fields: { name },
+    ...(known ? { hint: `A folder of this name is recorded as ${recorded}.` } : {}),
+  });
 }
 
 /** As {@link findDataset}; of several that cannot be found all are told. */

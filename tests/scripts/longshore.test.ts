@@ -341,6 +341,25 @@ describe('the operator’s command line', () => {
     expect((await engine.list({})).metadata.total).toBe(2);
   });
 
+  test('the name of a folder that is recorded under another one is refused with that one', async () => {
+    const { run, store } = await setUp();
+    const dataset = {
+      name: 'run 1 (old)',
+      type: 'RAW_DATA',
+      origin_path: '/x',
+      create_method: 'TEST' as const,
+    };
+    await store.catalog.register([{ dataset }], 'test');
+    expect(await run('show', 'run 1 (old)')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('A folder of this name is recorded as run-1-old-.'),
+    });
+    expect(await run('show', 'run 2 (old)')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('longshore datasets'),
+    });
+  });
+
   test('what is not there, and what is not a command, ends with its own code', async () => {
     const { run, json } = await setUp();
     expect(await run('show', '4711')).toMatchObject({
