@@ -155,7 +155,7 @@ describe('the operator’s command line', () => {
     expect(dataset).toMatch(/^metadata +project_id: p7\n +reads: \{"r1":2\}$/m);
     expect(dataset).toContain(failing);
     expect(dataset).toContain(
-      'integrated, await stability: E_NO_SPACE: need 3 TiB, have 1 TiB\nFree the missing space.',
+      `\n${failing.slice(0, 8)} integrated, await stability: E_NO_SPACE: need 3 TiB, have 1 TiB\nFree the missing space.`,
     );
     const shown = (await run('show', failing)).stdout;
     expect(shown).toMatch(/await stability\s+await_stability\s+FAILURE\s+1\s+1/);

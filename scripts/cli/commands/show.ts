@@ -7,7 +7,7 @@ import { LongshoreError } from '../../../workers/errors.ts';
 import { type ServedWorkflow, toServed } from '../../../workers/workflows/status.ts';
 import { datasetFacts, facts, showSteps, workflowColumns } from '../dataset-view.ts';
 import { type Outcome, tryEach } from '../each.ts';
-import { find, namesOf } from '../find.ts';
+import { find, namesOf, SHORT_ID } from '../find.ts';
 import { ago, duration, oneLine, programLine } from '../format.ts';
 import { problemLines } from '../problem-list.ts';
 import { helpTail, jsonOption } from '../program.ts';
@@ -88,7 +88,8 @@ async function holdUpOf(store: Session['store'], workflow: ServedWorkflow): Prom
   const wait = last.next_attempt_at === null ? 0 : (Date.parse(last.next_attempt_at) - Date.now()) / 1000;
   const next = wait > 0 ? `; looked at again in ${duration(wait)}` : '';
   if (why === null) return null;
-  const line = oneLine(`${workflow.name ?? '-'}, ${step.name}: ${why}${next}`);
+  const which = `${workflow.id.slice(0, SHORT_ID)} ${workflow.name ?? '-'}, ${step.name}`;
+  const line = oneLine(`${which}: ${why}${next}`);
   if (last.error === null) return line;
   return `${line}\n${problemLines(last.error.fields)}${asTyped(last.error.hint)}`.trimEnd();
 }
