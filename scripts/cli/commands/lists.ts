@@ -24,6 +24,7 @@ export function addLists(program: Command): void {
     .command('tasks')
     .description('the tasks that steps can name')
     .addOption(jsonOption())
+    .addHelpText('after', helpTail(['longshore tasks', "longshore tasks --json | jq -r '.tasks[].name'"]))
     .action(async ({ json }: { json?: boolean }) => {
       const tasks = await Promise.all(listTasks().map(describe));
       if (json) return printJson({ count: tasks.length, tasks });
