@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -52,6 +52,15 @@ test('nobody else of this host can use it, or find its password in a list of pro
   expect(redis.shown_url).not.toContain(password);
   expect(statSync(folder).mode & 0o007).toBe(0);
   expect(statSync(join(folder, 'url')).mode & 0o007).toBe(0);
+});
+
+test('a person reaches it by redis-cli, with the address that stands in its folder', async () => {
+  const place = await makePlace();
+  const folder = place.path('redis');
+  const redis = await startEmbeddedRedis(folder);
+  onTestFinished(() => redis.stop());
+  const args = ['--no-auth-warning', '-u', readFileSync(join(folder, 'url'), 'utf8'), 'ping'];
+  expect(execFileSync('redis-cli', args, { encoding: 'utf8' })).toBe('PONG\n');
 });
 
 test('where another has taken its port meanwhile, its password is a new one', async () => {

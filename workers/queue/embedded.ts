@@ -49,7 +49,8 @@ export async function startEmbeddedRedis(
   // Whoever has the old port now may have been told the old password by a client that came back.
   const known = port === last.port ? last.password : '';
   const password = known === '' ? randomBytes(24).toString('hex') : known;
-  const url = `redis://:${password}@127.0.0.1:${port}`;
+  // With the name of the user: without one, `redis-cli -u` says an empty name, which Redis refuses.
+  const url = `redis://default:${password}@127.0.0.1:${port}`;
   const persist = options.persist ?? true;
   signal?.throwIfAborted();
   const server = spawn(
