@@ -6,8 +6,9 @@ import { openStore } from '../../workers/store.ts';
 import { buildWorkflow } from '../../workers/workflows/definition.ts';
 import { createEngine } from '../../workers/workflows/engine.ts';
 import { makePlace } from '../support/place.ts';
-import { runScript } from '../support/script.ts';
+import { runScript, startScript } from '../support/script.ts';
 import { onTerminal } from '../support/terminal.ts';
+import { until } from '../support/until.ts';
 
 /** Two datasets: `failed`, whose inspection failed for want of space, and `waiting`, in the queue. No worker. */
 async function setUp() {
@@ -339,6 +340,18 @@ describe('the operator’s command line', () => {
     expect(text).not.toContain('AbortError');
     expect(code).toBe(130);
     expect((await engine.list({})).metadata.total).toBe(2);
+  });
+
+  test('Ctrl-C while a workflow is followed leaves it at work, and is no success', async () => {
+    const { place, json } = await setUp();
+    const following = startScript('longshore.ts', ['archive', 'failed', '--follow'], place.env);
+    await until(() => following.stdout().includes('failed: archive ('), { what: 'the workflow to be shown' });
+    following.kill('SIGINT');
+    expect(await following.ended).toMatchObject({
+      code: 130,
+      stdout: expect.stringMatching(/it goes on; see `npx longshore show [0-9a-f-]{36}`\n$/),
+    });
+    expect(await json('workflows', '--dataset', 'failed', '--status', 'ACTIVE')).toMatchObject({ count: 1 });
   });
 
   test('the name of a folder that is recorded under another one is refused with that one', async () => {

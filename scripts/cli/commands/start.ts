@@ -203,5 +203,7 @@ async function followThem({ store }: EngineSession, ids: readonly string[], json
     if (failure !== null && !json) process.stderr.write(`${oneLine(asTyped(failure.hint))}\n`);
   }
   const all = ends.length === ids.length && ends.every(({ workflow }) => workflow.status === 'SUCCESS');
-  return all || leaving.signal.aborted ? EXIT.ok : EXIT.failed;
+  if (all) return EXIT.ok;
+  // Not 0: what a script does next would find it half done.
+  return leaving.signal.aborted ? EXIT.stopped : EXIT.failed;
 }
