@@ -47,9 +47,9 @@ export const datasetColumns: Column<Dataset & { state: string }>[] = [
   { title: 'TYPE', value: (one) => one.type },
   { title: 'STATE', value: (one) => one.state },
   { title: 'SIZE', value: (one) => bytes(one.size), align: 'right' },
-  { title: 'FILES', value: (one) => count(one.num_files), align: 'right' },
+  { title: 'FILES', value: (one) => count(one.num_files), align: 'right', spare: true },
   { title: 'STAGED', value: stagedText },
-  { title: 'UPDATED', value: (one) => ago(one.updated_at) },
+  { title: 'UPDATED', value: (one) => ago(one.updated_at), spare: true },
 ];
 
 function stagedText(dataset: Dataset): string {

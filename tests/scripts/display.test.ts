@@ -1,5 +1,5 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { workflowColumns } from '../../scripts/cli/dataset-view.ts';
+import { datasetColumns, workflowColumns } from '../../scripts/cli/dataset-view.ts';
 import { jobColumns, type PlacedJob } from '../../scripts/cli/fleet-view.ts';
 import { follow, screenLines } from '../../scripts/cli/follow.ts';
 import {
@@ -16,6 +16,7 @@ import {
 } from '../../scripts/cli/format.ts';
 import { type Followed, figuresText } from '../../scripts/cli/progress.ts';
 import { cutMiddle, type Out, printTable, table, textWidth, wrapped } from '../../scripts/cli/table.ts';
+import type { Dataset } from '../../workers/dataset/types.ts';
 import { openStore } from '../../workers/store.ts';
 import { buildWorkflow } from '../../workers/workflows/definition.ts';
 import { makePlace } from '../support/place.ts';
@@ -180,6 +181,24 @@ describe('tables', () => {
     const wide = shown({ write: () => true, isTTY: false });
     expect(wide[1]?.split(/ +/)[0]).toBe(id);
     expect(wide.join('\n')).toContain(names.get(1));
+  });
+
+  test('a list of datasets fits a terminal of 60 columns without what can be spared, and 90 with all', () => {
+    const one = {
+      id: 17,
+      name: '20261122_A01234_0017_BHXXXXDSX2',
+      type: 'DATA_PRODUCT',
+      state: 'ARCHIVED',
+      size: 1024 ** 3 * 123,
+      num_files: 12_345,
+      is_staged: false,
+      metadata: {},
+      updated_at: new Date(Date.now() - 62_000).toISOString(),
+    } as unknown as Dataset & { state: string };
+    const narrow = table([one], datasetColumns, { width: 60 }).split('\n');
+    for (const line of narrow) expect(textWidth(line)).toBeLessThanOrEqual(60);
+    expect(narrow[0]).toMatch(/^ID +NAME +TYPE +STATE +SIZE +STAGED$/);
+    expect(table([one], datasetColumns, { width: 90 })).toContain('UPDATED');
   });
 
   test('a terminal without a size cuts nothing', () => {

@@ -86,13 +86,13 @@ function show(rows: readonly ScheduleState[]): void {
   if (rows.length === 0) process.stdout.write('no schedules are configured (config.schedules)\n');
   printTable(process.stdout, rows, [
     { title: 'NAME', value: ({ id }) => id, shrink: true },
-    { title: 'CRON', value: ({ cron }) => cron },
+    { title: 'CRON', value: ({ cron }) => cron, spare: true },
     { title: 'NEXT', value: ({ next }) => (next === null ? 'no worker has taken it up' : until(next)) },
     { title: 'LAST RUN', value: ({ last_run }) => ago(last_run?.started_at) },
     { title: 'RESULT', value: resultOf, style: (row) => STYLES[resultOf(row) ?? ''] },
-    { title: 'TOOK', value: tookOf, align: 'right' },
+    { title: 'TOOK', value: tookOf, align: 'right', spare: true },
     { title: 'RUNS AT', value: ({ running_at }) => running_at },
-    { title: 'NOTE', value: noteOf, wrap: true },
+    { title: 'NOTE', value: noteOf, wrap: true, least: 12 },
   ]);
 }
 

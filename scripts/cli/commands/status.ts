@@ -220,7 +220,7 @@ async function show({ store }: EngineSession, status: Status): Promise<void> {
     { title: 'WORKFLOW', value: ({ id }) => workflowIdText(out, id) },
     { title: 'DATASET', value: ({ dataset_id }) => names.get(dataset_id ?? -1), shrink: true, least: 8 },
     { title: 'STEP', value: (one) => one.steps[one.steps_done]?.name, shrink: true, least: 8 },
-    { title: 'SINCE', value: sinceText },
+    { title: 'SINCE', value: sinceText, spare: true },
     { title: 'CODE', value: (one) => errorOf(one).code, style: () => 'red' },
     { title: 'ERROR', value: (one) => errorOf(one).message, shrink: true, least: 8, cut: 'end' },
   ]);
