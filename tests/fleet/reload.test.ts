@@ -86,7 +86,7 @@ test('a configuration that would stop the start is told, and one that is changed
   const whole = readFileSync(overlay, 'utf8');
   writeFileSync(overlay, whole.replace('schedules: []', 'shedules: []'));
   await says(worker, 'changed code does not hold');
-  expect(worker.log()).toContain('shedules');
+  expect(worker.log()).toMatch(/"problem":"E_CONFIG: [^"]*shedules/);
   writeFileSync(overlay, whole);
   appendFileSync(file('tests/fixtures/tasks/drill.ts'), '\n// changed\n');
   await says(worker, 'the next job uses it');

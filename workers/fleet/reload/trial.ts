@@ -16,8 +16,8 @@ const TRIAL = `
   import { stripTypeScriptTypes } from 'node:module';
   const here = ${JSON.stringify(import.meta.dirname)};
   const { importsOf, CodeReader } = await import(here + '/../code/code-graph.ts');
-  const { loadConfig } = await import(here + '/../../../config/index.ts');
-  await loadConfig({ places: true });
+  const { configOrExit } = await import(here + '/../../../config/index.ts');
+  await configOrExit();
   for (const program of [here + '/../../worker.ts', here + '/../isolation/task-process.ts']) {
     const source = readFileSync(program, 'utf8');
     stripTypeScriptTypes(source);
