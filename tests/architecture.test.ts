@@ -6,13 +6,14 @@ import { ERRORS } from '../workers/errors.ts';
 const root = join(import.meta.dirname, '..');
 
 /**
- * Who may import whom below workers/: the arrows of docs/architecture.md. `errors`, `folders`, `log`, `process-start`,
- * `socket-failure` and config/ are open to all;
+ * Who may import whom below workers/: the arrows of docs/architecture.md. `errors`, `folders`, `log`, `near-name`,
+ * `process-start`, `socket-failure` and config/ are open to all;
  * scripts/ stand at the top and may import everything.
  */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   folders: [],
+  'near-name': [],
   'process-start': [],
   'socket-failure': [],
   log: ['log-text'],
@@ -44,6 +45,7 @@ const OPEN_TO_ALL: ReadonlySet<string> = new Set([
   'errors',
   'folders',
   'log',
+  'near-name',
   'process-start',
   'socket-failure',
 ]);

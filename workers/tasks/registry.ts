@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { variable } from '../../config/env.ts';
-import { nearestOf } from '../content/recall/near-name.ts';
+import { nearestOf } from '../near-name.ts';
 import { isLongshoreError, LongshoreError, whyNotLoaded } from '../errors.ts';
 import { type Task, taskOf } from './contract.ts';
 

@@ -3,7 +3,7 @@ import picomatch from 'picomatch';
 import { LongshoreError } from '../../errors.ts';
 import type { ManifestMember } from '../manifest.ts';
 import { ManifestReader } from '../manifest.ts';
-import { editsBetween, slipsOf } from './near-name.ts';
+import { editsBetween, slipsOf } from '../../near-name.ts';
 import { shownPath } from '../path.ts';
 
 /** Which members of a manifest somebody asked for. Asked in the manifest's order: a folder comes before what it holds. */
