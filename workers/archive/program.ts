@@ -9,7 +9,10 @@ export interface ProgramCall {
   readonly command: string;
   readonly args: readonly string[];
   readonly signal?: AbortSignal | undefined;
-  /** It is stopped when nothing has moved for so long: no output, no byte taken, no `touch` by `watch`. */
+  /**
+   * It is stopped when nothing has moved for so long: no output, no byte taken, no `touch` by `watch`. The time that its
+   * reader or the source of its input takes is not its own.
+   */
   readonly stall_seconds: number;
   /** Given to its standard input, as fast as it takes it. */
   readonly input?: AsyncIterable<Buffer>;
@@ -59,18 +62,18 @@ export async function runProgram(call: ProgramCall): Promise<ProgramEnd> {
  */
 export async function* streamProgram(
   call: ProgramCall,
-  check: (end: Omit<ProgramEnd, 'stdout'>) => void,
+  check: (end: Omit<ProgramEnd, 'stdout'>) => void | Promise<void>,
 ): AsyncGenerator<Buffer, void, undefined> {
   const running = await startProgram(call);
   let complete = false;
   try {
     for await (const chunk of running.out) {
-      running.touch();
+      running.hold();
       yield chunk as Buffer;
-      running.touch(); // Whoever takes the bytes may be slow; that is no stall of the program.
+      running.letGo();
     }
     complete = true;
-    check(await running.ended());
+    await check(await running.ended());
   } finally {
     if (!complete) {
       running.stop();
@@ -79,10 +82,8 @@ export async function* streamProgram(
   }
 }
 
-interface Running {
+interface Running extends Pick<Watchdog, 'touch' | 'hold' | 'letGo' | 'stop'> {
   readonly out: Readable;
-  touch(): void;
-  stop(): void;
   ended(): Promise<Omit<ProgramEnd, 'stdout'>>;
 }
 
@@ -113,7 +114,7 @@ async function startProgram(call: ProgramCall): Promise<Running> {
     return { code, stderr: stderr.trim(), stalled: watch.stalled() };
   })();
   ended.catch(() => undefined); // Thrown to whoever awaits it.
-  return { out: child.stdout as Readable, touch: watch.touch, stop: watch.stop, ended: () => ended };
+  return { ...watch, out: child.stdout as Readable, ended: () => ended };
 }
 
 async function spawned(child: ChildProcess, command: string): Promise<void> {
@@ -131,6 +132,9 @@ async function spawned(child: ChildProcess, command: string): Promise<void> {
 
 interface Watchdog {
   readonly touch: () => void;
+  /** Until `letGo` the program waits for us, and not we for it. */
+  readonly hold: () => void;
+  readonly letGo: () => void;
   readonly stop: () => void;
   readonly stalled: () => boolean;
   readonly end: () => void;
@@ -139,6 +143,7 @@ interface Watchdog {
 function watchdog(child: ChildProcess, call: ProgramCall): Watchdog {
   const { signal, stall_seconds, watch } = call;
   let moved = performance.now();
+  let held = false;
   let stalled = false;
   const stop = (): void => {
     if (child.exitCode !== null || child.signalCode !== null) return;
@@ -150,25 +155,41 @@ function watchdog(child: ChildProcess, call: ProgramCall): Watchdog {
   };
   const look = setInterval(
     () => {
-      if (stalled || performance.now() - moved < stall_seconds * 1000) return;
+      if (stalled || held || performance.now() - moved < stall_seconds * 1000) return;
       stalled = true;
       stop();
     },
     Math.min(1000, stall_seconds * 250),
   );
+  let answered = true;
   const asking =
     watch === undefined
       ? null
       : setInterval(() => {
+          // A question may be a program too: of an archive that hangs, one hangs and not another every few seconds.
+          if (!answered) return;
+          answered = false;
           // What cannot be asked just now says nothing; the stall ends it if it stays so.
-          void watch.moved().then(
-            (yes) => yes && touch(),
-            () => undefined,
-          );
+          void watch
+            .moved()
+            .then(
+              (yes) => yes && touch(),
+              () => undefined,
+            )
+            .finally(() => {
+              answered = true;
+            });
         }, watch.every_seconds * 1000);
   signal?.addEventListener('abort', stop, { once: true });
   return {
     touch,
+    hold: () => {
+      held = true;
+    },
+    letGo: () => {
+      held = false;
+      touch();
+    },
     stop,
     stalled: () => stalled,
     end: () => {
@@ -193,13 +214,15 @@ async function feed(child: ChildProcess, input: AsyncIterable<Buffer>, watch: Wa
   pipe.on('close', over);
   pipe.on('drain', () => drained.resolve());
   try {
+    watch.hold();
     for await (const chunk of input) {
       if (!open) return;
-      watch.touch();
+      watch.letGo();
       drained = Promise.withResolvers();
       if (!pipe.write(chunk) && open) await drained.promise;
-      watch.touch();
+      watch.hold();
     }
+    watch.letGo();
     pipe.end();
   } catch (error) {
     pipe.destroy();
