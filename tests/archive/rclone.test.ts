@@ -101,6 +101,29 @@ describe.skipIf(!hasRclone())('rclone', () => {
     });
   });
 
+  test.each(['cat', 'rcat', 'moveto'])(
+    'a remote that goes away between a look and the %s after it is an outage',
+    async (verb) => {
+      const place = await makePlace();
+      const remote = localRemote(place);
+      const archive = openRemote(place, remote);
+      const bytes = randomBytes(MB);
+      await archive.put(KEY, { stream: of(bytes), size: null }, put);
+      const rclone = place.path('rclone.sh');
+      const away = `case " $* " in *" ${verb} "*) mv '${remote.folder}' '${place.path('away')}' && mkdir '${remote.folder}';; esac`;
+      writeFileSync(rclone, `#!/bin/sh\n${away}\nexec rclone "$@"\n`, { mode: 0o755 });
+      const unlucky = openRemote(place, remote, { rclone });
+      const act =
+        verb === 'cat'
+          ? collectBytes(unlucky.read(KEY, {}))
+          : unlucky.put(KEY, { stream: of(randomBytes(MB)), size: null }, put);
+      await expect(act).rejects.toMatchObject({ code: 'E_ARCHIVE_UNAVAILABLE', class: 'retryable' });
+      rmSync(remote.folder, { recursive: true });
+      renameSync(place.path('away'), remote.folder);
+      expect((await collectBytes(archive.read(KEY, {}))).equals(bytes)).toBe(true);
+    },
+  );
+
   test('what a dead attempt left goes with the object, also when it never came to one', async () => {
     const place = await makePlace();
     const remote = localRemote(place);
@@ -241,4 +264,14 @@ test('a missing rclone is said by name', async () => {
 
 async function* chunks(count: number): AsyncGenerator<Buffer> {
   for (let sent = 0; sent < count; sent++) yield randomBytes(MB);
+}
+
+async function* of(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes;
+}
+
+async function collectBytes(source: AsyncIterable<Buffer>): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const part of source) parts.push(part);
+  return Buffer.concat(parts);
 }

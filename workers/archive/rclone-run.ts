@@ -48,14 +48,14 @@ export async function runRclone(
 export async function* streamRclone(
   options: RcloneOptions,
   words: readonly string[],
-  call: RcloneCall & { onAbsent: () => LongshoreError },
+  call: RcloneCall & { onAbsent: () => Promise<LongshoreError> },
 ): AsyncGenerator<Buffer, void, undefined> {
   const { rclone: command, stall_seconds } = options;
   yield* streamProgram(
     { signal: call.signal, command, args: argsOf(options, words), stall_seconds },
-    (end) => {
+    async (end) => {
       if (end.code === 0) return;
-      throw isAbsence(end) ? call.onAbsent() : failure(options, words, end);
+      throw isAbsence(end) ? await call.onAbsent() : failure(options, words, end);
     },
   );
 }

@@ -74,6 +74,14 @@ export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
     return null;
   };
   const missing = (key: string): LongshoreError => missingObject(options.name, placeOf(key));
+  /** It was there a moment ago: what the remote says of it now counts only while its mark is there. */
+  const vanished = async (key: string, place: string, call: CallOptions): Promise<LongshoreError> => {
+    await requireMark(call);
+    if ((await entryOf(place, call)) === null) return missing(key);
+    return new LongshoreError('E_ARCHIVE_UNAVAILABLE', `${place} was not there for a moment`, {
+      fields: { archive: options.name, path: place },
+    });
+  };
   const required = async (key: string, call: CallOptions): Promise<ArchivedObject> => {
     const found = await find(key, call);
     if (found === null) throw missing(key);
@@ -98,9 +106,13 @@ export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
           : await sendStream(source, partial, { signal, onProgress });
       const entry = await entryOf(partial, call);
       assertArrived(entry === null ? null : objectOf(entry), sent, placeOf(key));
+      // A mount that went away meanwhile leaves a folder in which rclone makes what it misses.
+      await requireMark(call);
       signal?.throwIfAborted();
-      if ((await runRclone(options, ['moveto', '--', partial, placeOf(key)], call)) === null)
-        throw missing(key);
+      if ((await runRclone(options, ['moveto', '--', partial, placeOf(key)], call)) === null) {
+        await requireMark(call);
+        throw notMoved(options.name, partial);
+      }
       onProgress?.(sent.size);
     } catch (error) {
       // What is left goes with the next put; that it could not be removed now matters less than why the put failed.
@@ -224,7 +236,8 @@ export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
   ): AsyncGenerator<Buffer> {
     const words = ['cat', '--offset', String(offset), '--count', String(wanted), '--', placeOf(key)];
     let got = 0;
-    for await (const chunk of streamRclone(options, words, { signal, onAbsent: () => missing(key) })) {
+    const onAbsent = (): Promise<LongshoreError> => vanished(key, placeOf(key), { signal });
+    for await (const chunk of streamRclone(options, words, { signal, onAbsent })) {
       got += chunk.length;
       yield chunk;
     }
@@ -270,6 +283,9 @@ export function createRcloneArchive(options: RcloneArchiveOptions): Archive {
     },
   };
 }
+
+const notMoved = (archive: string, path: string): LongshoreError =>
+  new LongshoreError('E_TRANSFER', `${path} was gone before it had its name`, { fields: { archive, path } });
 
 /** Every remote states a time; what it makes up when it is asked is another one each time, and then nothing is gone on with. */
 const versionOf = ({ modified, digests }: ArchivedObject): string =>
