@@ -266,6 +266,33 @@ test('what a dead attempt left goes with the object', async () => {
   expect(readdirSync(place.path('hpss/files/development/2026/raw_data'))).toEqual([]);
 });
 
+test.each(['rm', 'mv', 'put', 'ls', 'mkdir'])(
+  'a %s that ends well and has done nothing is believed of nothing',
+  async (verb) => {
+    const { place, file, bytes, archive } = await tape();
+    await archive.put(KEY, { file }, put);
+    const other = place.path('other.tar');
+    writeFileSync(other, randomBytes(5000));
+    control(place, { pretend: verb });
+    if (verb === 'rm') {
+      await expect(archive.delete(KEY)).rejects.toMatchObject({
+        code: 'E_ARCHIVE_UNAVAILABLE',
+        message: expect.stringContaining('still there'),
+      });
+    }
+    const outcome = await archive.put(KEY, { file: other }, put).then(
+      ({ size }) => size,
+      ({ class: kind }: { class: string }) => kind,
+    );
+    expect(outcome).toBe(verb === 'mkdir' ? 5000 : 'retryable');
+    control(place, {});
+    if (verb !== 'mkdir' && verb !== 'mv')
+      expect(await archive.stat(KEY)).toMatchObject({ size: bytes.length });
+    expect(await archive.put(KEY, { file: other }, put)).toMatchObject({ size: 5000 });
+    expect(readdirSync(place.path('hpss/files', KEY, '..'))).toEqual(['run1.tar']);
+  },
+);
+
 test('a root of its own is made for the first put, and missed when it is gone', async () => {
   const { place, file, archive } = await tape({ root: '/hpss/longshore' });
   const unreachable = { code: 'E_ARCHIVE_UNAVAILABLE' };
@@ -341,8 +368,12 @@ test('names are quoted only where they must be', () => {
 
 test('answers are found among the lines that mean nothing', () => {
   const noise = 'Username: x UID: 1\n** NOTICE: maintenance at 10:00 **\n';
-  expect(parseSize(Buffer.from(`${noise}     12345 /a/b.tar\n`))).toBe(12345);
-  expect(parseSize(Buffer.from(noise))).toBeNull();
+  const size = (text: string): number | null => parseSize(Buffer.from(text), '/a/b.tar');
+  expect(size(`${noise}     12345 /a/b.tar\n`)).toBe(12345);
+  expect(size(`${noise}3 jobs wait for a drive\n     12345 /a/b.tar\n`)).toBe(12345);
+  expect(size(`3 jobs wait for a drive\n     12345 b.tar\n`)).toBe(12345);
+  expect(size('12345\n')).toBe(12345);
+  expect(size(noise)).toBeNull();
   expect(parseHash(Buffer.from(`${noise}2c1743a391305fbf367df8e4f069f9f9 md5 /a [hsi]\n`))).toEqual({
     algorithm: 'md5',
     hex: '2c1743a391305fbf367df8e4f069f9f9',

@@ -1,4 +1,5 @@
 /** The command lines of `hsi` and what its answers mean. */
+import { posix } from 'node:path';
 import { LongshoreError } from '../errors.ts';
 import { type ProgramCall, type ProgramEnd, runProgram } from './program.ts';
 
@@ -124,13 +125,19 @@ function failure(options: HsiOptions, command: HsiCommand, end: ProgramEnd, said
   });
 }
 
-/** `ls -s1 PATH`: the size stands first on the line; lines of login and notice begin otherwise. */
-export function parseSize(stdout: Buffer): number | null {
-  for (const line of stdout.toString('utf8').split('\n')) {
-    const found = /^\s*(\d+)(?:\s|$)/.exec(line);
-    if (found?.[1] !== undefined) return Number(found[1]);
-  }
-  return null;
+/**
+ * `ls -s1 PATH`: the size stands first on the line. So may a number in a notice ("2 jobs wait for a drive"): the line that
+ * ends with the path, or its last part, is preferred.
+ */
+export function parseSize(stdout: Buffer, path: string): number | null {
+  const lines = stdout
+    .toString('utf8')
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .filter((line) => /^\s*\d+(?:\s|$)/.test(line));
+  const name = posix.basename(path).trimEnd();
+  const line = lines.find((one) => one.endsWith(path)) ?? lines.find((one) => one.endsWith(name)) ?? lines[0];
+  return line === undefined ? null : Number.parseInt(line.trimStart(), 10);
 }
 
 /** `hashlist PATH`: the digest stands first on the line; `(none)` where the archive keeps none. */

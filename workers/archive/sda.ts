@@ -39,6 +39,9 @@ export interface SdaOptions extends HsiOptions, FetchPlace {
   readonly onSkip?: (path: string) => void;
 }
 
+/** `ls` takes a second or two. One that hangs longer must not keep the looks at a long transfer from being answered. */
+const LOOK_SECONDS = 60;
+
 /** A put that is not proven yet: beside its final name, the same for all attempts, so that the next one replaces it. */
 const unproven = (path: string): string => `${path}.new`;
 
@@ -73,10 +76,14 @@ export function createSdaArchive(options: SdaOptions): Archive {
     }
   };
   /** Null is hsi's word alone: enough where a wrong one costs no more than a question. */
-  const sizeOf = async (path: string, call: CallOptions = {}): Promise<number | null> => {
-    const said = await run(COMMANDS.size(path), call);
+  const sizeOf = async (
+    path: string,
+    call: CallOptions = {},
+    patience: HsiOptions = options,
+  ): Promise<number | null> => {
+    const said = await runHsi(patience, COMMANDS.size(path), call);
     if (said === null) return null;
-    const size = parseSize(said);
+    const size = parseSize(said, path);
     if (size !== null) return size;
     throw new LongshoreError('E_ARCHIVE_UNAVAILABLE', `hsi gave no size for ${path}`, {
       fields: { archive: options.name, path, said: said.toString('utf8').slice(0, 1000) },
@@ -105,11 +112,12 @@ export function createSdaArchive(options: SdaOptions): Archive {
     const { signal, onProgress } = call;
     const beside = unproven(path);
     if (options.preflight && (await isSame(await peek(beside, { signal }), size, md5))) return;
+    const patience = { ...options, stall_seconds: Math.min(LOOK_SECONDS, options.stall_seconds) };
     const folder = posix.dirname(path);
     if (folder !== '.' && folder !== '/') await run(COMMANDS.makeFolder(folder), { signal });
     await run(COMMANDS.put(file, beside, checksum), {
       signal,
-      watch: polling(poll_seconds, () => sizeOf(beside, { signal }), onProgress),
+      watch: polling(poll_seconds, () => sizeOf(beside, { signal }, patience), onProgress),
     });
     const arrived = await lookAt(beside, { signal });
     const wrong = await differs(arrived, size, checksum ? md5 : null);
@@ -217,7 +225,9 @@ export function createSdaArchive(options: SdaOptions): Archive {
       const path = pathOf(key);
       const found = (await sizeOf(path, call)) !== null;
       if (found) await run(COMMANDS.remove(path), call);
-      else await requireAnswer(path, call);
+      // Of a file that stayed, the catalog would tell that it was deleted: hsi's exit code alone does not say so.
+      if (found && (await sizeOf(path, call)) !== null) throw notRemoved(options.name, path);
+      if (!found) await requireAnswer(path, call);
       await run(COMMANDS.remove(unproven(path)), call); // Of a dead attempt; mostly there is none.
       return found;
     },
@@ -242,6 +252,15 @@ const notStored = (
   new LongshoreError('E_TRANSFER', `${path} ${wrong} after it was put`, {
     fields: { archive, path, ...fields },
   });
+
+const notRemoved = (archive: string, path: string): LongshoreError =>
+  new LongshoreError(
+    'E_ARCHIVE_UNAVAILABLE',
+    `${path} is still there, although hsi ended well at its removal`,
+    {
+      fields: { archive, path },
+    },
+  );
 
 /** Only where the archive states a digest is the local one worth its reading. */
 const isSame = async (
