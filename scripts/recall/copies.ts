@@ -5,6 +5,7 @@ import { placesOf } from '../../workers/archive/copies.ts';
 import { type Archive, openArchive } from '../../workers/archive/index.ts';
 import type { Catalog } from '../../workers/catalog/contract.ts';
 import { checkManifest, type ManifestTrailer } from '../../workers/content/manifest.ts';
+import { unreadable } from '../../workers/archive/unreadable.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import { coerceError, isLongshoreError, LongshoreError } from '../../workers/errors.ts';
 
@@ -128,8 +129,9 @@ export async function openDatasetManifest(
       }
     } catch (error) {
       signal?.throwIfAborted();
-      if (!isLongshoreError(error)) throw error;
-      await parts.onProblem({ archive, key, error });
+      const failure = isLongshoreError(error) ? error : unreadable(error, at, key);
+      if (failure === null) throw error;
+      await parts.onProblem({ archive, key, error: failure });
     }
   }
   throw new LongshoreError(

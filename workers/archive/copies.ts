@@ -5,6 +5,7 @@ import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { openManifest, type OpenManifest } from './bundles.ts';
 import type { Archive, CallOptions } from './contract.ts';
 import { archiveNamesOf, openArchive } from './index.ts';
+import { unreadable } from './unreadable.ts';
 
 export interface Copy {
   readonly archive: Archive;
@@ -76,9 +77,11 @@ export async function firstServing<T>(
     try {
       return await use(copy);
     } catch (error) {
-      if (!isLongshoreError(error) || !NEXT.has(error.code)) throw error;
-      await onFailure(copy, error);
-      first ??= error;
+      const failure =
+        isLongshoreError(error) && NEXT.has(error.code) ? error : unreadable(error, copy.archive, copy.key);
+      if (failure === null) throw error;
+      await onFailure(copy, failure);
+      first ??= failure;
     }
   }
   throw first ?? new LongshoreError('E_NOT_ARCHIVED', 'no archive holds a copy of the bundle');

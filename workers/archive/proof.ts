@@ -8,6 +8,7 @@ import type { BundleCopy, Proof, ProofLevel } from '../dataset/types.ts';
 import { coerceError, LongshoreError } from '../errors.ts';
 import { openManifest } from './bundles.ts';
 import type { Archive, ArchivedObject } from './contract.ts';
+import { unreadable } from './unreadable.ts';
 
 export interface ProveCopyOptions {
   readonly dataset_id: number;
@@ -28,7 +29,10 @@ type Found = Pick<Proof, 'level' | 'result' | 'details'> & { readonly bytes: num
 
 /** Differences that one line of the ledger keeps. */
 const MAX_KEPT = 100;
-/** A transfer that went wrong once was the network's fault more often than the archive's; twice, it is a finding. */
+/**
+ * A transfer that went wrong once was the network's fault more often than the archive's; twice, it is a finding. So is a
+ * file that its disk does not give while the archive is there: nobody else would tell of it.
+ */
 const TRANSFERS = 2;
 
 /**
@@ -78,7 +82,9 @@ async function look(options: ProveCopyOptions, read: { bytes: number }): Promise
       signal?.throwIfAborted();
       const { code, message } = coerceError(error);
       if (code === 'E_BUNDLE_MISSING') return await vanished(options);
-      if (code !== 'E_TRANSFER') throw error;
+      const refused = unreadable(error, archive, copy.key) !== null;
+      if (code !== 'E_TRANSFER' && !refused) throw error;
+      if (refused) await archive.ensureReachable(copy.key, signal === undefined ? {} : { signal });
       if (transfer < TRANSFERS) continue;
       return { level: 'stream', result: 'mismatch', bytes: read.bytes, details: { code, reason: message } };
     }

@@ -2,7 +2,7 @@ import { closeSync, constants, fsyncSync, ftruncateSync, openSync, readSync } fr
 import type { DigestName } from '../../config/index.ts';
 import { LongshoreError } from '../errors.ts';
 import { createHasher, type Digests } from './digest/digest.ts';
-import { writeFully } from './files.ts';
+import { reading, writeFully } from './files.ts';
 import { isHeader, isMember, isTrailer } from './manifest-shape.ts';
 import type { Xattrs } from './xattr/xattrs.ts';
 
@@ -251,7 +251,7 @@ export class ManifestReader {
 
   #fill(): number {
     this.#digestTo(this.#at);
-    const length = readSync(this.#fd, this.#chunk, 0, CHUNK_BYTES, null);
+    const length = reading(this.path, () => readSync(this.#fd, this.#chunk, 0, CHUNK_BYTES, null));
     const rest = this.#buffer.subarray(this.#at);
     this.#buffer = Buffer.concat([rest, this.#chunk.subarray(0, length)]);
     this.#at = 0;

@@ -1,6 +1,7 @@
 /** Brings a bundle back: read once, proven, kept as staged bundle, unpacked beside its place, then published. */
 import { pathsOf } from '../../config/of.ts';
 import { type Copy, copiesOf, firstServing } from '../archive/copies.ts';
+import { unreadable } from '../archive/unreadable.ts';
 import { type Away, whyUnmounted } from '../content/mounted.ts';
 import { publishFile, publishTree } from '../content/publish.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
@@ -56,10 +57,12 @@ async function stageTwice(ctx: TaskContext, staging: Staging): Promise<void> {
     await stageFrom(ctx, staging);
   } catch (error) {
     ctx.signal.throwIfAborted();
-    if (!isLongshoreError(error) || error.code !== 'E_TRANSFER') throw error;
     const { archive, key } = staging.copy;
-    const about = { archive: archive.name, path: archive.locate(key), code: error.code };
-    ctx.log.warn({ ...about, reason: error.message }, 'a transfer went wrong, and is repeated');
+    const wrong =
+      isLongshoreError(error) && error.code === 'E_TRANSFER' ? error : unreadable(error, archive, key);
+    if (wrong === null) throw error;
+    const about = { archive: archive.name, path: archive.locate(key), code: wrong.code };
+    ctx.log.warn({ ...about, reason: wrong.message }, 'a transfer went wrong, and is repeated');
     await stageFrom(ctx, staging);
   }
 }
@@ -135,6 +138,7 @@ async function tell(ctx: TaskContext, { archive, key }: Copy, error: LongshoreEr
 const RESULTS: Readonly<Record<string, 'mismatch' | 'missing'>> = {
   E_BUNDLE_CORRUPT: 'mismatch',
   E_TRANSFER: 'mismatch',
+  E_IO: 'mismatch', // Of the copy: anything else is not told here.
   E_BUNDLE_MISSING: 'missing',
 };
 

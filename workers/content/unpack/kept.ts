@@ -7,7 +7,7 @@
 import { closeSync, mkdirSync, openSync, readSync, statSync, writeFileSync } from 'node:fs';
 import { runCoreutil } from '../coreutils.ts';
 import { digestOf } from '../digest/digest.ts';
-import { sizeOfFile, textIfThere } from '../files.ts';
+import { reading, sizeOfFile, textIfThere } from '../files.ts';
 import { headersPath, keptHeaders } from './kept-headers.ts';
 import { removeFile, removeTree } from '../publish.ts';
 
@@ -62,7 +62,7 @@ function identityOf({ manifest, source }: Work): string {
   const fd = openSync(manifest, 'r');
   try {
     const end = Buffer.alloc(Math.min(size, 4096));
-    const length = readSync(fd, end, 0, end.length, size - end.length);
+    const length = reading(manifest, () => readSync(fd, end, 0, end.length, size - end.length));
     const { blake3 = '' } = digestOf(['blake3'], end.subarray(0, length));
     return `${size} ${blake3} ${source ?? ''}`;
   } finally {
