@@ -1,11 +1,13 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { readdirSync, statfsSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { humanBytes } from '../../workers/content/human-bytes.ts';
 import { reserveSpace, spaceOn } from '../../workers/content/space.ts';
 import { makePlace, type Place } from '../support/place.ts';
+import { smallFileSystem } from '../support/small-file-system.ts';
 import { killedUnnoticed } from '../support/unnoticed.ts';
 
 const free = (place: Place): number => {
@@ -37,6 +39,48 @@ test('a refusal says how much is needed and how much there is', async () => {
     }),
   );
 });
+
+test.for([
+  ['its first page', ['size=4k'], 0],
+  ['a further page', ['size=48k'], 1],
+  ['inodes', ['size=1m', 'nr_inodes=3'], 1],
+] as const)(
+  'a state folder without room for %s is told as such, and costs no work that is under way',
+  async ([, options, promised], context) => {
+    const place = await makePlace();
+    const folder = smallFileSystem(place.dir('state'), options);
+    if (folder === null) return context.skip('NOT TESTED: a tmpfs cannot be mounted here');
+    const held = Array.from({ length: promised }, () => reserveSpace(request(place, 1)));
+    const filled = fill(folder);
+    expect(() => reserveSpace(request(place, 1))).toThrow(
+      expect.objectContaining({
+        code: 'E_NO_SPACE',
+        class: 'operator',
+        message: expect.stringContaining(join(folder, 'reservations.db')) as string,
+      }),
+    );
+    for (const one of held) one.spent(1);
+    for (const one of held) one.release();
+    for (const file of filled) rmSync(file);
+    execFileSync('mount', ['-o', 'remount,size=1m', folder]);
+    reserveSpace(request(place, 1)).release();
+  },
+);
+
+/** Until neither a byte nor a name is left. */
+function fill(folder: string): string[] {
+  const files: string[] = [];
+  try {
+    for (;;) {
+      const file = join(folder, `other-${files.length}`);
+      closeSync(openSync(file, 'w'));
+      files.push(file);
+      writeFileSync(file, Buffer.alloc(4096));
+    }
+  } catch {
+    return files;
+  }
+}
 
 test('what is promised to one is not given to another, until it is released', async () => {
   const place = await makePlace();

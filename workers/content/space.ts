@@ -32,15 +32,21 @@ export interface Reservation {
 
 const SPENT_EVERY_MS = 1000;
 
-/** @throws E_NO_SPACE with `need`, `available`, `free`, `reserved`, `keep` and `path` in its fields */
+/**
+ * @throws E_NO_SPACE with `need`, `available`, `free`, `reserved`, `keep` and `path` in its fields, or where the promise itself
+ * cannot be written
+ */
 export function reserveSpace(request: SpaceRequest): Reservation {
-  const book = openBook(request.state_dir);
+  const file = bookOf(request.state_dir);
+  makeFolders(request.state_dir);
+  let book: DatabaseSync | null = null;
   try {
+    book = openBook(file);
     const id = promise(book, request);
     return reservation(book, id, request.bytes);
   } catch (error) {
-    book.close();
-    throw error;
+    book?.close();
+    throw bookFailure(error, file);
   }
 }
 
@@ -78,13 +84,45 @@ function promisedOn(state_dir: string, device: string): number {
 
 const bookOf = (state_dir: string): string => join(state_dir, 'reservations.db');
 
-function openBook(state_dir: string): DatabaseSync {
-  makeFolders(state_dir);
-  const book = new DatabaseSync(bookOf(state_dir), { timeout: 10_000 });
-  book.exec(`create table if not exists reservation (
-    id integer primary key, device text not null, bytes integer not null, holder text not null,
-    host text not null, pid integer not null, started text not null)`);
-  return book;
+function openBook(file: string): DatabaseSync {
+  const book = new DatabaseSync(file, { timeout: 10_000 });
+  try {
+    book.exec(`create table if not exists reservation (
+      id integer primary key, device text not null, bytes integer not null, holder text not null,
+      host text not null, pid integer not null, started text not null)`);
+    return book;
+  } catch (error) {
+    book.close();
+    throw error;
+  }
+}
+
+/** Result codes of SQLite: no room for a page; no file could be made, which is how it says that inodes are used up. */
+const FULL = 13;
+const CANTOPEN = 14;
+
+/** Without a limit both figures are 0. */
+function isOutOfInodes(folder: string): boolean {
+  const { files, ffree } = statfsSync(folder);
+  return files > 0 && ffree === 0;
+}
+
+/** The disk of the state folder may be full while that of the data is not, which is no crash of the task. */
+function bookFailure(error: unknown, file: string): unknown {
+  const { errcode, message } = error as { errcode?: unknown; message: string };
+  if (typeof errcode !== 'number') return error;
+  const code = errcode & 0xff;
+  const full = code === FULL || (code === CANTOPEN && isOutOfInodes(dirname(file)));
+  const fields = { path: file, sqlite: message };
+  return full
+    ? new LongshoreError('E_NO_SPACE', `the file of promised space ${file} cannot grow: ${message}`, {
+        fields,
+        cause: error,
+      })
+    : new LongshoreError('E_IO', `the file of promised space ${file} cannot be written: ${message}`, {
+        fields,
+        cause: error,
+      });
 }
 
 function promise(book: DatabaseSync, request: SpaceRequest): number {
@@ -102,7 +140,7 @@ function promise(book: DatabaseSync, request: SpaceRequest): number {
     book.exec('commit');
     return Number(added.lastInsertRowid);
   } catch (error) {
-    book.exec('rollback');
+    if (book.isTransaction) book.exec('rollback'); // A full disk makes SQLite roll back by itself.
     throw error;
   }
 }
@@ -153,17 +191,25 @@ function reservation(book: DatabaseSync, id: number, bytes: number): Reservation
     spent: (done) => {
       if (!open || performance.now() - written < SPENT_EVERY_MS) return;
       written = performance.now();
-      book
-        .prepare('update reservation set bytes = ? where id = ?')
-        .run(Math.max(0, Math.round(bytes - done)), id);
+      const left = Math.max(0, Math.round(bytes - done));
+      trying(() => book.prepare('update reservation set bytes = ? where id = ?').run(left, id));
     },
     release: () => {
       if (!open) return;
       open = false;
-      book.prepare('delete from reservation where id = ?').run(id);
+      trying(() => book.prepare('delete from reservation where id = ?').run(id));
       book.close();
     },
   };
+}
+
+/** A promise that stays too large goes with this process: no reason to lose what it has done so far. */
+function trying(change: () => unknown): void {
+  try {
+    change();
+  } catch (error) {
+    if (typeof (error as { errcode?: unknown }).errcode !== 'number') throw error;
+  }
 }
 
 function freeOn(folder: string): number {
