@@ -92,6 +92,23 @@ test('a stage folder that is not mounted is waited for, and nothing is written i
   expect(readdirSync(stage)).toHaveLength(1);
 });
 
+test('why a staging failed is told, also where what it left cannot be removed', async ({ skip }) => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  // Where a file system is mounted nothing can be removed.
+  let stays: string | null = null;
+  const lease = (): void => {
+    const looked = ['find', landing.place.path('data/staged'), '-type', 'd', '-name', 'sub'] as const;
+    const [made = ''] = spawnSync(looked[0], looked.slice(1), { encoding: 'utf8' }).stdout.split('\n');
+    stays = smallFileSystem(made, ['size=1m']);
+    throw new LongshoreError('E_REVOKED', 'stopped by a person');
+  };
+  const failure = await landing.fails('stage_dataset', { lease });
+  if (stays === null) return skip('NOT TESTED: needs root, to mount a file system');
+  expect(existsSync(stays)).toBe(true);
+  expect(failure.code).toBe('E_REVOKED');
+});
+
 test('a stage folder that somebody has removed with all that was in it is made anew', async () => {
   const landing = await makeLanding(files);
   await landing.upTo('stage_dataset');

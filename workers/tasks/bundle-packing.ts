@@ -14,7 +14,7 @@ import { bundleEstimate, weightOf } from '../dataset/estimates.ts';
 import { generatedBundleOf } from '../dataset/paths.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { assertStored, type BundleFacts, fetchBundle, putCopy } from './bundle-copies.ts';
-import { type TaskContext, willGoOn } from './contract.ts';
+import { clearRest, type TaskContext } from './contract.ts';
 import { makeFolders } from '../folders.ts';
 
 export interface Archived {
@@ -84,7 +84,7 @@ async function packToFile(
     throw error;
   } finally {
     // Of a committed bundle nothing is left to remove.
-    if (!willGoOn(ctx, failure)) await target.abort();
+    await clearRest(ctx, failure, () => target.abort());
   }
 }
 

@@ -129,6 +129,25 @@ export function willGoOn({ signal, run }: Pick<TaskContext, 'signal' | 'run'>, f
   return run.retries_left > 0 || (code === 'E_ARCHIVE_UNAVAILABLE' && run.waits_for_archive);
 }
 
+/**
+ * Removes what this attempt leaves half done, if nobody goes on with it. That it could not be removed matters less than why
+ * the attempt failed, which says whether another copy, a retry or a person can help.
+ */
+export async function clearRest(
+  ctx: Pick<TaskContext, 'signal' | 'run' | 'log'>,
+  failure: unknown,
+  clear: () => Promise<void>,
+): Promise<void> {
+  if (willGoOn(ctx, failure)) return;
+  try {
+    await clear();
+  } catch (error) {
+    if (failure === null) throw error;
+    const { code, message: reason } = coerceError(error);
+    ctx.log.warn({ code, reason }, 'what the attempt has left could not be removed');
+  }
+}
+
 /** Its soft time limit is over: it has until the hard one to keep what it has, and then to throw or to postpone. */
 export const outOfTime = ({ signal }: Pick<TaskContext, 'signal'>): boolean =>
   signal.aborted && isSoftTimeout(signal.reason);

@@ -9,7 +9,7 @@ import { aliasOf } from '../dataset/paths.ts';
 import type { Bundle, Dataset } from '../dataset/types.ts';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { proofOf } from './bundle-copies.ts';
-import { defineTask, type Postponement, postpone, type TaskContext, willGoOn } from './contract.ts';
+import { clearRest, defineTask, type Postponement, postpone, type TaskContext } from './contract.ts';
 import { stagedMeanwhile, turnTaken } from './dataset-turn.ts';
 import { preparePlaces, reserveBoth, type Staging } from './staging-places.ts';
 import { mayTransfer, transfersTaken } from './transfer-permit.ts';
@@ -108,8 +108,8 @@ async function stageFrom(ctx: TaskContext, staging: Staging): Promise<void> {
     failure = error;
     throw error;
   } finally {
-    if (!willGoOn(ctx, failure)) await places.clear();
     for (const reservation of reservations) reservation.release();
+    await clearRest(ctx, failure, () => places.clear());
   }
 }
 

@@ -9,7 +9,7 @@ import { UNPACK_SIDES } from '../content/unpack/kept.ts';
 import { treeEstimate } from '../dataset/estimates.ts';
 import { fetchedBundleOf, stagedBundleOf, stagedPathOf } from '../dataset/paths.ts';
 import type { Bundle, Dataset } from '../dataset/types.ts';
-import { type TaskContext, willGoOn } from './contract.ts';
+import { clearRest, type TaskContext } from './contract.ts';
 import { makeFolders } from '../folders.ts';
 
 /** Others may pass through the stage folder once the dataset is published; they may never list it. */
@@ -91,7 +91,7 @@ export async function reserveBoth(
     return held;
   } catch (error) {
     for (const reservation of held) reservation.release();
-    if (!willGoOn(ctx, error)) await places.clear();
+    await clearRest(ctx, error, () => places.clear());
     throw error;
   }
 }
