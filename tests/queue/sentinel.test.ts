@@ -7,6 +7,7 @@ import { connectRedis } from '../../workers/queue/connection.ts';
 import { doctor } from '../support/doctor.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { makePlace } from '../support/place.ts';
+import { runScript } from '../support/script.ts';
 import { SENTINEL_PASSWORD, startSentinels } from '../support/sentinels.ts';
 import { until } from '../support/until.ts';
 
@@ -73,6 +74,19 @@ test('Sentinels that are not there are all named', async () => {
   expect((await refusal(config)).message).toContain(
     'no Sentinel names the primary (127.0.0.1:1: takes no connection; 127.0.0.1:2: takes no connection)',
   );
+});
+
+test('commands are answered although two of three Sentinels hang; when all do, it is said of each', async () => {
+  const watched = await startSentinels(await makePlace());
+  const { place } = await makeFleet({ queue: { url: watched.url, sentinel_password: SENTINEL_PASSWORD } });
+  const [one = 0, two = 0, three = 0] = watched.ports.sentinels;
+  watched.hang(one);
+  watched.hang(two);
+  expect(await runScript('longshore.ts', ['limits'], place.env)).toMatchObject({ code: 0 });
+  watched.hang(three);
+  const { code, stderr } = await runScript('longshore.ts', ['limits'], place.env);
+  expect(code).toBe(5);
+  for (const port of [one, two, three]) expect(stderr).toContain(`127.0.0.1:${port}: Command timed out`);
 });
 
 const WORKFLOWS = 12;

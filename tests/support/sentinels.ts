@@ -14,6 +14,8 @@ export interface Watched {
   readonly ports: { readonly primary: number; readonly replica: number; readonly sentinels: number[] };
   /** As a host that is gone at once. */
   kill(port: number): void;
+  /** It takes connections and answers nothing, until the test ends. */
+  hang(port: number): void;
 }
 
 export const MASTER = 'longshore';
@@ -68,6 +70,9 @@ export async function startSentinels(place: Place): Promise<Watched> {
     ports: { primary, replica, sentinels },
     kill: (port) => {
       children.get(port)?.kill('SIGKILL');
+    },
+    hang: (port) => {
+      children.get(port)?.kill('SIGSTOP');
     },
   };
 }

@@ -3,8 +3,11 @@ import type { Config } from '../../config/index.ts';
 import { parseRedisUrl } from '../../config/redis-url.ts';
 import { LongshoreError } from '../errors.ts';
 
-/** One Sentinel that takes a connection and does not answer must not hide the others. */
-const SENTINEL_MS = 5_000;
+/**
+ * One Sentinel that takes a connection and does not answer must not hide the others: a command waits five seconds in all,
+ * and two of three may hang. A lost packet is sent again after one.
+ */
+const SENTINEL_MS = 1_500;
 
 /**
  * What of a connection follows from the address of the Redis. Of one that Sentinels watch, each new connection asks them

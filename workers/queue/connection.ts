@@ -140,7 +140,8 @@ function reportOutages(
   });
 }
 
-type Reason = (error: NodeJS.ErrnoException) => string;
+/** Null: nobody has said anything yet. */
+type Reason = (error: NodeJS.ErrnoException | null) => string | null;
 
 /**
  * Of a name with several addresses, none of which answers, there is a code and no message. Of Sentinels that were all
@@ -153,10 +154,13 @@ function reasonsOf(client: Redis): Reason {
     said.set(sentinel, reason);
   });
   client.on('ready', () => said.clear());
-  return (error) =>
-    noSentinelHelps(error) && said.size > 0
-      ? `no Sentinel names the primary (${[...said].map((one) => one.join(': ')).join('; ')})`
+  return (error) => {
+    const all = [...said].map((one) => one.join(': ')).join('; ');
+    if (error === null) return all === '' ? null : `no Sentinel has named the primary yet (${all})`;
+    return all !== '' && noSentinelHelps(error)
+      ? `no Sentinel names the primary (${all})`
       : error.message || error.code || error.name;
+  };
 }
 
 /** Of user and password no wait makes right ones. */
@@ -184,15 +188,16 @@ async function untilReady(
 
 /** Without `cause`: what Redis refuses carries the command that it refuses, with the password. */
 function notReached(url: string, error: NodeJS.ErrnoException | null, reason: Reason): LongshoreError {
-  const fields = { redis: url, reason: error === null ? null : reason(error) };
+  const fields = { redis: url, reason: reason(error) };
+  const why = fields.reason === null ? '' : `: ${fields.reason}`;
   if (error === null)
-    return new LongshoreError('E_REDIS_UNAVAILABLE', `no answer from Redis at ${url}`, { fields });
+    return new LongshoreError('E_REDIS_UNAVAILABLE', `no answer from Redis at ${url}${why}`, { fields });
   if (error.name === 'ReplyError') {
     const { message, hint } = coerceError(error);
     return new LongshoreError('E_REDIS_UNAVAILABLE', `${message} (${url})`, { fields, hint });
   }
   const hint = hintOf(error);
-  return new LongshoreError('E_REDIS_UNAVAILABLE', `no answer from Redis at ${url}: ${fields.reason}`, {
+  return new LongshoreError('E_REDIS_UNAVAILABLE', `no answer from Redis at ${url}${why}`, {
     fields,
     ...(hint === null ? {} : { hint }),
   });
