@@ -14,6 +14,7 @@ import { expect, test } from 'vitest';
 import { manifestKey } from '../../workers/archive/contract.ts';
 import { packBundle } from '../../workers/content/pack/pack.ts';
 import { killedOnceRecorded, type Landing, makeLanding, unmount } from './landing.ts';
+import { found } from './two-archives.ts';
 
 const files = { 'a.txt': 'alpha', 'sub/b.txt': 'beta' };
 
@@ -30,6 +31,27 @@ const refuses = async (landing: Landing, why: RegExp): Promise<void> => {
   expect(existsSync(landing.origin)).toBe(true);
   expect(landing.audit).toEqual([]);
 };
+
+test('what is learnt of the archive while the origin is compared keeps it: that it went away, or a finding', async () => {
+  const landing = await verified();
+  const { archive_path: key } = await landing.dataset();
+  let mount: (() => void) | null = null;
+  const onProgress = (): void => {
+    mount ??= unmount(landing.place.path('data/archive'));
+  };
+  expect((await landing.fails('delete_source', { onProgress })).code).toBe('E_ARCHIVE_UNAVAILABLE');
+  expect(existsSync(landing.origin)).toBe(true);
+  (mount as (() => void) | null)?.();
+  let finding: Promise<void> | null = null;
+  const scrub = (): void => {
+    finding ??= found(landing, 'filesystem', { key: key as string });
+  };
+  await expect(landing.run('delete_source', { onProgress: scrub })).rejects.toMatchObject({
+    code: 'E_NOT_ARCHIVED',
+    message: expect.stringContaining('was found not what was archived'),
+  });
+  expect(existsSync(landing.origin)).toBe(true);
+});
 
 test('an archived, verified, unchanged origin is removed without a trace, and the audit says so', async () => {
   const landing = await verified();

@@ -10,7 +10,7 @@ import { compareTree } from '../content/compare/compare.ts';
 import { checkManifest } from '../content/manifest.ts';
 import { roughSize } from '../dataset/byte-size.ts';
 import { liveDataset } from '../dataset/lifecycle.ts';
-import { type Dataset, openFinding } from '../dataset/types.ts';
+import { type Bundle, type Dataset, openFinding } from '../dataset/types.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 import { turnTaken } from './dataset-turn.ts';
 import { NEVER_READ_BACK, originKept, removeOrigin } from './origin-removal.ts';
@@ -25,8 +25,11 @@ export const task = defineTask({
     try {
       await removeOrigin(ctx, dataset, {
         action: 'dataset.delete_source',
-        inPlace: (root) =>
-          assertUnchanged(ctx, dataset, { root, manifest: manifest.path, level: 'readback' }),
+        inPlace: async (root) => {
+          await assertUnchanged(ctx, dataset, { root, manifest: manifest.path, level: 'readback' });
+          // That may have taken hours: an archive that went away meanwhile, or a finding, keeps the origin.
+          await assertHeld(ctx, dataset);
+        },
         setAside: (root) => assertUnchanged(ctx, dataset, { root, manifest: manifest.path, level: 'stream' }),
       });
     } finally {
@@ -41,16 +44,7 @@ export const task = defineTask({
  * policy asks for, each copy proven.
  */
 async function provenManifest(ctx: TaskContext, dataset: Dataset): Promise<OpenManifest> {
-  const { archive_path, bundle } = dataset;
-  if (archive_path === null || !bundle) throw originKept(dataset, 'no archived bundle is recorded');
-  if (bundle.verified_at === null) throw originKept(dataset, NEVER_READ_BACK);
-  const copies = copiesOf(ctx.config, dataset, await ctx.catalog.copies(dataset.id));
-  for (const name of archiveNamesOf(ctx.config, dataset.type)) {
-    const copy = copies.find(({ archive }) => archive.name === name);
-    if (copy === undefined)
-      throw originKept(dataset, `there is no copy in the archive ${name}`, { archive: name });
-    await assertCopy(ctx, dataset, copy, bundle.size);
-  }
+  const { bundle, copies } = await assertHeld(ctx, dataset);
   const [first] = copies;
   const { signal } = ctx;
   const manifest =
@@ -69,6 +63,24 @@ async function provenManifest(ctx: TaskContext, dataset: Dataset): Promise<OpenM
     manifest.close();
     throw error;
   }
+}
+
+/** In every archive of the policy, as far as the archives and the ledger say now. */
+async function assertHeld(
+  ctx: TaskContext,
+  dataset: Dataset,
+): Promise<{ bundle: Bundle; copies: readonly Copy[] }> {
+  const { archive_path, bundle } = dataset;
+  if (archive_path === null || !bundle) throw originKept(dataset, 'no archived bundle is recorded');
+  if (bundle.verified_at === null) throw originKept(dataset, NEVER_READ_BACK);
+  const copies = copiesOf(ctx.config, dataset, await ctx.catalog.copies(dataset.id));
+  for (const name of archiveNamesOf(ctx.config, dataset.type)) {
+    const copy = copies.find(({ archive }) => archive.name === name);
+    if (copy === undefined)
+      throw originKept(dataset, `there is no copy in the archive ${name}`, { archive: name });
+    await assertCopy(ctx, dataset, copy, bundle.size);
+  }
+  return { bundle, copies };
 }
 
 async function assertCopy(
