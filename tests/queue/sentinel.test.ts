@@ -89,6 +89,14 @@ test('commands are answered although two of three Sentinels hang; when all do, i
   for (const port of [one, two, three]) expect(stderr).toContain(`127.0.0.1:${port}: Command timed out`);
 });
 
+test('of TLS it is said that a certificate may not be trusted', async () => {
+  const place = await makePlace();
+  const config = through(place.config, 'rediss+sentinel://127.0.0.1:1/longshore', null);
+  expect((await refusal(config)).message).toContain(
+    '(127.0.0.1:1: takes no connection, or its certificate is not trusted here)',
+  );
+});
+
 const WORKFLOWS = 12;
 
 test('workflows go on after the primary is gone, and each step runs once', async () => {

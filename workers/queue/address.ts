@@ -43,8 +43,9 @@ export function addressOf({ queue }: Config, url: string): RedisOptions {
 export const noSentinelHelps = ({ message }: Error): boolean =>
   message.startsWith('All sentinels are unreachable');
 
-/** Which Sentinel, and why it is of no help; ioredis has one sentence for both. */
-export function ofSentinel(message: string): [string, string] {
+/** Which Sentinel, and why it is of no help; ioredis has one sentence for both, and keeps to itself what TLS says. */
+export function ofSentinel(message: string, tls: boolean): [string, string] {
   const [, sentinel = 'one', reason = message] = /sentinel (\S+) because (.*)$/.exec(message) ?? [];
-  return [sentinel, reason === 'Connection is closed.' ? 'takes no connection' : reason];
+  const closed = tls ? 'takes no connection, or its certificate is not trusted here' : 'takes no connection';
+  return [sentinel, reason === 'Connection is closed.' ? closed : reason];
 }

@@ -150,7 +150,7 @@ type Reason = (error: NodeJS.ErrnoException | null) => string | null;
 function reasonsOf(client: Redis): Reason {
   const said = new Map<string, string>();
   client.on('sentinelError', ({ message }: Error) => {
-    const [sentinel, reason] = ofSentinel(message);
+    const [sentinel, reason] = ofSentinel(message, client.options.sentinelTLS !== undefined);
     said.set(sentinel, reason);
   });
   client.on('ready', () => said.clear());
