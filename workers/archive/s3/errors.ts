@@ -95,6 +95,17 @@ export const noBucket = (place: S3Place, cause: unknown): LongshoreError =>
     },
   );
 
+/** Every S3 server states an ETag of an object; the page of a proxy that asks for a login, or tells of works, has none. */
+export const noServer = (place: S3Place): LongshoreError =>
+  new LongshoreError(
+    'E_ARCHIVE_UNAVAILABLE',
+    `what answers at ${hostOf(place)} for ${place.location} is no S3 server: its answer has no ETag`,
+    {
+      fields: { archive: place.archive, location: place.location, reason: 'NoETag', status: 200 },
+      hint: `Look for a proxy or a login page on the way, or check endpoint of archive.backends.${place.archive}.`,
+    },
+  );
+
 /** The S3 error code behind one of our errors, or ''. */
 export function reasonOf(error: unknown): string {
   const reason = fieldOf(error, 'reason');

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isLongshoreError, LongshoreError } from '../../errors.ts';
-import { isAbsence, reasonOf, s3Error } from './errors.ts';
+import { isAbsence, noServer, reasonOf, s3Error } from './errors.ts';
 import { bareTag } from './etags.ts';
 import { guarded } from './guard.ts';
 import type { S3Session } from './session.ts';
@@ -101,6 +101,7 @@ async function request(
       ),
     );
     const body = answer.Body as Readable;
+    if (answer.ETag === undefined) throw discard(body, noServer(session.place(key)));
     const found = bareTag(answer.ETag);
     const [, from, total] = /^bytes (\d+)-\d+\/(\d+)$/.exec(answer.ContentRange ?? '') ?? [];
     if (etag !== undefined && found !== etag) throw discard(body, replaced(session, key));

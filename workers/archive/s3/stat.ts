@@ -1,6 +1,6 @@
 import { LongshoreError } from '../../errors.ts';
 import type { ArchivedObject, ListedObject } from '../contract.ts';
-import { isAbsence, noBucket } from './errors.ts';
+import { isAbsence, noBucket, noServer } from './errors.ts';
 import { bareTag, md5Of, type TaggedAnswer } from './etags.ts';
 import type { S3Session } from './session.ts';
 
@@ -29,7 +29,9 @@ export async function statObject(
 ): Promise<StatedObject | null> {
   const { bucket: Bucket } = session.options;
   try {
-    return statedOf(await session.ask(key, signal, (s3, how) => s3.headObject({ Bucket, Key: key }, how)));
+    const head = await session.ask(key, signal, (s3, how) => s3.headObject({ Bucket, Key: key }, how));
+    if (head.ETag === undefined) throw noServer(session.place(key));
+    return statedOf(head);
   } catch (error) {
     if (!isAbsence(error)) throw error;
     await requireBucket(session, signal);
