@@ -54,6 +54,15 @@ const keeps = async ({ landing }: Marked, kwargs: Record<string, unknown>, code:
   expect(readdirSync(landing.place.dir('data/scratch'))).toEqual([]);
 };
 
+test('a bundle that is gone when the comparison is over keeps the origin', async () => {
+  const { landing, bundle, kwargs } = await foreign();
+  // Whoever reads it already reads it to its end.
+  const onProgress = (): void => rmSync(bundle, { force: true });
+  const error = await landing.fails(TASK, { kwargs, onProgress });
+  expect(error.code).toBe('E_BUNDLE_MISSING');
+  expect(existsSync(join(landing.origin, 'sub/b.bin'))).toBe(true);
+});
+
 test.each([false, true])(
   'a foreign bundle that equals the origin (top folder: %s) is recorded with its digests, and the origin goes',
   async (top) => {

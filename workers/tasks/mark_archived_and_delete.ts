@@ -62,7 +62,11 @@ export const task = defineTask({
     if (dataset.archive_path === null && !isOriginThere(dataset)) resolveRoot(dataset.origin_path);
     await removeOrigin(ctx, dataset, {
       action: 'dataset.mark_archived_and_delete',
-      inPlace: look,
+      inPlace: async (root) => {
+        await look(root);
+        // That may have taken hours: a bundle or an archive that went away meanwhile keeps the origin.
+        await statBundle(place.archive, place.key);
+      },
       setAside: async (root) => {
         if ((await treeFingerprint(root, ctx.signal)) !== fingerprint)
           throw originKept(dataset, 'it was changed while it was compared with its bundle');
