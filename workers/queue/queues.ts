@@ -34,6 +34,11 @@ export function openQueues(config: Config, connection: Redis, log: Logger, refus
 }
 
 const LOCKS = /^could not renew lock/;
+/**
+ * Of a job that ended: Redis has lost it, or its lock, in a failover or a restart, or has given it to another worker. What
+ * became of its step stands in the records, and is put back into the queue from there: nobody has to look.
+ */
+const FORGOTTEN = /^(Missing (lock|key)|Lock mismatch) for job /;
 /** A socket file that is gone, or a name that nobody knows now. */
 const NO_SERVER: ReadonlySet<string> = new Set(['ENOENT', 'ENOTFOUND']);
 
@@ -49,7 +54,9 @@ export function reportErrors(
   source.on('error', (error) => {
     // Which locks could not be renewed comes as an event of its own, and is answered (fleet/slots.ts).
     if (isConnectionError(error) || refusals?.met(error) || LOCKS.test(error.message)) return;
-    log.error({ err: error }, 'the queue reported an error');
+    if (FORGOTTEN.test(error.message))
+      log.warn({ reason: error.message }, 'Redis does not know how a job ended; the records do');
+    else log.error({ err: error }, 'the queue reported an error');
   });
 }
 
