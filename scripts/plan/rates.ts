@@ -1,6 +1,7 @@
 /** How long a step will take, from what past runs of its task took. */
 import { roughSize } from '../../workers/dataset/byte-size.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
+import { isLongshoreError } from '../../workers/errors.ts';
 import type { Store } from '../../workers/store.ts';
 import type { Amount, Expectation } from './model.ts';
 
@@ -17,20 +18,27 @@ export interface PastRun {
 
 /** Null: nothing to go by. */
 export async function expectation(
-  { records, catalog }: Store,
+  store: Store,
   task: string,
   { unit, amount }: Amount,
 ): Promise<Expectation | null> {
   if (amount === null) return null;
   const past: PastRun[] = [];
-  for (const { dataset_id, date_start, date_done } of await records.cleanRuns({ task, limit: RUNS })) {
-    const dataset = await catalog.get(dataset_id);
+  for (const { dataset_id, date_start, date_done } of await store.records.cleanRuns({ task, limit: RUNS })) {
+    const dataset = await datasetIn(store, dataset_id);
     const moved = dataset === null ? null : amountOf(dataset, unit);
     const seconds = (Date.parse(date_done) - Date.parse(date_start)) / 1000;
     if (moved !== null && moved > 0 && seconds > 0) past.push({ amount: moved, seconds });
   }
   return expectedOf(past, { unit, amount });
 }
+
+/** Null: the catalog does not know it any more, as after it was set back to a backup. */
+const datasetIn = ({ catalog }: Store, id: number): Promise<Dataset | null> =>
+  catalog.get(id).catch((error: unknown) => {
+    if (isLongshoreError(error) && error.code === 'E_DATASET_NOT_FOUND') return null;
+    throw error;
+  });
 
 export function amountOf({ size, num_files, num_directories }: Dataset, unit: Amount['unit']): number | null {
   if (unit === 'bytes') return roughSize(size);

@@ -9,7 +9,7 @@ import type { Plan } from '../../scripts/plan/model.ts';
 import { planWorkflow } from '../../scripts/plan/plan.ts';
 import { expectation, expectedOf } from '../../scripts/plan/rates.ts';
 import { stagedCopyOf } from '../../workers/content/staged-copy.ts';
-import { coerceError } from '../../workers/errors.ts';
+import { coerceError, LongshoreError } from '../../workers/errors.ts';
 import type { Store } from '../../workers/store.ts';
 import { loadTask } from '../../workers/tasks/registry.ts';
 import { buildWorkflow } from '../../workers/workflows/definition.ts';
@@ -376,12 +376,18 @@ test('the expected time follows from the median rate of comparable runs, and say
   });
   expect(expectedOf([run(1, 1), run(2, 1)], bytes(1000))).toMatchObject({ runs: 2, from_smaller: true });
   const at = (second: number): string => new Date(second * 1000).toISOString();
+  const clean = { date_start: at(0), date_done: at(4) };
   const store = {
     records: {
       cleanRuns: async ({ task }: { task: string }) =>
-        task === 'stage_dataset' ? [{ dataset_id: 1, date_start: at(0), date_done: at(4) }] : [],
+        task === 'stage_dataset' ? [1, 2].map((dataset_id) => ({ dataset_id, ...clean })) : [],
     },
-    catalog: { get: async () => ({ size: 400, num_files: 3, num_directories: 1 }) },
+    catalog: {
+      get: async (id: number) => {
+        if (id === 1) return { size: 400, num_files: 3, num_directories: 1 };
+        throw new LongshoreError('E_DATASET_NOT_FOUND', 'of a catalog that was set back');
+      },
+    },
   } as unknown as Store;
   expect(await expectation(store, 'stage_dataset', bytes(1000))).toMatchObject({ seconds: 10, rate: 100 });
   expect(await expectation(store, 'stage_dataset', { unit: 'files', amount: 8 })).toMatchObject({
