@@ -124,6 +124,20 @@ test('killed between archive and catalog, the next attempt adopts the bundle tha
   expect(statSync(path).ino).toBe(before.ino);
 });
 
+test('killed before its new bundle was recorded, the next attempt records that one, not the one before', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  appendFileSync(join(landing.origin, 'a.txt'), 'bet');
+  const { catalog } = landing.store;
+  const putCopy = catalog.putCopy.bind(catalog);
+  catalog.putCopy = () => Promise.reject(new Error('killed'));
+  await expect(landing.run('archive_dataset', { attempt: 2 })).rejects.toThrow('killed');
+  catalog.putCopy = putCopy;
+  await landing.run('archive_dataset', { attempt: 3 });
+  const [copy] = await catalog.copies(landing.id);
+  expect(copy?.digests).toEqual((await landing.dataset()).bundle?.digests);
+});
+
 test('an attempt begun last year is completed where it began', async () => {
   const landing = await makeLanding(files);
   await landing.run('inspect_dataset');
@@ -157,6 +171,10 @@ test('what a dead attempt left in the archive is removed by the next one', async
   writeFileSync(join(folder, '.run_A.tar.manifest.ndjson.partial-deadbeef'), 'half');
   await landing.run('archive_dataset');
   expect(archiveFolder(landing)).toEqual(['run_A.tar', 'run_A.tar.manifest.ndjson']);
+  // Also when there is nothing to write.
+  writeFileSync(join(folder, '.run_A.tar.partial-deadbeef'), 'half');
+  await landing.run('archive_dataset', { attempt: 2 });
+  expect(archiveFolder(landing)).toEqual(['run_A.tar', 'run_A.tar.manifest.ndjson']);
 });
 
 test('too little space is refused before a byte moves, with need and have', async () => {
@@ -176,6 +194,28 @@ test('an origin that has vanished since its inspection fails by name and leaves 
   expect(archiveFolder(landing)).toEqual([]);
 });
 
+test('an origin that is gone leaves the word to the record, and none where its digests are of other kinds', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('archive_dataset');
+  rmSync(landing.origin, { recursive: true });
+  await landing.run('archive_dataset', { attempt: 2 });
+  const { bundle } = await landing.dataset();
+  if (bundle == null) throw new Error('no bundle');
+  await landing.store.catalog.patch(landing.id, { bundle: { ...bundle, digests: {} } });
+  expect((await landing.fails('archive_dataset', { attempt: 3 })).code).toBe('E_ORIGIN_MISSING');
+});
+
+test('a bundle from before copies were recorded keeps the date of its proof', async () => {
+  const landing = await makeLanding(files);
+  await landing.upTo('stage_dataset');
+  const { catalog } = landing.store;
+  const before = (await landing.dataset()).bundle?.verified_at;
+  await catalog.removeCopy(landing.id, 'filesystem');
+  await landing.run('archive_dataset', { attempt: 2 });
+  expect(await catalog.copies(landing.id)).toMatchObject([{ archive: 'filesystem', verified_at: null }]);
+  expect((await landing.dataset()).bundle?.verified_at).toBe(before ?? 'never');
+});
+
 test('files that came after the inspection are counted again, so that the landing can go on', async () => {
   const landing = await makeLanding(files);
   await landing.run('inspect_dataset');
@@ -188,6 +228,14 @@ test('files that came after the inspection are counted again, so that the landin
   expect(await landing.store.catalog.countFiles(landing.id)).toBe(5);
   await landing.run('stage_dataset');
   expect(await landing.run('validate_dataset')).toEqual([landing.id, []]);
+});
+
+test('an empty folder that came after the inspection is counted, too', async () => {
+  const landing = await makeLanding(files);
+  await landing.run('inspect_dataset');
+  mkdirSync(join(landing.origin, 'late'));
+  await landing.run('archive_dataset');
+  expect(await landing.dataset()).toMatchObject({ num_files: 3, num_directories: 2 });
 });
 
 test('an origin that still grows when its bundle is packed is not archived as it is', async () => {

@@ -16,7 +16,7 @@ async function landed(config: Record<string, unknown> = {}, upTo = 'validate_dat
   await landing.upTo(upTo);
   const key = (await landing.dataset()).archive_path as string;
   const paths = (archive: string): string =>
-    archive === 'filesystem' ? key : join(landing.place.path('mirror'), key);
+    archive === 'filesystem' ? key : join(landing.place.path(archive), key);
   return { ...landing, paths };
 }
 
@@ -121,6 +121,21 @@ describe('archiving again', () => {
     ]);
   });
 
+  test('a sound copy makes the lost one, and the one that turned out damaged before it was tried', async () => {
+    const { types, backends } = two.archive;
+    const names = [...types.RAW_DATA, 'third'];
+    const third = { kind: 'filesystem', root: '{home}/third' };
+    const landing = await landed({
+      archive: { types: { RAW_DATA: names }, backends: { ...backends, third } },
+    });
+    const good = readFileSync(landing.paths('filesystem'));
+    flip(landing.paths('filesystem'), IN_DATA); // Nobody knows yet.
+    rmSync(landing.paths('third'));
+    await landing.run('archive_dataset', { attempt: 2 });
+    for (const archive of names) expect(readFileSync(landing.paths(archive)).equals(good)).toBe(true);
+    expect(await open(landing)).toEqual([]);
+  });
+
   test('what it has written is dated by its own proof, not by that of the bytes before', async () => {
     const landing = await landed(two);
     const [before] = await landing.store.catalog.copies(landing.id);
@@ -137,6 +152,17 @@ describe('archiving again', () => {
     expect((await alone.dataset()).bundle?.verified_at).toBeNull();
     expect((await alone.store.catalog.copies(alone.id))[0]?.verified_at).toBeNull();
     expect((await alone.fails('purge_dataset')).code).toBe('E_NOT_ARCHIVED');
+  });
+
+  test('a copy in another archive is not dated by the proof of one that was found damaged since', async () => {
+    const landing = await landed({ archive: { backends: two.archive.backends } });
+    await found(landing, 'filesystem');
+    const { config } = landing.place;
+    Object.assign(landing.place, {
+      config: { ...config, archive: { ...config.archive, types: { RAW_DATA: ['mirror'] } } },
+    });
+    await landing.run('archive_dataset', { attempt: 2 });
+    expect((await landing.dataset()).bundle?.verified_at).toBeNull();
   });
 
   test('a copy is made again when the origin is gone; without a sound one nothing is touched', async () => {

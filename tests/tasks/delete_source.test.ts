@@ -231,13 +231,23 @@ test.each([
 test('a manifest that equals the origin keeps it where the bundle is another one', async () => {
   const landing = await verified();
   const { archive_path } = await landing.dataset();
+  const packOrigin = () =>
+    packBundle({
+      source: landing.origin,
+      target: landing.place.path('bundle'),
+      manifest: manifestKey(archive_path ?? ''),
+      digests: { member: ['blake3'], bundle: ['blake3'] },
+    });
   // As by a kill between the two, when what the origin holds now was to take the place of the bundle.
   writeFileSync(join(landing.origin, 'a.txt'), 'ALPHA');
-  await packBundle({
-    source: landing.origin,
-    target: landing.place.path('bundle'),
-    manifest: manifestKey(archive_path ?? ''),
-    digests: { member: ['blake3'], bundle: ['blake3'] },
-  });
+  await packOrigin();
+  await refuses(landing, /manifest is of another bundle/);
+  // Its size tells where both have no digest of one kind.
+  const { bundle } = await landing.dataset();
+  if (bundle == null) throw new Error('no bundle');
+  const digests = { md5: 'f'.repeat(32) };
+  await landing.store.catalog.patch(landing.id, { bundle: { ...bundle, digests } });
+  writeFileSync(join(landing.origin, 'c.txt'), 'gamma');
+  await packOrigin();
   await refuses(landing, /manifest is of another bundle/);
 });

@@ -60,6 +60,15 @@ describe('an archived bundle that was proven stays as it is', () => {
     await landing.run('archive_dataset', { attempt: 3 });
     expect(readFileSync(mirror).equals(before)).toBe(true);
   });
+
+  test('also the only one, found damaged: what is whole in it may be the last', async () => {
+    const landing = await landed();
+    const before = readFileSync(landing.bundle);
+    await found(landing, 'filesystem', { key: landing.bundle });
+    rmSync(join(landing.origin, 'a.txt'));
+    expect((await landing.fails('archive_dataset', { attempt: 2 })).code).toBe('E_ORIGIN_REDUCED');
+    expect(readFileSync(landing.bundle).equals(before)).toBe(true);
+  });
 });
 
 test('an origin with more, or with longer files, takes the place of what is archived', async () => {
