@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { LongshoreError } from '../../workers/errors.ts';
+import { buildWorkflow } from '../../workers/workflows/definition.ts';
 import { begin, end, FILES, makeManager, NONE } from './manage-uploads.ts';
 
 describe('VERIFIED', () => {
@@ -75,6 +76,15 @@ describe('VERIFIED', () => {
     expect((await workflows(id, 'integrated')).map((one) => one.id)).toEqual([first?.id]);
     expect(api.store.linked(id)).toEqual([first?.id]);
     expect(status(id)).toBe('COMPLETE');
+  });
+
+  test('killed before its workflow was queued, the next run queues it', async () => {
+    const { upload, manage, records, config, engine } = await makeManager();
+    const { id } = upload('up', FILES, { status: 'VERIFIED' });
+    const start = { dataset_id: id, initiator: 'manage_upload_workflows' };
+    await records.createWorkflow(buildWorkflow(config, 'integrated', start), { alone: true });
+    await manage();
+    expect((await engine.fleet()).jobs).toMatchObject({ prioritized: 1 });
   });
 
   test.each(['commit-then-drop', 'drop'] as const)(

@@ -115,18 +115,21 @@ describe('VERIFYING', () => {
     ]);
   });
 
-  test('that has gone on while it was looked at is left as it is', async () => {
+  test.each([
+    { status: 'VERIFIED' },
+    { status: 'VERIFYING', metadata: { verification_task_id: 'of another verification' } },
+  ])('that has gone on while it was looked at is left as it is: %o', async (change) => {
     const { upload, manage, records, uploads, status, api } = await makeManager();
     const { id } = upload('up', FILES, verifying(T1));
     await manage();
     await end(records, await begin(records, T1), 'too late');
     let looks = 0;
     const log: typeof uploads.log = async (dataset_id) => {
-      if (++looks === 2) Object.assign(api.store.uploads.get(id) ?? {}, { status: 'VERIFIED' });
+      if (++looks === 2) Object.assign(api.store.uploads.get(id) ?? {}, change);
       return uploads.log(dataset_id);
     };
     expect((await manage({ uploads: { ...uploads, log } })).counts).toEqual(NONE);
-    expect(status(id)).toBe('VERIFIED');
+    expect(status(id)).toBe(change.status);
   });
 
   test('whose task was taken out becomes VERIFICATION_FAILED', async () => {

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   symlinkSync,
   utimesSync,
 } from 'node:fs';
@@ -149,6 +150,18 @@ describe('uploads that were never completed', () => {
     expect([ours, theirs, failed].map(({ origin }) => existsSync(origin))).toEqual([false, true, true]);
     expect(metadata(theirs.id)).toEqual({});
   });
+
+  test('that were failed so, and that somebody has taken up again meanwhile, stay', async () => {
+    const { upload, uploads, purge, api } = await makeGround();
+    const metadata = { purged_by: 'purge_stale_uploaded' };
+    const { id, origin } = upload('up', { a: 'a' }, { status: 'PERMANENTLY_FAILED', minutes: 1, metadata });
+    const log: Uploads['log'] = async (dataset_id) => {
+      Object.assign(api.store.uploads.get(id) ?? {}, { status: 'UPLOADING' });
+      return uploads.log(dataset_id);
+    };
+    expect((await purge({}, { ...uploads, log })).abandoned).toEqual(NONE);
+    expect(existsSync(origin)).toBe(true);
+  });
 });
 
 describe('files of resumable uploads', () => {
@@ -240,8 +253,21 @@ describe('folders of uploads that are archived', () => {
       await archived('shallow', 'raw_data'),
       await archived('mirror', 'uploaded_data/4'),
     ];
+    // Whose folder it leads to is another dataset.
+    const { origin_path: link } = await archived('link', 'raw_data/5');
+    rmSync(link, { recursive: true });
+    symlinkSync(kept[0]?.origin_path ?? '', link);
     expect((await purge()).archived).toEqual({ ...NONE, skipped: 2 });
     expect([...kept, ...elsewhere].every(({ origin_path }) => existsSync(origin_path))).toBe(true);
+  });
+
+  test('go from where the API names the folder after the type, too', async () => {
+    const { archived, purge } = await makeGround({
+      paths: { RAW_DATA: { upload: '{home}/data/uploads/raw' } },
+    });
+    const folders = [await archived('ours', 'raw/1'), await archived('theirs', 'raw_data/2')];
+    expect((await purge()).archived).toEqual({ ...NONE, deleted: 2 });
+    expect(folders.filter(({ origin_path }) => existsSync(origin_path))).toEqual([]);
   });
 
   test('stay while the archive is not mounted, which is an error and no absence', async () => {
@@ -286,6 +312,9 @@ describe('folders of uploads that are archived', () => {
   test('stay while a workflow works on the dataset, and until what this installation archived was read back', async () => {
     const { archived, purge, engine, records, store } = await makeGround();
     const { id, origin_path } = await archived('up', 'raw_data/1');
+    const reading = await engine.start('stage', { dataset_id: id, initiator: 'test' });
+    expect((await purge()).archived).toEqual({ ...NONE, skipped: 1 });
+    await engine.revoke(reading.id, { actor: 'test' });
     const workflow = await engine.start('archive', { dataset_id: id, initiator: 'test' });
     expect((await purge()).archived).toEqual({ ...NONE, skipped: 1 });
     await end(records, await begin(records, workflow.id), 'broken');

@@ -277,4 +277,9 @@ test('a full stage file system: those staged longest ago go, to the lower mark; 
   const full = await json();
   expect(full.answer.datasets).toEqual([]);
   expect(full.stderr).toContain('a stage file system is still full');
+  // What goes by its age already is not chosen for its space as well.
+  await staged('small', 30, { size: 1024 });
+  expect(outcomes((await json('--dry-run', '--days-to-live', '29')).answer)).toEqual([
+    ['small', 'would purge'],
+  ]);
 });
