@@ -42,6 +42,8 @@ test('it goes on behind what is there, and has the digests of all', async () => 
 
 test.each<[string, Partial<ContinuedGet>]>([
   ['another version', { version: 'two' }],
+  // A time alone may not tell them apart.
+  ['another size', { size: bytes.length + 1 }],
   ['another place', { location: 's3://b/other' }],
 ])('of %s nothing is kept', async (_, other) => {
   const { target, asked, get } = await makeHalf();

@@ -167,6 +167,14 @@ test("where the mark is a person's to make, an empty mount point is no new archi
   expect(existsSync(join(root, '2026/run1.tar'))).toBe(true);
 });
 
+test('a place whose name begins as that of an archive is no part of it', async () => {
+  const at = await archivePlace();
+  await put(at);
+  const beside = at.place.path('data/archive-old/run1.tar');
+  await expect(at.archive.prepare(beside)).rejects.toMatchObject({ code: 'E_ARCHIVE_UNAVAILABLE' });
+  expect(existsSync(dirname(beside))).toBe(false);
+});
+
 test('what a process left that was killed while it packed is given to the next attempt, and goes with it', async () => {
   const { place, key, archive } = await archivePlace();
   writeFileSync(join(place.dir('source'), 'data'), Buffer.alloc(300_000_000));

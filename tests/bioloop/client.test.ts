@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type ClientOptions, createApiClient } from '../../workers/bioloop/client.ts';
@@ -31,6 +31,12 @@ const failureOf = (promise: Promise<unknown>) =>
     (error: unknown) =>
       error as { code: string; class: string; message: string; fields: Record<string, unknown> },
   );
+
+async function listening(server: Server): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+}
 
 describe('address, header and query', () => {
   test('the base URL is resolved as the reference does: a path needs its slash at the end', async () => {
@@ -272,6 +278,21 @@ describe('errors', () => {
       expect(error.message).toContain(`${double.url}datasets/1`);
       expect(error.message).toContain('text/html');
     }
+    // Nothing of this answer is read, and yet a login page has taken no state.
+    double.fail('POST', { kind: 'html', status: 200 }, 1);
+    expect((await failureOf(open(double).addState(1, 'READY'))).code).toBe('E_API_ANSWER');
+  });
+
+  test('a redirect is not followed: the token goes nowhere else', async () => {
+    const other = await startBioloopApi();
+    const server = createServer((_, response) => {
+      response.writeHead(307, { location: `${other.url}datasets` }).end();
+    });
+    const error = await failureOf(
+      open({ url: await listening(server), token: other.token }).listDatasets({}),
+    );
+    expect(error).toMatchObject({ code: 'E_API_REQUEST', fields: { status: 307 } });
+    expect(other.calls).toEqual([]);
   });
 
   test('an answer of another shape names the endpoint and the path in it', async () => {
@@ -350,8 +371,6 @@ test('a server that drops a kept connection between two calls costs nothing', as
       setImmediate(() => request.socket.destroy());
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  onTestFinished(() => void server.close());
-  const api = open({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, token: 't' });
+  const api = open({ url: await listening(server), token: 't' });
   for (let n = 1; n <= 10; n++) expect((await api.listDatasets({})).metadata.count).toBe(n);
 });

@@ -1,7 +1,20 @@
-import { appendFileSync, mkdirSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  appendFileSync,
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
-import { compareTree } from '../../workers/content/compare/compare.ts';
+import { expect, onTestFinished, test } from 'vitest';
+import { type Comparison, compareTree } from '../../workers/content/compare/compare.ts';
+import { pairUp } from '../../workers/content/compare/pair-up.ts';
 import { endManifest, ManifestWriter } from '../../workers/content/manifest.ts';
 import { packBundle } from '../../workers/content/pack/pack.ts';
 import { comparePaths } from '../../workers/content/path.ts';
@@ -66,6 +79,19 @@ test('altered bytes of the same length are found by reading back', async () => {
   expect(found.problems).toEqual([['plain.txt', 'checksum mismatch']]);
 });
 
+test('both sides are given back when a comparison ends early: a walk holds folders open', () => {
+  const ended: string[] = [];
+  function* side(name: string): Generator<{ path: string }> {
+    try {
+      yield* [{ path: 'a' }, { path: 'b' }];
+    } finally {
+      ended.push(name);
+    }
+  }
+  for (const _ of pairUp(side('left'), side('right'))) break;
+  expect(ended).toEqual(['left', 'right']);
+});
+
 test('the walk comes in the order that comparePaths sorts by, whatever the names', async () => {
   const { root } = await packed();
   for (const name of ['\ue000', '😀', 'a\u0001', 'a0', 'Z', 'é']) {
@@ -86,6 +112,30 @@ test('a file that has become a link when its turn to be read comes is a differen
   const found = await comparing;
   expect(found.problems).toEqual([['plain.txt', expect.stringContaining('cannot be read')]]);
   expect(found.num_problems).toBe(1);
+});
+
+test('what a folder holds that may not be read is a difference, for a user who is not root', async () => {
+  // Below /tmp, where another user can come in.
+  const place = mkdtempSync(join(tmpdir(), 'longshore-compare-'));
+  onTestFinished(() => rmSync(place, { recursive: true }));
+  chmodSync(place, 0o755);
+  const [root, manifest] = [join(place, 'data'), join(place, 'manifest')];
+  mkdirSync(join(root, 'closed'), { recursive: true });
+  const digests = { member: ['blake3'], bundle: ['blake3'] } as const;
+  await packBundle({ source: root, target: join(place, 'bundle.tar'), manifest, digests });
+  chmodSync(manifest, 0o644);
+  writeFileSync(join(root, 'closed/new'), 'x');
+  chmodSync(join(root, 'closed'), 0o000);
+  const module = new URL('../../workers/content/compare/compare.ts', import.meta.url).href;
+  const script = `
+    const { compareTree } = await import(${JSON.stringify(module)});
+    if (process.getuid() === 0) { process.setgroups([]); process.setgid(65534); process.setuid(65534); }
+    const [root, manifest] = process.argv.slice(1);
+    console.log(JSON.stringify(await compareTree({ root, manifest, level: 'stream' })));
+  `;
+  const given = ['--input-type=module', '-e', script, root, manifest];
+  const { problems } = JSON.parse(execFileSync(process.execPath, given, { encoding: 'utf8' })) as Comparison;
+  expect(problems).toEqual([['closed', 'cannot be read']]);
 });
 
 test('a file without a digest in its manifest is not proven by reading it', async () => {

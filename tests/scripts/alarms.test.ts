@@ -27,10 +27,15 @@ async function onDuty() {
 }
 
 /** As a staging leaves it. */
-const found = ({ store }: Vault, { id, key }: Entry, result: 'ok' | 'mismatch') =>
+const found = (
+  { store }: Vault,
+  { id, key }: Entry,
+  result: 'ok' | 'mismatch',
+  archive: string = 'filesystem',
+) =>
   store.catalog.addProof({
     dataset_id: id,
-    archive: 'filesystem',
+    archive,
     key,
     at: new Date().toISOString(),
     level: 'stream',
@@ -60,6 +65,25 @@ test('what a staging found is told once, and again only when it had proved good 
   expect(duty.calls()).toHaveLength(2);
 });
 
+test('another copy of the same dataset is told of by itself', async () => {
+  const duty = await onDuty();
+  const entry = await duty.add('bad');
+  await found(duty, entry, 'mismatch');
+  await duty.raise();
+  const digests = { blake3: 'f'.repeat(64) };
+  const stored_at = new Date().toISOString();
+  await duty.store.catalog.putCopy(entry.id, {
+    archive: 'mirror',
+    key: entry.key,
+    size: 1,
+    digests,
+    stored_at,
+  });
+  await found(duty, entry, 'mismatch', 'mirror');
+  expect((await duty.raise()).stdout).toContain(`told of ${entry.id} bad in mirror: mismatch`);
+  expect(duty.calls()).toHaveLength(2);
+});
+
 test('what was put right before anybody was told is told all the same, once, and that it holds again', async () => {
   const duty = await onDuty();
   const entry = await duty.add('bad');
@@ -75,6 +99,13 @@ test('what was put right before anybody was told is told all the same, once, and
     closed_at: expect.stringMatching(/^20/),
     hint: expect.stringContaining('A proof held at'),
   });
+});
+
+test('what was found of a bundle that lay elsewhere before says nothing of the one that is there', async () => {
+  const duty = await onDuty();
+  const entry = await duty.add('good');
+  await found(duty, { ...entry, key: '/former/good.tar' }, 'mismatch');
+  expect((await duty.raise()).stdout).toBe('0 findings told of\n');
 });
 
 test('what was told of while it was open is not told again when it holds', async () => {

@@ -12,6 +12,7 @@ import { runScript } from '../support/script.ts';
 import { BUNDLES, type Entry, makeVault, removeManifest, type Vault } from '../support/vault.ts';
 import { tapeInUse } from '../support/tape.ts';
 import { fingerprint, makeLanding } from '../tasks/landing.ts';
+import { found } from '../tasks/two-archives.ts';
 
 const me = userInfo().username;
 const HSI = join(import.meta.dirname, '../fixtures/bin/hsi');
@@ -271,6 +272,14 @@ test('what a reading has found, no digest takes back that the archive only state
   // Another object has another history.
   await landing.run('archive_dataset', { attempt: 2 });
   expect(await landing.store.catalog.fixity({ failed: true })).toEqual([]);
+  expect((await verify('digest')).stdout).toMatch(/^tape: ok, by digest/);
+  // Also where a kill came between it and its proof.
+  const [copy] = await landing.store.catalog.copies(landing.id);
+  if (copy === undefined) throw new Error('no copy');
+  await found(landing, 'tape', { key });
+  const stored_at = new Date(Date.now() + 1).toISOString();
+  const { size, digests } = copy;
+  await landing.store.catalog.putCopy(landing.id, { archive: 'tape', key, size, digests, stored_at });
   expect((await verify('digest')).stdout).toMatch(/^tape: ok, by digest/);
   writeFileSync(landing.place.path('hpss/control.json'), '{"denied": true}');
   expect(await verify('digest')).toMatchObject({
