@@ -212,6 +212,23 @@ describe('what must not run twice', () => {
     expect(double.store.linked(dataset.id)).toHaveLength(1);
   });
 
+  test('a workflow that has ended is not the one that was asked for', async () => {
+    const double = await startBioloopApi();
+    const api = open(double);
+    const { id } = await api.createDataset(SET);
+    double.fail('POST', { kind: 'drop' }, 1);
+    const ended = { id: 'ended', name: 'stage', status: 'SUCCESS' };
+    double.fail('GET workflows', { kind: 'answer', body: { metadata: { total: 1 }, results: [ended] } }, 1);
+    const { workflow_id } = await api.startWorkflow(id, 'stage');
+    expect(double.store.linked(id)).toEqual([workflow_id]);
+  });
+
+  test('no other dataset of the same origin, whose name differs by case, is taken for it', async () => {
+    const api = open(await startBioloopApi());
+    await api.createDataset({ ...SET, name: 'RUN 7' });
+    expect(await api.findDataset(SET)).toBeNull();
+  });
+
   test('what cannot be looked up is not sent twice', async () => {
     const double = await startBioloopApi();
     double.fail('POST metrics', { kind: 'commit-then-drop' }, 1);

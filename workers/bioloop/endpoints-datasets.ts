@@ -24,11 +24,9 @@ import {
   workflowList,
 } from './schemas.ts';
 
-/** The server's unique key: name, type and whether it is deleted. What it has just created it has trimmed. */
+/** What the server has just created it has trimmed. */
 const sameOrigin = (found: ApiDataset, wanted: ApiNewDataset): boolean =>
-  found.type === wanted.type &&
-  (found.origin_path === wanted.origin_path || found.origin_path === wanted.origin_path.trim()) &&
-  !found.is_deleted;
+  found.origin_path === wanted.origin_path || found.origin_path === wanted.origin_path.trim();
 
 export function datasetEndpoints(client: ApiClient) {
   const { request } = client;
@@ -57,7 +55,10 @@ export function datasetEndpoints(client: ApiClient) {
       ...options,
     });
 
-  /** The one with this name and type, whatever the case of letters there; its origin decides whether it is ours. */
+  /**
+   * The one with this name and type that is not deleted, which is the server's unique key, whatever the case of letters
+   * there; its origin decides whether it is ours.
+   */
   async function findDataset(wanted: ApiNewDataset, options: CallOptions = {}): Promise<ApiDataset | null> {
     const name = normaliseName(wanted.name);
     const { datasets } = await listDatasets(
