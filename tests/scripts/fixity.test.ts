@@ -250,6 +250,19 @@ describe('a look that goes on for long', () => {
     const again = { ...session, store };
     expect(await proveAndRecord(again, request)).toMatchObject({ result: 'mismatch' });
   });
+
+  test('finds nothing about a copy whose dataset was deleted, by others too', async () => {
+    const { store, place, add } = await makeVault();
+    const run = await add('run_A');
+    const [copy] = (await store.catalog.copies(run.id)) as [BundleCopy];
+    unlinkSync(run.bundle());
+    await store.catalog.patch(run.id, { is_deleted: true });
+    const request: ProofRequest = { dataset_id: run.id, copy, actor: me, level: 'stream' };
+    expect(await proveAndRecord({ config: place.config, store, log: silent }, request)).toMatchObject({
+      result: 'unavailable',
+      details: { reason: 'the dataset was deleted meanwhile' },
+    });
+  });
 });
 
 test('what a reading has found, no digest takes back that the archive only states', async () => {

@@ -1,5 +1,5 @@
 /** An archive that will not come back: its recorded copies are forgotten, and no dataset loses its last one unasked. */
-import { unlinkSync } from 'node:fs';
+import { truncateSync, unlinkSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { expect, test } from 'vitest';
 import { makeVault } from '../support/vault.ts';
@@ -63,6 +63,10 @@ test('copies in an archive that the configuration dropped are forgotten where an
 test('the last copy goes only when it is said, and its dataset counts as not archived then', async () => {
   const { vault, proven, archivesOf, dropVault } = await twoArchives();
   await vault.store.catalog.removeCopy(proven.id, 'filesystem');
+  const { bundle } = await vault.store.catalog.get(proven.id, { bundle: true });
+  if (bundle == null) throw new Error('no bundle');
+  const verified_at = new Date().toISOString();
+  await vault.store.catalog.patch(proven.id, { bundle: { ...bundle, verified_at } });
   dropVault();
   const refused = await vault.longshore('write-off', 'vault', 'run_A', '--json');
   expect(refused.code).toBe(4);
@@ -79,7 +83,7 @@ test('the last copy goes only when it is said, and its dataset counts as not arc
   expect(await archivesOf(proven.id)).toEqual([]);
 });
 
-test('a copy that is there is not written off, and none where the other one is away or missing', async () => {
+test('a copy that is there is not written off, and none where the other one is away, damaged or missing', async () => {
   const { vault, proven, archivesOf } = await twoArchives();
   expect(await vault.longshore('write-off', 'vault', 'run_A')).toMatchObject({
     code: 2,
@@ -89,6 +93,24 @@ test('a copy that is there is not written off, and none where the other one is a
   vault.unmount();
   expect((await vault.longshore('write-off', 'vault', 'run_A')).code).toBe(4);
   vault.mount();
+  const prove = (result: 'ok' | 'mismatch'): Promise<void> =>
+    vault.store.catalog.addProof({
+      dataset_id: proven.id,
+      archive: 'filesystem',
+      key: proven.key,
+      at: new Date().toISOString(),
+      level: 'stream',
+      result,
+      bytes: 1,
+      seconds: 0,
+      actor: 'scrub',
+      details: {},
+    });
+  await prove('mismatch');
+  expect((await vault.longshore('write-off', 'vault', 'run_A')).code).toBe(4);
+  await prove('ok');
+  truncateSync(proven.bundle(), 100);
+  expect((await vault.longshore('write-off', 'vault', 'run_A')).code).toBe(4);
   unlinkSync(proven.bundle());
   expect((await vault.longshore('write-off', 'vault', 'run_A')).code).toBe(4);
   expect(await archivesOf(proven.id)).toEqual(['filesystem', 'vault']);

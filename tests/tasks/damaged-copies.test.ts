@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openFinding, type Proof } from '../../workers/dataset/types.ts';
 import { flip } from '../support/archived.ts';
-import { fingerprint, type Landing, makeLanding } from './landing.ts';
+import { fingerprint, type Landing, makeLanding, unmount } from './landing.ts';
 import { files, found as foundAt, two } from './two-archives.ts';
 
 const IN_DATA = 5000;
@@ -119,6 +119,27 @@ describe('archiving again', () => {
     expect(landing.audit).toMatchObject([
       { action: 'archive.replaced', details: { archive: 'mirror', found: 'mismatch' } },
     ]);
+  });
+
+  test('a copy whose archive goes away while it is proven is no damaged one: neither it nor another is made', async () => {
+    const landing = await landed(two);
+    const before = statSync(landing.paths('filesystem'));
+    rmSync(landing.paths('mirror'));
+    let bringBack = (): void => undefined;
+    landing.progress.push = (at) => {
+      if (at?.name === 'verify in filesystem') bringBack = unmount(landing.place.path('data/archive'));
+      return 1;
+    };
+    const { catalog } = landing.store;
+    const addProof = catalog.addProof.bind(catalog);
+    catalog.addProof = (proof) => {
+      bringBack();
+      return addProof(proof);
+    };
+    const error = await landing.fails('archive_dataset', { attempt: 2 });
+    expect(error.code).toBe('E_ARCHIVE_UNAVAILABLE');
+    expect(statSync(landing.paths('filesystem')).ino).toBe(before.ino);
+    expect(existsSync(landing.paths('mirror'))).toBe(false);
   });
 
   test('a sound copy makes the lost one, and the one that turned out damaged before it was tried', async () => {

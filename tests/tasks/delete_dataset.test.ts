@@ -118,8 +118,10 @@ test('a bundle that was put and never recorded is deleted too', async () => {
   await landing.upTo('archive_dataset');
   const bundle = (await landing.dataset()).archive_path as string;
   await landing.store.catalog.patch(landing.id, { archive_path: null });
+  await landing.store.catalog.removeCopy(landing.id, 'filesystem');
   await landing.run('delete_dataset');
   expect(existsSync(bundle)).toBe(false);
+  expect((await landing.dataset()).metadata.archive_target ?? null).toBeNull();
 });
 
 test('a dataset that never came further than its registration is deleted, archive or not', async () => {

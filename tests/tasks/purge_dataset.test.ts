@@ -151,8 +151,10 @@ test('a copy that was staged anew since it was chosen stays; none at all is noth
   const landing = await landed();
   const { states } = await landing.dataset();
   const staged_at = states?.find(({ state }) => state === 'STAGED')?.timestamp;
-  const kept = await landing.run('purge_dataset', { kwargs: { staged_at: '2020-01-01T00:00:00.000Z' } });
-  expect(kept).toEqual([landing.id, { removed: [], note: expect.stringContaining('staged anew') }]);
+  for (const before of ['2020-01-01T00:00:00.000Z', null]) {
+    const kept = await landing.run('purge_dataset', { kwargs: { staged_at: before } });
+    expect(kept).toEqual([landing.id, { removed: [], note: expect.stringContaining('staged anew') }]);
+  }
   expect(await parts(landing)).toHaveLength(5);
   await landing.run('purge_dataset', { kwargs: { staged_at } });
   const again = await landing.run('purge_dataset', { workflow_id: 'workflow-2' });

@@ -93,6 +93,8 @@ test('what took the place of a proven bundle does not give way to less either, b
 test('what was never proven gives way: a landing that did not come to its end is not relied on', async () => {
   const landing = await makeLanding(files);
   await landing.upTo('archive_dataset');
+  const key = (await landing.dataset()).archive_path as string;
+  await found(landing, 'filesystem', { key, result: 'ok', level: 'size' }); // Which proves nothing.
   rmSync(join(landing.origin, 'a.txt'));
   await landing.run('archive_dataset', { attempt: 2 });
   expect(await landing.store.catalog.countFiles(landing.id)).toBe(1);
