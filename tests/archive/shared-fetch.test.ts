@@ -184,6 +184,20 @@ test('a process killed while it fetches is succeeded by the next, and what other
   expect(left(place)).toEqual([]);
 });
 
+test('what dead processes have left serves a recall, and nobody who asks what the archive holds now', async () => {
+  const place = await makePlace();
+  const { gets, options } = await tapes(place);
+  const folder = folderOf(options.archive.name, options.key, options.scratch);
+  for (const fresh of [false, true]) {
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'kept'), CONTENT);
+    const got = await fetchShared({ ...options, fresh });
+    expect(got.fetched).toBe(fresh);
+    await got.close();
+  }
+  expect(gets).toHaveLength(1);
+});
+
 test('one that hands on its own file across file systems keeps it until all who wait have opened it', async ({
   skip,
 }) => {

@@ -41,6 +41,10 @@ test('a link in the place of a file, or a file in that of a link, is another typ
   expect(await problems({ ...link, path: 'a' }, link)).toEqual([['a', 'type differs']]);
 });
 
+test('what the row of a link says of bytes is of what it leads to, and that has a row of its own', async () => {
+  expect(await problems(file('a'), { ...link, size: 5, md5: '0'.repeat(32) })).toEqual([]);
+});
+
 test('a size counts where no digest is known, unless nobody knows it either', async () => {
   expect(await problems(file('a', { md5: null }), link)).toEqual([]);
   expect(await problems(file('a', { md5: null, size: 4 }), link)).toEqual([['a', 'size differs']]);

@@ -29,7 +29,7 @@ import { packBundle } from '../../workers/content/pack/pack.ts';
 import { recallMembers, type Recalled } from '../../workers/content/recall/recall.ts';
 import { createAsked, nearNames } from '../../workers/content/recall/paths.ts';
 import { askedPieces, MAX_SLACK_BYTES, type Range, rangesOf } from '../../workers/content/recall/plan.ts';
-import { refuseConflicts, surveyRecall } from '../../workers/content/recall/survey.ts';
+import { type RecallSurvey, refuseConflicts, surveyRecall } from '../../workers/content/recall/survey.ts';
 import { openRecallTarget } from '../../workers/content/recall/target.ts';
 import { encodeSparseMap } from '../../workers/content/tar/sparse.ts';
 import { flip } from '../support/archived.ts';
@@ -356,6 +356,9 @@ describe('the target', () => {
     const place = await packed((root) => writeFileSync(join(root, 'a'), 'a'));
     mkdirSync(place.path('out/a'), { recursive: true });
     await expect(recall(place, ['a'], { force: true })).rejects.toMatchObject({ code: 'E_RECALL' });
+    // Before anything of it is made.
+    const standing = { conflicts: [['a', 'is a folder']], num_conflicts: 1 } as unknown as RecallSurvey;
+    expect(() => refuseConflicts(standing, { force: true })).toThrow('is a folder');
     mkdirSync(place.path('out2'));
     writeFileSync(place.path('precious'), 'precious');
     symlinkSync(place.path('precious'), place.path('out2/a'));
@@ -371,6 +374,23 @@ describe('the target', () => {
     chmodSync(place.path('source'), 0o755);
     await recall(place, ['.']);
     expect(statSync(place.path('out')).mode & 0o777).toBe(0o700);
+  });
+
+  test('what comes into the place of a member while it is recalled is not replaced, but by force', async () => {
+    const to = (await makePlace()).dir('out');
+    const member: ManifestMember = { path: 'a', type: 'file', size: 8, mode: 0o644, mtime: '0' };
+    for (const force of [false, true]) {
+      const target = await openRecallTarget(to, { force });
+      const { file, path } = await target.create();
+      await file.writeFile('recalled');
+      await file.close();
+      await target.add(path, member, () => undefined);
+      writeFileSync(join(to, 'a'), 'of somebody');
+      const published = await target.publish().catch((error: unknown) => error);
+      expect(published).toEqual(force ? undefined : expect.objectContaining({ code: 'E_RECALL' }));
+      expect(readFileSync(join(to, 'a'), 'utf8')).toBe(force ? 'recalled' : 'of somebody');
+      await target.close();
+    }
   });
 
   test('what a dead recall left is removed, what a living one holds is not', async () => {

@@ -102,6 +102,14 @@ describe('VERIFIED', () => {
     },
   );
 
+  test('is not COMPLETE without its workflow, whatever the API failed with', async () => {
+    const { upload, manage, status, api } = await makeManager();
+    const { id } = upload('up', FILES, { status: 'VERIFIED' });
+    api.fail('PATCH', { kind: 'status', status: 500 }, 1);
+    expect((await manage()).counts).toEqual({ ...NONE, errors: 1 });
+    expect([status(id), api.store.linked(id)]).toEqual(['VERIFIED', []]);
+  });
+
   test('stays VERIFIED while another workflow works on its dataset', async () => {
     const { upload, manage, engine, status } = await makeManager();
     const { id } = upload('up', FILES, { status: 'VERIFIED' });

@@ -47,6 +47,10 @@ describe('bytes of an upload arrive', () => {
           [`${'b'.repeat(32)}.json`]: '{"metadata":{"dataset_id":7}}',
         }),
     ],
+    [
+      'when its resumable file is described anew',
+      (root) => writeTree(root, { [`${ID}.json`]: '{"metadata":{"dataset_id":7}}' }),
+    ],
     ['when a file comes to its folder', (_, origin) => writeTree(origin, { 'sub/deep/b': 'b' })],
     [
       'when an old file is moved there',
@@ -84,6 +88,13 @@ describe('bytes of an upload arrive', () => {
     const { root, arriving } = await ground();
     write(root);
     expect(arriving()).toBe(false);
+  });
+
+  test('a file that the browser has named is its own, though nobody has described it', async () => {
+    const { root, log, since } = await ground();
+    const process_id = 'd'.repeat(32);
+    writeFileSync(join(root, process_id), 'x');
+    expect(isArriving({ ...log, process_id }, [root], since)).toBe(true);
   });
 
   test('an upload whose folder does not exist yet is told by its file', async () => {

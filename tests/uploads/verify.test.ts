@@ -135,6 +135,12 @@ describe('size manifest', () => {
     });
   });
 
+  test('a path that is written in another way names the same file', async () => {
+    const { dataset } = await upload({});
+    const files = good.files.map(({ path, size }) => ({ path: `./${path.replace('/', '//')}`, size }));
+    expect(await checkSizes(dataset.origin_path, { ...good, files })).toEqual({ files: 3, bytes: 8 });
+  });
+
   test('counts that the browser left out are not asked for', async () => {
     const { dataset } = await upload({});
     expect(await checkSizes(dataset.origin_path, { mode: good.mode, files: good.files })).toEqual({

@@ -102,6 +102,23 @@ describe('recovering', () => {
     expect(outcomes[1]).toMatchObject({ error: { code: 'E_NAME_UNSAFE' } });
   });
 
+  test('a folder that could not be recorded for now comes again with the next scan', async () => {
+    const { make, parts, datasets } = await setUp();
+    make('a');
+    const { catalog } = parts.store;
+    const error = new LongshoreError('E_CATALOG_UNAVAILABLE', 'busy');
+    let busy = true;
+    const register: typeof catalog.register = async (...given) =>
+      busy ? [{ outcome: 'errored', name: 'a', type: 'RAW_DATA', error }] : catalog.register(...given);
+    const store = { ...parts.store, catalog: { ...catalog, register } };
+    const log = createLogger('quiet', {}, { level: 'silent' });
+    const scanner = createScanners({ ...parts, store, log })[0]?.scanner;
+    expect(await scanner?.scan(signal)).toMatchObject({ added: 1, left: 1 });
+    busy = false;
+    expect(await scanner?.scan(signal)).toMatchObject({ added: 1, left: 0 });
+    expect(await datasets()).toHaveLength(1);
+  });
+
   test('an unknown workflow is refused before anything is recorded', async () => {
     const { parts, place, datasets, store } = await setUp();
     const registrar = createRegistrar({ ...parts, catalog: store.catalog });

@@ -35,7 +35,9 @@ test('a recall is shared with whatever brings the same, and nothing else is shar
   expect(brings({ ...stage, steps: stage.steps.toReversed() }, stage)).toBe(false);
   const [first, ...others] = stage.steps;
   if (first === undefined) throw new Error('no steps');
-  expect(brings({ ...stage, steps: [{ ...first, kwargs: { other: true } }, ...others] }, stage)).toBe(false);
+  for (const other of [{ kwargs: { other: true } }, { queue: 'elsewhere.q' }])
+    expect(brings({ ...stage, steps: [{ ...first, ...other }, ...others] }, stage)).toBe(false);
+  expect(brings({ ...stage, app_id: 'elsewhere' }, stage)).toBe(false);
 });
 
 test('of five stagings that are asked for at the same moment one is started and four join it', async () => {

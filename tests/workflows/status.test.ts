@@ -50,6 +50,15 @@ test('the step that may run is the first that has not succeeded', async () => {
   expect(runnablePosition(await workflowWith([{ status: S }, { status: S }]))).toBeNull();
 });
 
+test('a step whose queue nobody knows holds back what has not run, and nothing once it has', async () => {
+  const found = await workflowWith([{ status: S }, null]);
+  const without = (at: number): WorkflowWithRuns => {
+    const steps = found.workflow.steps.map((step, index) => (index === at ? { ...step, queue: '' } : step));
+    return { ...found, workflow: { ...found.workflow, steps } };
+  };
+  expect([runnablePosition(without(0)), runnablePosition(without(1))]).toEqual([1, null]);
+});
+
 test('a workflow is served without queue and kwargs, with last and earlier runs as asked', async () => {
   const found = await workflowWith([{ status: S }, null]);
   const served = toServed({ ...found, prev_runs: [[{ _id: 'older' } as TaskRun], []] });
