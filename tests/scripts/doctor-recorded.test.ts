@@ -48,15 +48,33 @@ function battery(store: () => Record<string, unknown>): void {
     });
   });
 
-  test('folders that were moved are told until a link stands in their place', async () => {
-    const landing = await landed();
-    const data = landing.place.path('data');
+  /** Moves all folders; gives the configuration of where they are now. */
+  function move(data: string) {
     renameSync(data, `${data}.moved`);
     const folders = (name: string) => ({
       archive: `${data}.moved/archive/{year}/${name}`,
       stage: `${data}.moved/staged/${name}`,
     });
-    const changed = { paths: { RAW_DATA: folders('raw_data'), DATA_PRODUCT: folders('data_products') } };
+    return { paths: { RAW_DATA: folders('raw_data'), DATA_PRODUCT: folders('data_products') } };
+  }
+
+  test('of a dataset that is deleted, and of workflows that are over, nothing is told', async () => {
+    const landing = await landed();
+    const { catalog, records } = landing.store;
+    const steps = [{ name: 'one', task: 'former_task', queue: 'former.q' }];
+    const start = { dataset_id: landing.id, initiator: 'test' };
+    const over = buildWorkflow(landing.place.config, { name: 'old', steps }, start);
+    await catalog.attachWorkflow(landing.id, over);
+    await records.pause(over.id, { actor: 'test', take_out: true });
+    await catalog.patch(landing.id, { is_deleted: true });
+    const { findings } = await examine(landing, move(landing.place.path('data')));
+    expect(findings.map(({ id, level }) => [id, level])).toEqual(IDS.map((id) => [id, 'ok']));
+  });
+
+  test('folders that were moved are told until a link stands in their place', async () => {
+    const landing = await landed();
+    const data = landing.place.path('data');
+    const changed = move(data);
     const { of } = await examine(landing, changed);
     expect(of('recorded.bundles')).toMatchObject({ level: 'problem', seen: expect.stringContaining('(1)') });
     expect(of('recorded.staged')).toMatchObject({
