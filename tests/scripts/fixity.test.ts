@@ -129,7 +129,7 @@ describe('longshore verify', () => {
     const bad = await vault.longshore('verify', 'run_A', '--level', 'readback');
     expect(bad.code).toBe(1);
     expect(bad.stdout).toMatch(/^filesystem: ok.*\nstaged: mismatch.*\n {2}"data\.bin" checksum mismatch\n$/);
-    expect(bad.stderr).toMatch(/^E_VALIDATION: the staged copy of dataset 1 \(run_A\) differs in 1 place/);
+    expect(bad.stderr).toMatch(/^E_VALIDATION: the staged copy of dataset 1 \(run_A\) differs in 1 place/m);
     expect((await proofsOf(vault, run))[0]).toMatchObject({ archive: 'filesystem', result: 'ok' });
   });
 
