@@ -12,6 +12,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { createApiClient } from '../../workers/bioloop/client.ts';
 import { type BioloopApi, bioloopApi } from '../../workers/bioloop/endpoints.ts';
 import { nameOf } from '../support/bioloop-api.ts';
+import { mergeDeep } from '../support/bioloop-store.ts';
 import { changeEverything, contract, problemsOf } from './contract.ts';
 
 const url = process.env.BIOLOOP_TEST_URL;
@@ -75,6 +76,28 @@ test("a Bioloop's own API answers every endpoint as the contract records it", as
   expect(problems).toEqual([]);
   const used = new Set(answers.map(({ name }) => name));
   expect([...contract.keys()].filter((name) => !used.has(name))).toEqual([]);
+});
+
+test("a Bioloop's own API merges metadata as its double does", async (context) => {
+  if (url === undefined)
+    return context.skip('set BIOLOOP_TEST_URL and BIOLOOP_TEST_TOKEN to those of an API to spoil');
+  const { api } = await open(url);
+  const before = {
+    a: [1, { b: 2 }, 3],
+    c: { d: [4, 5] },
+    e: [6, 7],
+    f: { g: 1 },
+    h: [8],
+    i: { j: 1 },
+    k: [9],
+  };
+  const over = { a: [0, { l: 1 }], c: { d: [] }, e: { m: 1 }, f: [2], h: 5, i: { n: null }, k: null };
+  const name = `merged ${Date.now().toString(36)}`;
+  const given = { name, type: 'RAW_DATA', origin_path: '/origin', metadata: before };
+  const { id } = await api.createDataset(given);
+  const after = await api.patchDataset(id, { metadata: over });
+  expect(after.metadata).toEqual(mergeDeep(before, over));
+  await api.deleteDataset(id);
 });
 
 async function useEverything(api: BioloopApi, target: string): Promise<void> {

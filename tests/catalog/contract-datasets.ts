@@ -238,6 +238,22 @@ export function datasetBattery(open: OpenStore): void {
     expect((await catalog.states(id))[0]?.metadata).toEqual(metadata);
   });
 
+  test('a list in metadata is replaced whole, whatever it held and whatever comes in its place', async () => {
+    const { catalog } = await openBench(open);
+    const metadata = {
+      deep: { list: ['a', 'b', 'c'] },
+      of: [{ a: 1 }, 2],
+      gone: [1],
+      into: [1, 2],
+      keep: [7],
+    };
+    const { id } = created((await catalog.register([makeRegistration({ metadata })], 'x'))[0]);
+    const changes = { deep: { list: ['x'] }, of: [{ b: 2 }], gone: [], into: { k: 1 } };
+    expect((await catalog.patch(id, { metadata: changes })).metadata).toEqual({ ...changes, keep: [7] });
+    await catalog.patch(id, { metadata: { into: [3] } });
+    expect((await catalog.get(id)).metadata).toEqual({ ...changes, into: [3], keep: [7] });
+  });
+
   test('states are kept in order with their metadata, the newest first', async () => {
     const { catalog } = await openBench(open);
     const { id } = created((await catalog.register([makeRegistration()], 'x'))[0]);

@@ -261,13 +261,22 @@ const ESCAPES: Record<string, string> = {
 };
 const escapeHtml = (text: string): string => text.replace(/[&<>"'/]/g, (char) => ESCAPES[char] ?? char);
 
-function mergeDeep(base: Record<string, unknown>, over: Record<string, unknown>): Record<string, unknown> {
+/** As lodash does: lists item by item, and the keys of an object over a list are none to JSON. */
+export function mergeDeep(
+  base: Record<string, unknown>,
+  over: Record<string, unknown>,
+): Record<string, unknown> {
   const merged = { ...base };
-  for (const [key, value] of Object.entries(over)) {
-    const before = merged[key];
-    merged[key] = isObject(before) && isObject(value) ? mergeDeep(before, value) : value;
-  }
+  for (const [key, value] of Object.entries(over)) merged[key] = mergeValue(merged[key], value);
   return merged;
+}
+
+function mergeValue(before: unknown, value: unknown): unknown {
+  if (isObject(before) && isObject(value)) return mergeDeep(before, value);
+  if (!Array.isArray(before) || typeof value !== 'object' || value === null) return value;
+  if (!Array.isArray(value)) return before;
+  const rest = before.slice(value.length);
+  return [...value.map((item, index) => mergeValue(before[index], item)), ...rest];
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> =>

@@ -9,6 +9,7 @@ import { isLongshoreError, LongshoreError } from '../../errors.ts';
 import type { Catalog, DatasetPatch } from '../contract.ts';
 import type { Companion } from '../mirror.ts';
 import { type Delivery, isAway } from './delivery.ts';
+import { hasStructure, listsInTheWay } from './metadata.ts';
 import type { SpoolEntry } from './spool.ts';
 import { patchSent, toldDataset } from './values.ts';
 
@@ -224,10 +225,9 @@ export async function carryOut(api: BioloopApi, entry: SpoolEntry, doubtful: boo
   const options = { ...SHORT, doubtful };
   switch (entry.kind) {
     case 'patch':
-      return await api
-        .patchDataset(id, entry.body.patch as ApiDatasetPatch, SHORT)
-        // Its answer has neither all states nor the workflows.
-        .then(() => api.getDataset(id, { bundle: true }, SHORT));
+      await patchTold(api, id, entry.body.patch as ApiDatasetPatch);
+      // The answer to a patch has neither all states nor the workflows.
+      return await api.getDataset(id, { bundle: true }, SHORT);
     case 'state':
       return await api.addState(
         id,
@@ -248,6 +248,15 @@ export async function carryOut(api: BioloopApi, entry: SpoolEntry, doubtful: boo
     default:
       throw new LongshoreError('E_VALUE', `the spool has an entry of the unknown kind "${entry.kind}"`);
   }
+}
+
+async function patchTold(api: BioloopApi, id: number, patch: ApiDatasetPatch): Promise<void> {
+  if (patch.metadata !== undefined && hasStructure(patch.metadata)) {
+    const before = await api.getDataset(id, {}, SHORT);
+    const nulls = listsInTheWay(before.metadata, patch.metadata);
+    if (nulls !== null) await api.patchDataset(id, { metadata: nulls }, SHORT);
+  }
+  await api.patchDataset(id, patch, SHORT);
 }
 
 export const notFound = (id: number, cause?: unknown): LongshoreError =>
