@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import type { WorkflowDocument } from '../../workers/records/contract.ts';
 import type { Store } from '../../workers/store.ts';
 import { begin, failure, makeWorkflow, succeed } from '../records/fixture.ts';
+import { until } from '../support/until.ts';
 import { makeGateway, type TestGateway } from './gateway.ts';
 
 interface Page {
@@ -208,4 +210,12 @@ test('thousands of ids fit into one question, and an address may end with a slas
   const ids = Array.from({ length: 5000 }, () => `workflow_id=${randomUUID()}`);
   expect((await list(gateway, [...ids, `workflow_id=${one}`].join('&'))).ids).toEqual([one]);
   expect((await gateway.ask('/rhythm/workflows/')).body).toEqual((await gateway.ask('/workflows')).body);
+  // A page that is looked at asks so every few seconds.
+  const log = await until(() => {
+    const text = readFileSync(gateway.place.path('gateway.log'), 'utf8');
+    return text.includes('"url":"/rhythm/workflows/"') ? text : null;
+  });
+  expect(log).toContain(ids[0]);
+  expect(log).toContain('(245');
+  expect(Math.max(...log.split('\n').map(({ length }) => length))).toBeLessThan(3000);
 });

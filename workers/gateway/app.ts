@@ -47,10 +47,16 @@ export function newApp({ gateway: { body_bytes, root_path } }: Config, log: Logg
   });
   app.addHook('onResponse', async ({ log: own, method, originalUrl, subject }, reply) => {
     const { statusCode: status, elapsedTime } = reply;
-    own.info({ method, url: originalUrl, status, ms: Math.round(elapsedTime), subject }, 'request');
+    const url = shortened(originalUrl);
+    own.info({ method, url, status, ms: Math.round(elapsedTime), subject }, 'request');
   });
   return app;
 }
+
+/** The ids of ten thousand workflows are half a megabyte, with each look that somebody's page takes at them. */
+const shortened = (url: string): string =>
+  url.length <= LOGGED ? url : `${url.slice(0, LOGGED)}… (${url.length} characters)`;
+const LOGGED = 2000;
 
 const notThere = (reply: FastifyReply) => reply.code(404).send({ detail: 'Not Found' });
 
