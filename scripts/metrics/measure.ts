@@ -39,6 +39,17 @@ export async function measure(config: Config): Promise<Source[]> {
   );
 }
 
+/**
+ * On Lustre `lfs quota` and `df` name the same mount, and the API refuses all figures for two of one name. What was asked
+ * first is what this user may have there; `df` knows only of everybody's.
+ */
+export function oneOfEach(sources: readonly Source[]): Metric[] {
+  const found = new Map<string, Metric>();
+  for (const metric of sources.flatMap(({ metrics }) => metrics))
+    if (!found.has(metric.measurement)) found.set(metric.measurement, metric);
+  return [...found.values()];
+}
+
 function questions(config: Config): Question[] {
   const { quota, lustre, df } = config.metrics;
   const known = readMounts();

@@ -78,7 +78,7 @@ test("a Bioloop's own API answers every endpoint as the contract records it", as
   expect([...contract.keys()].filter((name) => !used.has(name))).toEqual([]);
 });
 
-test("a Bioloop's own API merges metadata as its double does", async (context) => {
+test("a Bioloop's own API merges metadata and takes one figure of a name at a time, as its double does", async (context) => {
   if (url === undefined)
     return context.skip('set BIOLOOP_TEST_URL and BIOLOOP_TEST_TOKEN to those of an API to spoil');
   const { api } = await open(url);
@@ -98,6 +98,10 @@ test("a Bioloop's own API merges metadata as its double does", async (context) =
   const after = await api.patchDataset(id, { metadata: over });
   expect(after.metadata).toEqual(mergeDeep(before, over));
   await api.deleteDataset(id);
+  const metric = { measurement: 'scratch', subject: 'h', usage: 1, limit: 2, tags: [] };
+  await expect(api.createMetrics([metric, { ...metric, usage: 3 }])).rejects.toMatchObject({
+    code: 'E_API_CONFLICT',
+  });
 });
 
 async function useEverything(api: BioloopApi, target: string): Promise<void> {

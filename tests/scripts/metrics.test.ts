@@ -161,6 +161,24 @@ test('a program that fails is told with code 1 and costs the others nothing; one
   ]);
 });
 
+test('of a file system that two programs measure the quota counts, and df where there is no quota', async () => {
+  const SCRATCH = '  100  300  5  10 /N/scratch\n';
+  const df = ['/N/scratch'];
+  const { run } = await setUp({ lfs: says(LUSTRE_QUOTA), df: says(SCRATCH) }, { df });
+  const { metrics } = JSON.parse((await run('--dry-run', '--json')).stdout) as Answer;
+  expect(metrics).toMatchObject([
+    { measurement: '/N/scratch', usage: 107_374_182_401 * 1024 },
+    { measurement: '/N/scratch files', usage: 123_456 },
+  ]);
+  const without = await setUp({ df: says(SCRATCH) }, { df });
+  expect(JSON.parse((await without.run('--dry-run', '--json')).stdout)).toMatchObject({
+    metrics: [
+      { measurement: '/N/scratch', usage: 100, limit: 400 },
+      { measurement: '/N/scratch files', usage: 5, limit: 10 },
+    ],
+  });
+});
+
 test('a program that hangs is given up after its time', async () => {
   const { run } = await setUp({ df: 'exec sleep 600' }, { lustre: [], answer_seconds: 0.5 });
   const { code, stdout } = await run('--json');

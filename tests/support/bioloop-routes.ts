@@ -174,7 +174,11 @@ export function routes(store: BioloopStore, behaviour: Behaviour): Route[] {
       'POST',
       /^metrics$/,
       ({ body }) => {
-        store.metrics.push(...(body as Record<string, unknown>[]));
+        const given = body as Record<string, unknown>[];
+        // With the time, which is the same for all of one request, they are the key.
+        const keys = given.map(({ measurement, subject }) => JSON.stringify([measurement, subject]));
+        if (new Set(keys).size < keys.length) throw new Refusal(409, { message: 'Unique constraint failed' });
+        store.metrics.push(...given);
         return {};
       },
     ],

@@ -6,7 +6,7 @@ import { LongshoreError } from '../../../workers/errors.ts';
 import type { Logger } from '../../../workers/log.ts';
 import type { Records } from '../../../workers/records/contract.ts';
 import type { Store } from '../../../workers/store.ts';
-import { measure, type Source } from '../../metrics/measure.ts';
+import { measure, oneOfEach, type Source } from '../../metrics/measure.ts';
 import { bytes, count, counted, oneLine } from '../format.ts';
 import { EXIT, flag, jsonOption } from '../program.ts';
 import { commandLog, printJson, type Session, withStore } from '../session.ts';
@@ -69,7 +69,7 @@ async function measureAndTell(
 ): Promise<number> {
   const dry_run = store === null;
   const sources = await measure(config);
-  const metrics = sources.flatMap((one) => one.metrics);
+  const metrics = oneOfEach(sources);
   for (const { source, why } of sources.filter(({ state }) => state === 'failed'))
     log.error({ source, why }, 'a measurement failed');
   if (store !== null && metrics.length > 0) {
