@@ -267,6 +267,12 @@ describe('registration', () => {
       status: 'SUCCESS',
     });
     expect(await bench.catalog.attachWorkflow(id, workflow)).toBe(false);
+    // It was staged often since: a page of the list has ten.
+    for (const stage of Array.from({ length: 10 }, (_, n) => `stage-${n}`)) {
+      bench.double.store.link(stage, id);
+      bench.double.behaviour.served.set(stage, { id: stage, name: 'stage', status: 'SUCCESS' });
+    }
+    expect(await bench.catalog.attachWorkflow(id, workflow)).toBe(false);
     expect(await bench.records.workflow(workflow.id)).toBeNull();
   });
 

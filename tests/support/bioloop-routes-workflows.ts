@@ -27,11 +27,13 @@ export function workflowRoutes(store: BioloopStore, behaviour: Behaviour): Route
         );
         if (rows.length === 0) return { metadata: { total: 0 }, results: [] };
         if (!behaviour.workflowServer) throw broken();
-        const results = rows.flatMap((row) => {
+        // Newest first; what is not asked for is the workflow server's default.
+        const results = rows.toReversed().flatMap((row) => {
           const workflow = behaviour.served.get(row.id);
           return workflow === undefined ? [] : [{ ...workflow, dataset_id: row.dataset_id, initiator: null }];
         });
-        return { metadata: { total: results.length, limit: 10, skip: 0 }, results: results.slice(0, 10) };
+        const limit = Number(query.get('limit') ?? 10);
+        return { metadata: { total: results.length, limit, skip: 0 }, results: results.slice(0, limit) };
       },
     ],
     [

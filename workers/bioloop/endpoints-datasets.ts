@@ -12,6 +12,7 @@ import {
   encodeDataset,
 } from './dataset-requests.ts';
 import { sizeText } from './encoding.ts';
+import { workflowEndpoints } from './endpoints-workflows.ts';
 import {
   type ApiDataset,
   type BulkAnswer,
@@ -21,7 +22,6 @@ import {
   fileList,
   reportAnswer,
   startedWorkflow,
-  workflowList,
 } from './schemas.ts';
 
 /** What the server has just created it has trimmed. */
@@ -257,14 +257,7 @@ export function datasetEndpoints(client: ApiClient) {
  * then, and a second one would be started.
  */
 async function activeWorkflow(client: ApiClient, dataset_id: number, name: string): Promise<string | null> {
-  const { results } = await client.request({
-    method: 'GET',
-    endpoint: 'GET workflows',
-    path: 'workflows',
-    query: { dataset_id },
-    answer: workflowList,
-    retries: 0,
-  });
+  const { results } = await workflowEndpoints(client).listWorkflows({ dataset_id }, { retries: 0 });
   const active = results.find(
     (one) => one.name === name && (one.status === 'PENDING' || one.status === 'STARTED'),
   );

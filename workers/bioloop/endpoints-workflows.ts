@@ -23,17 +23,23 @@ export interface ApiLogLine {
   message: string;
 }
 
+/** No page of the workflow server has more. */
+const MOST = 1000;
+
 export function workflowEndpoints(client: ApiClient) {
   const { request } = client;
   return {
     /**
      * Of a dataset, or all, or the one of an id: then without what does not exist, which getWorkflow answers like a
      * server that is away. Fails when the workflow server does.
+     *
+     * Of a dataset all that a page may have: without a limit it would be the ten newest.
      */
     listWorkflows: (
       query: {
         dataset_id?: number;
         workflow_id?: string;
+        limit?: number;
         last_task_run?: boolean;
         prev_task_runs?: boolean;
       } = {},
@@ -43,7 +49,7 @@ export function workflowEndpoints(client: ApiClient) {
         method: 'GET',
         endpoint: 'GET workflows',
         path: 'workflows',
-        query,
+        query: { ...(query.dataset_id === undefined ? {} : { limit: MOST }), ...query },
         answer: workflowList,
         ...options,
       }),
