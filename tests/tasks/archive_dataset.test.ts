@@ -292,3 +292,48 @@ test('an origin that was swapped for a link to a folder of somebody else is neit
   expect(archiveFolder(landing)).toEqual([]);
   expect((await landing.store.catalog.files(landing.id, { limit: 1 })).length).toBe(0);
 });
+
+/** Calls it when the bundle lies in the archive and nothing is recorded of it yet. */
+function whenPacked(landing: Landing, act: () => Promise<unknown>): void {
+  const { catalog } = landing.store;
+  const get = catalog.get.bind(catalog);
+  let acted = false;
+  catalog.get = async (...args) => {
+    if (!acted && archiveFolder(landing).includes('run_A.tar')) {
+      acted = true;
+      await act();
+    }
+    return get(...args);
+  };
+}
+
+test('a dataset that is deleted while it is packed leaves no bundle and is not said to be archived', async () => {
+  const landing = await makeLanding(files);
+  const { catalog } = landing.store;
+  await landing.upTo('inspect_dataset');
+  whenPacked(landing, async () => {
+    await catalog.patch(landing.id, { is_deleted: true });
+    await catalog.addState(landing.id, 'DELETED');
+  });
+  expect(await landing.fails('archive_dataset')).toMatchObject({ code: 'E_DATASET_DELETED' });
+  expect(archiveFolder(landing)).toEqual([]);
+  expect(await landing.dataset()).toMatchObject({ archive_path: null, bundle: null });
+  expect((await landing.states()).at(-1)).toBe('DELETED');
+});
+
+test('what it has packed stays where a new dataset of its name may have packed too', async () => {
+  const landing = await makeLanding(files);
+  const { catalog } = landing.store;
+  await landing.upTo('inspect_dataset');
+  const origin_path = landing.place.dir('data/source/raw_data/other/run_A');
+  whenPacked(landing, async () => {
+    await catalog.patch(landing.id, { is_deleted: true });
+    await catalog.register(
+      [{ dataset: { name: 'run_A', type: 'RAW_DATA', origin_path, create_method: 'TEST' } }],
+      'test',
+    );
+  });
+  expect(await landing.fails('archive_dataset')).toMatchObject({ code: 'E_DATASET_DELETED' });
+  expect(archiveFolder(landing)).toContain('run_A.tar');
+  expect((await landing.dataset()).archive_path).toBeNull();
+});

@@ -124,6 +124,33 @@ test('a bundle that was put and never recorded is deleted too', async () => {
   expect((await landing.dataset()).metadata.archive_target ?? null).toBeNull();
 });
 
+test('one that others marked as deleted while it was archived is emptied, and renamed once', async () => {
+  const landing = await landed();
+  await landing.store.catalog.patch(landing.id, { is_deleted: true });
+  await landing.run('delete_dataset');
+  expect(remains(landing)).toEqual([]);
+  expect(await landing.dataset()).toMatchObject({ name: `run_A-${landing.id}`, archive_path: null });
+  await landing.run('delete_dataset', { attempt: 2 });
+  expect((await landing.dataset()).name).toBe(`run_A-${landing.id}`);
+});
+
+test('one that others marked as deleted keeps the places that a new dataset of its name has now', async () => {
+  const landing = await landed();
+  const { catalog } = landing.store;
+  await catalog.patch(landing.id, { is_deleted: true });
+  const before = remains(landing);
+  const origin_path = landing.place.dir('data/source/raw_data/other/run_A');
+  await catalog.register(
+    [{ dataset: { name: 'run_A', type: 'RAW_DATA', origin_path, create_method: 'TEST' } }],
+    'test',
+  );
+  expect(await landing.fails('delete_dataset')).toMatchObject({
+    code: 'E_DATASET_EXISTS',
+    fields: { dataset_id: landing.id, taken_by: landing.id + 1 },
+  });
+  expect(remains(landing)).toEqual(before);
+});
+
 test('a dataset that never came further than its registration is deleted, archive or not', async () => {
   const landing = await makeLanding({ a: 'x' });
   await landing.run('delete_dataset');

@@ -22,6 +22,7 @@ import { complete, provenAt, recordCopies, sameDigests, tellReplaced } from './a
 import { type Archived, bundleDigestsOf, packInto } from './bundle-packing.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 import { turnTaken } from './dataset-turn.ts';
+import { refuseDeleted } from './deleted-meanwhile.ts';
 import { refuseReduced } from './reduced-origin.ts';
 import { transfersTaken } from './transfer-permit.ts';
 
@@ -41,6 +42,7 @@ export const task = defineTask({
     const { archived, written } =
       (await complete(ctx, { archives, key, ...there })) ??
       (await packAnew(ctx, archives, { dataset, key, filled: there.filled }));
+    await refuseDeleted(ctx, { dataset, key, written });
     await tellReplaced(ctx, key, written);
     const inspected = await assertInspected(ctx, dataset, archived.counts);
     const held = await recordFiles(ctx, archives, key);

@@ -18,6 +18,7 @@ import { aliasFolderOf, assertBelow, generatedBundleOf, qcFolderOf } from '../da
 import type { Dataset } from '../dataset/types.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 import { turnTaken } from './dataset-turn.ts';
+import { assertOwnPlaces } from './deleted-meanwhile.ts';
 
 export const task = defineTask({
   description:
@@ -26,8 +27,10 @@ export const task = defineTask({
     const waiting = await turnTaken(ctx);
     if (waiting !== null) return waiting;
     const dataset = await ctx.catalog.get(ctx.dataset_id, { bundle: true });
-    // Once it is deleted its name carries the id, and all its places have been emptied: only the state may be missing.
-    if (!dataset.is_deleted) {
+    // Once it is deleted its name carries the id, and all its places have been emptied: only the state may be missing. One
+    // that others marked as deleted while it was archived has its name and its places still.
+    if (!dataset.is_deleted || dataset.archive_path !== null) {
+      if (dataset.is_deleted) await assertOwnPlaces(ctx, dataset);
       await ctx.lease.assert();
       const local = localOf(ctx, dataset);
       const removed = [...(await removeArchived(ctx, dataset)), ...(await removeLocal(ctx, local))];
