@@ -74,7 +74,8 @@ async function useEverything(double: BioloopApi, api: Endpoints): Promise<void> 
   await api.listDatasets({ days_since_last_staged: 20, archived: true });
   await api.getDataset(one.id, { files: true, workflows: true, bundle: true });
   for await (const page of api.readFileRows(one.id, 10)) expect(page).toEqual([{ path: 'd/a', md5: null }]);
-  expect([await api.hasFile(one.id, 'd/a'), await api.hasFile(one.id, 'd/b')]).toEqual([true, false]);
+  expect(await api.filesBelow(one.id, 'd')).toMatchObject([{ path: 'd/a' }]);
+  expect([await api.filesBelow(one.id, 'd/a'), await api.filesBelow(one.id, 'd/b')]).toEqual([[], null]);
   await api.deleteDataset(two);
 
   double.store.uploads.set(one.id, {

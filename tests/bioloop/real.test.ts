@@ -158,7 +158,8 @@ async function useEverything(api: BioloopApi, target: string): Promise<void> {
   await api.createMetrics([{ measurement: 'sda', subject: 'h', usage: 2n ** 50n, limit: null, tags: [] }]);
   await api.createNotification({ label: 'x', text: 'y', type: 'UPLOAD', role_ids: [1] });
   for await (const page of api.readFileRows(one.id, 10)) expect(page).toEqual([{ path: 'd/a', md5: null }]);
-  expect(await api.hasFile(one.id, 'd/a')).toBe(true);
+  expect(await api.filesBelow(one.id, 'd')).toMatchObject([{ path: 'd/a' }]);
+  expect(await api.filesBelow(one.id, 'd/b')).toBeNull();
 }
 
 /** As the web page begins one. */

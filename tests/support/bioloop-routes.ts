@@ -128,7 +128,13 @@ export function routes(store: BioloopStore, behaviour: Behaviour): Route[] {
     [
       'GET',
       /^datasets\/(\d+)\/files$/,
-      ({ query }, [id]) => store.filesBelow(Number(id), query.get('basepath') ?? ''),
+      ({ query }, [id]) =>
+        store.filesBelow(Number(id), query.get('basepath') ?? '').map(({ path, md5, size, filetype }) => ({
+          path,
+          md5,
+          size: size === null ? null : String(size),
+          filetype,
+        })),
     ],
     [
       'POST',

@@ -34,6 +34,8 @@ export interface StoredFile {
   md5: string | null;
   size: bigint | null;
   filetype: string;
+  /** Its place in the tree was never written. */
+  unlinked?: boolean;
 }
 
 export interface StoredUpload {
@@ -202,11 +204,19 @@ export class BioloopStore {
     return [...this.workflows.values()].filter((row) => row.dataset_id === dataset_id).map(({ id }) => id);
   }
 
+  /** So many batches have their rows written, and the API is stopped, and back before anybody looks. */
+  diesBeforeLinking = 0;
+
   /** Duplicates by path are skipped; every folder on the way gets a row, the root (path "") too. */
   addFiles(id: number, rows: readonly Record<string, unknown>[]): void {
     const { files } = this.dataset(id);
+    // Places in the tree are written after the rows, also of rows that were there.
+    const unlinked = this.diesBeforeLinking > 0;
+    if (unlinked) this.diesBeforeLinking -= 1;
     const add = (row: StoredFile): void => {
-      if (!files.has(row.path)) files.set(row.path, row);
+      const there = files.get(row.path);
+      if (there === undefined) files.set(row.path, { ...row, unlinked });
+      else if (!unlinked) there.unlinked = false;
     };
     for (const row of rows) {
       const path = String(row.path);
@@ -230,7 +240,9 @@ export class BioloopStore {
     if (!files.has(folder)) throw absent();
     const parentOf = (path: string): string =>
       path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '';
-    return [...files.values()].filter(({ path }) => path !== '' && parentOf(path) === folder);
+    return [...files.values()].filter(
+      ({ path, unlinked }) => path !== '' && unlinked !== true && parentOf(path) === folder,
+    );
   }
 }
 

@@ -147,8 +147,8 @@ export function datasetEndpoints(client: ApiClient) {
         ...options,
       }),
 
-    /** By what the endpoint lists below the path of a file: nothing, or that there is no such path. */
-    hasFile: (id: number, path: string, options: CallOptions = {}): Promise<boolean> =>
+    /** What has its place below a folder, nothing for a file; null: there is no such path. */
+    filesBelow: (id: number, path: string, options: CallOptions = {}) =>
       request({
         method: 'GET',
         endpoint: 'GET datasets/:id/files',
@@ -156,13 +156,10 @@ export function datasetEndpoints(client: ApiClient) {
         query: { basepath: path },
         answer: fileList,
         ...options,
-      }).then(
-        () => true,
-        (error: unknown) => {
-          if (isLongshoreError(error) && error.code === 'E_API_NOT_FOUND') return false;
-          throw error;
-        },
-      ),
+      }).catch((error: unknown) => {
+        if (isLongshoreError(error) && error.code === 'E_API_NOT_FOUND') return null;
+        throw error;
+      }),
 
     /** Looked up as the newest state: the same state with the same metadata twice in a row tells nothing new. */
     addState: (

@@ -79,8 +79,8 @@ export const datasetList = z.looseObject({
   datasets: z.array(datasetAnswer),
 });
 
-/** Of a folder. Only that there is an answer is of use. */
-export const fileList = z.array(z.unknown());
+/** Of a folder: what has its place below it. */
+export const fileList = z.array(z.looseObject({ path: z.string() }));
 
 const named = z.looseObject({ name: z.string(), type: z.string() });
 export const bulkAnswer = z.looseObject({

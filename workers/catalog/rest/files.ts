@@ -52,7 +52,7 @@ export function filesBehind(
     // One that is too busy to answer goes on with what it has.
     if (isAway(error) && error.fields.reason !== 'ETIMEDOUT') interrupted.add(id);
   };
-  const batches = fileBatches(api, limits, noteStop);
+  const batches = fileBatches(api, limits, noteStop, (id) => interrupted.add(id));
 
   async function sendAll(id: number): Promise<void> {
     // What is there says nothing of when the API is done with a batch that has it.
