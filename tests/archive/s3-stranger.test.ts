@@ -38,12 +38,16 @@ test('a page in the place of the server is an outage: nothing is found, deleted,
   const read = async (): Promise<void> => {
     for await (const _ of archive.read('/run.tar', {}));
   };
+  const list = async (): Promise<void> => {
+    for await (const _ of archive.list('/'));
+  };
   const calls = {
     stat: () => archive.stat('/run.tar'),
     put: () => archive.put('/run.tar', { file }, { task_id: 'task-0001' }),
     get: () => archive.get('/run.tar', place.path('back'), {}),
     delete: () => archive.delete('/run.tar'),
     read,
+    list,
   };
   for (const [what, call] of Object.entries(calls))
     await expect(call(), what).rejects.toMatchObject({

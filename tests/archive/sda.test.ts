@@ -340,6 +340,24 @@ test('the words of an outage in the name of a dataset are no outage', () => {
   expect(saysAbsent('*** hsi: /etc/other: No such file or directory', path)).toBe(false);
 });
 
+test('a list with an error among its lines is no short list, however hsi ends', async () => {
+  const { place, file, archive } = await tape();
+  const at = KEY.replace('run1', 'error: no such keytab');
+  await archive.put(at, { file }, put);
+  const folder = `${KEY.slice(0, KEY.lastIndexOf('/'))}/`;
+  const list = async (): Promise<string[]> => {
+    const keys = [];
+    for await (const { key } of archive.list(folder)) keys.push(key);
+    return keys;
+  };
+  expect(await list()).toEqual([at]);
+  control(place, { pretend: 'ls' });
+  await expect(list()).rejects.toMatchObject({
+    code: 'E_ARCHIVE_UNAVAILABLE',
+    message: expect.stringContaining('core server is busy'),
+  });
+});
+
 test('a part is read from a fetched file that does not stay', async () => {
   const { place, file, bytes, archive } = await tape();
   await archive.put(KEY, { file }, put);

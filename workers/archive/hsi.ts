@@ -26,6 +26,8 @@ export interface HsiCommand {
   readonly line: string;
   /** What it asks the archive for: only what is said of this path says that it is absent. */
   readonly path: string;
+  /** Its answer has a line for each thing: an error among them says that some are missing, whatever the exit code. */
+  readonly lists?: true;
 }
 
 const asking = (verb: string, path: string): HsiCommand => ({ line: `${verb} ${quoted(path)}`, path });
@@ -48,7 +50,7 @@ export const COMMANDS = {
   exists: (path: string) => asking('ls', path),
   remove: (path: string) => asking('rm', path),
   makeFolder: (path: string) => asking('mkdir -p', path),
-  listBelow: (folder: string) => asking('ls -R -s1', folder),
+  listBelow: (folder: string): HsiCommand => ({ ...asking('ls -R -s1', folder), lists: true }),
 } as const;
 
 export interface HsiOptions {
@@ -88,9 +90,11 @@ export async function runHsi(
     args: [...options.hsi_args, '-P', command.line],
     stall_seconds: options.stall_seconds,
   });
-  if (end.code === 0) return end.stdout;
   // hsi writes its errors to either stream, among lines that mean nothing.
-  const said = `${end.stderr}\n${end.stdout.toString('utf8')}`;
+  const all = `${end.stderr}\n${end.stdout.toString('utf8')}`;
+  const said = command.lists === true ? withoutEntries(all) : all;
+  const whole = command.lists !== true || !linesOf(said).some((line) => ERROR_LINE.test(line));
+  if (end.code === 0 && whole) return end.stdout;
   if (!end.stalled && !NOT_RUN.has(end.code) && saysAbsent(said, command.path)) return null;
   throw failure(options, command, end, said);
 }
@@ -152,13 +156,23 @@ export function parseHash(stdout: Buffer): { algorithm: 'md5' | 'sha256'; hex: s
   return null;
 }
 
+const HEAD = /^(\/.*|[^\s*].*\/?):\s*$/;
+const ENTRY = /^\s*(\d+)\s+(.+?)\s*$/;
+
+/** A file may be called "error.tar". */
+const withoutEntries = (said: string): string =>
+  said
+    .split('\n')
+    .filter((line) => !HEAD.test(line) && !ENTRY.test(line))
+    .join('\n');
+
 /** `ls -R -s1 FOLDER`: for each folder its path with a colon, then a line of size and path for each file. */
 export function parseListing(stdout: Buffer): { path: string; size: number }[] {
   const found: { path: string; size: number }[] = [];
   let folder = '';
   for (const line of stdout.toString('utf8').split('\n')) {
-    const head = /^(\/.*|[^\s*].*\/?):\s*$/.exec(line);
-    const entry = /^\s*(\d+)\s+(.+?)\s*$/.exec(line);
+    const head = HEAD.exec(line);
+    const entry = ENTRY.exec(line);
     if (entry?.[1] !== undefined && entry[2] !== undefined) {
       if (entry[2].endsWith('/')) continue;
       const path = entry[2].includes('/') || folder === '' ? entry[2] : `${folder}/${entry[2]}`;

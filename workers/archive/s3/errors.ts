@@ -95,13 +95,13 @@ export const noBucket = (place: S3Place, cause: unknown): LongshoreError =>
     },
   );
 
-/** Every S3 server states an ETag of an object; the page of a proxy that asks for a login, or tells of works, has none. */
-export const noServer = (place: S3Place): LongshoreError =>
+/** Every S3 server states an ETag of an object, and of a list whether that is all; the page of a proxy that asks for a login, or tells of works, has none. */
+export const noServer = (place: S3Place, without: 'ETag' | 'end of a list' = 'ETag'): LongshoreError =>
   new LongshoreError(
     'E_ARCHIVE_UNAVAILABLE',
-    `what answers at ${hostOf(place)} for ${place.location} is no S3 server: its answer has no ETag`,
+    `what answers at ${hostOf(place)} for ${place.location} is no S3 server: its answer has no ${without}`,
     {
-      fields: { archive: place.archive, location: place.location, reason: 'NoETag', status: 200 },
+      fields: { archive: place.archive, location: place.location, reason: `no ${without}`, status: 200 },
       hint: `Look for a proxy or a login page on the way, or check endpoint of archive.backends.${place.archive}.`,
     },
   );

@@ -67,6 +67,7 @@ export async function* listObjects(
     const page = await session.ask(prefix, signal, (s3, how) =>
       s3.listObjectsV2({ Bucket, Prefix: prefix, EncodingType: 'url', ...after }, how),
     );
+    if (page.IsTruncated === undefined) throw noServer(session.place(prefix), 'end of a list');
     // Where the server does as asked: XML cannot hold every character that a key can.
     const decode = page.EncodingType === 'url' ? decoded : (text: string): string => text;
     for (const { Key, Size } of page.Contents ?? [])
