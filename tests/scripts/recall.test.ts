@@ -10,6 +10,7 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -18,6 +19,7 @@ import { type Archive, openArchive } from '../../workers/archive/index.ts';
 import { makeOddTree, portrait } from '../content/trees.ts';
 import { type Archived, makeArchived } from '../support/archived.ts';
 import { runScript, startScript } from '../support/script.ts';
+import { smallFileSystem } from '../support/small-file-system.ts';
 import { until } from '../support/until.ts';
 
 const three = (root: string): void => {
@@ -46,6 +48,23 @@ describe('longshore recall', () => {
       expect.objectContaining({ action: 'dataset.recall' }),
     );
   });
+
+  // The root of the file system is one of them; the recall's own folder, its claim and its list of folders come next.
+  test.for([1, 2, 3, 4, 6])(
+    'a target with room for %i entries is E_NO_SPACE, keeps nothing half made, and takes all when it has room',
+    { timeout: 30_000 },
+    async (entries, context) => {
+      const at = await makeArchived(three);
+      const folder = smallFileSystem(at.place.dir('out'), [`nr_inodes=${entries}`]);
+      if (folder === null) return context.skip('mounting is not permitted');
+      const full = await recall(at, '.', '--to', folder);
+      expect(full).toMatchObject({ code: 1, stderr: expect.stringMatching(/^E_NO_SPACE: .*\/out/) });
+      expect(readdirSync(folder).filter((name) => name.startsWith('.'))).toEqual([]);
+      spawnSync('mount', ['-o', 'remount,nr_inodes=100', folder]);
+      expect(await recall(at, '.', '--to', folder)).toMatchObject({ code: 0 });
+      expect(portrait(join(folder, 'sub'))).toEqual(portrait(join(at.source, 'sub')));
+    },
+  );
 
   test('says in JSON what came from where', async () => {
     const at = await makeArchived(three);

@@ -31,8 +31,13 @@ export function makeClaim(path: string): Claim {
   const note: Note = { host: hostname(), pid: process.pid, started: startOf(process.pid) };
   // Renamed into place: who finds it finds it complete.
   const fresh = join(dirname(path), `.claim-${randomUUID()}`);
-  writeFileSync(fresh, JSON.stringify(note));
-  renameSync(fresh, path);
+  try {
+    writeFileSync(fresh, JSON.stringify(note));
+    renameSync(fresh, path);
+  } catch (error) {
+    removeFile(fresh); // Of a full disk it is the beginning, and nobody else knows its name.
+    throw error;
+  }
   const timer = setInterval(() => touch(path), TOUCH_MS);
   timer.unref();
   return {

@@ -17,7 +17,7 @@ import { dirname, join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { LongshoreError } from '../../errors.ts';
 import { makeFolders } from '../../folders.ts';
-import { isClaimed, makeClaim } from '../claim.ts';
+import { type Claim, isClaimed, makeClaim } from '../claim.ts';
 import { Barrier } from '../barrier.ts';
 import { removeTree } from '../coreutils.ts';
 import { syncFile } from '../copy.ts';
@@ -103,9 +103,10 @@ export async function openRecallTarget(to: string, { force }: { force: boolean }
   await removeDead(root);
   const barrier = await Barrier.open(root);
   const work = join(root, `${WORK_PREFIX}${randomUUID().slice(0, 8)}`);
-  mkdirSync(work, { mode: 0o700 });
-  const claim = makeClaim(join(work, 'claim'));
-  const deferred = new DeferredList(join(work, 'deferred'));
+  const { claim, deferred } = await openWork(work).catch(async (error: unknown) => {
+    await barrier.close(); // Or its thread would hold up the end of the process.
+    throw error;
+  });
   const standing = standingIn(root);
   let names = 0;
   let ready: { partial: string; member: ManifestMember; onPublished: () => void }[] = [];
@@ -159,6 +160,19 @@ export async function openRecallTarget(to: string, { force }: { force: boolean }
       await barrier.close();
     },
   };
+}
+
+async function openWork(work: string): Promise<{ claim: Claim; deferred: DeferredList }> {
+  let claim: Claim | null = null;
+  try {
+    mkdirSync(work, { mode: 0o700 });
+    claim = makeClaim(join(work, 'claim'));
+    return { claim, deferred: new DeferredList(join(work, 'deferred')) };
+  } catch (error) {
+    claim?.release();
+    await removeTree(work);
+    throw error;
+  }
 }
 
 /** What killed recalls into this folder left; those that live keep theirs. */
