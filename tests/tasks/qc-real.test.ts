@@ -1,7 +1,9 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync, realpathSync } from 'node:fs';
+import { readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { coerceError } from '../../workers/errors.ts';
+import { smallFileSystem } from '../support/small-file-system.ts';
 import { fastq } from './fastq.ts';
 import { makeLanding } from './landing.ts';
 
@@ -45,6 +47,24 @@ test.skipIf(!installed)(
       report?.path,
     );
     expect(readFileSync(report?.path ?? '', 'utf8')).toContain('lane2_S1_R1');
+    expect(await landing.states()).toContain('QC');
+  },
+);
+
+test.skipIf(!installed).each(['size=40k', 'nr_inodes=6', 'nr_inodes=12', 'size=900k'])(
+  'a report folder without room (%s) is E_NO_SPACE at FastQC and at MultiQC, and QC is reached when it has room',
+  async (limit) => {
+    const landing = await makeLanding({ 'S1.fastq.gz': fastq(200, 1), 'S2.fastq.gz': fastq(200, 2) });
+    await landing.upTo('validate_dataset');
+    const folder = smallFileSystem(landing.place.dir('data/qc'), [limit]);
+    if (folder === null) return console.warn('NOT TESTED: mounting is not permitted');
+    // As the engine gives every failure its code.
+    const full = coerceError(await landing.run('generate_qc').catch((error: unknown) => error));
+    expect(full).toMatchObject({ code: 'E_NO_SPACE', class: 'operator' });
+    expect(full.message).toContain(folder);
+    expect(readdirSync(join(folder, 'raw_data/run_A'))).toEqual([]);
+    spawnSync('mount', ['-o', 'remount,size=64m,nr_inodes=1000', folder]);
+    await landing.run('generate_qc', { attempt: 2 });
     expect(await landing.states()).toContain('QC');
   },
 );

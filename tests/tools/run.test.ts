@@ -136,6 +136,18 @@ test('a program that goes on after what it failed at is quoted with that', async
   });
 });
 
+test.each([
+  `could not create '/qc/multiqc_sources.txt': No space left on device`,
+  `java.io.IOException: Disk quota exceeded`,
+])('a program that finds the disk full waits for room as a task does: %s', async (line) => {
+  const script = `console.error(${JSON.stringify(`${line}\nERROR: it failed`)}); process.exitCode = 1`;
+  await expect(run(keepLines(), script)).rejects.toMatchObject({
+    code: 'E_NO_SPACE',
+    class: 'operator',
+    message: `node ended with exit code 1: ${line}`,
+  });
+});
+
 test('death by a signal is a failure that names the signal', async () => {
   await expect(run(keepLines(), `process.kill(process.pid, 'SIGKILL')`)).rejects.toMatchObject({
     code: 'E_SUBPROCESS',

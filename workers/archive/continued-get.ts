@@ -1,9 +1,9 @@
 /** Fetches an object into a file, from where an earlier attempt at the same object has come to. */
-import { createReadStream, statSync, writeFileSync } from 'node:fs';
+import { createReadStream, statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { createHasher, type Digests, type Hasher } from '../content/digest/digest.ts';
-import { textIfThere } from '../content/files.ts';
+import { textIfThere, writeSmall } from '../content/files.ts';
 import { publishFile, removeFile } from '../content/publish.ts';
 import { originPath } from './contract.ts';
 import { makeFoldersLater } from '../folders.ts';
@@ -118,7 +118,7 @@ function readOrigin(target: string): Origin | null {
 function noteOrigin(target: string, origin: Origin): void {
   const path = originPath(target);
   const made = `${path}.new`; // Always the same, so that a dead attempt's is written over.
-  writeFileSync(made, JSON.stringify(origin));
+  writeSmall(made, JSON.stringify(origin));
   publishFile(made, path);
 }
 

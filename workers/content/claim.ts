@@ -1,8 +1,9 @@
-import { readFileSync, renameSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, statSync, utimesSync } from 'node:fs';
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { startOf } from '../process-start.ts';
+import { writeSmall } from './files.ts';
 import { removeFile } from './publish.ts';
 
 /**
@@ -32,7 +33,7 @@ export function makeClaim(path: string): Claim {
   // Renamed into place: who finds it finds it complete.
   const fresh = join(dirname(path), `.claim-${randomUUID()}`);
   try {
-    writeFileSync(fresh, JSON.stringify(note));
+    writeSmall(fresh, JSON.stringify(note));
     renameSync(fresh, path);
   } catch (error) {
     removeFile(fresh); // Of a full disk it is the beginning, and nobody else knows its name.

@@ -1,10 +1,19 @@
-import { fsyncSync, readFileSync, readSync, statSync, writeSync } from 'node:fs';
+import { fsyncSync, readFileSync, readSync, statSync, writeFileSync, writeSync } from 'node:fs';
 
 /** A short write is no error to the kernel; the next one then says why (ENOSPC), and gets the path that Node leaves out. */
 export function writeFully(fd: number, bytes: Buffer, path: string, position: number | null = null): void {
   try {
     for (let at = 0; at < bytes.length; )
       at += writeSync(fd, bytes, at, bytes.length - at, position === null ? null : position + at);
+  } catch (error) {
+    throw Object.assign(error as NodeJS.ErrnoException, { path });
+  }
+}
+
+/** A small file at once. Node names it in the error where it cannot be opened, and not where the disk is full. */
+export function writeSmall(path: string, text: string, options: { mode?: number } = {}): void {
+  try {
+    writeFileSync(path, text, options);
   } catch (error) {
     throw Object.assign(error as NodeJS.ErrnoException, { path });
   }

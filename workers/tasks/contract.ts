@@ -51,7 +51,7 @@ export interface TaskContext {
   progress(name: string, options: { total: number | null; units: string }): ProgressMeter;
   /** Writes progress as it is (await_stability has its own shape). */
   report(progress: Progress | Record<string, unknown>): void;
-  /** Runs an external program: no shell, its lines go to the process logs. @throws E_SUBPROCESS, E_TOOL_MISSING */
+  /** Runs an external program: no shell, its lines go to the process logs. @throws E_SUBPROCESS, E_NO_SPACE, E_TOOL_MISSING */
   tool(command: string, args: readonly string[], options?: ToolOptions): Promise<ToolResult>;
   /** By what id the facility's own pages know a process of {@link ToolResult}; null: they were not told of it yet. */
   facilityProcess(process_id: number): Promise<number | null>;

@@ -10,6 +10,7 @@ import { type Reads, findReads } from '../content/reads.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
 import { makeFolders } from '../folders.ts';
+import { noSpaceIn } from '../tools/no-space.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 import { type QcResults, takeOverResults } from './qc-results.ts';
 
@@ -119,6 +120,11 @@ function assertResults(
   seen: readonly string[],
 ): void {
   if (seen.length === 0) return;
+  const full = noSpaceIn(seen);
+  if (full !== undefined)
+    throw new LongshoreError('E_NO_SPACE', `${ctx.config.tools.fastqc} has no room in ${folder}: ${full}`, {
+      fields: { path: folder, reported: seen.slice(0, 20) },
+    });
   const paths = batch.map(({ path }) => path);
   const named = batch
     .filter(({ sample }) => !existsSync(join(folder, `${sample}_fastqc.zip`)))

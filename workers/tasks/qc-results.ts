@@ -1,6 +1,7 @@
 /** FastQC's results of reads that have not changed are taken over: what was read is known by its digest. */
-import { existsSync, linkSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, readdirSync, readFileSync, renameSync } from 'node:fs';
 import { join, relative } from 'node:path';
+import { writeSmall } from '../content/files.ts';
 import { removeTree } from '../content/publish.ts';
 import type { Reads } from '../content/reads.ts';
 import type { TaskContext } from './contract.ts';
@@ -93,6 +94,6 @@ function notesIn(folder: string): Notes {
 
 function write(folder: string, notes: Notes): void {
   const path = join(folder, NOTES);
-  writeFileSync(`${path}.new`, JSON.stringify(notes));
+  writeSmall(`${path}.new`, JSON.stringify(notes));
   renameSync(`${path}.new`, path);
 }

@@ -8,6 +8,7 @@ import type { ToolOptions, ToolResult } from '../tasks/contract.ts';
 import { createDelivery, DELIVERY_LIMITS, type DeliveryLimits, type LogSink } from './delivery.ts';
 import { environmentFor } from './environment.ts';
 import { createLineSplitter } from './lines.ts';
+import { noSpaceIn } from './no-space.ts';
 
 export type { LogSink, ProcessInfo } from './delivery.ts';
 
@@ -29,7 +30,7 @@ const SEEN_LINES = 100;
 /** A process that the program left behind may hold its pipes open for ever. */
 const PIPE_IDLE_MS = 2000;
 
-/** @throws E_TOOL_MISSING, E_SUBPROCESS, or what the signal was aborted with */
+/** @throws E_TOOL_MISSING, E_SUBPROCESS, E_NO_SPACE, or what the signal was aborted with */
 export async function runTool(call: ToolCall): Promise<ToolResult> {
   const { command, args, options = {}, signal } = call;
   throwIfAborted(signal);
@@ -221,9 +222,10 @@ function failure(command: string, facts: Facts, stderr: readonly string[]): Long
     facts.signal === null
       ? `exit code ${facts.return_code}`
       : `signal ${facts.signal} instead of exit code 0`;
-  const reason = reasonIn(stderr);
+  const full = noSpaceIn(stderr);
+  const reason = full ?? reasonIn(stderr);
   return new LongshoreError(
-    'E_SUBPROCESS',
+    full === undefined ? 'E_SUBPROCESS' : 'E_NO_SPACE',
     `${command} ended with ${end}${reason === undefined ? '' : `: ${reason}`}`,
     {
       fields: { ...fields, stderr: [...stderr], ...(lost_lines === 0 ? {} : { lost_lines }) },

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { closeSync, fdatasyncSync, openSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, fdatasyncSync, openSync, readdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { textIfThere, writeFully } from '../../content/files.ts';
+import { textIfThere, writeFully, writeSmall } from '../../content/files.ts';
 import { partialPath, publishFile, removeFile } from '../../content/publish.ts';
 import type { PartPlan } from './parts.ts';
 import { makeFolders } from '../../folders.ts';
@@ -69,7 +69,7 @@ export function readLedger(path: string): FoundLedger | null {
 export function beginLedger(path: string, head: LedgerHead, parts: Iterable<LedgerPart>): OpenLedger {
   makeFolders(dirname(path));
   const partial = partialPath(path, 'ledger'); // Always the same, so that a dead attempt's is written over.
-  writeFileSync(partial, [head, ...parts].map((one) => `${JSON.stringify(one)}\n`).join(''), { mode: 0o600 });
+  writeSmall(partial, [head, ...parts].map((one) => `${JSON.stringify(one)}\n`).join(''), { mode: 0o600 });
   publishFile(partial, path);
   const fd = openSync(path, 'a');
   return {

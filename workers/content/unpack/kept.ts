@@ -4,10 +4,10 @@
  * having been there. The bundle's beginning is read back, or put together of headers and files, and goes through the
  * bundle's digest; each file is compared with the bytes that come, and written from the first difference on.
  */
-import { closeSync, mkdirSync, openSync, readSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readSync, statSync } from 'node:fs';
 import { runCoreutil } from '../coreutils.ts';
 import { digestOf } from '../digest/digest.ts';
-import { reading, sizeOfFile, textIfThere } from '../files.ts';
+import { reading, sizeOfFile, textIfThere, writeSmall } from '../files.ts';
 import { headersPath, keptHeaders } from './kept-headers.ts';
 import { removeFile, removeTree } from '../publish.ts';
 
@@ -33,7 +33,7 @@ export const workPath = (target: string): string => `${target}.of`;
 export const UNPACK_SIDES = ['.of', '.headers'] as const;
 
 export function noteWork(work: Work): void {
-  writeFileSync(workPath(work.target), identityOf(work));
+  writeSmall(workPath(work.target), identityOf(work));
 }
 
 /** Null when there is nothing of this bundle to go on with. Makes what is there fit to be written to again. */

@@ -1,0 +1,9 @@
+/**
+ * A program has no error code for a full disk, only words: those of the system, whatever else stands in the line. All
+ * programs that a task runs end with another message each, and none of them would do better when it is run again.
+ */
+const NO_SPACE = /no space left on device|disk quota exceeded/i;
+
+/** The line that tells of it, if one does. */
+export const noSpaceIn = (said: readonly string[]): string | undefined =>
+  said.find((line) => NO_SPACE.test(line));
