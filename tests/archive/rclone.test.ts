@@ -72,7 +72,7 @@ describe.skipIf(!hasRclone())('rclone', () => {
     const putting = archive.put(KEY, { stream: stream(), size: null }, put);
     await expect(putting).rejects.toMatchObject({
       code: 'E_ARCHIVE_UNAVAILABLE',
-      message: expect.stringContaining('moved nothing for 3 s'),
+      message: 'rclone rcat on far:bundles moved nothing for 3 s',
     });
     remote.server().kill('SIGCONT');
     expect(existsSync(join(remote.folder, 'bundles', KEY))).toBe(false);

@@ -78,8 +78,10 @@ function failure(
     .map(messageOf)
     .filter((line) => line !== '');
   const code = !end.stalled && DENIED.test(end.stderr) ? 'E_ARCHIVE_DENIED' : 'E_ARCHIVE_UNAVAILABLE';
+  const last = said.at(-1);
   // Its command and paths, never the options: they may hold passwords.
-  return new LongshoreError(code, `rclone ${words[0]} on ${options.remote} ${how}: ${said.at(-1) ?? ''}`, {
+  const what = `rclone ${words[0]} on ${options.remote} ${how}${last === undefined ? '' : `: ${last}`}`;
+  return new LongshoreError(code, what, {
     fields: {
       archive: options.name,
       remote: options.remote,
