@@ -227,6 +227,19 @@ test('one that hands on its own file across file systems keeps it until all who 
   expect(left(place)).toEqual([]);
 });
 
+test.for([1, 2, 3, 4])(
+  'scratch space with room for %i entries holds up nobody afterwards',
+  async (entries, { skip }) => {
+    const place = await makePlace();
+    const { options } = await tapes(place);
+    if (smallFileSystem(options.scratch, [`nr_inodes=${entries}`]) === null)
+      return skip('NOT TESTED: needs root, to mount a file system');
+    await expect(fetchShared(options)).rejects.toMatchObject({ code: 'ENOSPC' });
+    // A claim of a process that lives, and waits for nothing, would be waited for by others.
+    expect(left(place).filter((path) => /(waiting|using)-/.test(path))).toEqual([]);
+  },
+);
+
 test('the claim of another host counts while it is fresh', async () => {
   const place = await makePlace();
   const { options } = await tapes(place);

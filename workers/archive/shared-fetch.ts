@@ -64,7 +64,7 @@ export async function fetchShared(options: SharedFetchOptions): Promise<FetchedB
   removeAbandoned(scratch, folder);
   await setAside(folder, options.signal);
   const waiting = claimIn(folder, 'waiting');
-  const using = claimIn(folder, 'using');
+  const using = usingOr(folder, () => waiting.release());
   const leave = async (): Promise<void> => {
     using.release();
     // Who still uses it may be fetching it again, for hours.
@@ -88,6 +88,16 @@ export async function fetchShared(options: SharedFetchOptions): Promise<FetchedB
     };
   } catch (error) {
     await leave();
+    throw error;
+  }
+}
+
+/** The process may live on without the bundle (a scrub), and would be waited for by all who share it. */
+function usingOr(folder: string, giveUp: () => void): ReturnType<typeof claimIn> {
+  try {
+    return claimIn(folder, 'using');
+  } catch (error) {
+    giveUp();
     throw error;
   }
 }
