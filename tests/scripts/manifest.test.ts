@@ -18,6 +18,7 @@ import { stagedPathOf } from '../../workers/dataset/paths.ts';
 import { makeOddTree, makeSparse, sha256 } from '../content/trees.ts';
 import { type Archived, type ArchivedOptions, makeArchived } from '../support/archived.ts';
 import { bagItTool } from '../support/bagit.ts';
+import { smallFileSystem } from '../support/small-file-system.ts';
 import { runScript } from '../support/script.ts';
 
 /** As the stage workflow leaves it. */
@@ -350,6 +351,26 @@ describe('a bag', () => {
     expect(readdirSync(at.place.path('bag/data'))).toEqual([]);
     execFileSync('cp', ['-a', `${at.path}/.`, at.place.path('bag/data')]);
     assertValid(at.place.path('bag'));
+  });
+
+  test('a file with holes that finds no room is E_NO_SPACE, and the bag is made when there is', async ({
+    skip,
+  }) => {
+    const at = await staged((root) => makeSparse(join(root, 'holes'), 3_000_000, [0, 1_000_000]));
+    const folder = smallFileSystem(at.place.dir('bags'), ['nr_inodes=3']);
+    if (folder === null) return skip('mounting is not permitted');
+    const make = () => manifest(at, '--format', 'bagit', '--to', join(folder, 'bag'));
+    for (let entries = 3; entries <= 7; entries++) {
+      spawnSync('mount', ['-o', `remount,nr_inodes=${entries}`, folder]);
+      const full = await make();
+      expect(full, String(entries)).toMatchObject({
+        code: 1,
+        stderr: expect.stringMatching(/^E_NO_SPACE: .*bags/),
+      });
+      expect(readdirSync(folder)).toEqual([]);
+    }
+    spawnSync('mount', ['-o', 'remount,nr_inodes=100', folder]);
+    expect((await make()).code).toBe(0);
   });
 
   test('names that are no UTF-8 are refused with a list', async () => {

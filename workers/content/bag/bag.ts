@@ -150,6 +150,9 @@ function linked({ from, to }: FromTo): boolean {
   }
 }
 
+/** `cp` has words alone for a full disk. */
+const NO_SPACE = /no space left on device|disk quota exceeded/i;
+
 /** Larger ones show how far they are. */
 const AT_ONCE_BYTES = 64 * 1024 * 1024;
 
@@ -161,7 +164,8 @@ async function copyFile(
   if (blocks * 512 < size && from.isWellFormed()) {
     // Node fills holes.
     const { code, stderr } = await runCoreutil('cp', ['--sparse=always', '--preserve=mode', '--', from, to]);
-    if (code !== 0) throw Object.assign(new Error(stderr), { code: 'EIO', syscall: 'copyfile', path: to });
+    const errno = NO_SPACE.test(stderr) ? 'ENOSPC' : 'EIO';
+    if (code !== 0) throw Object.assign(new Error(stderr), { code: errno, syscall: 'copyfile', path: to });
   } else if (size <= AT_ONCE_BYTES) {
     copyFileSync(fsPath(from), fsPath(to), constants.COPYFILE_FICLONE);
   } else {
