@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, test } from 'vitest';
-import { findStale } from '../../scripts/purge/workflows.ts';
+import { findStale, purgeWorkflow } from '../../scripts/purge/workflows.ts';
+import { LongshoreError } from '../../workers/errors.ts';
 import { makeFleet } from '../support/fleet.ts';
 import { makeWorkflow } from '../records/workflow.ts';
 import { runScript } from '../support/script.ts';
@@ -36,7 +37,9 @@ test('what is old, of the types and the app, and named by no dataset goes; every
     await add({ dataset_id: null }),
   ];
   const never = await add({ _status: 'PENDING' });
+  const resumed = await add({ _status: 'FAILURE', resume_lock: OLD });
   const kept = [
+    resumed,
     await add({ dataset_id }),
     await add({ created_at: new Date().toISOString() }),
     await add({ name: 'qc' }),
@@ -44,9 +47,10 @@ test('what is old, of the types and the app, and named by no dataset goes; every
   ];
   const { code, stdout } = await purge('--json');
   expect(code).toBe(0);
-  const rows = answer(stdout).workflows;
+  const { workflows: rows, running } = answer(stdout);
   expect(rows.map(({ id }) => id).sort()).toEqual([...stale, never].sort());
   expect(new Set(rows.map(({ outcome }) => outcome))).toEqual(new Set(['purged']));
+  expect(running.map(({ id }) => id)).toEqual([resumed]);
   expect(await ids()).toEqual(kept.toSorted());
   const subject = `workflow:${stale[0]}`;
   expect((await store.records.auditLog({ subject }))[0]).toMatchObject({ action: 'workflow.delete' });
@@ -123,9 +127,9 @@ test('one that runs stays, whatever its age, and goes on', async () => {
   database.close();
   const { stdout } = await fleet.purge('--workflow_types', '["drill"]', '--json');
   expect(answer(stdout)).toMatchObject({ workflows: [], running: [{ id, status: 'STARTED' }] });
-  expect(await fleet.engine.delete(id, { actor: 'test', unless_running: true })).toEqual({
-    deleted_count: 0,
-  });
+  // Begun after it was chosen.
+  const chosen = { id, name: 'drill', dataset_id: GONE, created_at: OLD, status: 'PENDING' } as const;
+  expect(await purgeWorkflow(fleet.engine, chosen, 'test')).toMatchObject({ outcome: 'kept' });
   writeFileSync(go, '');
   await fleet.reaches(id, 'SUCCESS');
 });
@@ -144,10 +148,14 @@ test('a failed workflow leaves no job behind in the queue', async () => {
 });
 
 describe('a catalog that names nothing', () => {
-  test('an empty catalog purges nothing, and says so', async () => {
+  test('an empty catalog purges nothing, and says so; one whose datasets are all deleted is not empty', async () => {
     const { add, purge, ids, place } = await setUp();
-    const id = await add();
+    await add();
     const database = new DatabaseSync(place.config.catalog.path);
+    database.exec('update datasets set is_deleted = 1');
+    expect((await purge()).code).toBe(0);
+    expect(await ids()).toEqual([]);
+    const id = await add();
     database.exec('delete from datasets');
     database.close();
     const { code, stderr } = await purge();
@@ -176,4 +184,14 @@ describe('a catalog that names nothing', () => {
     expect(found.chosen.map(({ id }) => id)).toEqual([stale]);
     await expect(findStale(withApi([]), query)).rejects.toMatchObject({ code: 'E_CATALOG_UNAVAILABLE' });
   });
+});
+
+test('a catalog that goes away in the middle does not make a workflow stale', async () => {
+  const { add, store } = await setUp();
+  await add();
+  const away = new LongshoreError('E_CATALOG_UNAVAILABLE', 'it went away');
+  const catalog = { ...store.catalog, get: () => Promise.reject(away) };
+  const created_before = new Date().toISOString();
+  const query = { app_id: 'longshore-test', types: ['integrated'], created_before, max: 9 };
+  await expect(findStale({ ...store, catalog }, query)).rejects.toBe(away);
 });
