@@ -106,6 +106,25 @@ test('a copy, a bundle with its manifest and a staged bundle are on the disk wit
   expect(sizes.manifest).toBe(statSync(place.path('manifest')).size);
 });
 
+test('a recalled file is on the disk before it has its name, alone as well', async () => {
+  const place = await makePlace();
+  const done = traced(
+    place,
+    `const { openRecallTarget } = await content('recall/target.ts');
+     const target = await openRecallTarget('out', { force: true });
+     const { file, path } = await target.create();
+     await file.writeFile('bytes');
+     await file.close();
+     await target.add(path, { path: 'a', type: 'file', size: 5, mode: 0o644, mtime: '0' }, () => undefined);
+     await target.publish();
+     await target.close();`,
+  );
+  expect(done.filter(({ to }) => to !== 'claim')).toMatchObject([
+    { sync: '0', size: 5 },
+    { rename: '0', to: 'a' },
+  ]);
+});
+
 test('each part that a server has confirmed is in the ledger on the disk before the next one counts', async () => {
   const place = await makePlace();
   const done = traced(

@@ -30,7 +30,7 @@ import { recallMembers, type Recalled } from '../../workers/content/recall/recal
 import { createAsked, nearNames } from '../../workers/content/recall/paths.ts';
 import { askedPieces, MAX_SLACK_BYTES, type Range, rangesOf } from '../../workers/content/recall/plan.ts';
 import { type RecallSurvey, refuseConflicts, surveyRecall } from '../../workers/content/recall/survey.ts';
-import { openRecallTarget } from '../../workers/content/recall/target.ts';
+import { openRecallTarget, standingIn } from '../../workers/content/recall/target.ts';
 import { encodeSparseMap } from '../../workers/content/tar/sparse.ts';
 import { flip } from '../support/archived.ts';
 import { makePlace, type Place } from '../support/place.ts';
@@ -295,13 +295,16 @@ describe('damage', () => {
     expect(out.filter((name) => name.includes('partial'))).toEqual([]);
   });
 
-  test('a damaged map of a sparse file is no reason to lose the next member', async () => {
+  test.each([
+    ['of no sense', '9\n0\n99999999\n'],
+    ['of more than is stored', '1\n0\n3000000\n'],
+  ])('a damaged map of a sparse file, %s, is no reason to lose the next member', async (_, map) => {
     const place = await packed((root) => {
       makeSparse(join(root, 'a'), 3_000_000, [0, 1_000_000]);
       writeFileSync(join(root, 'b'), 'next');
     });
     const fd = openSync(place.path('bundle'), 'r+');
-    writeSync(fd, Buffer.from('9\n0\n99999999\n'), 0, 13, memberOf(place, 'a').offset);
+    writeSync(fd, Buffer.from(map), 0, map.length, memberOf(place, 'a').offset);
     closeSync(fd);
     expect(await recall(place, ['.'])).toMatchObject({ wrong: ['a'], files: 1 });
     expect(readFileSync(place.path('out/b'), 'utf8')).toBe('next');
@@ -314,6 +317,34 @@ describe('damage', () => {
     truncateSync(place.path('bundle'), (memberOf(place, 'b').offset ?? 0) + 50_000);
     expect((await recall(place, ['.'])).wrong).toEqual(['b', 'c']);
     expect(names(place.path('out'))).toEqual(['a']);
+  });
+
+  test('a file of which the manifest has no digest cannot be proven, and is not recalled', async () => {
+    const place = await packed((root) => writeFileSync(join(root, 'a'), 'a'));
+    const { digests: _, ...a } = memberOf(place, 'a');
+    rewriteManifest(place, [a]);
+    expect(await recall(place, ['.'])).toMatchObject({ wrong: ['a'], files: 0 });
+    expect(names(place.path('out'))).toEqual([]);
+  });
+
+  test('a copy that fails is asked for nothing more, and its failure is not forgotten', async () => {
+    const place = await packed((root) => {
+      for (const name of ['a', 'c']) writeFileSync(join(root, name), name);
+      writeFileSync(join(root, 'b'), Buffer.alloc(2 * MAX_SLACK_BYTES, 1));
+    });
+    const [manifest, to, asked] = [place.path('manifest'), place.path('out'), createAsked(['a', 'c'])];
+    const { done } = await surveyRecall({ manifest, asked, to });
+    const target = await openRecallTarget(to, { force: false });
+    const failure = new Error('the connection was lost');
+    const { read } = createArchiveReads(place.path('bundle'));
+    async function* failing(offset: number, length: number): AsyncGenerator<Buffer> {
+      if (offset <= (memberOf(place, 'a').offset ?? 0)) throw failure;
+      yield* read(offset, length);
+    }
+    const onDamage = (): Promise<never> => Promise.reject(new Error('nothing is damaged'));
+    const parts = { manifest, asked, target, read: failing, done, onDamage };
+    expect(await recallMembers(parts)).toMatchObject({ failure, ranges: 1, files: 0 });
+    await target.close();
   });
 
   test('what is there from another copy is not fetched again, and what is wrong there is replaced only by force', async () => {
@@ -391,6 +422,30 @@ describe('the target', () => {
       expect(readFileSync(join(to, 'a'), 'utf8')).toBe(force ? 'recalled' : 'of somebody');
       await target.close();
     }
+  });
+
+  test('nor is what comes into the place of a link', async () => {
+    const to = (await makePlace()).dir('out');
+    const type = 'symbolic link';
+    const member: ManifestMember = { path: 'a', type, target: 'b', size: 0, mode: 0o777, mtime: '0' };
+    for (const force of [false, true]) {
+      const target = await openRecallTarget(to, { force });
+      target.link(member);
+      writeFileSync(join(to, 'a'), 'of somebody');
+      const completed = await target.complete().catch((error: unknown) => error);
+      expect(completed).toEqual(force ? undefined : expect.objectContaining({ code: 'E_RECALL' }));
+      expect(lstatSync(join(to, 'a')).isSymbolicLink()).toBe(force);
+      await target.close();
+    }
+  });
+
+  test('a link that comes into the place of a folder which was not there yet is seen', async () => {
+    const place = await makePlace();
+    const standing = standingIn(place.dir('out'));
+    const member: ManifestMember = { path: 'a/x', type: 'file', size: 8, mode: 0o644, mtime: '0' };
+    expect(standing(member)).toBe('free');
+    symlinkSync(place.dir('elsewhere'), place.path('out/a'));
+    expect(standing({ ...member, path: 'a/y' })).toEqual({ conflict: 'a is no folder' });
   });
 
   test('what a dead recall left is removed, what a living one holds is not', async () => {
