@@ -1,6 +1,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import type { WireWorkflow } from '../../workers/gateway/shapes.ts';
+import { makeWorkflow } from '../records/workflow.ts';
 import { type Fleet, makeFleet } from '../support/fleet.ts';
 import { until } from '../support/until.ts';
 import { bodyOf, makeGateway, type TestGateway, tokenOf } from './gateway.ts';
@@ -327,6 +328,15 @@ test('a lock that no worker took up in time is not shown, so that the UI offers 
   await fleet.worker();
   await fleet.reaches(id, 'SUCCESS');
   expect(fleet.events('start')).toHaveLength(1);
+});
+
+test('what another resume has just recorded is left for that one to queue', async () => {
+  const { ask, store, place } = await makeGateway();
+  const steps = [{ name: 'one', task: 'drill', queue: `${place.config.app_id}.q` }];
+  const { id } = makeWorkflow();
+  await store.records.createWorkflow(makeWorkflow({ id, steps, resume_lock: new Date().toISOString() }));
+  expect((await ask(`/workflows/${id}/resume`, { json: {} })).body).toEqual({ resumed: false });
+  expect(await store.records.auditLog({ subject: `workflow:${id}` })).toEqual([]);
 });
 
 test('a request that is repeated with its Idempotency-Key starts one workflow; the key of another is refused', async () => {

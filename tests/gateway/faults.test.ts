@@ -116,6 +116,16 @@ test('a start that was recorded when Redis went away is answered with its id, si
   expect(body).toMatchObject({ id, status: 'PENDING' });
 });
 
+test('a start of which nothing was recorded by then is refused', async () => {
+  const away = new LongshoreError('E_REDIS_UNAVAILABLE', 'it went away');
+  const wrap = ({ records, ...store }: Store): Store => ({
+    ...store,
+    records: { ...records, createWorkflow: () => Promise.reject(away) },
+  });
+  const { ask, place } = await makeGateway({ wrap });
+  expect((await ask('/workflows', { json: bodyOf(place.config) })).status).toBe(503);
+});
+
 test('a Redis that is full takes nothing in: what is recorded by then is answered as done, and follows by itself', async () => {
   const fleet = await makeFleet({ queue: { url: null }, workflow: { reconcile_seconds: 1 } });
   const redis = await startEmbeddedRedis(fleet.place.path('redis'));
