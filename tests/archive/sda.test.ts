@@ -266,7 +266,7 @@ test('what a dead attempt left goes with the object', async () => {
   expect(readdirSync(place.path('hpss/files/development/2026/raw_data'))).toEqual([]);
 });
 
-test.each(['rm', 'mv', 'put', 'ls', 'mkdir'])(
+test.each(['rm', 'mv', 'rm mv', 'put', 'ls', 'mkdir'])(
   'a %s that ends well and has done nothing is believed of nothing',
   async (verb) => {
     const { place, file, bytes, archive } = await tape();
