@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { Redis } from 'ioredis';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
+import { takeLocks } from '../../workers/queue/token-lock.ts';
 import { TURN_VARIABLE, turnEnd } from '../../workers/queue/turn-end.ts';
 import { withScriptLock } from '../../workers/queue/script-lock.ts';
 import { makePlace } from '../support/place.ts';
@@ -106,6 +107,17 @@ test('work on several subjects takes all of them or none, and gives all of them 
   });
   expect(seen).toEqual([busy('b'), { ran: true, result: 'ran' }, busy('a'), busy('b')]);
   expect(await redis.keys(`${config.queue.prefix}:*:script:*`)).toEqual([]);
+});
+
+test('of several locks none is taken, not for a moment, when one is held; those that are taken end by themselves', async () => {
+  const { config } = await makePlace();
+  const redis = new Redis(inject('redis'));
+  onTestFinished(() => redis.disconnect());
+  const [a, b] = ['a', 'b'].map((name) => `${config.queue.prefix}:lock:${name}`) as [string, string];
+  expect(await takeLocks(redis, [b], 'one', 60_000)).toBeNull();
+  expect(await takeLocks(redis, [a, b], 'two', 60_000)).toEqual({ key: b, token: 'one' });
+  expect(await redis.get(a)).toBeNull();
+  expect(await redis.pttl(b)).toBeGreaterThan(0);
 });
 
 test('work that outlives its lock is told nothing of its loss', async () => {
