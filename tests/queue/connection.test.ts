@@ -1,14 +1,17 @@
+import { EventEmitter } from 'node:events';
 import { join } from 'node:path';
 import { spawn } from 'node:child_process';
 import { Writable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import { inspect } from 'node:util';
-import { Redis } from 'ioredis';
+import { Redis, ReplyError } from 'ioredis';
 import pino from 'pino';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import { coerceError } from '../../workers/errors.ts';
 import { connectRedis, redisOptions } from '../../workers/queue/connection.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { checkRedis, watchFitness } from '../../workers/queue/fitness.ts';
+import { whyRefused } from '../../workers/queue/refusals.ts';
 import { startGuardedRedis } from '../support/guarded-redis.ts';
 import { makePlace } from '../support/place.ts';
 import { until } from '../support/until.ts';
@@ -137,6 +140,17 @@ test('addresses give host, port, database, user, password and TLS; configured cr
     tls: {},
     maxRetriesPerRequest: null,
   });
+  expect(redisOptions(config, 'rediss+sentinel://u:p%40ss@[::1]:26380,host/prim/3')).toMatchObject({
+    sentinels: [
+      { host: '::1', port: 26380 },
+      { host: 'host', port: 26379 },
+    ],
+    name: 'prim',
+    db: 3,
+    username: 'u',
+    password: 'p@ss',
+    enableTLSForSentinelMode: true,
+  });
   const withUser = { ...config, queue: { ...config.queue, username: 'fleet', password: 'secret' } };
   expect(redisOptions(withUser, 'redis://u:p@host')).toMatchObject({
     username: 'fleet',
@@ -188,6 +202,31 @@ test('a Redis that becomes unfit is told of at once, also when another one is be
   expect(lines.join('')).toContain('volatile-lru');
   await client.config('SET', 'maxmemory-policy', 'noeviction');
   await until(() => seen.length === 2, { what: 'the correction to be seen' });
+  expect(seen).toEqual(['E_REDIS_UNAVAILABLE', null]);
+});
+
+test('what a Redis refuses only when a transaction is carried out is a refusal too', async () => {
+  const refusal = new ReplyError("OOM command not allowed when used memory > 'maxmemory'.");
+  const exec = async (): Promise<unknown> => [[refusal, null]];
+  const redis = { multi: () => ({ set: () => ({ exec }) }) } as unknown as Redis;
+  expect(await whyRefused(redis, 'prefix')).toMatchObject({ code: 'E_REDIS_UNAVAILABLE' });
+});
+
+test('the Redis behind a new connection is looked at with its first moment, and by nobody who has stopped', async () => {
+  let policy = 'noeviction';
+  const info = async (): Promise<string> => `maxmemory_policy:${policy}`;
+  const redis = Object.assign(new EventEmitter(), { status: 'ready', info });
+  const seen: (string | null)[] = [];
+  const { log } = collectingLog();
+  const watching = watchFitness(redis as unknown as Redis, log, (unfit) => seen.push(unfit?.code ?? null));
+  for (policy of ['allkeys-lru', 'noeviction']) {
+    redis.emit('ready');
+    await setImmediate();
+  }
+  watching.stop();
+  policy = 'allkeys-lru';
+  redis.emit('ready');
+  await setImmediate();
   expect(seen).toEqual(['E_REDIS_UNAVAILABLE', null]);
 });
 
