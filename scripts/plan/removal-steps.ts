@@ -3,13 +3,18 @@ import { lstatSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Archive } from '../../workers/archive/contract.ts';
 import { archiveNamesOf, openArchive } from '../../workers/archive/index.ts';
-import { whyNotHeld, whyNotHeldByAll } from '../../workers/archive/presence.ts';
+import { heldCopy, whyNotHeldByAll } from '../../workers/archive/presence.ts';
 import { isThere, type StagedCopy, stagedCopyThere } from '../../workers/content/staged-copy.ts';
 import { roughSize } from '../../workers/dataset/byte-size.ts';
 import { downloadLinksOf, qcFolderOf } from '../../workers/dataset/paths.ts';
 import { pinOf, pinText } from '../../workers/dataset/pin.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
-import { coerceError, type LongshoreError, LongshoreError as Coded } from '../../workers/errors.ts';
+import {
+  coerceError,
+  isLongshoreError,
+  type LongshoreError,
+  LongshoreError as Coded,
+} from '../../workers/errors.ts';
 import { assertGone, assertSource, NEVER_READ_BACK, originKept } from '../../workers/tasks/origin-removal.ts';
 import { amountOf } from './rates.ts';
 import type { Ground } from './ground.ts';
@@ -36,7 +41,7 @@ export const planPurge: Planner = async (ground) => {
 
 /** Why a purge would be refused; empty when it would not. */
 export async function purgeStops(ground: Ground): Promise<LongshoreError[]> {
-  const { dataset, copies, force } = ground;
+  const { dataset, force } = ground;
   const stops: LongshoreError[] = [];
   const pin = pinOf(dataset);
   if (pin !== null)
@@ -50,28 +55,26 @@ export async function purgeStops(ground: Ground): Promise<LongshoreError[]> {
         },
       ),
     );
-  if (!force) stops.push(...(await archiveStops(ground, copies.length)));
+  if (!force) stops.push(...(await archiveStops(ground)));
   return stops;
 }
 
-/** One copy that is there, whole and proven, is enough; without one, what is wrong with the first. */
-async function archiveStops({ dataset, copies }: Ground, known: number): Promise<LongshoreError[]> {
-  const reasons: LongshoreError[] = [];
-  for (const copy of copies) {
-    const reason = await whyNotHeld(dataset, copy);
-    if (reason === null) return [];
-    reasons.push(reason);
-  }
-  if (known === 0)
+/** One copy that is there, whole and proven, is enough. */
+async function archiveStops({ dataset, copies }: Ground): Promise<LongshoreError[]> {
+  if (copies.length === 0)
     return [
       new Coded(
         'E_NOT_ARCHIVED',
         `dataset ${dataset.id} has no archived copy; the staged one may be the last`,
       ),
     ];
-  return [reasons.find(({ code }) => code === 'E_ARCHIVE_UNAVAILABLE') ?? reasons[0]].filter(
-    (one) => one !== undefined,
-  );
+  try {
+    await heldCopy(dataset, copies);
+    return [];
+  } catch (error) {
+    if (isLongshoreError(error)) return [error];
+    throw error;
+  }
 }
 
 /**

@@ -108,7 +108,12 @@ test('what purge and delete say they remove is what they remove', async () => {
     [...answer.removed, join(purged.find((path) => path.endsWith('run_A')) ?? '', '..')].toSorted(),
   ).toEqual(purged.toSorted());
   expect(await removesOf('purge')).toEqual([]);
+  // Where an attempt to archive was going to, too.
+  const noted = `${(await landing.dataset()).archive_path}.noted`;
+  writeFileSync(noted, 'bundle');
+  await landing.store.catalog.patch(landing.id, { metadata: { archive_target: noted } });
   const deleted = await removesOf('delete');
+  expect(deleted).toContain(noted);
   await landing.run('delete_dataset');
   const told = landing.audit.find(({ action }) => action === 'dataset.delete')?.details.removed as string[];
   expect(told.toSorted()).toEqual(deleted.toSorted());
@@ -140,6 +145,9 @@ test('the plan of a removal of the origin names it, and refuses as the task does
   mount();
   await landing.run('delete_source');
   expect((await plan(landing, 'clear')).steps[0]).toMatchObject({ removes: [], reads: [] });
+  const again = unmount(dirname(landing.origin)); // It is recorded that it is gone.
+  expect(stopsOf(await plan(landing, 'clear'))).toEqual([]);
+  again();
 });
 
 test('so does the plan for an origin whose bundle was never read back, or that lies where none comes from', async () => {
@@ -262,10 +270,15 @@ test('what would stop it is told before it is started, with the error that it wo
   const other = buildWorkflow(landing.place.config, 'stage', { dataset_id: landing.id, initiator: 'ben' });
   await landing.store.records.createWorkflow(other);
   expect(await plan(landing, 'stage')).toMatchObject({ would: 'join', because: other.id, stops: [] });
-  expect((await plan(landing, 'delete')).stops[0]).toMatchObject({
-    message: expect.stringContaining(other.id),
-  });
   await landing.store.records.deleteWorkflow(other.id);
+  const resumed = { ...other, _status: 'FAILURE', resume_lock: new Date().toISOString() } as const;
+  for (const busy of [other, resumed]) {
+    await landing.store.records.createWorkflow(busy);
+    expect((await plan(landing, 'delete')).stops[0]).toMatchObject({
+      message: expect.stringContaining(other.id),
+    });
+    await landing.store.records.deleteWorkflow(other.id);
+  }
 
   await landing.run('delete_dataset');
   expect(stopsOf(await plan(landing, 'stage'))).toEqual(['E_DATASET_DELETED']);
@@ -335,6 +348,11 @@ test('a copy that an archive lacks is planned with the reads of the one that it 
   expect(step?.writes[0]?.what).toBe('bundle in mirror');
   const what = 'bundle in filesystem, twice: proven and copied';
   expect(step?.reads.at(-1)).toEqual({ what, path: archive_path, bytes: 2 * (bundle?.size ?? 0), files: 1 });
+  // One that cannot be asked may have what the other lacks.
+  expect(stopsOf(await plan(landing, 'purge'))).toEqual([]);
+  for (const path of [archive_path as string, landing.place.path('data/archive/.longshore-archive')])
+    rmSync(path);
+  expect(stopsOf(await plan(landing, 'purge'))).toEqual(['E_ARCHIVE_UNAVAILABLE']);
 });
 
 test('several are planned together: one sum, and the room for all of them', async () => {
