@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, test } from 'vitest';
@@ -144,10 +144,21 @@ describe('registering by hand', () => {
   });
 
   test('a name that belongs to another folder is refused with code 4 and what to do', async () => {
-    const { register, read } = await setUp(['run 1', 'run-1']);
+    const { folder, register, read } = await setUp(['run 1', 'run-1']);
     const done = await register(...RAW, '--ingest-subdirs');
     expect(done).toMatchObject({ code: 4, stdout: expect.stringContaining('--prefix or --suffix') });
     expect((await read()).datasets).toHaveLength(1);
+    mkdirSync(join(folder, 'RUN-1')); // Another name.
+    const { stdout } = await register(...RAW, '--ingest-subdirs', '--dry-run', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({ datasets: [{ outcome: 'would create' }, {}, {}] });
+  });
+
+  test('a folder that is given by a link is registered where it lies', async () => {
+    const { place, folder, read } = await setUp(['one']);
+    symlinkSync(folder, place.path('link'));
+    const { code } = await runScript('register.ts', [place.path('link'), ...RAW], place.env);
+    expect(code).toBe(0);
+    expect((await read()).datasets).toMatchObject([{ name: 'link', origin_path: folder }]);
   });
 
   test('every problem of the arguments is told at once, with code 2', async () => {
