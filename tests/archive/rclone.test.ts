@@ -124,6 +124,28 @@ describe.skipIf(!hasRclone())('rclone', () => {
     },
   );
 
+  test('what comes short, there or here, is refused although rclone ended well', async () => {
+    const place = await makePlace();
+    const remote = localRemote(place);
+    const archive = openRemote(place, remote);
+    const bytes = randomBytes(MB);
+    await archive.put(KEY, { stream: of(bytes), size: null }, put);
+    const [rclone, file] = [place.path('rclone.sh'), place.path('file')];
+    const cut = `find '${remote.folder}' -name '.*.partial-*' -exec truncate -s 1000 {} +`;
+    const verbs = `*" cat "*) rclone "$@" | head -c 1000;; *" rcat "*|*" copyto "*) rclone "$@" && ${cut};;`;
+    writeFileSync(rclone, `#!/bin/sh\ncase " $* " in ${verbs} *) exec rclone "$@";; esac\n`, { mode: 0o755 });
+    writeFileSync(file, randomBytes(MB));
+    const short = openRemote(place, remote, { rclone });
+    for (const act of [
+      () => short.put(KEY, { stream: of(randomBytes(MB)), size: null }, put),
+      () => short.put(`${KEY}.2`, { file }, put),
+      () => collectBytes(short.read(KEY, {})),
+    ])
+      await expect(act()).rejects.toMatchObject({ code: 'E_TRANSFER' });
+    expect((await collectBytes(archive.read(KEY, {}))).equals(bytes)).toBe(true);
+    expect(await archive.stat(`${KEY}.2`)).toBeNull();
+  });
+
   test('what a dead attempt left goes with the object, also when it never came to one', async () => {
     const place = await makePlace();
     const remote = localRemote(place);
