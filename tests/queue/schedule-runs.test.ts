@@ -13,6 +13,7 @@ import {
   type ScheduleState,
 } from '../../workers/queue/schedule-list.ts';
 import { openSchedules, type Schedules } from '../../workers/queue/schedules.ts';
+import { withScriptLock } from '../../workers/queue/script-lock.ts';
 import { openTickQueue } from '../../workers/queue/tick-queue.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { runScript, startScript } from '../support/script.ts';
@@ -120,6 +121,21 @@ test('what is known of a run: due, begun, ended, result, worker; a skipped turn 
   expect(failed.reason).toBe('scripts/purge.ts ended with exit code 7');
   expect(Date.parse(failed.ended_at ?? '')).toBeGreaterThanOrEqual(Date.parse(failed.started_at));
   expect(failed.worker).toContain(`:${process.pid}`);
+});
+
+test('a turn that finds its script at work by hand leaves what is known of the run before', async () => {
+  const place = await makePlace({ schedules: [{ script: 'purge', args: [], cron: daily }] });
+  const fleet = await fleetOf(place, writeScript(place, 'purge', `note('end');`));
+  await fleet.start();
+  const first = await fleet.ask();
+  await until(async () => (await first()) === 'done', { what: 'a run to end' });
+  const { last_run } = await fleet.list();
+  await withScriptLock(place.config, 'purge', log, async () => {
+    const second = await fleet.ask();
+    await until(async () => (await second()) === 'skipped', { what: 'the turn to be skipped' });
+  });
+  expect((await fleet.list()).last_run).toEqual(last_run);
+  expect(journal(place)).toEqual(['end']);
 });
 
 test('a script goes on when its worker is restarted meanwhile; the next worker waits for its end instead of running it again', async () => {

@@ -106,12 +106,13 @@ test('schedules that left the configuration leave Redis', async () => {
   const folder = writePurge(before);
   await (await openSchedules(before.config, redis, log, { folder })).close();
   expect(await known()).toEqual(['purge a']);
-  const changed = {
-    ...before.config,
-    schedules: [{ script: 'purge', args: [], cron: '0 7 * * *', missed: 'run' as const }],
-  };
+  const schedule = { script: 'purge', args: [], cron: '0 7 * * *', missed: 'run' as const };
+  const changed = { ...before.config, schedules: [schedule] };
   await (await openSchedules(changed, redis, log, { folder })).close();
   expect(await known()).toEqual(['purge']);
+  const patient = { ...changed, schedules: [{ ...schedule, missed: 'skip' as const }] };
+  await (await openSchedules(patient, redis, log, { folder })).close();
+  expect((await queue.getJobSchedulers(0, -1))[0]?.template?.data).toMatchObject({ missed: 'skip' });
   const wrong = { script: 'purge', args: [], cron: '61 99 * * *', missed: 'run' as const };
   const silent = createLogger('test', {}, { level: 'fatal' });
   await (await openSchedules({ ...changed, schedules: [wrong] }, redis, silent, { folder })).close();
