@@ -6,6 +6,7 @@ import { createLogger } from '../../workers/log.ts';
 import { connectRedis } from '../../workers/queue/connection.ts';
 import { doctor } from '../support/doctor.ts';
 import { makeFleet } from '../support/fleet.ts';
+import { judgeSentinels } from '../../scripts/doctor/sentinels.ts';
 import { makePlace } from '../support/place.ts';
 import { runScript } from '../support/script.ts';
 import { SENTINEL_PASSWORD, startSentinels } from '../support/sentinels.ts';
@@ -117,6 +118,16 @@ test('workflows go on after the primary is gone, and each step runs once', async
   for (const worker of [0, 1]) expect(fleet.workerLog(worker)).not.toContain('"level":50');
   // Started on the new one.
   await fleet.reaches(await fleet.start({ one: {} }), 'SUCCESS');
+});
+
+test('a Sentinel without which none is left is more than a warning', () => {
+  const answer = { place: 'h:1', said: '' };
+  const [up, down] = [
+    { ...answer, state: 'agrees' },
+    { ...answer, state: 'away' },
+  ] as const;
+  expect(judgeSentinels([down]).level).toBe('problem');
+  expect(judgeSentinels([up, down]).level).toBe('warning');
 });
 
 test('the doctor asks each Sentinel by itself: one that is away is a warning, no quorum a problem', async () => {

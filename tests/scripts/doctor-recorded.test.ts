@@ -59,15 +59,20 @@ function battery(store: () => Record<string, unknown>): void {
   }
 
   test('of a dataset that is deleted, and of workflows that are over, nothing is told', async () => {
-    const landing = await landed();
+    const landing = await landed({
+      archive: { copies: ['old'], backends: { old: { kind: 'filesystem' } } },
+    });
     const { catalog, records } = landing.store;
     const steps = [{ name: 'one', task: 'former_task', queue: 'former.q' }];
     const start = { dataset_id: landing.id, initiator: 'test' };
     const over = buildWorkflow(landing.place.config, { name: 'old', steps }, start);
     await catalog.attachWorkflow(landing.id, over);
     await records.pause(over.id, { actor: 'test', take_out: true });
+    const elsewhere = { ...landing.place.config, app_id: 'zz' }; // Its own installation looks after it.
+    await records.createWorkflow(buildWorkflow(elsewhere, { name: 'old', steps }, start));
     await catalog.patch(landing.id, { is_deleted: true });
-    const { findings } = await examine(landing, move(landing.place.path('data')));
+    const changed = { ...move(landing.place.path('data')), archive: {} };
+    const { findings } = await examine(landing, changed);
     expect(findings.map(({ id, level }) => [id, level])).toEqual(IDS.map((id) => [id, 'ok']));
   });
 
