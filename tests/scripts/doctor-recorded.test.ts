@@ -77,9 +77,14 @@ function battery(store: () => Record<string, unknown>): void {
   });
 
   test('folders that were moved are told until a link stands in their place', async () => {
-    const landing = await landed();
+    // A mirror has a root of its own, wherever the folders of the types are.
+    const archive = {
+      copies: ['filesystem', 'mirror'],
+      backends: { mirror: { kind: 'filesystem', root: '{home}/mirror' } },
+    };
+    const landing = await landed({ archive });
     const data = landing.place.path('data');
-    const changed = move(data);
+    const changed = { ...move(data), archive };
     const { of } = await examine(landing, changed);
     expect(of('recorded.bundles')).toMatchObject({ level: 'problem', seen: expect.stringContaining('(1)') });
     expect(of('recorded.staged')).toMatchObject({
