@@ -3,9 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { type ProgramEnd, runProgram, streamProgram } from '../../workers/archive/program.ts';
 
-const STALL_SECONDS = 0.3;
+/** Long enough for a loaded machine to start a program in. */
+const STALL_SECONDS = 2;
 /** Longer than the program may be still. */
-const LONGER_MS = 900;
+const LONGER_MS = 3500;
 
 test('a reader that takes its time is no stall of the program', async () => {
   const ends: Omit<ProgramEnd, 'stdout'>[] = [];
