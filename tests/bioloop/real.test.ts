@@ -69,6 +69,8 @@ test("a Bioloop's own API answers every endpoint as the contract records it", as
   const problems = answers.flatMap(({ name, status, body }) => {
     const recorded = contract.get(name);
     if (recorded === undefined) return [`${name}: is not in the contract`];
+    // How it says that it knows no such folder, for which it is asked below.
+    if (name === 'GET datasets/:id/files' && status === 404) return [];
     return status === 200
       ? problemsOf(`${name} answer`, recorded.answer, body)
       : [`${name}: ${status} ${JSON.stringify(body)}`];
