@@ -45,6 +45,16 @@ test('19 files go through FastQC in groups of 8 with threads from the budget, th
   expect(readdirSync(landing.place.path('data/qc/raw_data/run_A'))).toEqual(['qc']);
 });
 
+test('what MultiQC leaves behind when it is killed lies in the folder that the next attempt clears', async () => {
+  const landing = await staged(reads(1));
+  const calls = noteCalls(landing);
+  await landing.run('generate_qc');
+  const place = calls().find((call) => call.startsWith('temporary files in '));
+  expect(place).toContain(`in ${landing.place.path('data/qc/raw_data/run_A')}/`);
+  const folder = landing.place.path('data/qc/raw_data/run_A/qc');
+  expect(readdirSync(folder).filter((name) => name.startsWith('.'))).toEqual([]);
+});
+
 test('a second run keeps the report id and replaces the report', async () => {
   const landing = await staged(reads(1));
   noteCalls(landing);

@@ -151,10 +151,13 @@ function pathUnderItsSample(file: Reads, scratch: string): string {
 
 async function runMultiqc(ctx: TaskContext, folder: string): Promise<void> {
   const offline = ['--cl-config', MULTIQC_SETTINGS, '--no-megaqc-upload', '--no-ansi'];
-  await ctx.tool(ctx.config.tools.multiqc, [folder, '-o', folder, ...offline], {
-    env: { MPLCONFIGDIR: join(folder, '.matplotlib'), MPLBACKEND: 'Agg' },
+  // What it leaves when it is killed goes with the partial report; in the host's /tmp it would stay for ever.
+  const own = join(folder, '.multiqc');
+  makeFolders(own);
+  await ctx.tool(ctx.config.tools.multiqc, [folder, '-o', folder, '--ignore', '.multiqc', ...offline], {
+    env: { TMPDIR: own, MPLCONFIGDIR: own, MPLBACKEND: 'Agg' },
   });
-  await removeTree(join(folder, '.matplotlib'));
+  await removeTree(own);
   const report = join(folder, REPORT);
   if ((statSync(report, { throwIfNoEntry: false })?.size ?? 0) > 0) return;
   throw new LongshoreError(
