@@ -6,8 +6,11 @@ import type { Place } from './place.ts';
 
 export interface BadDisk {
   readonly folder: string;
-  /** From now on the end of that file cannot be read (EIO); nothing of it is in memory any more. */
-  loseEndOf(file: string): void;
+  /**
+   * From now on the end of that file cannot be read (EIO); nothing of it is in memory any more. `beside`, and the names
+   * of all files, can be. False: the file system has put them behind it, so that they are lost, too.
+   */
+  loseEndOf(file: string, beside: string): boolean;
 }
 
 const BLOCK = 4096;
@@ -26,14 +29,29 @@ export function badDisk(place: Place, name: string): BadDisk | null {
   onTestFinished(() => void spawnSync('umount', ['-l', folder]));
   return {
     folder,
-    loseEndOf: (file) => {
-      const map = spawnSync('filefrag', ['-v', `-b${BLOCK}`, file], { encoding: 'utf8' }).stdout;
-      // Extent, logical first and last, physical first and last.
-      const extents = [...map.matchAll(/^\s*\d+:\s+\d+\.\.\s*\d+:\s+(\d+)\.\.\s*(\d+):/gm)];
-      const last = Math.max(...extents.map(([, , end]) => Number(end)));
-      if (!does('umount', folder) || !mount() || extents.length === 0)
-        throw new Error(`no map of ${file}: ${map}`);
+    loseEndOf: (file, beside) => {
+      for (let turn = 0; endOf(file) <= endOf(beside) && turn < TURNS; turn++) {
+        const copy = `${folder}/lost+found/${turn}`;
+        // What it was before stays, so that it moves on.
+        if (!does('cp', '-a', file, copy) || !does('mv', file, `${copy}.before`) || !does('mv', copy, file))
+          throw new Error(`${file} cannot be moved`);
+      }
+      const last = endOf(file);
+      if (!does('umount', folder) || !mount()) throw new Error(`${folder} cannot be mounted again`);
       truncateSync(image, last * BLOCK);
+      return does('find', folder) && does('cat', beside);
     },
   };
+}
+
+const TURNS = 20;
+
+/** The last block of it on the disk. */
+function endOf(file: string): number {
+  spawnSync('sync', ['-f', file]);
+  const map = spawnSync('filefrag', ['-v', `-b${BLOCK}`, file], { encoding: 'utf8' }).stdout;
+  // Extent, logical first and last, physical first and last.
+  const extents = [...map.matchAll(/^\s*\d+:\s+\d+\.\.\s*\d+:\s+(\d+)\.\.\s*(\d+):/gm)];
+  if (extents.length === 0) throw new Error(`no map of ${file}: ${map}`);
+  return Math.max(...extents.map(([, , end]) => Number(end)));
 }
