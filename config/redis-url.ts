@@ -2,6 +2,8 @@
  * The addresses of a Redis: `redis://` and `rediss://` (the scheme that IANA lists), `unix://` and a path, and, for one that
  * Sentinels watch, `redis+sentinel://user:password@host:port,host:port/name/db`, as the Python packages for it write it.
  */
+import { z } from 'zod';
+
 export interface RedisUser {
   readonly username?: string;
   readonly password?: string;
@@ -12,7 +14,7 @@ export interface RedisUser {
 export type RedisAddress =
   | { readonly kind: 'socket'; readonly path: string }
   | ({ readonly kind: 'server'; readonly host: string; readonly port: number } & RedisUser)
-  | ({ readonly kind: 'sentinel'; readonly sentinels: readonly Place[]; readonly name: string } & RedisUser);
+  | ({ readonly kind: 'sentinel'; readonly sentinels: Place[]; readonly name: string } & RedisUser);
 
 interface Place {
   readonly host: string;
@@ -31,6 +33,20 @@ export function parseRedisUrl(url: string): RedisAddress | null {
     return null;
   }
 }
+
+const SERVER = 'redis://user:password@host:port, with letters as / # ? @ % of a password written as %2F';
+const SENTINEL =
+  'redis+sentinel://user:password@host:port,host:port/name of the primary/database, the user being that of the Redis';
+
+export const redisUrl = z
+  .string()
+  .regex(
+    /^(rediss?(\+sentinel)?|unix):\/\//,
+    'expected redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://',
+  )
+  .refine((url) => !url.startsWith('redis') || parseRedisUrl(url) !== null, {
+    error: ({ input }) => `expected ${/^rediss?\+/.test(String(input)) ? SENTINEL : SERVER}`,
+  });
 
 /** A password with a slash in it ends the host's name too early, and its end would be told to whoever has that name. */
 function serverOf(url: string): RedisAddress | null {

@@ -4,7 +4,7 @@ import { archiveBackend } from './archive-backend.ts';
 import { gateway } from './gateway.ts';
 import { metrics } from './metrics.ts';
 import { mongodb } from './mongodb.ts';
-import { parseRedisUrl } from './redis-url.ts';
+import { redisUrl } from './redis-url.ts';
 import { absolutePath, count, seconds, text } from './scalars.ts';
 import { autoscale, fleet, instances } from './scaling.ts';
 import { schedule } from './schedule.ts';
@@ -17,10 +17,6 @@ import { workerApp, workflowDefinition } from './workflows.ts';
  * What a configuration must look like. Everything is strict: a key that stands nowhere here is a mistake and
  * stops the start with its name. Sizes are bytes, times are named by their unit.
  */
-const REDIS_URL = 'redis://user:password@host:port, with letters as / # ? @ % of a password written as %2F';
-const SENTINEL_URL =
-  'redis+sentinel://user:password@host:port,host:port/name of the primary/database, the user being that of the Redis';
-
 const digestName = z.enum(['blake3', 'md5', 'sha256']);
 const globs = z.array(text);
 /** One mailbox and nothing around it; workers/tools/mail.ts takes no other. */
@@ -148,16 +144,7 @@ export const schema = z.strictObject({
   }),
   queue: z.strictObject({
     /** null: the Redis that Longshore starts itself under state_dir. */
-    url: z
-      .string()
-      .regex(
-        /^(rediss?(\+sentinel)?|unix):\/\//,
-        'expected redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://',
-      )
-      .refine((url) => !url.startsWith('redis') || parseRedisUrl(url) !== null, {
-        error: ({ input }) => `expected ${/^rediss?\+/.test(String(input)) ? SENTINEL_URL : REDIS_URL}`,
-      })
-      .nullable(),
+    url: redisUrl.nullable(),
     username: text.nullable(),
     password: text.nullable(),
     /** Of the Sentinels, where the address names such. */

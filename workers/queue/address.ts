@@ -19,19 +19,11 @@ export function addressOf({ queue }: Config, url: string): RedisOptions {
   const address = parseRedisUrl(url);
   if (address === null) throw new LongshoreError('E_CONFIG', 'queue.url is not the address of a Redis');
   if (address.kind === 'socket') return { path: address.path };
-  const { username, password, db, tls } = address;
-  const user = {
-    ...(username === undefined ? {} : { username }),
-    ...(password === undefined ? {} : { password }),
-    ...(db === undefined ? {} : { db }),
-  };
-  if (address.kind === 'server')
-    return { host: address.host, port: address.port, ...user, ...(tls ? { tls: {} } : {}) };
+  const { kind, tls, ...place } = address;
+  if (kind === 'server') return { ...place, ...(tls ? { tls: {} } : {}) };
   const { sentinel_username, sentinel_password } = queue;
   return {
-    sentinels: [...address.sentinels],
-    name: address.name,
-    ...user,
+    ...place,
     ...(sentinel_username === null ? {} : { sentinelUsername: sentinel_username }),
     ...(sentinel_password === null ? {} : { sentinelPassword: sentinel_password }),
     sentinelCommandTimeout: SENTINEL_MS,
