@@ -1,6 +1,6 @@
 /**
  * A program has no error code for a full disk, only words: those of the system, whatever else stands in the line. All
- * programs that a task runs end with another message each, and none of them would do better when it is run again.
+ * programs that are called end with another message each, and none of them would do better when it is run again.
  */
 const NO_SPACE = /no space left on device|disk quota exceeded/i;
 

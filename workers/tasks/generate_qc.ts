@@ -10,7 +10,7 @@ import { type Reads, findReads } from '../content/reads.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
 import { makeFolders } from '../folders.ts';
-import { noSpaceIn } from '../tools/no-space.ts';
+import { noSpaceIn } from '../no-space.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 import { type QcResults, takeOverResults } from './qc-results.ts';
 

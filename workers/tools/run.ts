@@ -3,12 +3,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
+import { noSpaceIn } from '../no-space.ts';
 import type { LogLine } from '../records/contract.ts';
 import type { ToolOptions, ToolResult } from '../tasks/contract.ts';
 import { createDelivery, DELIVERY_LIMITS, type DeliveryLimits, type LogSink } from './delivery.ts';
 import { environmentFor } from './environment.ts';
 import { createLineSplitter } from './lines.ts';
-import { noSpaceIn } from './no-space.ts';
 
 export type { LogSink, ProcessInfo } from './delivery.ts';
 

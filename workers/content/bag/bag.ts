@@ -14,6 +14,7 @@ import { type BagContents, bagContents, type BagLinks } from './contents.ts';
 import { bagPath } from '../digest/checksum-lines.ts';
 import { copyBytes } from '../copy.ts';
 import { Barrier } from '../barrier.ts';
+import { noSpaceIn } from '../../no-space.ts';
 import { runCoreutil } from '../coreutils.ts';
 import { digestFile } from '../digest/file.ts';
 import { createLineWriter } from '../line-writer.ts';
@@ -150,9 +151,6 @@ function linked({ from, to }: FromTo): boolean {
   }
 }
 
-/** `cp` has words alone for a full disk. */
-const NO_SPACE = /no space left on device|disk quota exceeded/i;
-
 /** Larger ones show how far they are. */
 const AT_ONCE_BYTES = 64 * 1024 * 1024;
 
@@ -164,7 +162,7 @@ async function copyFile(
   if (blocks * 512 < size && from.isWellFormed()) {
     // Node fills holes.
     const { code, stderr } = await runCoreutil('cp', ['--sparse=always', '--preserve=mode', '--', from, to]);
-    const errno = NO_SPACE.test(stderr) ? 'ENOSPC' : 'EIO';
+    const errno = noSpaceIn([stderr]) === undefined ? 'EIO' : 'ENOSPC';
     if (code !== 0) throw Object.assign(new Error(stderr), { code: errno, syscall: 'copyfile', path: to });
   } else if (size <= AT_ONCE_BYTES) {
     copyFileSync(fsPath(from), fsPath(to), constants.COPYFILE_FICLONE);
