@@ -5,6 +5,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { LongshoreError } from '../errors.ts';
 import { makeFolders } from '../folders.ts';
 import { startOf } from '../process-start.ts';
+import { CANTOPEN, FULL, resultCode } from '../sqlite/failure.ts';
 import { humanBytes } from './human-bytes.ts';
 
 /**
@@ -97,10 +98,6 @@ function openBook(file: string): DatabaseSync {
   }
 }
 
-/** Result codes of SQLite: no room for a page; no file could be made, which is how it says that inodes are used up. */
-const FULL = 13;
-const CANTOPEN = 14;
-
 /** Without a limit both figures are 0. */
 function isOutOfInodes(folder: string): boolean {
   const { files, ffree } = statfsSync(folder);
@@ -109,9 +106,10 @@ function isOutOfInodes(folder: string): boolean {
 
 /** The disk of the state folder may be full while that of the data is not, which is no crash of the task. */
 function bookFailure(error: unknown, file: string): unknown {
-  const { errcode, message } = error as { errcode?: unknown; message: string };
-  if (typeof errcode !== 'number') return error;
-  const code = errcode & 0xff;
+  const code = resultCode(error);
+  if (code === null) return error;
+  const { message } = error as Error;
+  // That no file could be made is how SQLite says that inodes are used up.
   const full = code === FULL || (code === CANTOPEN && isOutOfInodes(dirname(file)));
   const fields = { path: file, sqlite: message };
   return full
@@ -208,7 +206,7 @@ function trying(change: () => unknown): void {
   try {
     change();
   } catch (error) {
-    if (typeof (error as { errcode?: unknown }).errcode !== 'number') throw error;
+    if (resultCode(error) === null) throw error;
   }
 }
 

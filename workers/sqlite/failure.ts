@@ -6,11 +6,12 @@ const LOCKED = 6;
 const READONLY = 8;
 const IOERR = 10;
 const CORRUPT = 11;
-const FULL = 13;
-const CANTOPEN = 14;
+export const FULL = 13;
+export const CANTOPEN = 14;
 const NOTADB = 26;
 
-function resultCode(error: unknown): number | null {
+/** Null: SQLite has not said it. */
+export function resultCode(error: unknown): number | null {
   const code = (error as { errcode?: unknown } | null)?.errcode;
   return typeof code === 'number' ? code & 0xff : null;
 }
