@@ -7,13 +7,14 @@ const root = join(import.meta.dirname, '..');
 
 /**
  * Who may import whom below workers/: the arrows of docs/architecture.md. `errors`, `folders`, `log`, `near-name`,
- * `process-start`, `socket-failure` and config/ are open to all;
+ * `no-space`, `process-start`, `socket-failure` and config/ are open to all;
  * scripts/ stand at the top and may import everything.
  */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   folders: [],
   'near-name': [],
+  'no-space': [],
   'process-start': [],
   'socket-failure': [],
   log: ['log-text'],
@@ -28,7 +29,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'store-sqlite': ['catalog', 'records', 'sqlite', 'store-rest'],
   'store-mongodb': ['catalog', 'records', 'mongodb', 'store-rest'],
   'store-rest': ['bioloop', 'catalog', 'records'],
-  content: ['dataset'],
+  content: ['dataset', 'sqlite'],
   archive: ['content', 'dataset', 'tools'],
   tools: ['records', 'tasks'],
   uploads: ['content', 'dataset', 'records', 'bioloop'],
@@ -46,6 +47,7 @@ const OPEN_TO_ALL: ReadonlySet<string> = new Set([
   'folders',
   'log',
   'near-name',
+  'no-space',
   'process-start',
   'socket-failure',
 ]);

@@ -2,9 +2,9 @@
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { onTestFinished } from 'vitest';
 import type { Place } from './place.ts';
+import { freePorts } from './ports.ts';
 import { until } from './until.ts';
 
 export const hasRclone = (): boolean => spawnSync('rclone', ['version'], { stdio: 'ignore' }).status === 0;
@@ -27,7 +27,7 @@ export interface SftpRemote {
 
 export async function sftpRemote(place: Place): Promise<SftpRemote> {
   const folder = place.dir('sftp');
-  const port = await freePort();
+  const [port = 0] = await freePorts(1);
   const config_file = place.path('rclone.conf');
   const hidden = execFileSync('rclone', ['obscure', 'secret'], { encoding: 'utf8' }).trim();
   writeFileSync(
@@ -78,14 +78,4 @@ export async function sftpRemote(place: Place): Promise<SftpRemote> {
       return server;
     },
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -1,11 +1,11 @@
 /** A primary, a replica, and three Sentinels that watch them: what a facility runs that wants no single Redis. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { onTestFinished } from 'vitest';
 import type { Place } from './place.ts';
+import { freePorts } from './ports.ts';
 import { until } from './until.ts';
 
 export interface Watched {
@@ -102,16 +102,4 @@ async function knowsAll(port: number): Promise<boolean> {
   const words = (said ?? []) as string[];
   const of = (name: string): string | undefined => words[words.indexOf(name) + 1];
   return of('num-other-sentinels') === '2' && of('num-slaves') === '1';
-}
-
-/** All held at once, so that they differ. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports: number[] = [];
-  for (const server of servers) {
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    ports.push((server.address() as { port: number }).port);
-  }
-  for (const server of servers) await new Promise((resolve) => server.close(resolve));
-  return ports;
 }
