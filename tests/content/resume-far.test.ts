@@ -77,7 +77,7 @@ async function work(): Promise<Work> {
   return { place, source, options: { bundle, manifest, target, source: 'far://a', expect: expected } };
 }
 
-const goOn = ({ options }: Work, kill_at: number | null = null): Promise<Outcome> =>
+const goOn = ({ options }: Work, kill_at: Parameters<typeof inProcess>[2] = null): Promise<Outcome> =>
   inProcess('far', { ...options, resume: true }, kill_at);
 
 async function killed(at: Work, bytes: number): Promise<void> {
@@ -182,6 +182,17 @@ test('killed when all had come, it asks for the end mark alone', async () => {
   const { bundle, asked } = far(at);
   await unpackBundle({ ...at.options, bundle, resume: true });
   expect(asked[0]).toBeGreaterThan(size - NOTED);
+  expectWhole(at);
+});
+
+test('killed when its hard links stood, and once more within such a file, it still asks for the end alone', async () => {
+  const at = await work();
+  await goOn(at); // All is there, not published: as after a kill behind the links.
+  const file = join(at.options.target, 'b/huge.bin');
+  await goOn(at, { file, shorter_than: statSync(file).size });
+  const { asked } = await goOn(at);
+  expect(asked).toEqual([expect.any(Number)]);
+  expect(asked[0]).toBeGreaterThan(at.options.expect.size - NOTED);
   expectWhole(at);
 });
 

@@ -17,12 +17,13 @@ export interface Outcome {
 
 /**
  * @param call `packBundle` or `unpackBundle`, and its options as JSON; `far`: to unpack the bundle as one that comes from far
- * @param kill_at bytes of progress at which it kills itself with SIGKILL, or a file of which there are two lines then; null: never
+ * @param kill_at bytes of progress at which it kills itself with SIGKILL, or a file of which there are two lines then, or one that has
+ * become shorter than that; null: never
  */
 export async function inProcess(
   call: 'pack' | 'unpack' | 'far',
   options: Record<string, unknown>,
-  kill_at: number | string | null,
+  kill_at: number | string | { file: string; shorter_than: number } | null,
 ): Promise<Outcome> {
   const name = call === 'pack' ? 'packBundle' : 'unpackBundle';
   const script = `
@@ -42,7 +43,8 @@ export async function inProcess(
     const chars = (way) => Number(new RegExp(way + 'char: (\\\\d+)').exec(readFileSync('/proc/self/io', 'utf8'))[1]);
     const before = { w: chars('w'), r: chars('r') };
     const noted = (path) => { try { return readFileSync(path, 'utf8').split('\\n').length > 2; } catch { return false; } };
-    const due = () => typeof killAt === 'string' ? noted(killAt) : killAt !== null && done >= killAt;
+    const shorter = ({ file, shorter_than }) => statSync(file, { throwIfNoEntry: false })?.size < shorter_than;
+    const due = () => killAt?.file !== undefined ? shorter(killAt) : typeof killAt === 'string' ? noted(killAt) : killAt !== null && done >= killAt;
     const kept = [];
     let done = 0;
     // Asked more often than the progress is told: the kill is to come in the middle of something.

@@ -4,12 +4,16 @@
  * having been there. The bundle's beginning is read back, or put together of headers and files, and goes through the
  * bundle's digest; each file is compared with the bytes that come, and written from the first difference on.
  */
-import { closeSync, mkdirSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, lstatSync, mkdirSync, openSync, readSync, statSync, unlinkSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import { runCoreutil } from '../coreutils.ts';
 import { digestOf } from '../digest/digest.ts';
 import { reading, sizeOfFile, textIfThere, writeSmall } from '../files.ts';
 import { headersPath, keptHeaders } from './kept-headers.ts';
+import { readManifest } from '../manifest.ts';
+import { fsPath } from '../path.ts';
 import { removeFile, removeTree } from '../publish.ts';
+import { absolutePath } from '../walk.ts';
 
 export interface Left {
   /** Of the staged bundle, in bytes; where none is kept, about as much as the next attempt need not ask for again. */
@@ -44,7 +48,23 @@ export async function leftBehind(at: Work & { copy: string | null }): Promise<Le
   // A kill while it was finished: links are made last, and read-only folders take no new entries. So both come again.
   await runCoreutil('chmod', ['-R', 'u+rwX', '--', at.target]);
   await runCoreutil('find', [at.target, '-type', 'l', '-delete']);
+  await removeHardLinks(at);
   return { kept: at.copy === null ? keptHeaders(at.target).offset : sizeOfFile(at.copy) };
+}
+
+/**
+ * Leaves each file its first name alone. With two it would be written anew by the next attempt, which cannot know whose
+ * the other one is; and killed within it a second time, would have to ask for its rest once more, however large it is.
+ */
+async function removeHardLinks({ target, manifest }: Work): Promise<void> {
+  let lines = 0;
+  for (const { path, hard_link } of readManifest(manifest)) {
+    // A million lines take seconds: heartbeats must come through.
+    if (++lines % 1000 === 0) await setImmediate();
+    if (hard_link === undefined) continue;
+    const name = fsPath(absolutePath(target, path));
+    if (lstatSync(name, { throwIfNoEntry: false })?.isFile() === true) unlinkSync(name);
+  }
 }
 
 export async function clear(target: string, copy: string | null): Promise<void> {
