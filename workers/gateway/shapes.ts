@@ -18,7 +18,7 @@ const taskRun = z.strictObject({
   result: z
     .unknown()
     .describe(
-      'STARTED: the progress object, or {pid, hostname}; SUCCESS: what the task returned; FAILURE, RETRY, REVOKED: {exc_type, exc_message, exc_module}',
+      'STARTED: the progress object (time_remaining_sec is 1e100 while nobody knows it), or {pid, hostname}; SUCCESS: what the task returned; FAILURE, RETRY, REVOKED: {exc_type, exc_message, exc_module}',
     ),
   traceback: z.string().nullable(),
   children: z.array(z.unknown()),

@@ -57,13 +57,27 @@ function runToWire(run: TaskRun): WireRun {
   };
 }
 
+/**
+ * What the reference writes where no rate is known yet, in place of infinity. Its pages show nothing then; of null they make
+ * zero, and say "a few seconds remaining" for as long as the first inspection of a dataset takes.
+ */
+const NOBODY_KNOWS = 1e100;
+
 /** A failure without the fields that only Longshore has: what to do about it stands in its own commands and pages. */
 function resultOf({ status, result }: TaskRun): unknown {
+  if (status === 'STARTED')
+    return isWithoutEnd(result) ? { ...result, time_remaining_sec: NOBODY_KNOWS } : result;
   if (status !== 'FAILURE' && status !== 'RETRY' && status !== 'REVOKED') return result;
   if (!isFailure(result)) return result;
   const { exc_type, exc_message, exc_module } = result;
   return { exc_type, exc_message, exc_module };
 }
+
+const isWithoutEnd = (result: unknown): result is { time_remaining_sec: null } =>
+  typeof result === 'object' &&
+  result !== null &&
+  'time_remaining_sec' in result &&
+  result.time_remaining_sec === null;
 
 const isFailure = (result: unknown): result is TaskFailure =>
   typeof result === 'object' && result !== null && 'exc_type' in result;
