@@ -141,7 +141,7 @@ export async function namesOf(
       names.set(
         id,
         await catalog.get(id).then(
-          (dataset) => dataset.name,
+          ({ name, is_deleted }) => (is_deleted ? `${name} (deleted)` : name),
           () => '(gone)',
         ),
       );

@@ -135,11 +135,13 @@ export function lifecycleBattery(open: OpenStore): void {
     await records.createWorkflow(workflow);
     await records.pause(workflow.id, pause);
     expect((await look(records, workflow.id)).workflow.revoked_at).toBeNull();
-    expect(await records.pause(workflow.id, revoke)).toMatchObject({ paused: false, index: 0 });
+    const because = { ...revoke, reason: 'not wanted' };
+    expect(await records.pause(workflow.id, because)).toMatchObject({ paused: false, index: 0 });
     expect((await look(records, workflow.id)).workflow.revoked_at).toMatch(/Z$/);
     await records.pause(workflow.id, revoke);
     const said = await records.auditLog({ subject: `workflow:${workflow.id}` });
     expect(said.map(({ action }) => action)).toEqual(['workflow.revoke', 'workflow.pause']);
+    expect(said[0]?.details).toMatchObject({ reason: 'not wanted' });
     await records.resume(workflow.id, resume);
     expect((await look(records, workflow.id)).workflow.revoked_at).toBeNull();
     expect(await records.pause(workflow.id, revoke)).toMatchObject({ paused: true });

@@ -40,10 +40,10 @@ test('delete_queue says what would go, asks for --yes, and deletes; the records 
     });
 
   const suspected = JSON.parse((await run('reconcile', '--dry-run', '--json')).stdout) as object;
-  expect(suspected).toEqual({ dry_run: true, looked_at: 1, suspicious: [id] });
+  expect(suspected).toEqual({ dry_run: true, looked_at: 1, suspicious: [id], dismissed: [] });
   expect(await jobs()).toBe(0);
   const repaired = JSON.parse((await run('reconcile', '--json')).stdout) as object;
-  expect(repaired).toEqual({ dry_run: false, looked_at: 1, repaired: [id] });
+  expect(repaired).toEqual({ dry_run: false, looked_at: 1, repaired: [id], dismissed: [] });
   expect(await jobs()).toBe(queued);
   expect((await fleet.engine.reconcile()).repaired).toEqual([]);
   await fleet.worker();

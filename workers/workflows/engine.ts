@@ -3,6 +3,7 @@ import { assertAnswers } from '../queue/connection.ts';
 import type { ResumeAnswer, WorkflowQuery, WorkflowStatus } from '../records/contract.ts';
 import type { AdHocWorkflow } from './definition.ts';
 import { type Deletion, deleteWorkflow } from './delete.ts';
+import { dismissDeleted } from './dismissal.ts';
 import { type FleetView, viewFleet } from './fleet.ts';
 import { type EngineParts, type Ground, lazySide, WAIT_SECONDS } from './queue-reach.ts';
 import { enqueue, enqueueNow, type ReconcileReport, reconcile } from './reconcile.ts';
@@ -53,6 +54,8 @@ export interface Engine {
   ready(): Promise<void>;
   /** `dry_run`: only tells what it would look into. */
   reconcile(options?: { dry_run?: boolean }): Promise<ReconcileReport>;
+  /** Failed workflows whose dataset was deleted wait for nobody any more. Answers their ids; `dry_run`: only that. */
+  dismissDeleted(options?: { dry_run?: boolean }): Promise<string[]>;
   close(): Promise<void>;
 }
 
@@ -109,6 +112,7 @@ export async function createEngine(given: EngineParts): Promise<Engine> {
       await records.note('ready');
     },
     reconcile: async (options) => reconcile(config, records, (await side()).chains, log, options),
+    dismissDeleted: (options) => dismissDeleted(ground, options),
     close,
   };
 }

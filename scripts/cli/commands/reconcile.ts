@@ -12,7 +12,7 @@ interface Options {
 export const reconcileTool: Tool = {
   script: 'reconcile',
   description:
-    'Put back into the queue what the records say should be there. Workers do it by themselves (workflow.reconcile_seconds).',
+    'Put back into the queue what the records say should be there, as workers do by themselves (workflow.reconcile_seconds), and dismiss failed workflows whose dataset was deleted.',
   summary: 'put back into the queue what the records say should be there',
   examples: ['--dry-run', ''],
   define: (command: Command) =>
@@ -31,11 +31,14 @@ export const reconcileTool: Tool = {
 async function reconcileAndTell({ engine }: EngineSession, options: Options): Promise<number> {
   const { dryRun: dry_run = false, json } = options;
   const { looked_at, repaired } = await engine.reconcile({ dry_run });
+  const dismissed = await engine.dismissDeleted({ dry_run });
   if (json) {
-    printJson({ dry_run, looked_at, [dry_run ? 'suspicious' : 'repaired']: repaired });
+    printJson({ dry_run, looked_at, [dry_run ? 'suspicious' : 'repaired']: repaired, dismissed });
     return EXIT.ok;
   }
   for (const id of repaired) process.stdout.write(`${dry_run ? 'would look into' : 'put back'} ${id}\n`);
+  for (const id of dismissed)
+    process.stdout.write(`${dry_run ? 'would dismiss' : 'dismissed'} ${id}: its dataset was deleted\n`);
   const summary = dry_run
     ? `${repaired.length} of ${looked_at} live workflows look wrong in the queue (dry run: nothing was changed)`
     : `${looked_at} live workflows looked at, ${repaired.length} put back into the queue`;

@@ -124,9 +124,9 @@ async function showWorkflow({ store }: Session, id: string, json: boolean): Prom
       : [['arguments', JSON.stringify(start_kwargs)] as [string, string]]),
     ...audit
       .toReversed()
-      .map(({ action, actor, at }): [string, string] => [
+      .map(({ action, actor, at, details: { reason } }): [string, string] => [
         action.replace('workflow.', ''),
-        `by ${actor}, ${ago(at)}`,
+        `by ${actor}, ${ago(at)}${typeof reason === 'string' ? `: ${reason}` : ''}`,
       ]),
   ]);
   out.write('\n');

@@ -108,13 +108,14 @@ async function takeOut(
   mongo: Mongo,
   id: string,
   step: string,
-  { actor }: Pause,
+  { actor, reason }: Pause,
   status: string,
 ): Promise<void> {
   await change<WorkflowRecord, void>(mongo, workflowsOf(mongo), id, (workflow) => {
     if (workflow === null || workflow.revoked_at) return { answer: undefined };
     const subject = `workflow:${id}`;
-    const entry = auditItem({ actor, action: 'workflow.revoke', subject, details: { step, status } });
+    const details = { step, status, ...(reason === undefined ? {} : { reason }) };
+    const entry = auditItem({ actor, action: 'workflow.revoke', subject, details });
     const now = new Date();
     return {
       answer: undefined,

@@ -37,7 +37,7 @@ function pause(sql: Statements, id: string, { actor, take_out, reason, task_id }
   if (!accepts(standing.state, 'pause')) {
     if (take_out && workflow.revoked_at === null) {
       sql.run('update workflows set revoked_at = ?, updated_at = ? where id = ?', now(), now(), id);
-      audit({ status: standing.run?.status });
+      audit({ status: standing.run?.status, ...(reason === undefined ? {} : { reason }) });
     }
     return { paused: false, running: null, index: step.position };
   }
