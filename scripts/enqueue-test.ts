@@ -8,6 +8,7 @@ import { type Config, pathsOf } from '../config/index.ts';
 import type { Dataset } from '../workers/dataset/types.ts';
 import { LongshoreError } from '../workers/errors.ts';
 import type { TaskFailure, WorkflowDocument } from '../workers/records/contract.ts';
+import { refuseMistyped } from '../workers/fleet/missing-tasks.ts';
 import { loadTask } from '../workers/tasks/registry.ts';
 import { type AdHocWorkflow, buildWorkflow } from '../workers/workflows/definition.ts';
 import { assertTaken, whyStepsWait } from '../workers/workflows/fleet.ts';
@@ -157,6 +158,7 @@ async function workflowOf({ config }: EngineSession, options: Options): Promise<
   if (task === undefined) {
     const name = workflow ?? config.registration.workflow;
     buildWorkflow(config, name, { dataset_id: 0, initiator: 'check' });
+    refuseMistyped(config, name);
     return name;
   }
   await loadTask(task);

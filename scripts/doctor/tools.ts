@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { Config } from '../../config/index.ts';
+import { missingTasks } from '../../workers/fleet/missing-tasks.ts';
 import { environmentFor } from '../../workers/tools/environment.ts';
 import { whereIs } from '../../workers/tools/where-is.ts';
 import { backendsInUse } from './archives.ts';
@@ -96,6 +97,17 @@ export async function* toolFindings(config: Config): AsyncGenerator<Finding> {
   // FastQC takes seconds to start Java: all at once, told in the order of the list.
   const asked = toolsOf(config).map((tool) => judgeTool(tool, seconds));
   for (const one of asked) yield await one;
+  yield* taskFindings(config);
+}
+
+function taskFindings(config: Config): Finding[] {
+  const expected = 'every task that workflow_registry names has its file';
+  const missing = missingTasks(config);
+  if (missing.length === 0) return [ok('tools.task', { seen: 'all are there', expected })];
+  const remedy = 'Correct the name, or add the file (workers/tasks/, LONGSHORE_TASKS_PATH).';
+  return missing.map(({ key, message }) =>
+    problem('tools.task', { subject: key, seen: message, expected, remedy }),
+  );
 }
 
 export async function judgeTool(tool: Tool, seconds: number): Promise<Finding> {

@@ -20,6 +20,7 @@ import { keepLogsSmall } from './health/log-files.ts';
 import { watchNeighbours } from './health/neighbours.ts';
 import { membersOf } from './isolation/process-group.ts';
 import { createProcessor, type Processor } from './job/processor.ts';
+import { missingTasks } from './missing-tasks.ts';
 import { engineFiles, type Reload, startReload } from './reload/reload.ts';
 import { repeat } from './repeat.ts';
 import { askedRole, roleOf, USUAL_APP } from './routing.ts';
@@ -137,6 +138,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
       })
     : null;
   const logFiles = keepLogsSmall({ config, side, log, name, host });
+  for (const { key, message } of missingTasks(config)) log.error(`${key}: ${message}`);
   log.info({ worker: name, queues }, 'worker ready');
   for (const one of slots) one.begin();
 

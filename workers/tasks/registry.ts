@@ -39,7 +39,7 @@ export function taskFile(name: string): string {
   throw new LongshoreError(
     'E_TASK_UNKNOWN',
     `there is no task "${name}"${meant}; known tasks: ${known.join(', ')}`,
-    { fields: { task: name, known } },
+    { fields: { task: name, meant: near, known } },
   );
 }
 

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { explainConfig } from '../../../config/explain.ts';
 import { loadConfig } from '../../../config/load.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
+import { missingTasks } from '../../../workers/fleet/missing-tasks.ts';
 import { oneLine } from '../format.ts';
 import { jsonOption } from '../program.ts';
 import { printJson } from '../session.ts';
@@ -28,6 +29,8 @@ async function explain(key: string, json: boolean): Promise<void> {
       'E_USAGE',
       `there is no key "${oneLine(key)}"; without a key everything is shown`,
     );
+  for (const { key: at, message } of missingTasks(loaded.config))
+    process.stderr.write(`warning: ${at}: ${message}\n`);
   const { app_env } = loaded.config;
   const env_file = loaded.environment.file;
   if (json) return printJson({ app_env, env_file, values });

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { Dataset } from '../../../workers/dataset/types.ts';
 import { LongshoreError } from '../../../workers/errors.ts';
+import { missingTasks, refuseMistyped } from '../../../workers/fleet/missing-tasks.ts';
 import type { WorkflowDocument } from '../../../workers/records/contract.ts';
 import { buildWorkflow } from '../../../workers/workflows/definition.ts';
 import { whyStepsWait } from '../../../workers/workflows/fleet.ts';
@@ -104,6 +105,7 @@ async function run(workflow: string, texts: readonly string[], options: StartOpt
     const [document, datasets] = await checkAll([
       () => buildWorkflow(config, workflow, { dataset_id: 0, initiator: currentUser() }),
       () => findDatasets(store, texts),
+      () => refuseMistyped(config, workflow),
     ]);
     if (options.dryRun) return preview(session, workflow, datasets, options);
     // All or none: whoever names five datasets does not have to find out which ones were taken.
@@ -120,7 +122,11 @@ async function run(workflow: string, texts: readonly string[], options: StartOpt
     const ids = started.flatMap(({ workflow_id }) => workflow_id ?? []);
     if (options.follow && ids.length > 0) return followThem(session, ids, options.json);
     if (options.json) printJson(started.length === 1 ? started[0] : { started });
-    else if (ids.length > 0) await warnWithoutWorker(session, document);
+    else if (ids.length > 0) {
+      for (const { message } of missingTasks(config, [workflow]))
+        process.stderr.write(`On this host ${message}\n`);
+      await warnWithoutWorker(session, document);
+    }
     return EXIT.ok;
   });
 }
