@@ -37,9 +37,12 @@ export function readEnvironment(options: { folder?: string; base?: NodeJS.Proces
  */
 export function variable(name: string): string | undefined {
   // Without the file nothing needs the copy of all variables, which is slow to make.
-  const file = dotenvFile(process.env.LONGSHORE_DOTENV, import.meta.dirname);
+  const file = dotenvPath();
   return file === null ? process.env[name] : readEnvironment().values[name];
 }
+
+/** Of the file that this process reads, if there is one. */
+export const dotenvPath = (): string | null => dotenvFile(process.env.LONGSHORE_DOTENV, import.meta.dirname);
 
 /** LONGSHORE_DOTENV names another file, or `none`: a run that brings its own settings (demo, tests) must not be bent. */
 function dotenvFile(named: string | undefined, folder: string): string | null {

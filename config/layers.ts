@@ -12,7 +12,7 @@ export interface Layer {
 
 /** Files of config/ that are no environments. */
 const NOT_OVERLAYS = new Set(
-  'api archive-backend common env explain fill folders gateway index layers load log metrics mongodb of places problems redis-url scalars scaling schedule schema staged-copies task-limits uploads value workflows'.split(
+  'api archive-backend common env explain fill folders gateway index last-save layers load log metrics mongodb of places problems redis-url scalars scaling schedule schema staged-copies task-limits uploads value workflows'.split(
     ' ',
   ),
 );

@@ -1,4 +1,6 @@
 import { spawnSync } from 'node:child_process';
+import { readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { mergeLayers, resolveAppEnv } from '../../config/layers.ts';
 import { makePlace } from '../support/place.ts';
@@ -78,6 +80,36 @@ test('a file of config/ with a slip of the pen is a wrong configuration, told wi
   });
   expect(stderr).toMatch(/^E_CONFIG: config\/lab\.ts cannot be loaded: \/\S+\/config\/lab\.ts:2: /m);
   expect(status).toBe(78);
+});
+
+test('under pm2 a file that was saved a moment ago is read again, and one that stays wrong ends with 78', async () => {
+  const place = await makePlace();
+  await loaderWith(place.folder, 'lab', 'export const config = {\n  stage: {');
+  const ask = `const { configOrExit } = await import(${JSON.stringify(place.path('config/index.ts'))}); await configOrExit();`;
+  const start = (env: NodeJS.ProcessEnv) =>
+    spawnSync(process.execPath, ['--input-type=module', '-e', ask], {
+      env: { ...process.env, ...place.env, APP_ENV: 'lab', ...env },
+      encoding: 'utf8',
+    });
+  expect(start({}).status).toBe(78);
+  const { status, stderr } = start({ pm_id: '0' });
+  expect(status).toBe(1);
+  expect(stderr).toMatch(
+    /config\/lab\.ts cannot be loaded: [^]*It was saved \d+ s ago and may not be whole yet/,
+  );
+  const age = (seconds: number): void => {
+    const time = new Date(Date.now() - seconds * 1000);
+    const folder = place.path('config');
+    for (const path of ['.', ...readdirSync(folder)]) utimesSync(join(folder, path), time, time);
+  };
+  age(60);
+  expect(start({ pm_id: '0' }).status).toBe(78);
+  age(-3600); // Written by a host whose clock is ahead.
+  expect(start({ pm_id: '0' }).status).toBe(78);
+  const dotenv = place.path('saved.env');
+  writeFileSync(dotenv, 'LOG_LEVEL=info\n');
+  age(60);
+  expect(start({ pm_id: '0', LONGSHORE_DOTENV: dotenv }).status).toBe(1);
 });
 
 test('LONGSHORE_OVERRIDES lies over the environment file; text that is no JSON object is refused unquoted', async () => {
