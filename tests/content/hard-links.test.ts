@@ -7,6 +7,7 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  readlinkSync,
   readSync,
   statSync,
   symlinkSync,
@@ -56,6 +57,25 @@ function makeLinkedTree(root: string): void {
   symlinkSync('nowhere', join(root, 'link'));
   linkSync(join(root, 'link'), join(root, 'z/link too'));
 }
+
+test('the progress of packing ends at what the inspection weighed; links, folders and holes are skipped', async () => {
+  const place = await makePlace();
+  const source = place.dir('source');
+  makeLinkedTree(source);
+  const last = { bytes: 0, skipped: 0 };
+  await packBundle({
+    source,
+    target: place.path('bundle.tar'),
+    manifest: place.path('manifest'),
+    digests: { member: ['blake3'], bundle: ['blake3'] },
+    onProgress: (counts) => Object.assign(last, counts),
+  });
+  const { du_size, hole_bytes } = await inspectTree({ root: source, genome_file_types: [] });
+  const again = readlinkSync(join(source, 'z/link too')).length; // A link of two names: du has one of them.
+  expect(last.bytes).toBe(Number(du_size) + again);
+  expect(last.skipped).toBeGreaterThan(hole_bytes / 2);
+  expect(last.bytes - last.skipped).toBeLessThan(250_000);
+});
 
 /** Which names are one file, whatever its inode number is. */
 function groups(root: string): string[] {

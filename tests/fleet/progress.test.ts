@@ -9,7 +9,14 @@ import {
 import type { Progress } from '../../workers/records/contract.ts';
 
 const KEYS = 'name fraction_done done total units time_remaining_sec wt_avg_rate avg_rate'.split(' ');
-const fresh = (): MeterState => ({ started: 0, at: 0, fraction: 0, average: 0, samples: 0 });
+const fresh = (): MeterState => ({
+  started: 0,
+  at: 0,
+  fraction: 0,
+  skipped: 0,
+  average: 0,
+  samples: 0,
+});
 const of = (total: number | null) => ({ name: 'tar', total, units: 'bytes' });
 
 test('progress has the eight keys and no percentage', () => {
@@ -28,6 +35,17 @@ test('the rate is a bias-corrected exponential average with weight 0.9 on the pa
   expect(second.progress.time_remaining_sec).toBeCloseTo(0.6 / rate);
   expect(second.progress.avg_rate).toBeCloseTo(20);
   expect(second.progress.fraction_done).toBeCloseTo(0.4);
+});
+
+test('what was skipped is done, and does not shorten the time that the rest takes', () => {
+  const first = sample(fresh(), 1000, 10, of(100));
+  const hole = sample(first.state, 2000, 60, of(100), 40);
+  expect(hole.progress).toMatchObject({ fraction_done: 0.6, done: 60 });
+  expect(hole.progress.wt_avg_rate).toBeCloseTo(10);
+  expect(hole.progress.time_remaining_sec).toBeCloseTo(4);
+  expect(hole.progress.avg_rate).toBeCloseTo(10);
+  // It was skipped once: the next sample measures what came after it.
+  expect(sample(hole.state, 3000, 70, of(100), 40).progress.time_remaining_sec).toBeCloseTo(3);
 });
 
 test.each([null, 0])('a total of %s gives nulls, and JSON never holds NaN or Infinity', (total) => {

@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { makeSparse } from '../content/trees.ts';
 import { type Landing, makeLanding } from './landing.ts';
 
 const files = { 'a.txt': 'alpha', 'sub/b.txt': 'beta', 'sub/link': { link: 'b.txt' } };
@@ -52,6 +53,34 @@ test('the catalog knows every file with its digest, the bundle with size and dig
   expect(await landing.states()).toEqual(['REGISTERED', 'ARCHIVED']);
   expect(landing.progress.find(({ name }) => name === 'archive')?.done).toBeGreaterThanOrEqual(9);
 });
+
+test.each([
+  ['as it was inspected', (): void => undefined],
+  [
+    'with more than was inspected',
+    (origin: string) => appendFileSync(join(origin, 'a.txt'), 'x'.repeat(99_999)),
+  ],
+  ['with less than was inspected', (origin: string) => rmSync(join(origin, 'sub/holes'))],
+])(
+  'the progress of packing ends at all of it and is never above, for links, folders and holes, %s',
+  async (_, change) => {
+    const landing = await makeLanding(files);
+    linkSync(join(landing.origin, 'a.txt'), join(landing.origin, 'z.txt'));
+    makeSparse(join(landing.origin, 'sub/holes'), 3_000_000, [0, 1_000_000]);
+    await landing.run('inspect_dataset');
+    const { du_size } = await landing.dataset();
+    change(landing.origin);
+    const shown: number[] = [];
+    await landing.run('archive_dataset', {
+      onProgress: (name, done) => (name === 'archive' ? shown.push(done) : 0),
+    });
+    expect(Math.max(...shown)).toBe(du_size);
+    expect(landing.progress.find(({ name }) => name === 'archive')).toMatchObject({
+      done: du_size,
+      total: du_size,
+    });
+  },
+);
 
 test('a rerun over an unchanged origin writes no second bundle; a changed origin gets a new one', async () => {
   const landing = await makeLanding(files);

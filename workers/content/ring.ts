@@ -27,7 +27,7 @@ export class Stopped extends Error {
   override readonly name = 'Stopped';
 }
 
-/** Counters that a thread adds to and the main thread shows: [bytes, files]. */
+/** Counters that a thread adds to and the main thread shows: [bytes, files, skipped]. */
 export interface RingMemory {
   readonly memory: SharedArrayBuffer;
 }
@@ -50,15 +50,19 @@ export function stopRing(ring: RingMemory): void {
 export interface ProgressCounts {
   readonly bytes: number;
   readonly files: number;
+  /** Of `bytes`: what was no work, as holes. */
+  readonly skipped: number;
 }
 
 export function readCounters(ring: RingMemory): ProgressCounts {
   const counters = countersOf(ring);
-  return { bytes: counters[0] ?? 0, files: counters[1] ?? 0 };
+  return { bytes: counters[0] ?? 0, files: counters[1] ?? 0, skipped: counters[2] ?? 0 };
 }
 
 export interface Counters {
   add(bytes: number, files: number): void;
+  /** Bytes that are done without work. */
+  skip(bytes: number): void;
 }
 
 /** Torn reads cannot happen (aligned 8 bytes), stale ones do not matter: these numbers are only shown. */
@@ -68,6 +72,10 @@ export function createCounters(ring: RingMemory): Counters {
     add: (bytes, files) => {
       counters[0] = (counters[0] ?? 0) + bytes;
       counters[1] = (counters[1] ?? 0) + files;
+    },
+    skip: (bytes) => {
+      counters[0] = (counters[0] ?? 0) + bytes;
+      counters[2] = (counters[2] ?? 0) + bytes;
     },
   };
 }

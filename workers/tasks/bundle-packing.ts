@@ -7,6 +7,7 @@ import { beginLocalPut } from '../archive/filesystem.ts';
 import { sizeOfFile } from '../content/files.ts';
 import type { ManifestCounts } from '../content/manifest.ts';
 import { packBundle, packStream } from '../content/pack/pack.ts';
+import type { ProgressCounts } from '../content/ring.ts';
 import { reserveSpace } from '../content/space.ts';
 import { roughSize } from '../dataset/byte-size.ts';
 import { askedDigests, memberDigestsOf } from '../dataset/digests.ts';
@@ -102,7 +103,7 @@ async function pack(
     state_dir: ctx.config.state_dir,
     holder: ctx.run.task_id,
   });
-  const meter = ctx.progress('archive', { total: roughSize(dataset.du_size), units: 'bytes' });
+  const meter = packMeter(ctx, dataset);
   try {
     const { size, digests, warnings, ...counts } = await packBundle({
       ...packOptions(ctx, archives, dataset),
@@ -111,9 +112,9 @@ async function pack(
       resume: true,
       checkpoint_bytes: ctx.config.archive.checkpoint_bytes,
       onResume: (kept) => ctx.log.info({ kept }, 'goes on with the half bundle of an earlier attempt'),
-      onProgress: ({ bytes }) => {
-        meter.set(bytes);
-        space.spent(bytes);
+      onProgress: (counts) => {
+        meter.show(counts);
+        space.spent(counts.bytes - counts.skipped);
       },
     });
     meter.end();
@@ -122,6 +123,26 @@ async function pack(
   } finally {
     space.release();
   }
+}
+
+/**
+ * Measured by what the inspection has weighed: directories and links too, of a file with several names one. What has come or
+ * grown since then is packed without being shown, and what has gone is made up for at the end.
+ */
+function packMeter(ctx: TaskContext, { du_size }: Dataset) {
+  const total = roughSize(du_size);
+  const meter = ctx.progress('archive', { total, units: 'bytes' });
+  let last = 0;
+  return {
+    show: ({ bytes, skipped }: ProgressCounts): void => {
+      last = skipped;
+      meter.set(total === null ? bytes : Math.min(bytes, total), skipped);
+    },
+    end: (): void => {
+      if (total !== null) meter.set(total, last);
+      meter.end();
+    },
+  };
 }
 
 const warn = (ctx: TaskContext, { origin_path }: Dataset, warnings: readonly string[]): void => {
@@ -150,14 +171,14 @@ async function packToStream(
   const { task_id } = ctx.run;
   const place = manifestPlace(ctx.config.paths.scratch);
   const manifest = place.path;
-  const meter = ctx.progress('archive', { total: roughSize(dataset.du_size), units: 'bytes' });
+  const meter = packMeter(ctx, dataset);
   try {
     await archive.ensureReachable(key, { signal });
     const { size, digests, warnings, ...counts } = await packStream(
       {
         ...packOptions(ctx, [archive], dataset),
         manifest,
-        onProgress: ({ bytes }) => meter.set(bytes),
+        onProgress: meter.show,
       },
       async (stream) => {
         // The last look at the lease is before the bundle takes the place of another one.

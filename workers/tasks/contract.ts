@@ -78,8 +78,8 @@ export interface ToolResult {
 }
 
 export interface ProgressMeter {
-  /** `done` in the units of the meter. */
-  set(done: number): void;
+  /** `done` in the units of the meter; `skipped` of it was no work, and says nothing of how long the rest takes. */
+  set(done: number, skipped?: number): void;
   add(count: number): void;
   /** Writes the final value. */
   end(): void;

@@ -216,7 +216,7 @@ export class Packer {
 
   #hole(hasher: Hasher, length: number): void {
     feedZeros(hasher, length);
-    this.#progress.add(length, 0);
+    this.#progress.skip(length);
   }
 
   /** A part of a file: what the half bundle holds of it is digested there, the rest is read from the file. */

@@ -44,13 +44,15 @@ function readTree(data: Data, ring: RingMemory): Walked {
         if (known.hard_link !== undefined) links.firstOf(member);
         else if (known.type === 'file') links.note(member, known);
         // Names more of a file bring no bytes, and du counts none.
-        progress.add(known.type === 'file' && known.hard_link === undefined ? known.size : 0, 0);
+        if (known.type === 'file' && known.hard_link === undefined) progress.skip(known.size);
       } else {
         const xattrs = feed?.of(member.path) ?? null;
         const begun = beginningOf(member, kept, data);
         const packed = packer.pack(member, begun, xattrRecords(xattrs));
         writer.add(xattrs === null ? packed : { ...packed, xattrs });
       }
+      // As the inspection has weighed them, whose sum is what all of this is measured by.
+      if (member.type !== 'file') progress.skip(member.size);
       progress.add(0, member.path === '.' ? 0 : 1);
       marker.offer(null);
     }

@@ -9,6 +9,8 @@ export interface MeterState {
   readonly started: number;
   readonly at: number;
   readonly fraction: number;
+  /** Of `fraction`: done without work. */
+  readonly skipped: number;
   /** Exponential average of the fraction done per second, not yet corrected for its start at zero. */
   readonly average: number;
   readonly samples: number;
@@ -17,28 +19,31 @@ export interface MeterState {
 /**
  * One sample of a progress display: how fast, how long still. The rate is an exponential average of the fraction
  * per second, corrected for starting at zero (divided by 1 - 0.9^n). Where the reference writes 1e100 for "never"
- * this writes null; a fraction outside 0..1 (a tar is larger than its files) leaves no time remaining.
+ * this writes null; a fraction outside 0..1 (a tar is larger than its files) leaves no time remaining. What was
+ * skipped is done, and no measure of the rest: a hole of a terabyte would promise the end within seconds.
  */
 export function sample(
   state: MeterState,
   now: number,
   done: number,
   { name, total, units }: { name: string; total: number | null; units: string },
+  skipped_done = 0,
 ): { state: MeterState; progress: Progress } {
   if (total === null || total === 0) {
     return { state, progress: { ...NOTHING_KNOWN, name, done, total, units } };
   }
   const fraction = done / total;
+  const skipped = skipped_done / total;
   const seconds = (now - state.at) / 1000;
   const measured = seconds > 0;
   const average = measured
-    ? PAST * state.average + (1 - PAST) * ((fraction - state.fraction) / seconds)
+    ? PAST * state.average + (1 - PAST) * ((fraction - skipped - state.fraction + state.skipped) / seconds)
     : state.average;
   const samples = state.samples + (measured ? 1 : 0);
   const rate = samples === 0 ? 0 : average / (1 - PAST ** samples);
   const elapsed = (now - state.started) / 1000;
   return {
-    state: { started: state.started, at: measured ? now : state.at, fraction, average, samples },
+    state: { started: state.started, at: measured ? now : state.at, fraction, skipped, average, samples },
     progress: {
       name,
       fraction_done: fraction,
@@ -47,7 +52,7 @@ export function sample(
       units,
       time_remaining_sec: remaining(fraction, rate),
       wt_avg_rate: samples === 0 ? null : rate * total,
-      avg_rate: elapsed > 0 ? done / elapsed : null,
+      avg_rate: elapsed > 0 ? (done - skipped_done) / elapsed : null,
     },
   };
 }
@@ -104,23 +109,25 @@ export function createMeter(
   writer: ProgressWriter,
 ): ProgressMeter {
   const begun = performance.now();
-  let state: MeterState = { started: begun, at: begun, fraction: 0, average: 0, samples: 0 };
+  let state: MeterState = { started: begun, at: begun, fraction: 0, skipped: 0, average: 0, samples: 0 };
   let done = 0;
+  let skipped = 0;
   let ended = false;
   const value = (now: number): Progress => {
-    const sampled = sample(state, now, done, { name, ...options });
+    const sampled = sample(state, now, done, { name, ...options }, skipped);
     state = sampled.state;
     return sampled.progress;
   };
   // At the very start there is nothing to measure yet: a rate of zero would weigh on the average for long.
   writer.offer(() => value(begun), { at_once: true });
-  const set = (count: number): void => {
+  const set = (count: number, without_work = 0): void => {
     done = count;
+    skipped = without_work;
     if (!ended) writer.offer(() => value(performance.now()));
   };
   return {
     set,
-    add: (count) => set(done + count),
+    add: (count) => set(done + count, skipped),
     end: () => {
       ended = true;
       writer.offer(() => value(performance.now()), { at_once: true });
