@@ -371,6 +371,21 @@ describe('values', () => {
       expect(dateOf(value)).toBeNull();
   });
 
+  test('the double takes no null for a size, as the real API does not', async () => {
+    const double = await startBioloopApi();
+    const given = { name: 'x', type: 'RAW_DATA', origin_path: '/x' };
+    const { id } = await open(double).createDataset(given);
+    const send = async (method: string, path: string, body: object): Promise<number> => {
+      const headers = { authorization: `Bearer ${double.token}`, 'content-type': 'application/json' };
+      return (await fetch(`${double.url}${path}`, { method, headers, body: JSON.stringify(body) })).status;
+    };
+    for (const name of ['du_size', 'size', 'bundle_size']) {
+      expect(await send('PATCH', `datasets/${id}`, { [name]: null })).toBe(400);
+      expect(await send('PATCH', `datasets/${id}`, { [name]: '7' })).toBe(200);
+      expect(await send('POST', 'datasets', { ...given, name, [name]: null })).toBe(400);
+    }
+  });
+
   test('sizes and dates that are none are null, not an error', async () => {
     const double = await startBioloopApi();
     const body = { id: 7, name: 'x', type: 'RAW_DATA', size: '12x', du_size: '9', created_at: 'yesterday' };

@@ -29,10 +29,10 @@ export interface ApiDatasetPatch {
   staged_path?: string | null;
   is_deleted?: boolean;
   is_staged?: boolean;
-  /** Decimal text too, as the spool keeps it. */
-  du_size?: bigint | number | string | null;
-  size?: bigint | number | string | null;
-  bundle_size?: bigint | number | null;
+  /** Decimal text too, as the spool keeps it; null is refused. */
+  du_size?: bigint | number | string;
+  size?: bigint | number | string;
+  bundle_size?: bigint | number;
   num_files?: number | null;
   num_directories?: number | null;
   description?: string | null;
@@ -76,7 +76,7 @@ export function encodeDataset(given: ApiNewDataset | ApiDatasetPatch): Record<st
   const sent: Record<string, unknown> = { ...given };
   for (const name of SIZES) {
     const value = given[name];
-    if (value !== undefined) sent[name] = value === null ? null : sizeText(value);
+    if (value !== undefined) sent[name] = sizeText(value);
   }
   if ('bundle' in given && given.bundle !== undefined)
     sent.bundle = { ...given.bundle, size: exactNumber(given.bundle.size) };

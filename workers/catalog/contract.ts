@@ -1,4 +1,5 @@
 /** The catalog: the truth about datasets. Every back end passes the battery in tests/catalog/contract.ts. */
+import type { ByteSize } from '../dataset/byte-size.ts';
 import type {
   Bundle,
   BundleCopy,
@@ -44,13 +45,14 @@ export type DatasetPatch = Partial<
     | 'staged_path'
     | 'is_deleted'
     | 'is_staged'
-    | 'du_size'
-    | 'size'
     | 'num_files'
     | 'num_directories'
     | 'description'
   >
 > & {
+  /** A size that is known once is not forgotten: the REST API takes no null for it. */
+  du_size?: ByteSize;
+  size?: ByteSize;
   /** Merged deeply into what is there. */
   metadata?: Record<string, unknown>;
   /** Upserted; null removes it. */
