@@ -12,6 +12,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { leash } from '../support/leash.ts';
 
 export interface MongodbServer {
   readonly url: string;
@@ -52,9 +53,12 @@ if (import.meta.main) {
   const built = spawnSync('sh', [build], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
   if (built.status !== 0) throw new Error('FerretDB could not be built; it needs Go 1.22 or newer');
   const folder = mkdtempSync(join(tmpdir(), 'longshore-mongodb-'));
+  const leashed = leash(folder);
   const server = await startFerretdb(built.stdout.trim(), folder, Number(process.argv[2] ?? 0));
+  leashed.hold(server.child.pid as number);
   process.stdout.write(`${server.url}\n`);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void server.stop());
   await once(server.child, 'close');
   rmSync(folder, { recursive: true, force: true });
+  leashed.release();
 }

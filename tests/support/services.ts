@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { findFerretdb, startFerretdb } from '../services/mongodb.ts';
 import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
+import { leash } from './leash.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -15,7 +16,10 @@ declare module 'vitest' {
   }
 }
 
-/** One Redis and one MongoDB server for the whole suite; every test file keeps to its own key prefix and database. */
+/**
+ * One Redis and one MongoDB server for the whole suite; every test file keeps to its own key prefix and database. They end
+ * with the suite, also when that is killed.
+ */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const stops = [await provideRedis(project), await provideMongodb(project)];
   return async () => {
@@ -31,11 +35,14 @@ async function provideRedis(project: TestProject): Promise<() => Promise<void>> 
     return async () => undefined;
   }
   const folder = mkdtempSync(join(tmpdir(), 'longshore-redis-'));
+  const leashed = leash(folder);
   const redis = await startEmbeddedRedis(folder, { persist: false });
+  leashed.hold(redis.pid);
   project.provide('redis', redis.url);
   return async () => {
     await redis.stop();
     rmSync(folder, { recursive: true, force: true });
+    leashed.release();
   };
 }
 
@@ -50,10 +57,13 @@ async function provideMongodb(project: TestProject): Promise<() => Promise<void>
   }
   project.provide('ferretdb', true);
   const folder = mkdtempSync(join(tmpdir(), 'longshore-mongodb-'));
+  const leashed = leash(folder);
   const server = await startFerretdb(binary, folder);
+  leashed.hold(server.child.pid as number);
   project.provide('mongodb', server.url);
   return async () => {
     await server.stop();
     rmSync(folder, { recursive: true, force: true });
+    leashed.release();
   };
 }
