@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { Argument, InvalidArgumentError, Option } from 'commander';
 import { type Config, commandConfig } from '../config/index.ts';
-import { coerceError } from '../workers/errors.ts';
+import type { LongshoreError } from '../workers/errors.ts';
 import { createLogger, type Logger } from '../workers/log.ts';
 import { openStore, type Store } from '../workers/store.ts';
 import { createRegistrar } from '../workers/watch/registration.ts';
@@ -12,6 +12,7 @@ import { createProgram, dryRunBesideArguments, EXIT, jsonOption, runProgram } fr
 import { currentUser, printJson, withStoreIfAny } from './cli/session.ts';
 import { printTable, type Style } from './cli/table.ts';
 import { type Candidate, candidatesOf, type RegisterOptions } from './register/candidates.ts';
+import { enqueueOrTell } from './register/enqueue.ts';
 import { registering } from './register/overlap.ts';
 import { predict, refusedRow, type Row, rowOf } from './register/predict.ts';
 
@@ -93,19 +94,22 @@ async function registerAll(
 ): Promise<Row[]> {
   const log = fileLogger(config, options.logLevel);
   const overlap = registering(candidates);
-  return alone({ config, log }, overlap, () => registerEach(config, log, { candidates, workflow, options }));
+  return alone({ config, log }, overlap, (_, away) =>
+    registerEach(config, log, { candidates, workflow, options, away }),
+  );
 }
 
 interface Asked {
   candidates: readonly Candidate[];
   workflow: string;
   options: Options;
+  away: LongshoreError | null;
 }
 
 async function registerEach(
   config: Config,
   log: Logger,
-  { candidates, workflow, options }: Asked,
+  { candidates, workflow, options, away }: Asked,
 ): Promise<Row[]> {
   const store = await openStore(config);
   const engine = await createEngine({ config, store, log, wait_seconds: 5 });
@@ -116,13 +120,7 @@ async function registerEach(
       config,
       log,
       catalog: store.catalog,
-      enqueue: (id) =>
-        engine.enqueue(id).catch((error: unknown) => {
-          process.stderr.write(
-            `${coerceError(error).message}; what was registered is queued by the workers when it answers\n`,
-          );
-          throw error;
-        }),
+      enqueue: enqueueOrTell(engine, away),
     });
     log.info({ options, candidates: candidates.length }, 'registering on demand');
     const outcomes = await registrar.register(

@@ -2,7 +2,7 @@
 import { realpath, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Config, commandConfig, variable } from '../config/index.ts';
-import { coerceError, LongshoreError } from '../workers/errors.ts';
+import { LongshoreError } from '../workers/errors.ts';
 import { createLogger, type Logger } from '../workers/log.ts';
 import { openStore } from '../workers/store.ts';
 import { createRegistrar, datasetNameOf } from '../workers/watch/registration.ts';
@@ -14,6 +14,7 @@ import { createProgram, dryRunBesideArguments, EXIT, jsonOption, runProgram } fr
 import { currentUser, printJson, withStoreIfAny } from './cli/session.ts';
 import type { Candidate } from './register/candidates.ts';
 import { refuseOwn } from './register/own-places.ts';
+import { enqueueOrTell } from './register/enqueue.ts';
 import { registering } from './register/overlap.ts';
 import { predict, RENAME, type Row, rowOf } from './register/predict.ts';
 
@@ -135,26 +136,20 @@ const foresee = (config: Config, candidate: Candidate): Promise<Row> =>
 
 async function add(config: Config, candidate: Candidate, workflow: string): Promise<Row> {
   const log = createLogger('register_dataset', {}, { to: 2, level: variable('LOG_LEVEL') || 'error' });
-  return alone({ config, log }, registering([candidate]), () =>
-    addAlone(config, log, { candidate, workflow }),
+  return alone({ config, log }, registering([candidate]), (_, away) =>
+    addAlone(config, log, { candidate, workflow, away }),
   );
 }
 
 async function addAlone(
   config: Config,
   log: Logger,
-  { candidate, workflow }: { candidate: Candidate; workflow: string },
+  { candidate, workflow, away }: { candidate: Candidate; workflow: string; away: LongshoreError | null },
 ): Promise<Row> {
   const store = await openStore(config);
   const engine = await createEngine({ config, store, log, wait_seconds: 5 });
   try {
-    const enqueue = (id: string) =>
-      engine.enqueue(id).catch((error: unknown) => {
-        process.stderr.write(
-          `${coerceError(error).message}; the workers queue what was registered when it answers\n`,
-        );
-        throw error;
-      });
+    const enqueue = enqueueOrTell(engine, away);
     const registrar = createRegistrar({ config, log, catalog: store.catalog, enqueue });
     const [outcome] = await registrar.register([candidate.dataset], { workflow, actor: currentUser() });
     if (outcome === undefined) throw new Error('the registration gave no answer');

@@ -21,22 +21,23 @@ export interface Overlap extends Pick<LockOptions, 'subjects' | 'outlives_lock' 
 const NEVER = new AbortController().signal;
 
 /**
- * Runs it once at a time over the whole fleet; the signal tells that the lock was lost.
+ * Runs it once at a time over the whole fleet; the signal tells that the lock was lost, `away` that Redis was waited for in
+ * vain and the lock is that of this host.
  *
  * @throws E_BUSY, E_REDIS_UNAVAILABLE
  */
 export async function alone<T>(
   { config, log }: { config: Config; log: Logger },
   { script, dry_run = false, without_redis = false, ...options }: Overlap,
-  body: (signal: AbortSignal) => Promise<T>,
+  body: (signal: AbortSignal, away: LongshoreError | null) => Promise<T>,
 ): Promise<T> {
-  if (dry_run) return body(NEVER);
+  if (dry_run) return body(NEVER, null);
   // Loaded here: what is done on one host needs no connection to Redis.
   const { withScriptLock } = await import('../../workers/queue/script-lock.ts');
   let begun = false;
   const begin = (signal: AbortSignal): Promise<T> => {
     begun = true;
-    return body(signal);
+    return body(signal, null);
   };
   try {
     const outcome = await withScriptLock(config, script, log, begin, options);
@@ -45,9 +46,9 @@ export async function alone<T>(
       throw new LongshoreError('E_BUSY', `this turn of ${script} was run elsewhere`, { fields: { script } });
     throw busy(script, outcome.busy);
   } catch (error) {
-    const away = isLongshoreError(error) && error.code === 'E_REDIS_UNAVAILABLE';
-    if (begun || !without_redis || !away) throw error;
-    return aloneOnHost(config, { script, subjects: options.subjects ?? [''] }, () => body(NEVER));
+    const away = isLongshoreError(error) && error.code === 'E_REDIS_UNAVAILABLE' ? error : null;
+    if (begun || !without_redis || away === null) throw error;
+    return aloneOnHost(config, { script, subjects: options.subjects ?? [''] }, () => body(NEVER, away));
   }
 }
 

@@ -5,9 +5,11 @@ import { existsSync, readdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { hostLockOf } from '../../scripts/cli/alone.ts';
+import { alone, hostLockOf } from '../../scripts/cli/alone.ts';
 import { subjectOf } from '../../scripts/cli/commands/setup-dirs.ts';
 import { configuredFolders } from '../../scripts/dirs/folders.ts';
+import { enqueueOrTell } from '../../scripts/register/enqueue.ts';
+import { registering } from '../../scripts/register/overlap.ts';
 import { createLogger } from '../../workers/log.ts';
 import { connectRedis } from '../../workers/queue/connection.ts';
 import { holderOf, withScriptLock } from '../../workers/queue/script-lock.ts';
@@ -102,6 +104,24 @@ describe('two registrations of a folder', () => {
     expect((await runScript('register.ts', args, env)).code).toBe(0);
     expect(readdirSync(place.path('locks'))).toEqual([]);
   });
+});
+
+test('a registration waits for a Redis that is away once: for its lock, and not for the queue again', async () => {
+  const { config } = await makePlace();
+  const away = { ...config, queue: { ...config.queue, url: 'redis://127.0.0.1:1' } };
+  let asked = 0;
+  const engine = {
+    enqueue: async () => {
+      asked += 1;
+      return 'added' as const;
+    },
+  };
+  const overlap = { ...registering([]), subjects: ['/x'], wait_seconds: 0.1 };
+  const queued = (at: typeof config) =>
+    alone({ config: at, log }, overlap, (_, gone) => enqueueOrTell(engine, gone)('id'));
+  await expect(queued(away)).rejects.toMatchObject({ code: 'E_REDIS_UNAVAILABLE' });
+  expect(asked).toBe(0);
+  expect(await queued(config)).toBe('added');
 });
 
 const module = join(import.meta.dirname, '../../scripts/cli/host-lock.ts');
