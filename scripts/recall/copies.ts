@@ -5,7 +5,7 @@ import { placesOf } from '../../workers/archive/copies.ts';
 import { type Archive, openArchive } from '../../workers/archive/index.ts';
 import type { Catalog } from '../../workers/catalog/contract.ts';
 import { checkManifest, type ManifestTrailer } from '../../workers/content/manifest.ts';
-import { unreadable } from '../../workers/archive/unreadable.ts';
+import { unreadable } from '../../workers/archive/faulty-transfer.ts';
 import type { Dataset } from '../../workers/dataset/types.ts';
 import { coerceError, isLongshoreError, LongshoreError } from '../../workers/errors.ts';
 

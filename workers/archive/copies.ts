@@ -4,8 +4,8 @@ import { type BundleCopy, type Dataset, openFinding } from '../dataset/types.ts'
 import { isLongshoreError, LongshoreError } from '../errors.ts';
 import { openManifest, type OpenManifest } from './bundles.ts';
 import type { Archive, CallOptions } from './contract.ts';
+import { faultyTransfer } from './faulty-transfer.ts';
 import { archiveNamesOf, openArchive } from './index.ts';
-import { unreadable } from './unreadable.ts';
 
 export interface Copy {
   readonly archive: Archive;
@@ -52,14 +52,13 @@ export function copiesOf(config: Config, dataset: Dataset, recorded: readonly Bu
   }));
 }
 
-/** Of this copy alone: the next one may be tried, and the person told. */
+/** Of this copy alone, as is a faulty transfer of it: the next one may be tried, and the person told. */
 const NEXT: ReadonlySet<string> = new Set([
   'E_ARCHIVE_UNAVAILABLE',
   'E_ARCHIVE_DENIED',
   'E_BUNDLE_MISSING',
   'E_BUNDLE_CORRUPT',
   'E_BUNDLE_UNSAFE',
-  'E_TRANSFER',
   'E_TOOL_MISSING',
 ]);
 
@@ -78,7 +77,9 @@ export async function firstServing<T>(
       return await use(copy);
     } catch (error) {
       const failure =
-        isLongshoreError(error) && NEXT.has(error.code) ? error : unreadable(error, copy.archive, copy.key);
+        isLongshoreError(error) && NEXT.has(error.code)
+          ? error
+          : faultyTransfer(error, copy.archive, copy.key);
       if (failure === null) throw error;
       await onFailure(copy, failure);
       first ??= failure;

@@ -8,7 +8,7 @@ import type { BundleCopy, Proof, ProofLevel } from '../dataset/types.ts';
 import { coerceError, LongshoreError } from '../errors.ts';
 import { openManifest } from './bundles.ts';
 import type { Archive, ArchivedObject } from './contract.ts';
-import { unreadable } from './unreadable.ts';
+import { faultyTransfer } from './faulty-transfer.ts';
 
 export interface ProveCopyOptions {
   readonly dataset_id: number;
@@ -80,11 +80,13 @@ async function look(options: ProveCopyOptions, read: { bytes: number }): Promise
       return await stream(options, there, read);
     } catch (error) {
       signal?.throwIfAborted();
-      const { code, message } = coerceError(error);
-      if (code === 'E_BUNDLE_MISSING') return await vanished(options);
-      const refused = unreadable(error, archive, copy.key) !== null;
-      if (code !== 'E_TRANSFER' && !refused) throw error;
-      if (refused) await archive.ensureReachable(copy.key, signal === undefined ? {} : { signal });
+      if (coerceError(error).code === 'E_BUNDLE_MISSING') return await vanished(options);
+      const faulty = faultyTransfer(error, archive, copy.key);
+      if (faulty === null) throw error;
+      const { code, message } = faulty;
+      // A disk that refuses one file may be one that refuses all.
+      if (code !== 'E_TRANSFER')
+        await archive.ensureReachable(copy.key, signal === undefined ? {} : { signal });
       if (transfer < TRANSFERS) continue;
       return { level: 'stream', result: 'mismatch', bytes: read.bytes, details: { code, reason: message } };
     }

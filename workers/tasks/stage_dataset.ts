@@ -1,13 +1,13 @@
 /** Brings a bundle back: read once, proven, kept as staged bundle, unpacked beside its place, then published. */
 import { pathsOf } from '../../config/of.ts';
 import { type Copy, copiesOf, firstServing } from '../archive/copies.ts';
-import { unreadable } from '../archive/unreadable.ts';
+import { faultyTransfer } from '../archive/faulty-transfer.ts';
 import { type Away, whyUnmounted } from '../content/mounted.ts';
 import { publishFile, publishTree } from '../content/publish.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
 import { aliasOf } from '../dataset/paths.ts';
 import type { Bundle, Dataset } from '../dataset/types.ts';
-import { isLongshoreError, LongshoreError } from '../errors.ts';
+import { LongshoreError } from '../errors.ts';
 import { proofOf } from './bundle-copies.ts';
 import { clearRest, defineTask, type Postponement, postpone, type TaskContext } from './contract.ts';
 import { stagedMeanwhile, turnTaken } from './dataset-turn.ts';
@@ -58,8 +58,7 @@ async function stageTwice(ctx: TaskContext, staging: Staging): Promise<void> {
   } catch (error) {
     ctx.signal.throwIfAborted();
     const { archive, key } = staging.copy;
-    const wrong =
-      isLongshoreError(error) && error.code === 'E_TRANSFER' ? error : unreadable(error, archive, key);
+    const wrong = faultyTransfer(error, archive, key);
     if (wrong === null) throw error;
     const about = { archive: archive.name, path: archive.locate(key), code: wrong.code };
     ctx.log.warn({ ...about, reason: wrong.message }, 'a transfer went wrong, and is repeated');
