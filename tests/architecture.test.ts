@@ -7,15 +7,16 @@ const root = join(import.meta.dirname, '..');
 
 /**
  * Who may import whom below workers/: the arrows of docs/architecture.md. `errors`, `folders`, `log`, `near-name`,
- * `no-space`, `process-start`, `socket-failure` and config/ are open to all;
+ * `no-space`, `process-start`, `redis-answer`, `socket-failure` and config/ are open to all;
  * scripts/ stand at the top and may import everything.
  */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
-  errors: [],
+  errors: ['redis-answer'],
   folders: [],
   'near-name': [],
   'no-space': [],
   'process-start': [],
+  'redis-answer': [],
   'socket-failure': [],
   log: ['log-text'],
   'log-text': [],
@@ -49,6 +50,7 @@ const OPEN_TO_ALL: ReadonlySet<string> = new Set([
   'near-name',
   'no-space',
   'process-start',
+  'redis-answer',
   'socket-failure',
 ]);
 

@@ -1,8 +1,9 @@
 /** pm2 app `worker`: one worker of the fleet. As many as wanted, on as many machines as see the same storage. */
 import { configOrExit } from '../config/index.ts';
-import { coerceError, deniedByRedis, isLongshoreError } from './errors.ts';
+import { coerceError, isLongshoreError } from './errors.ts';
 import { startWorkerProcess, type WorkerProcess } from './fleet/worker-process.ts';
 import { createLogger } from './log.ts';
+import { deniedByRedis } from './redis-answer.ts';
 
 /** Within pm2's kill_timeout of 10 s: better to leave by ourselves than to be killed in the middle of a write. */
 const LEAVE_WITHIN_MS = 9_500;

@@ -1,7 +1,8 @@
 /** A Redis that is there and refuses what it is told to, for as long as it is in trouble: how the fleet waits for its end. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
-import { coerceError, type LongshoreError, redisWord } from '../errors.ts';
+import { coerceError, type LongshoreError } from '../errors.ts';
+import { redisWord } from '../redis-answer.ts';
 import type { Logger } from '../log.ts';
 
 /** Full, unable to write to its disk, reading it after a start, in a failover, or without its replicas. */
