@@ -1,9 +1,8 @@
-import { stat, writeFile } from 'node:fs/promises';
-import { dirname, join, posix } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { posix } from 'node:path';
 import { createHasher, type Digests } from '../content/digest/digest.ts';
 import { partialPath, partialPrefix } from '../content/publish.ts';
 import { LongshoreError } from '../errors.ts';
-import { makeFoldersLater } from '../folders.ts';
 import { continueGet, endGet } from './continued-get.ts';
 import {
   type Archive,
@@ -15,15 +14,10 @@ import {
   type PutSource,
   type ReadOptions,
 } from './contract.ts';
-import { type RcloneOptions, readStats, runRclone, STATS, streamRclone } from './rclone-run.ts';
+import { isMarked, MARK, markOnce, type RcloneArchiveOptions } from './rclone-mark.ts';
+import { readStats, runRclone, STATS, streamRclone } from './rclone-run.ts';
 
-export interface RcloneArchiveOptions extends RcloneOptions {
-  /** Of this host. */
-  readonly state_dir: string;
-}
-
-/** As the archive in a file system has one: some remotes (a mount, a folder of an sftp server) may be away in silence. */
-const MARK = '.longshore-archive';
+export type { RcloneArchiveOptions } from './rclone-mark.ts';
 
 interface Entry {
   readonly Path: string;
@@ -290,25 +284,3 @@ const notMoved = (archive: string, path: string): LongshoreError =>
 /** Every remote states a time; what it makes up when it is asked is another one each time, and then nothing is gone on with. */
 const versionOf = ({ modified, digests }: ArchivedObject): string =>
   `${modified?.toISOString() ?? ''} ${digests.md5 ?? ''}`;
-
-const noteOf = ({ state_dir, name, remote }: RcloneArchiveOptions): string =>
-  join(state_dir, 'archives', encodeURIComponent(`${name} ${remote}`).slice(0, 200));
-
-async function isMarked(options: RcloneArchiveOptions): Promise<boolean> {
-  return stat(noteOf(options)).then(
-    () => true,
-    () => false,
-  );
-}
-
-/** Marks a remote that this host has never used; one that it has used and that lost its mark is away. */
-async function markOnce(options: RcloneArchiveOptions, mark: string, call: CallOptions): Promise<void> {
-  if (await isMarked(options)) return;
-  const text = Buffer.from('This folder is an archive of Longshore. Without this file it counts as away.\n');
-  const input = async function* (): AsyncGenerator<Buffer> {
-    yield text;
-  };
-  await runRclone(options, ['rcat', '--', mark], { ...call, input: input() });
-  await makeFoldersLater(dirname(noteOf(options)));
-  await writeFile(noteOf(options), `${options.remote}\n`);
-}

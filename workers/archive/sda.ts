@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { syncFile } from '../content/copy.ts';
-import { digestFile } from '../content/digest/file.ts';
 import { sizeOfFile } from '../content/files.ts';
 import { LongshoreError } from '../errors.ts';
 import {
@@ -24,6 +23,7 @@ import {
   parseSize,
   runHsi,
 } from './hsi.ts';
+import { differs, isSame, lazyMd5, type LocalFile, md5Of } from './local-file.ts';
 import { openReadable } from './recall.ts';
 import type { FetchPlace } from './shared-fetch.ts';
 
@@ -44,12 +44,6 @@ const LOOK_SECONDS = 60;
 
 /** A put that is not proven yet: beside its final name, the same for all attempts, so that the next one replaces it. */
 const unproven = (path: string): string => `${path}.new`;
-
-interface LocalFile {
-  readonly file: string;
-  readonly size: number;
-  readonly md5: () => Promise<string>;
-}
 
 /**
  * The tape archive behind `hsi` (HPSS). It takes and gives whole files only.
@@ -262,34 +256,12 @@ const notRemoved = (archive: string, path: string): LongshoreError =>
     },
   );
 
-/** Only where the archive states a digest is the local one worth its reading. */
-const isSame = async (
-  there: ArchivedObject | null,
-  size: number,
-  md5: () => Promise<string>,
-): Promise<boolean> =>
-  there?.digests.md5 !== undefined && there.size === size && there.digests.md5 === (await md5());
-
 const noRoot = (archive: string, root: string, path: string): LongshoreError =>
   new LongshoreError(
     'E_ARCHIVE_UNAVAILABLE',
     `hsi finds no folder ${root}, so nothing that it says of ${path} is believed`,
     { fields: { archive, root, path } },
   );
-
-/** @param local null: the digest is not compared */
-async function differs(
-  found: Pick<ArchivedObject, 'size' | 'digests'> | null,
-  size: number,
-  local: (() => Promise<string>) | null,
-): Promise<string | null> {
-  if (found === null) return 'is not there';
-  if (found.size !== size) return `has ${found.size} bytes, expected ${size},`;
-  if (local === null) return null;
-  if (found.digests.md5 === undefined) return 'has no digest';
-  const expected = await local();
-  return found.digests.md5 === expected ? null : `has md5 ${found.digests.md5}, expected ${expected},`;
-}
 
 function polling(
   every_seconds: number,
@@ -308,16 +280,3 @@ function polling(
     },
   };
 }
-
-/** Known, or read once when it is asked for. */
-function lazyMd5(source: { file: string; digests?: Readonly<Record<string, string>> }, signal?: AbortSignal) {
-  let digest: Promise<string> | null = null;
-  return (): Promise<string> => {
-    digest ??=
-      source.digests?.md5 === undefined ? md5Of(source.file, signal) : Promise.resolve(source.digests.md5);
-    return digest;
-  };
-}
-
-const md5Of = async (path: string, signal: AbortSignal | undefined): Promise<string> =>
-  (await digestFile(path, ['md5'], { signal })).md5 as string;
