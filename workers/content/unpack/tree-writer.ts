@@ -5,31 +5,25 @@ import {
   fchmodSync,
   ftruncateSync,
   futimesSync,
-  linkSync,
   lstatSync,
-  lutimesSync,
   mkdirSync,
   openSync,
-  readlinkSync,
-  symlinkSync,
   unlinkSync,
   utimesSync,
   writeSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
 import { LongshoreError } from '../../errors.ts';
 import { type DeferredEntry, DeferredList } from '../deferred.ts';
 import { KeptFile } from './kept-file.ts';
-import { decodePath, fsPath, leadsOut, linkEscapes, unsafe } from '../path.ts';
+import { Links, TWICE } from './links.ts';
+import { Places } from './places.ts';
+import { unsafe } from '../path.ts';
 import { settable } from '../times.ts';
 import { absolutePath } from '../walk.ts';
 import { XattrWriter } from '../xattr/restore.ts';
 import type { Xattrs } from '../xattr/xattrs.ts';
 
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-
-const TWICE = 'stands twice in it';
-const ABSENT = 'is a hard link to a file that the bundle does not hold';
 
 /**
  * Writes the members of an untrusted bundle below a fresh directory that nobody else writes to.
@@ -41,13 +35,12 @@ const ABSENT = 'is a hard link to a file that the bundle does not hold';
  */
 export class TreeWriter {
   readonly #root: string;
+  readonly #places: Places;
   readonly #deferred: DeferredList;
   readonly #xattrs: XattrWriter;
   readonly #umask = process.umask();
   readonly #adopt: boolean;
   readonly #replace: boolean;
-  /** Where the dataset begins in an untrusted bundle. */
-  #dataset: string | null = null;
   /** What later members of the same name took the place of. */
   readonly replaced = { members: 0, bytes: 0 };
 
@@ -57,6 +50,7 @@ export class TreeWriter {
    */
   constructor(root: string, how: { adopt: boolean; replace: boolean } = { adopt: false, replace: false }) {
     this.#root = root;
+    this.#places = new Places(root);
     this.#adopt = how.adopt;
     this.#replace = how.replace;
     this.#deferred = new DeferredList(`${root}.deferred`);
@@ -65,8 +59,8 @@ export class TreeWriter {
 
   directory(path: string, mode: number, mtime: number): void {
     if (path !== '.') {
-      const full = fsPath(absolutePath(this.#root, path));
-      this.#within(path, () => {
+      const full = this.#places.at(path);
+      this.#places.within(path, () => {
         try {
           mkdirSync(full, 0o700);
         } catch (error) {
@@ -82,10 +76,10 @@ export class TreeWriter {
 
   /** Opens a new file. That there is one of its name is told by the file system, which no list of a million names is needed for. */
   create(path: string, mode: number): number {
-    const full = fsPath(absolutePath(this.#root, path));
+    const full = this.#places.at(path);
     // Without setuid and setgid: a bundle from elsewhere must not bring programs that run as us.
     const bits = mode & 0o777;
-    const fd = this.#within(path, () => {
+    const fd = this.#places.within(path, () => {
       try {
         return openSync(full, CREATE, bits);
       } catch (error) {
@@ -108,7 +102,7 @@ export class TreeWriter {
    * compared with what comes, and written only from the first difference on.
    */
   resume(path: string, mode: number): { fd: number; kept: KeptFile | null } {
-    const full = fsPath(absolutePath(this.#root, path));
+    const full = this.#places.at(path);
     const before = this.#adopt ? lstatSync(full, { throwIfNoEntry: false }) : undefined;
     if (before === undefined) return { fd: this.create(path, mode), kept: null };
     if (!before.isFile()) {
@@ -162,18 +156,24 @@ export class TreeWriter {
    * bundle may be outside of it. null: the manifest proves the links
    */
   complete(check: () => void, dataset: string | null = null): string | null {
-    this.#dataset = dataset;
+    const links = new Links(this.#places, dataset, {
+      adopt: this.#adopt,
+      replace: this.#replace,
+      onReplaced: () => {
+        this.replaced.members += 1;
+      },
+    });
     const failure = this.#xattrs.set(); // No symbolic link is there yet that a path could lead through.
     // Hard links first: with no symbolic link in the tree, their targets cannot lead outside either.
     const late: number[] = [];
-    for (const [entry, index] of this.#entries('hard link', check)) if (!this.#link(entry)) late.push(index);
+    for (const [entry, index] of this.#entries('hard link', check)) if (!links.make(entry)) late.push(index);
     // All parents stand before the first symbolic link does: a link whose parent is to be one of them (`a/b` is a link
     // to `..`, then comes `a/b/c`) would be made wherever that one leads, and finds its place taken instead.
-    for (const [entry] of this.#entries('symbolic link', check)) this.#parents(entry.path);
-    for (const [entry] of this.#entries('symbolic link', check)) this.#link(entry);
-    for (const index of late) this.#linkOfLink(this.#deferred.read(index));
+    for (const [entry] of this.#entries('symbolic link', check)) this.#places.parents(entry.path);
+    for (const [entry] of this.#entries('symbolic link', check)) links.make(entry);
+    for (const index of late) links.makeOfLink(this.#deferred.read(index));
     for (const [entry] of this.#entries('directory', check)) {
-      const full = fsPath(absolutePath(this.#root, entry.path));
+      const full = this.#places.at(entry.path);
       utimesSync(full, settable(entry.mtime), settable(entry.mtime));
       chmodSync(full, entry.mode);
     }
@@ -194,106 +194,6 @@ export class TreeWriter {
   close(): void {
     this.#xattrs.close();
     this.#deferred.close();
-  }
-
-  /** False: a hard link to what is not there; it may be a symbolic link that is yet to be made. */
-  #link(entry: DeferredEntry): boolean {
-    const target = entry.target ?? '';
-    if (entry.kind === 'symbolic link') this.#assertInside(entry.path, target);
-    const full = fsPath(absolutePath(this.#root, entry.path));
-    try {
-      this.#within(entry.path, () => {
-        if (this.#adopt && lstatSync(full, { throwIfNoEntry: false })?.isDirectory() === false)
-          unlinkSync(full);
-        if (entry.kind === 'symbolic link') symlinkSync(fsPath(target), full);
-        else linkSync(fsPath(absolutePath(this.#root, target)), full);
-      });
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === 'EEXIST' && this.#repeats(entry, full)) {
-        if (!this.#replace) throw unsafe(entry.path, TWICE);
-        this.replaced.members += 1;
-        return true;
-      }
-      if (code === 'EEXIST') throw unsafe(entry.path, `is a ${entry.kind} where another member stands`);
-      if (code === 'ENOENT' && entry.kind === 'hard link') return false;
-      if (code === 'EPERM' && lstatSync(fsPath(absolutePath(this.#root, target))).isDirectory())
-        throw unsafe(entry.path, 'is a hard link to a directory');
-      throw error;
-    }
-    if (entry.kind === 'symbolic link') lutimesSync(full, settable(entry.mtime), settable(entry.mtime));
-    return true;
-  }
-
-  /** A name more of a symbolic link, as GNU tar and bsdtar store one: from its own place it must not lead out either. */
-  #linkOfLink(entry: DeferredEntry): void {
-    const text = this.#linkText(entry.target ?? '');
-    if (text === null) throw unsafe(entry.path, ABSENT);
-    this.#assertInside(entry.path, text);
-    if (!this.#link(entry)) throw unsafe(entry.path, ABSENT);
-  }
-
-  #assertInside(path: string, target: string): void {
-    const above = this.#dataset;
-    if (above !== null && linkEscapes(above === '.' ? path : path.slice(above.length + 1), target))
-      throw leadsOut(path, target);
-  }
-
-  /** Where a symbolic link leads; null: there is none, or only by way of another one. */
-  #linkText(path: string): string | null {
-    const names = path.split('/');
-    for (let count = 1; count < names.length; count++) {
-      const folder = fsPath(absolutePath(this.#root, names.slice(0, count).join('/')));
-      if (lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return null;
-    }
-    const full = fsPath(absolutePath(this.#root, path));
-    if (lstatSync(full, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return null;
-    return decodePath(readlinkSync(full, { encoding: 'buffer' }));
-  }
-
-  /** A link that was appended once more, as when the same folder is added to a tar twice. */
-  #repeats(entry: DeferredEntry, full: string | Buffer): boolean {
-    const target = fsPath(entry.target ?? '');
-    const standing = lstatSync(full);
-    if (entry.kind === 'hard link')
-      return standing.ino === lstatSync(fsPath(absolutePath(this.#root, entry.target ?? ''))).ino;
-    return (
-      standing.isSymbolicLink() && readlinkSync(full, { encoding: 'buffer' }).equals(Buffer.from(target))
-    );
-  }
-
-  #parents(path: string): void {
-    this.#refusing(path, () => {
-      mkdirSync(fsPath(absolutePath(this.#root, dirname(path))), { recursive: true, mode: 0o755 });
-    });
-  }
-
-  /** Runs `make`; when the parents are missing (a bundle without directory members), makes them and tries again. */
-  #within<T>(path: string, make: () => T): T {
-    return this.#refusing(path, () => {
-      try {
-        return make();
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-        this.#parents(path);
-        return make();
-      }
-    });
-  }
-
-  /** Says of the bundle what the kernel says of a path. */
-  #refusing<T>(path: string, make: () => T): T {
-    try {
-      return make();
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === 'ENOTDIR') throw unsafe(path, 'lies below a member that is no directory');
-      if (code !== 'ENAMETOOLONG') throw error;
-      throw new LongshoreError('E_BUNDLE_UNSAFE', `member "${path.slice(0, 200)}…" has too long a path`, {
-        hint: `No name may have more than 255 bytes, no path more than 4095 with that of the folder it is staged in (${this.#root}). If only the path is too long, point the stage path to a shorter one, then stage again.`,
-        cause: error,
-      });
-    }
   }
 }
 
