@@ -14,7 +14,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { inspectTree, joinedSuffixes, newestChange, type Inspection } from '../../workers/content/inspect.ts';
+import { inspectTree, joinedSuffixes, type Inspection } from '../../workers/content/inspect.ts';
+import { newestChange } from '../../workers/content/newest-change.ts';
 import type { FileRow } from '../../workers/dataset/types.ts';
 import { makePlace } from '../support/place.ts';
 import { makeOddTree } from './trees.ts';

@@ -1,5 +1,5 @@
 /** Waits until nothing below the origin path has changed for a while. Waiting holds no slot. */
-import { newestChange } from '../content/inspect.ts';
+import { newestChange } from '../content/newest-change.ts';
 import { liveDataset, reachState } from '../dataset/lifecycle.ts';
 import { assertName } from '../dataset/paths.ts';
 import { LongshoreError } from '../errors.ts';
