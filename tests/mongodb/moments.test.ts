@@ -11,19 +11,20 @@ const LINE = { timestamp: '2026-01-01T00:00:00.000Z', level: 'stdout' as const, 
 /** Connections to one database: `other` goes straight to the server, each of `slow` can be held. */
 async function connections() {
   const place = await mongoPlace();
-  const other = (await openStore(place.config)).records;
-  onTestFinished(() => other.close());
+  const straight = await openStore(place.config);
+  const other = straight.records;
+  onTestFinished(() => straight.close());
   const slow = async () => {
     const proxy = await startWireProxy(inject('mongodb'));
     const config = { ...place.config, mongodb: { ...place.config.mongodb, url: proxy.url } };
-    const { records } = await openStore(config);
-    onTestFinished(() => records.close());
-    return { records, proxy };
+    const store = await openStore(config);
+    onTestFinished(() => store.close());
+    return { records: store.records, catalog: store.catalog, proxy };
   };
   const db = referenceDatabase(place.config);
   const count = (...names: string[]) =>
     Promise.all(names.map((name) => db.collection(name).countDocuments()));
-  return { other, slow, count };
+  return { other, slow, count, whole: { catalog: straight.catalog, count } };
 }
 
 /** A workflow that `other` has recorded, and one slow connection. */
@@ -58,6 +59,27 @@ describeMongodb('while another connection is between two steps', () => {
       code: 'E_WORKFLOW_NOT_FOUND',
     });
     expect(await count('workflow_meta', 'celery_taskmeta')).toEqual([0, 0]);
+  });
+
+  test('what follows a dataset is put in its place and deleted: a late delivery does not bring it back', async () => {
+    const { other, slow, whole } = await connections();
+    const { catalog, proxy } = await slow();
+    const workflow = makeWorkflow();
+    // Before it puts the workflow in its place, which it has read from the outbox, another one does, and a person deletes it.
+    proxy.onAsked = (_, body) => {
+      if (body.insert !== 'workflow_meta') return;
+      proxy.onAsked = () => undefined;
+      return whole.catalog
+        .list({ name: 'late' })
+        .then(({ datasets }) => whole.catalog.get(datasets[0]?.id ?? 0))
+        .then(() => other.deleteWorkflow(workflow.id));
+    };
+    const dataset = { name: 'late', type: 'RAW_DATA', origin_path: '/late', create_method: 'TEST' as const };
+    const [answer] = await catalog.register([{ dataset, workflow: () => workflow }], 'test');
+    expect(answer).toMatchObject({ outcome: 'created' });
+    expect(await other.workflow(workflow.id)).toBeNull();
+    expect(await other.liveWorkflows({})).toEqual([]);
+    expect(await whole.count('workflow_meta')).toEqual([0]);
   });
 
   test('a step is resumed by force: the claim that had read it begins nothing under the old task id', async () => {

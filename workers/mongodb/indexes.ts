@@ -110,6 +110,7 @@ export const INDEXES: readonly Index[] = [
     key: { subject: 1, at: -1, _id: -1 },
     serves: 'the audit trail of a subject',
   },
+  { collection: 'longshore_gone', key: { at: 1 }, serves: 'notes of deletions that nobody needs any more' },
   { collection: 'longshore_watched', key: { source: 1 }, serves: 'all known folders of a source' },
   {
     collection: 'longshore_datasets',

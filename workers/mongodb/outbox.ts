@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto';
 import type { Collection, Document, Filter, UpdateFilter } from 'mongodb';
 import { insertOnce } from './change.ts';
 import type { Mongo } from './connection.ts';
+import { DELETABLE, hideIfGone } from './gone.ts';
 
 export interface Item {
   collection: string;
@@ -31,7 +32,11 @@ export async function deliver<D extends { _id: unknown; outbox?: Outbox }>(
   { _id, outbox }: Pick<D, '_id' | 'outbox'>,
 ): Promise<void> {
   if (outbox === undefined) return;
-  for (const item of outbox.items) await insertOnce(mongo, mongo.collection(item.collection), item.document);
+  for (const item of outbox.items) {
+    const place = mongo.collection(item.collection);
+    await insertOnce(mongo, place, item.document);
+    if (item.collection === DELETABLE) await hideIfGone(mongo, place, item.document._id as string);
+  }
   await mongo.run(() =>
     collection.updateOne(
       { _id, 'outbox.id': outbox.id } as unknown as Filter<D>,

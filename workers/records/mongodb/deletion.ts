@@ -4,6 +4,7 @@
  */
 import { change, read } from '../../mongodb/change.ts';
 import type { Mongo } from '../../mongodb/connection.ts';
+import { forgetGone, noteGone } from '../../mongodb/gone.ts';
 import { deliver } from '../../mongodb/outbox.ts';
 import type { Records, RunningAttempt } from '../contract.ts';
 import type { WorkflowRecord } from './documents.ts';
@@ -65,6 +66,7 @@ export async function takeBack(mongo: Mongo, task_id: string): Promise<void> {
 export async function finishDeletions(mongo: Mongo): Promise<void> {
   const marked = await mongo.run(() => workflowsOf(mongo).find({ deleting: true }).limit(1000).toArray());
   for (const workflow of marked) await removeMarked(mongo, workflow);
+  await forgetGone(mongo);
 }
 
 async function removeMarked(mongo: Mongo, workflow: WorkflowRecord): Promise<void> {
@@ -77,6 +79,7 @@ async function removeMarked(mongo: Mongo, workflow: WorkflowRecord): Promise<voi
   await deleteLogs(mongo, _id);
   await mongo.run(() => attemptsOf(mongo).deleteMany({ task_id: { $in: ids } }));
   await mongo.run(() => runsOf(mongo).deleteMany({ _id: { $in: ids } }));
+  await noteGone(mongo, _id);
   await mongo.run(() => workflowsOf(mongo).deleteOne({ _id }));
 }
 

@@ -2,6 +2,7 @@
 import { type Filter, ObjectId } from 'mongodb';
 import { change, insertOnce, read, type Versioned } from '../../mongodb/change.ts';
 import type { Mongo } from '../../mongodb/connection.ts';
+import { hideIfGone } from '../../mongodb/gone.ts';
 import type { WorkflowDocument } from '../contract.ts';
 import { recordOf, type WorkflowRecord, workflowOf } from './documents.ts';
 import { assertReadable } from './readable.ts';
@@ -77,7 +78,10 @@ export async function startAlone(mongo: Mongo, workflow: WorkflowDocument): Prom
 
 /** The workflow of a start, made now if whoever decided it has not come so far. */
 async function madeBy(mongo: Mongo, { workflow_id, workflow }: Start): Promise<WorkflowRecord | null> {
-  if (workflow !== null) await insertOnce(mongo, workflowsOf(mongo), workflow);
+  if (workflow !== null) {
+    await insertOnce(mongo, workflowsOf(mongo), workflow);
+    await hideIfGone(mongo, workflowsOf(mongo), workflow_id);
+  }
   return readWorkflow(mongo, workflow_id);
 }
 
