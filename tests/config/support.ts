@@ -36,7 +36,8 @@ export const overrides = (values: Record<string, unknown>): Record<string, strin
 /** `loadConfig` of a copy of config/ with one more file, as a site would add it. */
 export async function loaderWith(folder: string, name: string, text: string): Promise<typeof loadConfig> {
   cpSync(configFolder, join(folder, 'config'), { recursive: true });
-  cpSync(join(configFolder, '../workers/errors.ts'), join(folder, 'workers/errors.ts'));
+  for (const file of ['errors.ts', 'redis-answer.ts'])
+    cpSync(join(configFolder, '../workers', file), join(folder, 'workers', file));
   writeFileSync(join(folder, 'config', `${name}.ts`), text);
   const copy = (await import(join(folder, 'config/load.ts'))) as { loadConfig: typeof loadConfig };
   return copy.loadConfig;
