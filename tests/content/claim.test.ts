@@ -1,9 +1,13 @@
-import { linkSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { linkSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { isClaimed, makeClaim } from '../../workers/content/claim.ts';
 import { makePlace } from '../support/place.ts';
+import { smallFileSystem } from '../support/small-file-system.ts';
 import { killedUnnoticed } from '../support/unnoticed.ts';
+
+const MODULE = JSON.stringify(import.meta.resolve('../../workers/content/claim.ts'));
 
 test('a claim counts until it is given up, and leaves nothing', async () => {
   const place = await makePlace();
@@ -12,6 +16,24 @@ test('a claim counts until it is given up, and leaves nothing', async () => {
   claim.release();
   expect(isClaimed(claim.path)).toBe(false);
   expect(readdirSync(place.folder)).toEqual([]);
+});
+
+test('one that finds no room leaves nothing, and half of one counts as dead', async ({ skip }) => {
+  const place = await makePlace();
+  const folder = smallFileSystem(place.dir('full'), ['size=4k']);
+  if (folder === null) return skip('NOT TESTED: a tmpfs cannot be mounted here');
+  writeFileSync(place.path('full/other'), Buffer.alloc(4096));
+  expect(() => makeClaim(place.path('full/using-1'))).toThrow(expect.objectContaining({ code: 'ENOSPC' }));
+  expect(readdirSync(folder)).toEqual(['other']);
+  writeFileSync(place.path('half'), '{"host":');
+  expect(isClaimed(place.path('half'))).toBe(false);
+});
+
+test('a claim that is not given up keeps its process from no end', async () => {
+  const place = await makePlace();
+  const code = `(await import(${MODULE})).makeClaim(${JSON.stringify(place.path('using-1'))});`;
+  execFileSync(process.execPath, ['--input-type=module', '-e', code], { timeout: 30_000 });
+  expect(isClaimed(place.path('using-1'))).toBe(false);
 });
 
 test('whoever finds a claim finds all of it: half of one would count as dead, and be removed', async () => {
@@ -39,7 +61,7 @@ test('a process that was killed claims nothing, also before its parent has notic
   const place = await makePlace();
   const path = place.path('using-1');
   await killedUnnoticed(`
-    const { makeClaim } = await import(${JSON.stringify(import.meta.resolve('../../workers/content/claim.ts'))});
+    const { makeClaim } = await import(${MODULE});
     makeClaim(${JSON.stringify(path)});
   `);
   expect(readdirSync(place.folder)).toEqual(['using-1']);
@@ -61,7 +83,7 @@ test('a claim of another host counts while it is touched, and not when it has be
   expect(isClaimed(path)).toBe(false);
 });
 
-test('a claim is touched while it is held, so that other hosts see it live', async () => {
+test('a claim is touched while it is held and there, so that other hosts see it live', async () => {
   const place = await makePlace();
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   onTestFinished(() => void vi.useRealTimers());
@@ -69,5 +91,11 @@ test('a claim is touched while it is held, so that other hosts see it live', asy
   utimesSync(claim.path, 1, 1);
   vi.advanceTimersByTime(60_000);
   expect(Date.now() - statSync(claim.path).mtimeMs).toBeLessThan(60_000);
+  rmSync(claim.path); // As where its mount is away for a moment.
+  vi.advanceTimersByTime(60_000);
   claim.release();
+  writeFileSync(claim.path, '');
+  utimesSync(claim.path, 1, 1);
+  vi.advanceTimersByTime(60_000);
+  expect(statSync(claim.path).mtimeMs).toBe(1000);
 });

@@ -1,7 +1,16 @@
 /** What a half bundle and its marks are worth when its origin, or they themselves, are not what they were. */
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { linesOf, type Mark, marksPath } from '../../workers/content/pack/checkpoint.ts';
@@ -27,6 +36,7 @@ async function makeHalf(where: 'within' | 'end'): Promise<Half> {
     ...small('a'),
     'a/link': { link: 'here.' },
     'b/large': randomBytes(700_000),
+    bare: null,
     ...small('c'),
     d: 'the last one',
   });
@@ -71,6 +81,15 @@ test.each(['within', 'end'] as const)(
 /** With the same times after it, so that they do not tell; of the file in the middle also the time of the last change counts. */
 test.each<[string, 'within' | 'end', (source: string) => void]>([
   ['a file has other rights', 'end', (source) => chmodSync(join(source, 'a/0000'), 0o600)],
+  ['a file has more bytes', 'end', (source) => appendFileSync(join(source, 'a/0000'), 'more')],
+  [
+    'a folder is a file',
+    'end',
+    (source) => {
+      rmdirSync(join(source, 'bare'));
+      writeFileSync(join(source, 'bare'), 'of the same name', { mode: 0o755 });
+    },
+  ],
   [
     'a link leads elsewhere',
     'end',

@@ -1,4 +1,5 @@
 /** A process that unpacks a far bundle of which it keeps no copy is killed anywhere; the next one asks only for the rest. */
+import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import {
   chmodSync,
@@ -7,7 +8,9 @@ import {
   linkSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   statSync,
@@ -133,18 +136,27 @@ test('what is put together of headers and files is the beginning of the bundle, 
   expect(bytes.equals(readFileSync(at.options.bundle).subarray(0, bytes.length))).toBe(true);
 });
 
-test('it ends where a link stands in place of a file, which leads to the same bytes', async () => {
+test('it ends where anything else stands in place of a file, also a link that leads to the same bytes', async () => {
   const at = await work();
   await killed(at, 26 * MB);
   const { target, bundle } = at.options;
   const file = join(target, 'b/huge.bin');
-  renameSync(file, at.place.path('elsewhere'));
-  symlinkSync(at.place.path('elsewhere'), file);
-  let length = 0;
-  for (const piece of rebuildBeginning(target)) length += piece.length;
-  expect(length).toBeLessThanOrEqual(
-    readFileSync(bundle).indexOf(readFileSync(at.place.path('elsewhere')).subarray(0, 4096)),
-  );
+  const elsewhere = at.place.path('elsewhere');
+  renameSync(file, elsewhere);
+  const { offset } = memberOf(at, 'b/huge.bin');
+  for (const stand of [
+    () => symlinkSync(elsewhere, file),
+    () => mkdirSync(file),
+    () => void execFileSync('mkfifo', [file]), // Whose opening waits for a writer.
+  ]) {
+    stand();
+    let length = 0;
+    for (const piece of rebuildBeginning(target)) length += piece.length;
+    expect(length).toBe(offset);
+    expect(readdirSync('/proc/self/fd').map(linkOf)).not.toContain(file);
+    rmSync(file, { recursive: true });
+  }
+  expect(readFileSync(bundle).indexOf(readFileSync(elsewhere).subarray(0, 4096))).toBe(offset);
 });
 
 test('in the middle of one large file it goes on in that file', async () => {
@@ -291,6 +303,15 @@ function memberOf({ options }: Work, path: string): { offset: number; size: numb
     .find((member) => member.path === path);
   if (found === undefined) throw new Error(`no member ${path}`);
   return found;
+}
+
+/** What a descriptor of this process leads to. */
+function linkOf(fd: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return ''; // Of the list itself, which is closed by now.
+  }
 }
 
 function flip(path: string, place: number): void {

@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, openSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readlinkSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -23,6 +23,26 @@ const request = (place: Place, bytes: number, keep = 0) => ({
   holder: 'task-1',
 });
 
+/** Rows of the file of promises, after a change of them. */
+function changeBook(place: Place, change: string): number {
+  const book = new DatabaseSync(place.path('state/reservations.db'));
+  book.exec(change);
+  const { count } = book.prepare('select count(*) as count from reservation').get() as { count: number };
+  book.close();
+  return count;
+}
+
+/** Files of promises that this process has open. */
+const openBooks = (): string[] =>
+  readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      const path = readlinkSync(`/proc/self/fd/${fd}`);
+      return path.endsWith('reservations.db') ? [path] : [];
+    } catch {
+      return []; // The folder itself, which is closed by now.
+    }
+  });
+
 test('a refusal says how much is needed and how much there is', async () => {
   const place = await makePlace();
   const need = free(place) * 2;
@@ -38,6 +58,28 @@ test('a refusal says how much is needed and how much there is', async () => {
       }) as object,
     }),
   );
+  reserveSpace(request(place, 1)).release();
+  expect(openBooks()).toEqual([]);
+});
+
+test('a folder in its place is no full disk, where there is no limit to files', async (context) => {
+  const place = await makePlace();
+  const folder = smallFileSystem(place.dir('state'), ['size=1m', 'nr_inodes=0']);
+  if (folder === null) return context.skip('NOT TESTED: a tmpfs cannot be mounted here');
+  place.dir('state/reservations.db');
+  expect(() => reserveSpace(request(place, 1))).toThrow(expect.objectContaining({ code: 'E_IO' }));
+});
+
+test('each file system has its own promises, to the last byte', async (context) => {
+  const place = await makePlace();
+  const folder = smallFileSystem(place.dir('other'), ['size=1m']);
+  if (folder === null) return context.skip('NOT TESTED: a tmpfs cannot be mounted here');
+  const here = reserveSpace(request(place, Math.round(free(place) * 0.7)));
+  const { bavail, bsize } = statfsSync(folder);
+  const ask = (bytes: number) => reserveSpace({ ...request(place, bytes), folder });
+  expect(() => ask(bavail * bsize + 1)).toThrow(expect.objectContaining({ code: 'E_NO_SPACE' }));
+  ask(bavail * bsize).release();
+  here.release();
 });
 
 test.for([
@@ -89,6 +131,7 @@ test('what is promised to one is not given to another, until it is released', as
   expect(() => reserveSpace(request(place, most))).toThrow(expect.objectContaining({ code: 'E_NO_SPACE' }));
   first.release();
   first.release();
+  first.spent(1);
   reserveSpace(request(place, most)).release();
 });
 
@@ -127,9 +170,13 @@ test('what is written needs no promise although the clock is put back by an hour
   vi.useFakeTimers({ toFake: ['Date', 'performance'] });
   onTestFinished(() => void vi.useRealTimers());
   first.spent(1);
+  // Written down once a second, lest each chunk be a write of its own.
+  first.spent(2);
+  expect(spaceOn(request(place, 0)).reserved).toBe(most - 1);
   vi.advanceTimersByTime(2000);
   vi.setSystemTime(Date.now() - 3_600_000);
-  first.spent(most);
+  first.spent(most + 1); // More than it was taken for, which is no promise to others.
+  expect(spaceOn(request(place, 0)).reserved).toBe(0);
   reserveSpace(request(place, most)).release();
   first.release();
 });
@@ -157,10 +204,21 @@ test('a process that has got the number of a dead one takes over none of its pro
   const place = await makePlace();
   const most = Math.round(free(place) * 0.7);
   const first = reserveSpace(request(place, most));
-  const book = new DatabaseSync(place.path('state/reservations.db'));
-  book.exec("update reservation set started = '1'");
-  book.close();
+  expect(changeBook(place, "update reservation set started = '1'")).toBe(1);
+  expect(spaceOn(request(place, 0)).reserved).toBe(0);
   reserveSpace(request(place, most)).release();
+  expect(changeBook(place, '')).toBe(0); // Struck off, or the file would grow with each kill.
+  first.release();
+});
+
+test('promises of another host, of which only its writes are seen, neither count nor go', async () => {
+  const place = await makePlace();
+  const most = Math.round(free(place) * 0.7);
+  const first = reserveSpace(request(place, most));
+  changeBook(place, "update reservation set host = 'elsewhere', started = '1'");
+  expect(spaceOn(request(place, 0)).reserved).toBe(0);
+  reserveSpace(request(place, most)).release();
+  expect(changeBook(place, '')).toBe(1);
   first.release();
 });
 
@@ -225,7 +283,8 @@ test('a look tells what a request would find, and leaves no trace', async () => 
   expect(before.available).toBe(before.free - 1000);
   const promised = reserveSpace(request(place, 5000));
   const seen = readdirSync(state_dir);
-  expect(spaceOn({ folder, keep, state_dir })).toMatchObject({ reserved: 5000, device: before.device });
+  const after = spaceOn({ folder, keep, state_dir });
+  expect(after).toMatchObject({ reserved: 5000, device: before.device, available: after.free - 6000 });
   expect(readdirSync(state_dir)).toEqual(seen);
   promised.release();
   expect(spaceOn({ folder, keep, state_dir }).reserved).toBe(0);

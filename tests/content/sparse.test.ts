@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { expect, onTestFinished, test } from 'vitest';
+import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { allocatedParts } from '../../workers/content/tar/holes.ts';
 import { type Extent, findExtents, type FoundParts } from '../../workers/content/tar/sparse.ts';
+import { KeptFile } from '../../workers/content/unpack/kept-file.ts';
 import { makePlace } from '../support/place.ts';
 
 const PAGE = 4096;
@@ -107,4 +108,13 @@ test('without perl, or on a file system whose answer is not trusted, it is read'
   const proc = openSync('/proc/self/status', 'r');
   onTestFinished(() => closeSync(proc));
   expect(answer(proc, { PATH: process.env.PATH ?? '' })).toBe('null');
+});
+
+test('what stands in a large hole goes also where nobody can tell what is allocated', async () => {
+  const fd = await sparse(SIZE, [[70_000_000, Buffer.from('left')]]);
+  vi.stubEnv('PATH', '/nonexistent'); // It is perl that tells.
+  onTestFinished(() => void vi.unstubAllEnvs());
+  const kept = new KeptFile(fd, SIZE);
+  kept.hole(0, SIZE);
+  expect(fstatSync(fd).size).toBe(0);
 });

@@ -67,11 +67,14 @@ test('others read through the whole path, list no folder above the dataset, and 
   // paths.root: whether others come in at all is the site's own decision.
   const root = landing.place.path('data');
   chmodSync(root, 0o700);
+  // What is made in them has the group of the facility, and goes on to have it.
+  for (const folder of [join(tree, 'sub'), dirname(tree)]) chmodSync(folder, 0o2700);
   await landing.run('setup_dataset_download');
   expect(mode(root)).toBe(0o700);
 
   expect(mode(join(tree, 'a.txt'))).toBe(0o604);
-  expect(mode(join(tree, 'sub'))).toBe(0o705);
+  expect(mode(join(tree, 'sub'))).toBe(0o2705);
+  expect(mode(dirname(tree))).toBe(0o2701);
   for (let at = dirname(tree); at !== root; at = dirname(at)) expect(mode(at) & 0o007, at).toBe(0o001);
   expect(mode(outside)).toBe(0o600);
   expect(mode(landing.place.path('data/downloads')) & 0o004).toBe(0);

@@ -32,10 +32,7 @@ export class KeptFile {
       if (length === 0) break;
       read += length;
     }
-    if (this.#buffer.compare(bytes, 0, read, 0, read) === 0) {
-      if (read < bytes.length) this.#left = 0;
-      return read;
-    }
+    if (this.#buffer.compare(bytes, 0, read, 0, read) === 0) return read;
     this.#left = 0; // From here on it is written.
     return 0;
   }

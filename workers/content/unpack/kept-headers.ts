@@ -14,13 +14,11 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { readUpTo, sizeOfFile, writeFully } from '../files.ts';
 import type { HeaderSink } from '../tar/source.ts';
 
-/** A frame is written when so much waits for it, … */
-const FRAME_BYTES = 256 * 1024;
-/** … when so much of the bundle would come before the next one, or so much time has gone by: it would be redone. */
+/** A frame is written when so much of the bundle would come before the next one, or so much time has gone by: it would be redone. */
 const EVERY_BYTES = 4 * 1024 * 1024;
 const EVERY_MS = 10_000;
 const HEAD_BYTES = 12;
-/** No frame is larger: a header has no more than two extensions, of 1 MiB, and a map of 1 MiB. */
+/** No frame is larger: a header has no more than two extensions, of 1 MiB, and a map of 1 MiB; what waits is EVERY_BYTES at most. */
 const MAX_FRAME_BYTES = 8 * 1024 * 1024;
 
 export const headersPath = (target: string): string => `${target}.headers`;
@@ -57,7 +55,6 @@ export class HeaderLog implements HeaderSink {
   /** Of the header that is being read. */
   #fresh: Buffer[] = [];
   #pending: Buffer[] = [];
-  #bytes = 0;
   #reached: number;
   #written: { offset: number; at: number };
 
@@ -77,15 +74,11 @@ export class HeaderLog implements HeaderSink {
 
   /** A header is complete. @param end where the data that follow it end */
   reached(offset: number, end: number): void {
-    for (const bytes of this.#fresh) this.#bytes += bytes.length;
     this.#pending.push(...this.#fresh);
     this.#fresh = [];
     if (offset <= this.#from) return;
     this.#reached = offset;
-    const due =
-      this.#bytes >= FRAME_BYTES ||
-      end - this.#written.offset >= EVERY_BYTES ||
-      performance.now() - this.#written.at >= EVERY_MS;
+    const due = end - this.#written.offset >= EVERY_BYTES || performance.now() - this.#written.at >= EVERY_MS;
     if (due) this.#write();
   }
 
@@ -107,7 +100,6 @@ export class HeaderLog implements HeaderSink {
     head.writeUInt32LE(body.length, 0);
     head.writeDoubleLE(this.#reached, 4);
     this.#pending = [];
-    this.#bytes = 0;
     this.#written = { offset: this.#reached, at: performance.now() };
     writeFully(this.#fd, Buffer.concat([head, body]), this.#path);
   }
