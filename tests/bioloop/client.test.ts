@@ -7,6 +7,7 @@ import { delaySeconds, retryAfterSeconds } from '../../workers/bioloop/delays.ts
 import { dateOf, resolveUrl, searchParams } from '../../workers/bioloop/encoding.ts';
 import { type BioloopApi as Endpoints, bioloopApi } from '../../workers/bioloop/endpoints.ts';
 import { type BioloopApi, startBioloopApi } from '../support/bioloop-api.ts';
+import { until } from '../support/until.ts';
 
 const SET = { name: 'run 7', type: 'RAW_DATA', origin_path: '/origin/run 7', create_method: 'SCAN' };
 
@@ -190,6 +191,16 @@ describe('what must not run twice', () => {
     ]);
   });
 
+  test('a conflict is our own only after an outcome that nobody knows', async () => {
+    const double = await startBioloopApi();
+    const api = open(double);
+    const { id } = await api.createDataset(SET);
+    double.fail('POST', { kind: 'commit-then-drop' }, 1);
+    await api.associate([{ source_id: id, derived_id: id }]);
+    const again = await failureOf(api.associate([{ source_id: id, derived_id: id }]));
+    expect(again.code).toBe('E_API_CONFLICT');
+  });
+
   test('a look-up that fails is tried again, and nothing is sent before it has an answer', async () => {
     const double = await startBioloopApi();
     double.fail('POST', { kind: 'commit-then-drop' }, 1);
@@ -295,9 +306,34 @@ describe('errors', () => {
       expect(error.message).toContain(`${double.url}datasets/1`);
       expect(error.message).toContain('text/html');
     }
+    // A page that comes with one of these is theirs: who asked, or how often, is not as the server wants it.
+    for (const [status, code] of [
+      [401, 'E_API_REFUSED'],
+      [403, 'E_API_REFUSED'],
+      [429, 'E_API_UNAVAILABLE'],
+    ] as const) {
+      double.fail('', { kind: 'html', status }, 1);
+      expect((await failureOf(open(double, { retries: 0 }).getDataset(1))).code).toBe(code);
+    }
+    // Nor is it a list of files, to be read to its end and called another shape.
+    double.fail('', { kind: 'html', status: 200 }, 1);
+    const rows = await failureOf(open(double).readFileRows(1, 10).next());
+    expect(rows).toMatchObject({ code: 'E_API_ANSWER', class: 'retryable' });
+    expect(rows.message).toContain('text/html');
     // Nothing of this answer is read, and yet a login page has taken no state.
     double.fail('POST', { kind: 'html', status: 200 }, 1);
     expect((await failureOf(open(double).addState(1, 'READY'))).code).toBe('E_API_ANSWER');
+  });
+
+  test('who stops a request hears his own reason', async () => {
+    const double = await startBioloopApi();
+    const stop = new AbortController();
+    const reason = new Error('revoked by a person');
+    double.fail('', { kind: 'silent' }, 1);
+    const asked = failureOf(open(double).getDataset(1, {}, { signal: stop.signal }));
+    await until(() => double.calls.length > 0, { what: 'the request' });
+    stop.abort(reason);
+    expect(await asked).toBe(reason);
   });
 
   test('a redirect is not followed: the token goes nowhere else', async () => {

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { hostname } from 'node:os';
 import { expect, test } from 'vitest';
 import type { Spool } from '../../workers/catalog/rest/spool.ts';
+import { killedUnnoticed } from '../support/unnoticed.ts';
 
 export interface Holder {
   readonly host: string;
@@ -100,6 +101,8 @@ export function spoolBattery(makeSpool: () => Promise<SpoolPlace>): void {
     const spools = [await place.open(), await place.open(), await place.open()] as const;
     const alive = { host: hostname(), pid: process.pid, until: Date.now() + 60_000 };
     const dead = { ...alive, pid: deadPid() };
+    await place.hold('killed', { ...alive, pid: await killedUnnoticed('') });
+    expect(await takersOf('killed', spools)).toBe(1);
     for (let turn = 0; turn < 5; turn++) {
       const lane = (name: string) => `${name} ${turn}`;
       await place.hold(lane('alive'), alive);

@@ -94,6 +94,17 @@ test('what the API refuses is thrown to who sent it; of others it is set aside, 
   expect(await spool.waiting()).toBe(0);
 });
 
+test('of one outage that many hear of, the pause is that of one', async () => {
+  const { spool, delivery } = await makeDelivery();
+  const away = new LongshoreError('E_API_UNAVAILABLE', 'no');
+  for (let times = 0; times < 5; times++) await delivery.noteHealth(away);
+  const { failures, down_until } = await spool.health();
+  expect(failures).toBe(1);
+  expect(down_until).toBeLessThanOrEqual(Date.now() + 2000);
+  await delivery.noteHealth(null);
+  expect(await spool.health()).toEqual({ failures: 0, down_until: 0 });
+});
+
 test('a lane is of one who delivers at a time, and only he gives it back', async () => {
   const { spool, again } = await makeDelivery();
   expect(await spool.take('a')).toBe(true);

@@ -130,6 +130,17 @@ test('of two that may not be started beside each other only the one that was is 
   expect(await bench.catalog.spool.waiting()).toBe(0);
 });
 
+test('a workflow that the API has of another dataset is not taken for linked', async () => {
+  const bench = await begin();
+  const [other] = await bench.catalog.register([makeRegistration({ name: 'other' })], 'x');
+  bench.double.store.link(bench.follower.id, created(other).id);
+  await bench.store.records.createWorkflow(bench.follower);
+  await told(bench);
+  expect(await bench.catalog.spool.allRefused()).toMatchObject([
+    { kind: 'link', error: expect.stringMatching(/^E_API_CONFLICT/) as string },
+  ]);
+});
+
 test('a link that is told while it is asked who names a workflow is not missed', async () => {
   const bench = await begin(undefined, (spool) => ({
     ...spool,

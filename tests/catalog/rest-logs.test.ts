@@ -111,6 +111,18 @@ test('10,000 lines go in bounded arrays, and an API that is away loses none of t
   expect(Math.max(...posts)).toBeLessThanOrEqual(1000);
 });
 
+test('long lines go in arrays that the API reads', async () => {
+  const bench = await begin();
+  const id = await bench.records.registerProcess(processOf(null));
+  await bench.records.appendLogs(
+    id,
+    Array.from({ length: 4 }, (_, n) => line(String(n).repeat(1_000_000))),
+  );
+  expect((await told(bench)).map(({ message }) => message.charAt(0))).toEqual(['0', '1', '2', '3']);
+  const posts = bench.double.called('POST workflows/processes/:id/logs');
+  expect(posts.map(({ body }) => (body as unknown[]).length)).toEqual([2, 2]);
+});
+
 test('a process whose workflow the API does not know yet waits for it', async () => {
   const bench = await begin({ delay_scale: 0.01 });
   const workflow = makeWorkflow({});
@@ -128,11 +140,14 @@ test('a process whose workflow the API does not know yet waits for it', async ()
 test('that it waits is not called a failure of the API that its log would explain', async () => {
   const createProcess = () => Promise.reject(new LongshoreError('E_API_CONFLICT', 'no such workflow'));
   const created_at = new Date().toISOString();
-  const entry = { body: { id: 1, process: processOf(crypto.randomUUID()) }, created_at };
-  await expect(
-    tellProcess({ api: { createProcess }, scale: 1 } as never, entry as never),
-  ).rejects.toMatchObject({
+  const tell = (workflow_id: string | null) => {
+    const entry = { body: { id: 1, process: processOf(workflow_id) }, created_at };
+    return tellProcess({ api: { createProcess }, scale: 1 } as never, entry as never);
+  };
+  await expect(tell(crypto.randomUUID())).rejects.toMatchObject({
     code: 'E_API_FAILED',
     hint: expect.stringContaining('nothing is to be done'),
   });
+  // Of one that names no workflow it is another conflict.
+  await expect(tell(null)).rejects.toMatchObject({ code: 'E_API_CONFLICT' });
 });
