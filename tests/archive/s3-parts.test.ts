@@ -20,6 +20,10 @@ test.for([
   expect(partSize(plan, MAX_PARTS)).toBe(part_bytes);
 });
 
+test('no part is larger than a socket takes at once, however large the object is', () => {
+  expect(planParts(64 * MB, 100 * 1024 * GB).part_bytes).toBe(2 * GB - MB);
+});
+
 test('the parts of a stream without a size grow, so that 10,000 are enough', () => {
   const plan = planParts(64 * MB, null);
   expect(partSize(plan, 1)).toBe(64 * MB);

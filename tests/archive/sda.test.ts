@@ -15,6 +15,7 @@ import {
   saysAbsent,
 } from '../../workers/archive/hsi.ts';
 import { createSdaArchive, type SdaOptions } from '../../workers/archive/sda.ts';
+import { flip } from '../support/archived.ts';
 import { makePlace, type Place } from '../support/place.ts';
 import { until } from '../support/until.ts';
 import { archiveBattery } from './battery.ts';
@@ -129,6 +130,27 @@ test('a put is left out when the archive states the same digest; the local file 
   writeFileSync(file, randomBytes(100_000));
   await archive.put(KEY, { file }, put);
   expect(puts()).toBe(2);
+});
+
+test('without a look before it a put is made again', async () => {
+  const { place, file, archive } = await tape({ preflight: false });
+  for (let times = 0; times < 2; times++) await archive.put(KEY, { file }, put);
+  expect(calls(place).filter((one) => one.startsWith('put '))).toHaveLength(2);
+});
+
+test('no tape is mounted again for what an earlier get brought, unless that is another', async () => {
+  const { place, file, bytes, archive } = await tape();
+  await archive.put(KEY, { file }, put);
+  const target = place.path('back.tar');
+  const gets = () => calls(place).filter((one) => one.startsWith('get ')).length;
+  const seen: number[] = [];
+  for (let times = 0; times < 2; times++)
+    await archive.get(KEY, target, { onProgress: (size) => seen.push(size) });
+  expect([gets(), seen]).toEqual([1, [bytes.length, bytes.length]]);
+  flip(target, 500);
+  await archive.get(KEY, target, {});
+  expect(gets()).toBe(2);
+  expect(readFileSync(target).equals(bytes)).toBe(true);
 });
 
 test.each([
@@ -301,6 +323,9 @@ test('a root of its own is made for the first put, and missed when it is gone', 
   await archive.ensureReachable(KEY);
   expect(await archive.stat(KEY)).toBeNull();
   await archive.put(KEY, { file }, put);
+  const keys: string[] = [];
+  for await (const { key } of archive.list('development')) keys.push(key);
+  expect(keys).toEqual([KEY]);
   rmSync(place.path('hpss/files/hpss/longshore'), { recursive: true });
   await expect(archive.stat(KEY)).rejects.toMatchObject(unreachable);
   await expect(archive.delete(KEY)).rejects.toMatchObject(unreachable);
@@ -322,6 +347,7 @@ test.each([
 
 test.each([
   ['could not be run', 'exit 127'],
+  ['may not be run', 'exit 126'],
   ['was stopped because nothing moved', 'exec sleep 60'],
   ['was killed', 'kill -9 $$'],
 ])('what hsi says of a path when it %s is no absence', async (_, end) => {
@@ -330,6 +356,9 @@ test.each([
   const run = (args: string[], stall_seconds: number) =>
     runHsi({ name: 'tape', hsi: '/bin/sh', hsi_args: args, stall_seconds }, COMMANDS.exists('/hpss/a'));
   await expect(run(hsi_args, 1)).rejects.toMatchObject({ code: 'E_ARCHIVE_UNAVAILABLE' });
+  // Nor is a refusal among its words one, where nothing came of it.
+  const refused = ['-c', `echo '*** Permission denied [-13]' >&2; exec sleep 60`];
+  await expect(run(refused, 1)).rejects.toMatchObject({ code: 'E_ARCHIVE_UNAVAILABLE' });
   // The same words at an end of its own are one.
   expect(await run(['-c', `echo '${said}' >&2; exit 64`], 60)).toBeNull();
 });
@@ -382,6 +411,8 @@ test('names are quoted only where they must be', () => {
   expect(quoted('a b')).toBe('"a b"');
   expect(quoted('say "x" \\ $HOME `id`')).toBe('"say \\"x\\" \\\\ \\$HOME \\`id\\`"');
   expect(quoted('a;rm b')).toBe('"a;rm b"');
+  for (const path of ['a\rb', 'a\0b', 'half \ud800'])
+    expect(() => quoted(path)).toThrow(expect.objectContaining({ code: 'E_NAME_UNSAFE' }));
 });
 
 test('answers are found among the lines that mean nothing', () => {
@@ -392,6 +423,16 @@ test('answers are found among the lines that mean nothing', () => {
   expect(size(`3 jobs wait for a drive\n     12345 b.tar\n`)).toBe(12345);
   expect(size('12345\n')).toBe(12345);
   expect(size(noise)).toBeNull();
+  expect(parseSize(Buffer.from('3 jobs wait for a drive\n     12345 b \n'), '/a/b ')).toBe(12345);
+  const sha256 = 'AB'.repeat(32);
+  expect(parseHash(Buffer.from(`${sha256} sha256 /a\n`))).toEqual({
+    algorithm: 'sha256',
+    hex: sha256.toLowerCase(),
+  });
+  expect(parseHash(Buffer.from(`${'AB'.repeat(16)} md5 /a\n`))).toEqual({
+    algorithm: 'md5',
+    hex: 'ab'.repeat(16),
+  });
   expect(parseHash(Buffer.from(`${noise}2c1743a391305fbf367df8e4f069f9f9 md5 /a [hsi]\n`))).toEqual({
     algorithm: 'md5',
     hex: '2c1743a391305fbf367df8e4f069f9f9',
