@@ -1,5 +1,6 @@
-import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { generateKeyPairSync } from 'node:crypto';
+import { dirname } from 'node:path';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { expect, test } from 'vitest';
 import { makePlace, type Place } from '../support/place.ts';
@@ -18,6 +19,7 @@ test('new keys are for their owner alone, are never overwritten, and sign tokens
 
   expect((await token(place, '--new-keys')).code).toBe(0);
   expect([modeOf(private_key_file), modeOf(public_key_file)]).toEqual([0o600, 0o600]);
+  expect(modeOf(dirname(private_key_file))).toBe(0o700);
   const [made, published] = [readFileSync(private_key_file, 'utf8'), readFileSync(public_key_file, 'utf8')];
   const again = await token(place, '--new-keys');
   expect(again.code).toBe(78);
@@ -37,6 +39,16 @@ test('new keys are for their owner alone, are never overwritten, and sign tokens
   const { ask } = await makeGateway({ place, keys: 'as they are' });
   expect((await ask('/workflows', { authorization: `Bearer ${text}` })).status).toBe(200);
   expect(readFileSync(public_key_file, 'utf8')).toBe(published);
+});
+
+test('half a pair is not left: it would stop the next attempt', async () => {
+  const place = await makePlace();
+  const { private_key_file, public_key_file } = place.config.gateway.jwt;
+  mkdirSync(dirname(public_key_file), { recursive: true });
+  writeFileSync(public_key_file, 'of somebody else');
+  expect((await token(place, '--new-keys')).code).toBe(78);
+  expect(existsSync(private_key_file)).toBe(false);
+  expect(readFileSync(public_key_file, 'utf8')).toBe('of somebody else');
 });
 
 test('a token ends when it is told to, in either spelling of the option', async () => {
@@ -82,6 +94,7 @@ test('a key that is missing, open to others, of the wrong kind or too short is r
   for (const [kind, key] of [
     ['rsa of 1024', generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey],
     ['ed25519', generateKeyPairSync('ed25519').privateKey],
+    ['rsa-pss', generateKeyPairSync('rsa-pss', { modulusLength: 2048 }).privateKey],
   ] as const) {
     const text = key.export(pem).toString();
     writeFileSync(file, text);

@@ -4,8 +4,9 @@ import {
   existsSync,
   linkSync,
   mkdirSync,
-  readdirSync,
   readFileSync,
+  readdirSync,
+  readlinkSync,
   statSync,
   symlinkSync,
   utimesSync,
@@ -139,11 +140,16 @@ describe('longshore manifest', () => {
     const { atime, mtime } = statSync(join(at.path, 'sub/b'));
     writeFileSync(join(at.path, 'sub/b'), 'Content of sub/b');
     utimesSync(join(at.path, 'sub/b'), atime, mtime);
-    const done = await manifest(at, '--format', 'sha256sum');
+    const out = at.place.dir('out');
+    const done = await manifest(at, '--format', 'sha256sum', '--to', join(out, 'sums'));
     expect(done).toMatchObject({
       code: 1,
       stderr: expect.stringMatching(/E_VALIDATION: .*"sub\/b": checksum mismatch/),
     });
+    expect(readdirSync(out)).toEqual([]);
+    // Nor is a folder replaced by a list, however much that is asked for.
+    const folder = await manifest(at, '--format', 'sha256sum', '--to', out, '--force');
+    expect(folder).toMatchObject({ code: 2, stderr: expect.stringMatching(/^E_USAGE: .*out exists/) });
   });
 
   test('a manifest that was altered is not handed on', async () => {
@@ -392,9 +398,15 @@ describe('a bag', () => {
     const place = ['--format', 'bagit', '--to', at.place.path('second')];
     expect((await manifest(at, ...place)).code).toBe(0);
     expect((await manifest(at, ...place)).code).toBe(2);
+    at.place.dir('.second.partial-0dead000'); // Of a run that was killed.
     expect((await manifest(at, ...place, '--force', '--digest', 'md5')).code).toBe(0);
     expect(existsSync(at.place.path('second/manifest-sha256.txt'))).toBe(false);
+    expect(existsSync(at.place.path('.second.partial-0dead000'))).toBe(false);
     assertValid(at.place.path('second'));
+    // A link to a bag is none: what would be replaced is not what it leads to.
+    symlinkSync('second', at.place.path('third'));
+    expect((await manifest(at, '--format', 'bagit', '--to', at.place.path('third'), '--force')).code).toBe(2);
+    expect(readlinkSync(at.place.path('third'))).toBe('second');
   });
 
   test('needs a staged copy, and a folder', async () => {
