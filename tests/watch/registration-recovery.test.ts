@@ -1,8 +1,11 @@
 import { renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, test } from 'vitest';
+import type { Catalog } from '../../workers/catalog/contract.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { createLogger } from '../../workers/log.ts';
+import { refusalsOf } from '../../workers/watch/refusals.ts';
 import { createRegistrar } from '../../workers/watch/registration.ts';
 import { createScanners, scanOnce } from '../../workers/watch/watch.ts';
 import { buildWorkflow } from '../../workers/workflows/definition.ts';
@@ -77,12 +80,52 @@ describe('recovering', () => {
     rmSync(place.path('old'), { recursive: true });
   });
 
+  test('nor does one behind a thousand that were deleted since', async () => {
+    const { make, raw, store, scan, datasets, place } = await setUp({
+      registration: { full_scan_every_n_scans: 1 },
+    });
+    make('gone');
+    await scan();
+    await store.catalog.patch(1, { is_deleted: true, name: 'gone-1' });
+    const names = Array.from({ length: 1001 }, (_, at) => `other-${at}`);
+    const others = names.map((name) => ({
+      dataset: { name, type: 'RAW_DATA', origin_path: place.path(name), create_method: 'SCAN' as const },
+    }));
+    await store.catalog.register(others, 'test');
+    const database = new DatabaseSync(place.config.catalog.path, { timeout: 5_000 });
+    database.exec('update datasets set is_deleted = 1 where id > 1');
+    database.close();
+    await store.records.watch.apply(raw, { remove: ['gone'] });
+    await scan();
+    expect(await datasets()).toEqual([]);
+  });
+
   test('a queue that is away holds up no registration', async () => {
     const { make, parts, datasets } = await setUp();
     make('a', 'b');
     const enqueue = () => Promise.reject(new LongshoreError('E_REDIS_UNAVAILABLE', 'no answer'));
     await scanOnce({ ...parts, log: createLogger('quiet', {}, { level: 'silent' }), enqueue }, signal);
     expect(await datasets()).toHaveLength(2);
+  });
+
+  test('it is asked once for all that is registered together: each question would wait for it', async () => {
+    const { parts, place, store } = await setUp({ registration: { batch_size: 2 } });
+    let asked = 0;
+    const enqueue = () => {
+      asked += 1;
+      return Promise.reject(new LongshoreError('E_REDIS_UNAVAILABLE', 'no answer'));
+    };
+    const log = createLogger('quiet', {}, { level: 'silent' });
+    const registrar = createRegistrar({ ...parts, catalog: store.catalog, enqueue, log });
+    const items = ['a', 'b', 'c'].map((name) => ({
+      name,
+      type: 'RAW_DATA',
+      origin_path: place.path(name),
+      create_method: 'SCAN' as const,
+    }));
+    const outcomes = await registrar.register(items, { workflow: 'integrated', actor: 'test' });
+    expect(outcomes.map(({ outcome }) => outcome)).toEqual(['created', 'created', 'created']);
+    expect(asked).toBe(1);
   });
 
   test('an item that cannot be recorded does not touch the others of its batch', async () => {
@@ -117,6 +160,31 @@ describe('recovering', () => {
     busy = false;
     expect(await scanner?.scan(signal)).toMatchObject({ added: 1, left: 0 });
     expect(await datasets()).toHaveLength(1);
+  });
+
+  test('a folder that could not be recorded and is gone is not told of any more', async () => {
+    const {
+      make,
+      raw,
+      parts,
+      scan,
+      store: own,
+    } = await setUp({
+      registration: { full_scan_every_n_scans: 1 },
+    });
+    make('kept');
+    await scan();
+    make('a');
+    const error = new LongshoreError('E_CATALOG_UNAVAILABLE', 'busy');
+    const register: Catalog['register'] = async (items) =>
+      items.map(({ dataset: { name, type } }) => ({ outcome: 'errored', name, type, error }));
+    const store = { ...parts.store, catalog: { ...parts.store.catalog, register } };
+    await scanOnce({ ...parts, store, log: createLogger('quiet', {}, { level: 'silent' }) }, signal);
+    const refused = async () => (await refusalsOf(own.records, raw)).folders.map(({ name }) => name);
+    expect((await refused()).toSorted()).toEqual(['a', 'kept']);
+    rmSync(join(raw, 'a'), { recursive: true });
+    await scan();
+    expect(await refused()).toEqual([]);
   });
 
   test('an unknown workflow is refused before anything is recorded', async () => {

@@ -254,6 +254,9 @@ describe('registering what a scan finds', () => {
     for (const { name } of all) expect(Buffer.byteLength(`${name}.RAW_DATA.tar`)).toBeLessThan(255);
     expect(datasetNameOf(names[0] ?? '')).toBe(datasetNameOf('x'.repeat(255)));
     expect(datasetNameOf('short')).toBe('short');
+    // Never in the middle of a character: half of one is no text that a catalog takes.
+    for (const lead of ['', 'a', 'aa', 'aaa'])
+      expect(datasetNameOf(`${lead}${'\u{1F600}'.repeat(62)}a`).isWellFormed()).toBe(true);
     expect(datasetNameOf('试验')).toMatch(/^dataset-[0-9a-f]{12}$/);
     expect(datasetNameOf('试验')).not.toBe(datasetNameOf('实验'));
   });
