@@ -150,6 +150,23 @@ test('an archive that is not mounted takes no new bundle either', async () => {
   expect(readdirSync(place.path('data/archive'))).toEqual([]);
 });
 
+test('roots with long names that begin alike are marked each for itself, and missed each for itself', async () => {
+  const place = await makePlace();
+  const state_dir = place.path('state');
+  const rootOf = (name: string): string => place.path('a'.repeat(220), name);
+  const prepare = (root: string): Promise<void> =>
+    createFilesystemArchive({ roots: [root], state_dir }).prepare(join(root, 'run.tar'));
+  for (const name of ['one', 'other']) {
+    await prepare(rootOf(name));
+    expect(existsSync(join(rootOf(name), '.longshore-archive'))).toBe(true);
+  }
+  // Before, one note was there for all of them; whose root it is stands in it.
+  const known = rootOf('known');
+  writeFileSync(join(state_dir, 'archives', encodeURIComponent(known).slice(0, 200)), `${known}\n`);
+  mkdirSync(known);
+  await expect(prepare(known)).rejects.toMatchObject({ code: 'E_ARCHIVE_UNAVAILABLE' });
+});
+
 test("where the mark is a person's to make, an empty mount point is no new archive", async () => {
   const place = await makePlace();
   const root = place.dir('mount');

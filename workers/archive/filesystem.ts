@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CHECKPOINT_SIDES, removeCheckpoints } from '../content/pack/checkpoint.ts';
 import { copyBytes } from '../content/copy.ts';
 import { namingPath, sizeOfFile } from '../content/files.ts';
+import { notePath } from '../content/note-name.ts';
 import {
   adoptPartial,
   makeFolder,
@@ -245,8 +246,7 @@ export async function beginLocalPut(path: string, task_id: string): Promise<Loca
   };
 }
 
-const knownAs = (state_dir: string, root: string): string =>
-  join(state_dir, 'archives', encodeURIComponent(root).slice(0, 200));
+const knownAs = (state_dir: string, root: string): string => notePath(join(state_dir, 'archives'), root);
 
 /** Marks a root that this host has never used. One it has used and that lost its mark is an outage, not a new archive. */
 async function markOnce(state_dir: string, root: string): Promise<void> {

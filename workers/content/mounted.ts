@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { isBelow } from '../dataset/paths.ts';
 import { textIfThere } from './files.ts';
 import { mountOf, readMounts } from './mounts.ts';
+import { notePath } from './note-name.ts';
 import { namesIn } from './publish.ts';
 import { nearestFolder } from './space.ts';
 import { makeFolders } from '../folders.ts';
@@ -35,7 +36,7 @@ export function whyAway(folder: string): Away | null {
  */
 export function whyUnmounted(state_dir: string, folder: string): Away | null {
   const notes = join(state_dir, 'mounts');
-  const note = join(notes, encodeURIComponent(folder).slice(0, 200));
+  const note = notePath(notes, folder);
   const known = textIfThere(note);
   // Looking at the folder is what makes an automounter mount.
   const point = mountOf(realpathSync.native(nearestFolder(folder)), readMounts())?.point ?? '/';
