@@ -14,6 +14,7 @@ import {
   runHsi,
   saysAbsent,
 } from '../../workers/archive/hsi.ts';
+import { folderOf } from '../../workers/archive/fetch-folder.ts';
 import { createSdaArchive, type SdaOptions } from '../../workers/archive/sda.ts';
 import { flip } from '../support/archived.ts';
 import { makePlace, type Place } from '../support/place.ts';
@@ -387,9 +388,12 @@ test('a list with an error among its lines is no short list, however hsi ends', 
   });
 });
 
-test('a part is read from a fetched file that does not stay', async () => {
+test('a part is read from a fetched file that does not stay, and not from what dead processes have left', async () => {
   const { place, file, bytes, archive } = await tape();
   await archive.put(KEY, { file }, put);
+  const folder = folderOf('tape', KEY, place.path('scratch'));
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'kept'), randomBytes(bytes.length));
   const parts: Buffer[] = [];
   for await (const part of archive.read(KEY, { offset: 10, length: 20 })) parts.push(part);
   expect(Buffer.concat(parts).equals(bytes.subarray(10, 30))).toBe(true);

@@ -48,16 +48,19 @@ describe('recovering', () => {
     expect(place.config.registration.full_scan_every_n_scans).toBe(1);
   });
 
-  test('a landed dataset whose old workflows were purged is not landed again', async () => {
-    const { make, store, scan } = await setUp({ registration: { full_scan_every_n_scans: 1 } });
-    make('old');
-    await scan();
-    const { results } = await store.records.listWorkflows({});
-    await store.catalog.patch(1, { archive_path: '/archive/old.tar' });
-    await store.records.deleteWorkflow(results[0]?.workflow.id ?? '');
-    await scan();
-    expect((await store.records.listWorkflows({})).total).toBe(0);
-  });
+  test.each([{ archive_path: '/archive/old.tar' }, { is_staged: true }])(
+    'a landed dataset whose old workflows were purged is not landed again: %o',
+    async (landed) => {
+      const { make, store, scan } = await setUp({ registration: { full_scan_every_n_scans: 1 } });
+      make('old');
+      await scan();
+      const { results } = await store.records.listWorkflows({});
+      await store.catalog.patch(1, landed);
+      await store.records.deleteWorkflow(results[0]?.workflow.id ?? '');
+      await scan();
+      expect((await store.records.listWorkflows({})).total).toBe(0);
+    },
+  );
 
   test('a deleted dataset does not come back while its folder stays; a new folder of that name does', async () => {
     const { place, make, raw, store, scan, datasets } = await setUp({
