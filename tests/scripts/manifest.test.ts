@@ -69,6 +69,19 @@ describe('longshore manifest', () => {
     });
   });
 
+  test('lists that are longer than what is written at once are whole', async () => {
+    const paths = Array.from({ length: 1000 }, (_, number) => `file ${String(number).padStart(4, '0')}`);
+    const at = await makeArchived((root) => {
+      for (const path of paths) writeFileSync(join(root, path), path);
+    });
+    const { members } = JSON.parse((await manifest(at)).stdout) as {
+      members: { path: string; type: string }[];
+    };
+    expect(members.filter(({ type }) => type === 'file').map(({ path }) => path)).toEqual(paths);
+    const sums = (await manifest(at, '--format', 'b3sum')).stdout.trimEnd().split('\n');
+    expect(sums.map((line) => line.replace(/^[0-9a-f]{64} {2}\.\//, ''))).toEqual(paths);
+  });
+
   test('ndjson is the manifest as it is stored', async () => {
     const at = await makeArchived(makeOddTree);
     const file = at.place.path('copy.ndjson');
