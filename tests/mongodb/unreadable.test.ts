@@ -85,6 +85,15 @@ describeMongodb('a document of workflow_meta that is no workflow', () => {
     expect(await store.records.createWorkflow(another, { alone: true })).toBeNull();
   });
 
+  test('ends no page of those that are live, however many of them lie in it', async () => {
+    const { insert, store } = await served();
+    for (let at = 0; at < 5; at++) await insert({ steps: null }, { _id: `a${at}` });
+    for (const _id of ['b', 'c', 'd']) await insert({}, { _id });
+    const live = async (limit: number) =>
+      (await store.records.liveWorkflows({ limit })).map(({ id }) => id).join('');
+    expect([await live(1), await live(2), await live(9)]).toEqual(['b', 'bc', 'bcd']);
+  });
+
   test('or is one, and whose deletion was cut off, is removed when workers look for what is missing in the queue', async () => {
     const { insert, db, engine } = await served();
     for (const more of [{}, { steps: null }]) await insert({ ...more, deleting: true });

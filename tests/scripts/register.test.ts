@@ -233,6 +233,10 @@ describe('registering by hand', () => {
       code: 2,
       stderr: expect.stringContaining('paths.RAW_DATA.stage'),
     });
+    // Also by another way than the configuration's.
+    symlinkSync(place.dir('elsewhere'), place.path('data/bundle'));
+    const inside = await register(place.dir('elsewhere/raw_data/staging/run'));
+    expect(inside).toMatchObject({ code: 1, stdout: expect.stringContaining('paths.RAW_DATA.bundle.stage') });
   });
 
   test('the log file names what was done', async () => {

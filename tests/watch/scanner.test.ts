@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
 import { createScanner, type Handle, type ScanEvent, type ScanMemory } from '../../workers/watch/scanner.ts';
-import type { Reading } from '../../workers/watch/source.ts';
+import { looksUnmounted, type Reading } from '../../workers/watch/source.ts';
 import { makePlace } from '../support/place.ts';
 
 const log = createLogger('test', {});
@@ -48,6 +48,25 @@ const setUp = async (names: readonly string[] = []) => {
 };
 
 describe('scanning a source', () => {
+  test('a source is taken for unmounted only where folders of it were known, on a device that is known', () => {
+    const empty = { names: [], device: '2' };
+    expect(looksUnmounted(empty, { known: 1, device: '1' })).toBe(true);
+    expect(looksUnmounted({ ...empty, names: ['a'] }, { known: 1, device: '1' })).toBe(false);
+    expect(looksUnmounted(empty, { known: 0, device: '1' })).toBe(false);
+    expect(looksUnmounted(empty, { known: 1, device: '2' })).toBe(false);
+    expect(looksUnmounted(empty, { known: 1, device: null })).toBe(false);
+  });
+
+  test('a full scan that is under way is not begun a second time', async () => {
+    const { memory, scannerWith } = await setUp(['a', 'b']);
+    memory.names.add('a');
+    const scanner = scannerWith({ full_every: 1 });
+    const isFull = async () => (await scanner.look(signal)) as { full: boolean };
+    expect([await isFull(), await isFull()]).toMatchObject([{ full: true }, { full: false }]);
+    while (await scanner.goOn());
+    expect(await isFull()).toMatchObject({ full: true });
+  });
+
   test('the first scan adds what is there; later ones add what came and delete what went', async () => {
     const { path, events, scanner } = await setUp(['a', 'b']);
     await scanner.scan(signal);

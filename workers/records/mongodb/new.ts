@@ -1,6 +1,6 @@
 /** New workflows, and how of two for one dataset only one is made. */
 import { type Filter, ObjectId } from 'mongodb';
-import { change, insertOnce, read, type Versioned } from '../../mongodb/change.ts';
+import { change, insertOnce, type Versioned } from '../../mongodb/change.ts';
 import type { Mongo } from '../../mongodb/connection.ts';
 import { hideIfGone } from '../../mongodb/gone.ts';
 import type { WorkflowDocument } from '../contract.ts';
@@ -92,8 +92,6 @@ export async function forgetStart(
   dataset_id: number | null,
 ): Promise<void> {
   if (dataset_id === null) return;
-  const start = await read(mongo, startsOf(mongo), dataset_id);
-  if (start?.workflow_id !== workflow_id) return;
   await mongo.run(() =>
     startsOf(mongo).updateOne({ _id: dataset_id, workflow_id }, { $set: { workflow: null } }),
   );
