@@ -12,6 +12,7 @@
  * The decision is data and never read from message text. `docs/errors.md` lists every code; a test holds the
  * page and this registry together.
  */
+import { constants } from 'node:os';
 import { redisRefusal } from './redis-answer.ts';
 
 export type ErrorClass = 'retryable' | 'fatal' | 'operator';
@@ -236,7 +237,9 @@ export function isLongshoreError(error: unknown): error is LongshoreError {
   return error instanceof LongshoreError;
 }
 
-const ERRNO_CODES: Readonly<Record<string, ErrorCode>> = { ENOSPC: 'E_NO_SPACE', EDQUOT: 'E_NO_SPACE' };
+/** In the place of the registry's hint: the file system shows free space, and that of another would not help. */
+export const QUOTA_HINT =
+  'The quota of this user, group, project or subvolume is used up there (`quota -s` shows that of the user). Free space below it or have it raised, then resume.';
 
 /**
  * Gives any thrown value a code. System errors keep their path; ENOSPC and EDQUOT become E_NO_SPACE, because no
@@ -247,9 +250,13 @@ export function coerceError(error: unknown): LongshoreError {
   if (error instanceof Error) {
     const { code, path, syscall } = error as NodeJS.ErrnoException;
     if (typeof code === 'string' && typeof syscall === 'string') {
-      return new LongshoreError(ERRNO_CODES[code] ?? 'E_IO', namingPath(error.message, path), {
-        fields: { errno: code, syscall, ...(path === undefined ? {} : { path }) },
+      const quota = isOverQuota(error);
+      const full = quota || code === 'ENOSPC';
+      const message = quota ? error.message.replace(NAMELESS, 'EDQUOT: disk quota exceeded') : error.message;
+      return new LongshoreError(full ? 'E_NO_SPACE' : 'E_IO', namingPath(message, path), {
+        fields: { errno: quota ? 'EDQUOT' : code, syscall, ...(path === undefined ? {} : { path }) },
         cause: error,
+        ...(quota ? { hint: QUOTA_HINT } : {}),
       });
     }
     if (error.name === 'ReplyError') return refusedByRedis(error);
@@ -258,6 +265,15 @@ export function coerceError(error: unknown): LongshoreError {
   return new LongshoreError('E_TASK_CRASHED', `a task threw ${String(error)} instead of an Error`, {
     cause: error,
   });
+}
+
+/** What libuv, which has no name for EDQUOT, writes in its place: its calls, and the synchronous ones of Node. */
+const NAMELESS = /^(?:UNKNOWN: unknown error|Unknown system error -\d+: Unknown system error -\d+)/;
+
+/** By its number alone: `code` is 'UNKNOWN' or 'Unknown system error -122', never 'EDQUOT', where a system call said it. */
+export function isOverQuota(error: unknown): boolean {
+  const { code, errno } = error as NodeJS.ErrnoException;
+  return code === 'EDQUOT' || errno === -constants.errno.EDQUOT;
 }
 
 /** A call on an open file knows no path; who made it has noted it, and a person must know which file system is meant. */

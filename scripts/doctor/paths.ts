@@ -4,8 +4,10 @@ import { accessSync, closeSync, constants, fstatSync, openSync, rmSync, statfsSy
 import { dirname, join } from 'node:path';
 import { type Config, usesSqlite } from '../../config/index.ts';
 import { type PlaceOfKey, sourcePlaces, writtenPlaces } from '../../config/places.ts';
+import { syncFully, writeFully } from '../../workers/content/files.ts';
 import { isFar, type Mount, mountOf, readMounts } from '../../workers/content/mounts.ts';
 import { nearestFolder } from '../../workers/content/space.ts';
+import { coerceError } from '../../workers/errors.ts';
 import { bytes, count } from '../cli/format.ts';
 import { judgeClock } from './clock.ts';
 import { type Finding, finding, ok, problem, warning } from './finding.ts';
@@ -146,6 +148,8 @@ export function judgeShare(id: string, point: string, { share, limit, key, free,
   });
 }
 
+const TRIED_BYTES = 64 * 1024;
+
 /** The time that the file system gives to a new file: on a network mount it is its server's. */
 function fileClock(config: Config, folder: string, point: string): Finding {
   const file = join(folder, `.longshore-doctor-${randomUUID()}`);
@@ -153,16 +157,23 @@ function fileClock(config: Config, folder: string, point: string): Finding {
     const before = Date.now();
     const open = openSync(file, 'wx');
     const theirs = fstatSync(open).mtimeMs;
-    closeSync(open);
+    try {
+      // A quota that is used up takes names all the same, and its file system shows free space.
+      writeFully(open, Buffer.alloc(TRIED_BYTES), file);
+      syncFully(open, file);
+    } finally {
+      closeSync(open);
+    }
     // The kernel stamps with the time of its last tick, which may be 10 ms ago.
     const reading = { before: before - 20, theirs, after: Date.now() };
     return judgeClock('clock.files', point, reading, config.doctor.clock_skew_seconds);
   } catch (error) {
     return problem('clock.files', {
       subject: point,
-      seen: (error as Error).message,
-      expected: `a file can be made in ${folder}`,
-      remedy: 'Look at the file system (full? an error made it read-only?) and at the rights of this user.',
+      seen: coerceError(error).message,
+      expected: `a file can be written in ${folder}`,
+      remedy:
+        'Look at the file system (full? an error made it read-only?), and at quota and rights of this user.',
     });
   } finally {
     rmSync(file, { force: true });

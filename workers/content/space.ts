@@ -5,7 +5,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { LongshoreError } from '../errors.ts';
 import { makeFolders } from '../folders.ts';
 import { startOf } from '../process-start.ts';
-import { CANTOPEN, FULL, resultCode } from '../sqlite/failure.ts';
+import { fullFile, resultCode } from '../sqlite/failure.ts';
 import { humanBytes } from './human-bytes.ts';
 
 /**
@@ -98,29 +98,16 @@ function openBook(file: string): DatabaseSync {
   }
 }
 
-/** Without a limit both figures are 0. */
-function isOutOfInodes(folder: string): boolean {
-  const { files, ffree } = statfsSync(folder);
-  return files > 0 && ffree === 0;
-}
-
 /** The disk of the state folder may be full while that of the data is not, which is no crash of the task. */
 function bookFailure(error: unknown, file: string): unknown {
-  const code = resultCode(error);
-  if (code === null) return error;
+  if (resultCode(error) === null) return error;
+  const full = fullFile(error, file, `the file of promised space ${file}`);
+  if (full !== null) return full;
   const { message } = error as Error;
-  // That no file could be made is how SQLite says that inodes are used up.
-  const full = code === FULL || (code === CANTOPEN && isOutOfInodes(dirname(file)));
-  const fields = { path: file, sqlite: message };
-  return full
-    ? new LongshoreError('E_NO_SPACE', `the file of promised space ${file} cannot grow: ${message}`, {
-        fields,
-        cause: error,
-      })
-    : new LongshoreError('E_IO', `the file of promised space ${file} cannot be written: ${message}`, {
-        fields,
-        cause: error,
-      });
+  return new LongshoreError('E_IO', `the file of promised space ${file} cannot be written: ${message}`, {
+    fields: { path: file, sqlite: message },
+    cause: error,
+  });
 }
 
 function promise(book: DatabaseSync, request: SpaceRequest): number {

@@ -10,7 +10,7 @@ import { type Reads, findReads } from '../content/reads.ts';
 import type { Dataset } from '../dataset/types.ts';
 import { LongshoreError } from '../errors.ts';
 import { makeFolders } from '../folders.ts';
-import { noSpaceIn } from '../no-space.ts';
+import { hintOf, noSpaceIn } from '../no-space.ts';
 import { defineTask, type TaskContext } from './contract.ts';
 import { type QcResults, takeOverResults } from './qc-results.ts';
 
@@ -124,6 +124,7 @@ function assertResults(
   if (full !== undefined)
     throw new LongshoreError('E_NO_SPACE', `${ctx.config.tools.fastqc} has no room in ${folder}: ${full}`, {
       fields: { path: folder, reported: seen.slice(0, 20) },
+      ...hintOf(full),
     });
   const paths = batch.map(({ path }) => path);
   const named = batch

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { isLongshoreError, LongshoreError } from '../errors.ts';
-import { noSpaceIn } from '../no-space.ts';
+import { hintOf, noSpaceIn } from '../no-space.ts';
 import type { LogLine } from '../records/contract.ts';
 import type { ToolOptions, ToolResult } from '../tasks/contract.ts';
 import { createDelivery, DELIVERY_LIMITS, type DeliveryLimits, type LogSink } from './delivery.ts';
@@ -230,6 +230,7 @@ function failure(command: string, facts: Facts, stderr: readonly string[]): Long
     {
       fields: { ...fields, stderr: [...stderr], ...(lost_lines === 0 ? {} : { lost_lines }) },
       cause: cause ?? undefined,
+      ...hintOf(full),
     },
   );
 }

@@ -14,7 +14,7 @@ import { type BagContents, bagContents, type BagLinks } from './contents.ts';
 import { bagPath } from '../digest/checksum-lines.ts';
 import { copyBytes } from '../copy.ts';
 import { Barrier } from '../barrier.ts';
-import { noSpaceIn } from '../../no-space.ts';
+import { isQuotaLine, noSpaceIn } from '../../no-space.ts';
 import { runCoreutil } from '../coreutils.ts';
 import { digestFile } from '../digest/file.ts';
 import { createLineWriter } from '../line-writer.ts';
@@ -162,7 +162,8 @@ async function copyFile(
   if (blocks * 512 < size && from.isWellFormed()) {
     // Node fills holes.
     const { code, stderr } = await runCoreutil('cp', ['--sparse=always', '--preserve=mode', '--', from, to]);
-    const errno = noSpaceIn([stderr]) === undefined ? 'EIO' : 'ENOSPC';
+    const full = noSpaceIn([stderr]);
+    const errno = full === undefined ? 'EIO' : isQuotaLine(full) ? 'EDQUOT' : 'ENOSPC';
     if (code !== 0) throw Object.assign(new Error(stderr), { code: errno, syscall: 'copyfile', path: to });
   } else if (size <= AT_ONCE_BYTES) {
     copyFileSync(fsPath(from), fsPath(to), constants.COPYFILE_FICLONE);
