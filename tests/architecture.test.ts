@@ -7,7 +7,7 @@ const root = join(import.meta.dirname, '..');
 
 /**
  * Who may import whom below workers/: the arrows of docs/architecture.md. `errors`, `folders`, `log`, `near-name`,
- * `no-space`, `process-start`, `redis-answer`, `socket-failure` and config/ are open to all;
+ * `no-space`, `process-start`, `redis-answer`, `socket-failure`, `trouble` and config/ are open to all;
  * scripts/ stand at the top and may import everything.
  */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
@@ -18,6 +18,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'process-start': [],
   'redis-answer': [],
   'socket-failure': [],
+  trouble: [],
   log: ['log-text'],
   'log-text': [],
   sqlite: [],
@@ -52,6 +53,7 @@ const OPEN_TO_ALL: ReadonlySet<string> = new Set([
   'process-start',
   'redis-answer',
   'socket-failure',
+  'trouble',
 ]);
 
 /** Of folders that may import each other, only the contracts may be used in this direction. */

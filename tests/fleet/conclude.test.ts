@@ -30,6 +30,7 @@ async function ends(
   } as unknown as Job<JobData>;
   const parts = {
     log: createLogger('test', {}, { level: 'fatal' }),
+    troubles: { record: { met: () => undefined, over: () => undefined } },
     config: { workflow_registry: { w: { steps: [], then: ['follower'] } } },
     store: {
       records: {

@@ -6,6 +6,7 @@ import { reportErrors } from '../queue/queues.ts';
 import { startRecovery } from '../queue/recovery.ts';
 import type { QueueSide } from '../queue/side.ts';
 import { rememberScale, type ScaleEntry } from '../queue/scale-history.ts';
+import { troubleTeller } from '../trouble.ts';
 import { AskingWorker } from './asking-worker.ts';
 import {
   exceeded,
@@ -119,13 +120,18 @@ export function openSlots(parts: SlotsParts): Slots {
     }
     await remember(decision);
   };
+  const unread = troubleTeller(log, {
+    what: 'the backlog could not be read',
+    end: 'the backlog is read again',
+    level: 'warn',
+    except: side.refusals.met,
+  });
   let looking: Promise<void> | null = null;
   const lookNow = (): void => {
     // While Redis is away one look waits for it, not one for each second.
     looking ??= scale()
-      .catch((error: unknown) => {
-        if (!side.refusals.met(error)) log.warn({ err: error }, 'the backlog could not be read');
-      })
+      .then(() => unread.over())
+      .catch((error: unknown) => unread.met(error))
       .finally(() => (looking = null));
   };
   const handBack = async (reason: string): Promise<void> => {

@@ -12,6 +12,7 @@ import { takeLock } from '../queue/token-lock.ts';
 import { openStore, type Store } from '../store.ts';
 import { forgetOldLogs } from '../workflows/old-logs.ts';
 import { reconcile } from '../workflows/reconcile.ts';
+import { troubleTeller } from '../trouble.ts';
 import { shareOf } from '../workflows/share.ts';
 import { watchForHangs } from './health/hang-watch.ts';
 import { watchHost } from './scaling/host-watch.ts';
@@ -121,9 +122,11 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
       await sweepPermits(side.redis, config.queue.prefix);
       await forgetOldLogs(config, store.records);
     },
-    (error) => {
-      if (!refusals.met(error)) log.error({ err: error }, 'reconciliation failed');
-    },
+    troubleTeller(log, {
+      what: 'reconciliation failed',
+      end: 'reconciliation goes on',
+      except: refusals.met,
+    }),
   );
   const hostWatch = isScaled(app)
     ? watchHost({

@@ -2,6 +2,7 @@ import type { Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../config/index.ts';
 import type { Logger } from '../log.ts';
+import { troubleTeller } from '../trouble.ts';
 import type { JobData } from './jobs.ts';
 import type { QueueSide } from './side.ts';
 
@@ -57,15 +58,20 @@ export function startRecovery(
     for (const job_id of await worker.getBackend().moveStalledJobsToWait())
       log.warn({ job_id }, 'a lost worker held this job; it runs again');
   };
+  const trouble = troubleTeller(log, {
+    what: 'lost workers could not be looked for',
+    end: 'lost workers are looked for again',
+    level: 'warn',
+    except: refusals.met,
+  });
   let checking = false;
   const timer = setInterval(
     () => {
       if (checking) return; // While Redis is away one look waits for it, not one for each second.
       checking = true;
       check()
-        .catch((error: unknown) => {
-          if (!refusals.met(error)) log.warn({ err: error }, 'lost workers could not be looked for');
-        })
+        .then(() => trouble.over())
+        .catch((error: unknown) => trouble.met(error))
         .finally(() => {
           checking = false;
         });

@@ -3,6 +3,7 @@ import type { Logger } from '../../log.ts';
 import type { Control } from '../../queue/control.ts';
 import type { Refusals } from '../../queue/refusals.ts';
 import type { QueueSlots, Registry, RestartDue, RunningJob, WorkerEntry } from '../../queue/registry.ts';
+import { type Trouble, troubleTeller } from '../../trouble.ts';
 import type { Records } from '../../records/contract.ts';
 import type { RunningTask } from '../job/attempt.ts';
 import { repeat } from '../repeat.ts';
@@ -37,15 +38,24 @@ export interface HeartbeatParts {
 
 export function startHeartbeat(parts: HeartbeatParts): Heartbeat {
   const { seconds, registry, control, refusals, log } = parts;
-  const beat = async (): Promise<void> => registry.write(await entryOf(parts));
-  const onError = (error: unknown): void => {
-    if (!refusals.met(error)) log.warn({ err: error }, 'this worker could not say how it is');
-  };
+  const entry = (): Promise<WorkerEntry> => entryOf(parts, unread);
+  const beat = async (): Promise<void> => registry.write(await entry());
+  const trouble = troubleTeller(log, {
+    what: 'this worker could not say how it is',
+    end: 'this worker says how it is again',
+    level: 'warn',
+    except: refusals.met,
+  });
+  const unread = troubleTeller(log, {
+    what: 'the progress of running tasks could not be read',
+    end: 'the progress of running tasks is read again',
+    level: 'warn',
+  });
   // One at a time: while Redis is away this waits for it, and no heap of old heartbeats is sent when it is back.
-  const beating = repeat(seconds, async () => void (await Promise.all([beat(), control.prove()])), onError);
+  const beating = repeat(seconds, async () => void (await Promise.all([beat(), control.prove()])), trouble);
   return {
-    entry: () => entryOf(parts),
-    beat: () => beat().catch(onError),
+    entry,
+    beat: () => beat().catch((error: unknown) => trouble.met(error)),
     stop: async () => {
       void beating.stop(); // Not waited for: Redis may be away.
       if (!refusals.refusing) await registry.remove(parts.identity.name);
@@ -53,16 +63,10 @@ export function startHeartbeat(parts: HeartbeatParts): Heartbeat {
   };
 }
 
-async function entryOf({
-  identity,
-  state,
-  suspended,
-  restartDue,
-  slots,
-  running,
-  records,
-  log,
-}: HeartbeatParts): Promise<WorkerEntry> {
+async function entryOf(
+  { identity, state, suspended, restartDue, slots, running, records }: HeartbeatParts,
+  unread: Trouble,
+): Promise<WorkerEntry> {
   const jobs = [...running.values()].map(jobOf);
   return {
     ...identity,
@@ -70,7 +74,7 @@ async function entryOf({
     suspended: suspended(),
     restart_due: restartDue(),
     queues: slots.map(slotsOf),
-    running: await withProgress(jobs, records, log),
+    running: await withProgress(jobs, records, unread),
     load: loadavg().map((figure) => Math.round(figure * 100) / 100),
     rss: process.memoryUsage.rss(),
   };
@@ -101,12 +105,13 @@ const jobOf = ({ key, lock, about }: RunningTask): RunningJob => ({
 async function withProgress(
   jobs: RunningJob[],
   records: HeartbeatParts['records'],
-  log: Logger,
+  unread: Trouble,
 ): Promise<RunningJob[]> {
   if (jobs.length === 0) return jobs;
   const workflow_ids = [...new Set(jobs.map((job) => job.workflow_id))];
   try {
     const { results } = await records.listWorkflows({ workflow_ids, limit: workflow_ids.length });
+    unread.over();
     const known = new Map(results.map((one) => [one.workflow.id, one.last_runs]));
     return jobs.map((job) => {
       const run = known.get(job.workflow_id)?.[job.index];
@@ -114,7 +119,7 @@ async function withProgress(
       return { ...job, progress: isProgress(result) ? result : null };
     });
   } catch (error) {
-    log.warn({ err: error }, 'the progress of running tasks could not be read');
+    unread.met(error);
     return jobs;
   }
 }

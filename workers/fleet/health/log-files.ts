@@ -21,6 +21,7 @@ import type { Logger } from '../../log.ts';
 import { embeddedFolder } from '../../queue/embedded.ts';
 import type { QueueSide } from '../../queue/side.ts';
 import { takeLock } from '../../queue/token-lock.ts';
+import { troubleTeller } from '../../trouble.ts';
 import { type Repetition, repeat } from '../repeat.ts';
 
 const LOOK_EVERY_SECONDS = 60;
@@ -38,20 +39,18 @@ interface Parts {
 /** Every worker of a host may do it, and one at a time does. */
 export function keepLogsSmall({ config, side, log, name, host }: Parts): Repetition {
   const turn = `${config.queue.prefix}:${config.app_id}:logs:${host}`;
-  let complained = '';
   return repeat(
     LOOK_EVERY_SECONDS,
     async () => {
       if (!(await takeLock(side.redis, turn, name, LOOK_EVERY_SECONDS * 900))) return;
       for (const file of await rotateLogs(config)) log.info({ file }, 'a log file was set aside');
-      complained = '';
     },
-    (error) => {
-      if (side.refusals.met(error)) return;
-      const { message } = error as Error;
-      if (message !== complained) log.warn({ err: error }, 'log files could not be kept small');
-      complained = message;
-    },
+    troubleTeller(log, {
+      what: 'log files could not be kept small',
+      end: 'log files are kept small again',
+      level: 'warn',
+      except: side.refusals.met,
+    }),
   );
 }
 

@@ -4,6 +4,7 @@ import type { Config } from '../../../config/index.ts';
 import type { Logger } from '../../log.ts';
 import type { QueueSide } from '../../queue/side.ts';
 import { startOf } from '../../process-start.ts';
+import { troubleTeller } from '../../trouble.ts';
 import { repeat, type Repetition } from '../repeat.ts';
 import type { Slots } from '../slots.ts';
 
@@ -62,10 +63,13 @@ export async function watchNeighbours({ config, side, slots, log }: NeighbourPar
     }
   };
   await side.refusals.through(announce);
-  const looking = repeat(LOOK_EVERY_SECONDS, look, (error) => {
-    if (!side.refusals.met(error))
-      log.warn({ err: error }, 'the other workers of this machine could not be looked after');
+  const trouble = troubleTeller(log, {
+    what: 'the other workers of this machine could not be looked after',
+    end: 'the other workers of this machine are looked after again',
+    level: 'warn',
+    except: side.refusals.met,
   });
+  const looking = repeat(LOOK_EVERY_SECONDS, look, trouble);
   return {
     stop: async () => {
       void looking.stop(); // Not waited for: Redis may be away.

@@ -3,6 +3,7 @@ import { coerceError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import { connectRedis } from '../../queue/connection.ts';
 import { proveWritable, type Refusals } from '../../queue/refusals.ts';
+import { troubleTeller } from '../../trouble.ts';
 import { repeat, type Repetition } from '../repeat.ts';
 import type { Slots } from '../slots.ts';
 
@@ -97,7 +98,7 @@ export function startWatchdog(
     async () => {
       for (const one of slots) if (!over) await look(one);
     },
-    (error) => log.error({ err: error }, 'the watchdog could not look'),
+    troubleTeller(log, { what: 'the watchdog could not look', end: 'the watchdog looks again' }),
   );
   return {
     stop: async () => {

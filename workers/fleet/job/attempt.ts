@@ -9,6 +9,7 @@ import type { RunningJob } from '../../queue/registry.ts';
 import type { QueueSide } from '../../queue/side.ts';
 import type { AttemptKey, ClaimVerdict, Finish } from '../../records/contract.ts';
 import type { Store } from '../../store.ts';
+import type { Trouble } from '../../trouble.ts';
 import { archiveWaitOf } from './archive-wait.ts';
 import type { Questions, TaskChild } from '../isolation/child.ts';
 import { crashPoint } from './crash-points.ts';
@@ -18,11 +19,20 @@ import { retryOf } from './retry-policy.ts';
 import { keepApart, lostWith } from './suspects.ts';
 import type { TaskProcesses, WaitingProcess } from '../isolation/task-processes.ts';
 
+/** What the jobs of a worker meet side by side, each every second. */
+export interface JobTroubles {
+  /** Claiming them. */
+  readonly claim: Trouble;
+  /** Recording how they ended. */
+  readonly record: Trouble;
+}
+
 export interface WorkerParts {
   readonly config: Config;
   readonly store: Store;
   readonly side: QueueSide;
   readonly log: Logger;
+  readonly troubles: JobTroubles;
   /** Shown with every run and attempt. */
   readonly name: string;
   readonly host: string;

@@ -45,17 +45,19 @@ export async function conclude(parts: WorkerParts, held: Held, finish: Finish | 
 
 /** The work is done: a store that is away for a moment must not cost it. The lock is renewed meanwhile. */
 async function record(
-  { store, log }: WorkerParts,
+  { store, troubles }: WorkerParts,
   key: AttemptKey,
   finish: Finish,
 ): Promise<(Finished & { instead?: string }) | null> {
   for (let tries = 1; ; tries += 1) {
     try {
-      return await store.records.finish(key, finish);
+      const finished = await store.records.finish(key, finish);
+      troubles.record.over(key.task_id);
+      return finished;
     } catch (error) {
       if (coerceError(error).code === 'E_VALUE') return recordInstead(store, key, finish, error);
       if (tries === FINISH_TRIES) throw error;
-      log.error({ err: error, task_id: key.task_id }, 'an outcome could not be recorded yet');
+      troubles.record.met(error, { task_id: key.task_id }, key.task_id);
       await sleep(LOOK_AGAIN_MS);
     }
   }

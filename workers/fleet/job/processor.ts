@@ -4,9 +4,17 @@ import type { CancelOrder } from '../../queue/control.ts';
 import type { JobData } from '../../queue/jobs.ts';
 import { holdLock } from '../../queue/job-lock.ts';
 import type { ClaimVerdict, Finish } from '../../records/contract.ts';
+import { troubleTeller } from '../../trouble.ts';
 import { enqueue, settle } from '../../workflows/reconcile.ts';
 import { followersOf } from '../../workflows/followers.ts';
-import { type AboutRunning, type Room, type RunningTask, runAttempt, type WorkerParts } from './attempt.ts';
+import {
+  type AboutRunning,
+  type JobTroubles,
+  type Room,
+  type RunningTask,
+  runAttempt,
+  type WorkerParts,
+} from './attempt.ts';
 import { crashPoint } from './crash-points.ts';
 import { conclude, handOverAgain } from './conclude.ts';
 import { takeNeeds } from './needs.ts';
@@ -46,9 +54,10 @@ export interface Processor {
 
 /** @param processes other ones than those of the fleet, for a measurement of the rest */
 export function createProcessor(
-  parts: WorkerParts,
-  processes: TaskProcesses = createTaskProcesses(parts.config, parts.name, parts.log),
+  given_parts: Omit<WorkerParts, 'troubles'>,
+  processes: TaskProcesses = createTaskProcesses(given_parts.config, given_parts.name, given_parts.log),
 ): Processor {
+  const parts: WorkerParts = { ...given_parts, troubles: jobTroubles(given_parts.log) };
   const running = new Map<string, RunningTask>();
   const given = new Set<Job<JobData>>();
   const beginning = new Set<Promise<void>>();
@@ -123,6 +132,17 @@ export function createProcessor(
   };
 }
 
+const jobTroubles = (log: WorkerParts['log']): JobTroubles => ({
+  claim: troubleTeller(log, {
+    what: 'the records did not answer; the job is looked at again',
+    end: 'the records answer again',
+  }),
+  record: troubleTeller(log, {
+    what: 'an outcome could not be recorded yet',
+    end: 'outcomes are recorded again',
+  }),
+});
+
 /** Not before the resources of the step are there. */
 async function takeInTurn(
   parts: WorkerParts,
@@ -194,7 +214,7 @@ function withFollowers({ config, log }: WorkerParts, granted: Granted, finish: F
 
 /** Null when the records are away: the job is looked at again, and no attempt is spent. */
 async function claim(
-  { store, config, name, host, log }: WorkerParts,
+  { store, config, name, host, troubles }: WorkerParts,
   job: Job<JobData>,
   waiting: WaitingProcess | null,
 ) {
@@ -204,9 +224,11 @@ async function claim(
       waiting === null
         ? undefined
         : { pid: waiting.pid, pgid: waiting.pid, hostname: host, code: waiting.code };
-    return await store.records.claim({ ...job.data, worker: name, host, process }, { max_losses });
+    const verdict = await store.records.claim({ ...job.data, worker: name, host, process }, { max_losses });
+    troubles.claim.over(job.id);
+    return verdict;
   } catch (error) {
-    log.error({ err: error, ...job.data }, 'the records did not answer; the job is looked at again');
+    troubles.claim.met(error, job.data, job.id);
     return null;
   }
 }

@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { relative, join } from 'node:path';
 import type { Logger } from '../../log.ts';
 import type { RestartDue } from '../../queue/registry.ts';
+import { troubleTeller } from '../../trouble.ts';
 import { repeat } from '../repeat.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
@@ -36,9 +37,12 @@ export function lookNowAndThen(
       log.warn({ files }, 'code or configuration has changed; the worker must be restarted to use it');
     due = { since: due?.since ?? new Date().toISOString(), files, by_itself: false, overdue: false };
   };
-  const looking = repeat(every_seconds, look, (error) =>
-    log.warn({ err: error }, 'changed code could not be looked for'),
-  );
+  const trouble = troubleTeller(log, {
+    what: 'changed code could not be looked for',
+    end: 'changed code is looked for again',
+    level: 'warn',
+  });
+  const looking = repeat(every_seconds, look, trouble);
   return {
     get due() {
       return due;

@@ -1,6 +1,7 @@
 /** The workers of a host under pm2 tell each other what they do; one of them decides how many there should be. */
 import type { Redis } from 'ioredis';
 import type { QueueSide } from '../../queue/side.ts';
+import { troubleTeller } from '../../trouble.ts';
 import { takeLock } from '../../queue/token-lock.ts';
 import { readPressure } from './pressure.ts';
 import { ageOf, decideProcesses, NO_PROCESS_MEMORY, stillWaiting } from './processes.ts';
@@ -70,10 +71,13 @@ export function watchHost(
         : Math.min(working, Math.max(min, working - 1));
     await scaleProcesses({ ...parts, redis }, wanted, change.reason);
   };
-  const looking = repeat(LOOK_EVERY_SECONDS, look, (error) => {
-    if (!side.refusals.met(error))
-      log.warn({ err: error }, 'the worker processes of this host could not be scaled');
+  const trouble = troubleTeller(log, {
+    what: 'the worker processes of this host could not be scaled',
+    end: 'the worker processes of this host are scaled again',
+    level: 'warn',
+    except: side.refusals.met,
   });
+  const looking = repeat(LOOK_EVERY_SECONDS, look, trouble);
   return {
     stop: async () => {
       stopped = true;
