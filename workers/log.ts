@@ -1,7 +1,9 @@
 import { createRequire } from 'node:module';
 import pino, { type Logger } from 'pino';
-import type prettyStream from 'pino-pretty';
+import type Pretty from 'pino-pretty';
 import { variable } from '../config/env.ts';
+import { coerceError } from './errors.ts';
+import { lastingFile } from './log-file.ts';
 import { indented, visible } from './log-text.ts';
 
 export type { Logger } from 'pino';
@@ -26,21 +28,36 @@ export function createLogger(
     timestamp: pino.stdTimeFunctions.isoTime,
     redact: { paths: SECRET_KEYS.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]), censor: '[hidden]' },
   };
-  if (typeof to === 'string' || json || !wantsPretty(to))
-    return pino(options, pino.destination({ dest: to, sync: true, mkdir: true }));
+  let logger: Logger | null = null;
+  const destination = lastingFile(to, {
+    onFailure: (error) => {
+      if (to === 2) return; // There is nobody else to tell.
+      const path = typeof to === 'string' ? { path: to } : {};
+      const { code, message, hint } = coerceError(Object.assign(error, path));
+      createLogger(name, fields, { to: 2, level: 'error' }).error(
+        { code, hint, reason: message },
+        'the log cannot be written; the work goes on without it',
+      );
+    },
+    onLost: (lines) => logger?.warn({ lines }, 'the log is written again; lines in between are lost'),
+  });
+  if (typeof to === 'string' || json || !wantsPretty(to)) {
+    logger = pino(options, destination);
+    return logger;
+  }
   // In this thread and synchronous: a transport thread loses the last lines of a process that is killed.
   // Loaded where it is wanted: it costs every process of a task 15 ms.
-  const pretty = createRequire(import.meta.url)('pino-pretty') as typeof prettyStream;
-  return pino(
+  const { prettyFactory } = createRequire(import.meta.url)('pino-pretty') as typeof Pretty;
+  const pretty = prettyFactory({
+    translateTime: 'SYS:HH:MM:ss',
+    ignore: 'pid,hostname',
+    messageFormat: indented,
+  });
+  logger = pino(
     { ...options, hooks: { streamWrite: visible } },
-    pretty({
-      translateTime: 'SYS:HH:MM:ss',
-      ignore: 'pid,hostname',
-      messageFormat: indented,
-      sync: true,
-      destination: to,
-    }),
+    { write: (line: string) => destination.write(pretty(line)) },
   );
+  return logger;
 }
 
 function wantsPretty(to: 1 | 2): boolean {

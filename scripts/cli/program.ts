@@ -136,7 +136,9 @@ export async function runProgram(program: Command, argv: readonly string[] = pro
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     // `longshore datasets | head` has read all it wants.
     if (error.code === 'EPIPE') process.exit(EXIT.ok);
-    throw error;
+    // A file on a full disk, as a rule. With --json too it can be told on stderr alone.
+    const code = report(Object.assign(error, { path: 'standard output' }), false);
+    process.exit(code);
   });
   const json = argv.includes('--json');
   if (json) silence(program);

@@ -124,7 +124,7 @@ export function openSlots(parts: SlotsParts): Slots {
     what: 'the backlog could not be read',
     end: 'the backlog is read again',
     level: 'warn',
-    except: side.refusals.met,
+    except: (error) => side.refusals.met(error),
   });
   let looking: Promise<void> | null = null;
   const lookNow = (): void => {

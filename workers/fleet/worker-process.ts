@@ -125,7 +125,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     troubleTeller(log, {
       what: 'reconciliation failed',
       end: 'reconciliation goes on',
-      except: refusals.met,
+      except: (error) => refusals.met(error),
     }),
   );
   const hostWatch = isScaled(app)

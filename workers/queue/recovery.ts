@@ -62,7 +62,7 @@ export function startRecovery(
     what: 'lost workers could not be looked for',
     end: 'lost workers are looked for again',
     level: 'warn',
-    except: refusals.met,
+    except: (error) => refusals.met(error),
   });
   let checking = false;
   const timer = setInterval(

@@ -44,7 +44,7 @@ export function startHeartbeat(parts: HeartbeatParts): Heartbeat {
     what: 'this worker could not say how it is',
     end: 'this worker says how it is again',
     level: 'warn',
-    except: refusals.met,
+    except: (error) => refusals.met(error),
   });
   const unread = troubleTeller(log, {
     what: 'the progress of running tasks could not be read',
