@@ -1,6 +1,7 @@
 /** Who does something on this host, told by a file: it needs no Redis, and nobody has to give it back. */
-import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { writeSmall } from '../../workers/content/files.ts';
 import { startOf } from '../../workers/process-start.ts';
 import { makeFolders } from '../../workers/folders.ts';
 
@@ -20,7 +21,7 @@ export interface HostHolder {
 export function takeHostLock(file: string): HostHolder | null {
   const own = `${file}.${process.pid}`;
   makeFolders(dirname(file));
-  writeFileSync(own, `${process.pid} ${startOf(process.pid)} ${new Date().toISOString()}\n`);
+  writeSmall(own, `${process.pid} ${startOf(process.pid)} ${new Date().toISOString()}\n`);
   try {
     for (;;) {
       if (linked(own, file)) return null;

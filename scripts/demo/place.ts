@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeSmall } from '../../workers/content/files.ts';
 import { LongshoreError } from '../../workers/errors.ts';
 import { bytes } from '../cli/format.ts';
 
@@ -49,7 +50,7 @@ export function makeDemoPlace(folder: string): DemoPlace {
   };
   for (const path of [place.logs, place.raw, place.products, place.aside])
     mkdirSync(path, { recursive: true });
-  writeFileSync(join(folder, MARK), String(process.pid));
+  writeSmall(join(folder, MARK), String(process.pid));
   return place;
 }
 
@@ -90,7 +91,7 @@ export function writeSettings(place: DemoPlace, settings: DemoSettings): void {
     .replaceAll("'", String.raw`\u0027`)
     .replaceAll('$', String.raw`\u0024`);
   const lines = ['APP_ENV=local', `LONGSHORE_HOME=${quoted(place.folder)}`, `LONGSHORE_OVERRIDES='${json}'`];
-  writeFileSync(place.dotenv, `${lines.join('\n')}\n`);
+  writeSmall(place.dotenv, `${lines.join('\n')}\n`);
 }
 
 function quoted(path: string): string {

@@ -1,6 +1,7 @@
-import { appendFileSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { writeSmall } from '../../workers/content/files.ts';
 import { fastqGz, generator } from './reads.ts';
 
 /** What instruments and users drop into the watched folders. The same bytes at each run. */
@@ -34,21 +35,21 @@ function sequencingRun(folder: string): void {
     mkdirSync(join(folder, 'Fastq', sample), { recursive: true });
     for (const mate of [1, 2] as const) {
       const file = join(folder, 'Fastq', sample, `${sample}_L001_R${mate}_001.fastq.gz`);
-      writeFileSync(file, fastqGz({ seed: sample, reads: 12_000, length: 101, mate }));
+      writeSmall(file, fastqGz({ seed: sample, reads: 12_000, length: 101, mate }));
     }
   }
-  writeFileSync(join(folder, 'RunInfo.xml'), '<RunInfo Version="6"><Run Id="A01234_0017"/></RunInfo>\n');
-  writeFileSync(
+  writeSmall(join(folder, 'RunInfo.xml'), '<RunInfo Version="6"><Run Id="A01234_0017"/></RunInfo>\n');
+  writeSmall(
     join(folder, 'SampleSheet.csv'),
     '[Data]\nSample_ID,index\nS1_liver,ACGTACGT\nS2_kidney,TTGCATGC\n',
   );
-  writeFileSync(join(folder, 'RTAComplete.txt'), '');
+  writeSmall(join(folder, 'RTAComplete.txt'), '');
 }
 
 /** Everything that a file system allows and a careless program trips over. */
 function oddNames(folder: string): void {
   const write = (name: string, text: string | Buffer = `${name}\n`): void =>
-    writeFileSync(join(folder, name), text);
+    writeSmall(join(folder, name), text);
   write('with space');
   write('-leading dash');
   write('new\nline');
@@ -70,14 +71,14 @@ function manySmallFiles(folder: string): void {
     const below = join(folder, `tile-${tile}`);
     mkdirSync(below);
     for (let index = 0; index < 50; index += 1) {
-      writeFileSync(join(below, `cycle-${index}.json`), `{"tile":${tile},"cycle":${index}}\n`);
+      writeSmall(join(below, `cycle-${index}.json`), `{"tile":${tile},"cycle":${index}}\n`);
     }
   }
 }
 
 function variants(folder: string): void {
-  writeFileSync(join(folder, 'cohort.vcf.gz'), random('variants', 2_000_000));
-  writeFileSync(join(folder, 'cohort.vcf.gz.tbi'), random('index', 20_000));
+  writeSmall(join(folder, 'cohort.vcf.gz'), random('variants', 2_000_000));
+  writeSmall(join(folder, 'cohort.vcf.gz.tbi'), random('index', 20_000));
   symlinkSync('cohort.vcf.gz', join(folder, 'latest.vcf.gz'));
 }
 
@@ -97,8 +98,8 @@ export async function growSample(source: string, enough: () => boolean, signal: 
   mkdirSync(join(folder, 'Data'), { recursive: true });
   for (let cycle = 1; !signal.aborted && !(enough() && cycle > 20); cycle += 1) {
     const file = join(folder, 'Data', `cycle-${Math.ceil(cycle / 8)}.bcl`);
-    appendFileSync(file, random(`cycle-${cycle}`, 100_000));
+    writeSmall(file, random(`cycle-${cycle}`, 100_000), { flag: 'a' });
     await sleep(250, undefined, { signal }).catch(() => undefined);
   }
-  writeFileSync(join(folder, 'RTAComplete.txt'), 'done\n');
+  writeSmall(join(folder, 'RTAComplete.txt'), 'done\n');
 }

@@ -2,6 +2,7 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { namingPath } from '../../workers/content/files.ts';
 import { reserveSpace, type SpaceRequest } from '../../workers/content/space.ts';
 
 export interface Sample {
@@ -55,7 +56,7 @@ export async function writeSample(
     const bytes = number === files ? size - share * (files - 1) : share;
     const path = join(folder, place, fastq ? `sample_${number}_R1.fastq.gz` : `part_${number}.bin`);
     await mkdir(dirname(path), { recursive: true });
-    await writeFile(path, fastq ? reads(bytes, number) : noise(bytes), { signal });
+    await namingPath(path, writeFile(path, fastq ? reads(bytes, number) : noise(bytes), { signal }));
     spent?.(share * number);
   }
 }

@@ -263,5 +263,5 @@ async function markOnce(state_dir: string, root: string): Promise<void> {
   }
   syncPath(root);
   await makeFoldersLater(dirname(known));
-  await writeFile(known, `${root}\n`);
+  await namingPath(known, writeFile(known, `${root}\n`));
 }

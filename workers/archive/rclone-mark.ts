@@ -1,6 +1,8 @@
 /** What tells an archive behind rclone that is away from one that is new. */
 import { stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { namingPath } from '../content/files.ts';
+import { notePath } from '../content/note-name.ts';
 import { makeFoldersLater } from '../folders.ts';
 import type { CallOptions } from './contract.ts';
 import { type RcloneOptions, runRclone } from './rclone-run.ts';
@@ -14,7 +16,7 @@ export interface RcloneArchiveOptions extends RcloneOptions {
 export const MARK = '.longshore-archive';
 
 const noteOf = ({ state_dir, name, remote }: RcloneArchiveOptions): string =>
-  join(state_dir, 'archives', encodeURIComponent(`${name} ${remote}`).slice(0, 200));
+  notePath(join(state_dir, 'archives'), `${name} ${remote}`, `${remote}\n`);
 
 export async function isMarked(options: RcloneArchiveOptions): Promise<boolean> {
   return stat(noteOf(options)).then(
@@ -36,5 +38,5 @@ export async function markOnce(
   };
   await runRclone(options, ['rcat', '--', mark], { ...call, input: input() });
   await makeFoldersLater(dirname(noteOf(options)));
-  await writeFile(noteOf(options), `${options.remote}\n`);
+  await namingPath(noteOf(options), writeFile(noteOf(options), `${options.remote}\n`));
 }

@@ -11,7 +11,11 @@ export function writeFully(fd: number, bytes: Buffer, path: string, position: nu
 }
 
 /** A small file at once. Node names it in the error where it cannot be opened, and not where the disk is full. */
-export function writeSmall(path: string, text: string, options: { mode?: number } = {}): void {
+export function writeSmall(
+  path: string,
+  text: string | Buffer,
+  options: { mode?: number; flag?: 'w' | 'a' } = {},
+): void {
   try {
     writeFileSync(path, text, options);
   } catch (error) {

@@ -2,10 +2,10 @@
  * What is not found is gone, or lies on a file system that is not mounted. Of that only the mount point is there, which is an
  * empty folder, or not even that: so an absence counts as a removal only where something else is found.
  */
-import { realpathSync, renameSync, writeFileSync } from 'node:fs';
+import { realpathSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { isBelow } from '../dataset/paths.ts';
-import { textIfThere } from './files.ts';
+import { textIfThere, writeSmall } from './files.ts';
 import { mountOf, readMounts } from './mounts.ts';
 import { notePath } from './note-name.ts';
 import { namesIn } from './publish.ts';
@@ -48,7 +48,13 @@ export function whyUnmounted(state_dir: string, folder: string): Away | null {
     };
   }
   makeFolders(notes);
-  writeFileSync(`${note}.${process.pid}`, point);
-  renameSync(`${note}.${process.pid}`, note); // Others read it at this moment.
+  const own = `${note}.${process.pid}`;
+  try {
+    writeSmall(own, point);
+    renameSync(own, note); // Others read it at this moment.
+  } catch (error) {
+    rmSync(own, { force: true });
+    throw error;
+  }
   return null;
 }

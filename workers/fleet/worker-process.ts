@@ -213,13 +213,19 @@ async function drain(processor: Processor, config: Config, log: Logger, wait_ms:
 
 /** A file system that is not mounted yet at boot must not take the worker down. */
 async function openStorePatiently(config: Config, log: Logger): Promise<Store> {
-  for (let tries = 0; ; tries += 1) {
+  const trouble = troubleTeller(log, {
+    what: 'the records cannot be opened; waiting for them',
+    end: 'the records are open',
+  });
+  for (;;) {
     try {
-      return await openStore(config);
+      const store = await openStore(config);
+      trouble.over();
+      return store;
     } catch (error) {
       // No wait makes this code newer.
       if (isLongshoreError(error) && error.code === 'E_OUTDATED') throw error;
-      if (tries % 5 === 0) log.error({ err: error }, 'the records cannot be opened; waiting for them');
+      trouble.met(error);
       await sleep(1_000);
     }
   }

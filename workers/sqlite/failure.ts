@@ -61,13 +61,18 @@ export function fullFile(error: unknown, path: string, what: string): LongshoreE
   const refusal = code === FULL ? 'ENOSPC' : refusalBeside(path);
   if (refusal === null) return null;
   const { message } = error as Error;
-  const reason = refusal === 'EDQUOT' ? `${message} (EDQUOT: disk quota exceeded)` : message;
+  const reason = code === FULL ? message : `${message} (${WORDS[refusal]})`;
   return new LongshoreError('E_NO_SPACE', `${what} cannot grow: ${reason}`, {
     fields: { path, sqlite: message, errno: refusal },
     cause: error,
     ...(refusal === 'EDQUOT' ? { hint: QUOTA_HINT } : {}),
   });
 }
+
+const WORDS = {
+  ENOSPC: 'ENOSPC: no space left on device',
+  EDQUOT: 'EDQUOT: disk quota exceeded',
+} as const;
 
 /** SQLite has given back what the failed transaction took last, a few pages. */
 const TRIED_BYTES = 256 * 1024;

@@ -12,10 +12,10 @@
  * Nothing is synced for it: a kill loses no page, and after a power cut what does not agree is found by reading the kept
  * part once, which is done in any case, to go on with its digests.
  */
-import { appendFileSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import type { DigestName } from '../../../config/index.ts';
 import { type Digests, digestOf } from '../digest/digest.ts';
-import { sizeOfFile } from '../files.ts';
+import { sizeOfFile, writeSmall } from '../files.ts';
 import { removeFile } from '../publish.ts';
 
 /** At most so much is done again; and at most `MARK_MS` of work. */
@@ -102,7 +102,8 @@ export function lineOf(value: unknown): string {
 
 const proofOf = (text: string): string => digestOf(['blake3'], Buffer.from(text)).blake3 ?? '';
 
-export const appendLine = (path: string, value: unknown): void => appendFileSync(path, lineOf(value));
+export const appendLine = (path: string, value: unknown): void =>
+  writeSmall(path, lineOf(value), { flag: 'a' });
 
 /**
  * The last usable checkpoint, or null.

@@ -5,7 +5,7 @@
  *     … {"path":…}                                  the file, and that nobody has written to it since
  *     … {"at":…,"parts":[…],"open":…}               what was found since the line before
  */
-import { writeFileSync } from 'node:fs';
+import { writeSmall } from '../files.ts';
 import { appendLine, type FileIdentity, holesPath, lineOf, linesOf, MARK_MS } from './checkpoint.ts';
 import type { FoundParts, HoleNotes } from '../tar/sparse.ts';
 
@@ -21,7 +21,7 @@ export function noteHoles(target: string, file: FileIdentity, every_bytes: numbe
       const due = moved >= every_bytes || performance.now() - last.at >= MARK_MS;
       // The end too, where there is more to the search than may be done again.
       if (moved === 0 || !(due || (begun && at === file.size))) return;
-      if (!begun) writeFileSync(path, lineOf(file));
+      if (!begun) writeSmall(path, lineOf(file));
       begun = true;
       appendLine(path, { at, parts: parts.slice(last.parts), open });
       last = { place: at, parts: parts.length, at: performance.now() };
