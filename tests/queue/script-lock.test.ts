@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { Redis } from 'ioredis';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import { createLogger } from '../../workers/log.ts';
+import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { takeLocks } from '../../workers/queue/token-lock.ts';
 import { TURN_VARIABLE, turnEnd } from '../../workers/queue/turn-end.ts';
 import { withScriptLock } from '../../workers/queue/script-lock.ts';
@@ -156,4 +157,32 @@ test('work that outlives its lock is told nothing of its loss', async () => {
   );
   expect(done).toEqual({ ran: true, result: false });
   expect(await redis.get(key)).toBe('somebody else');
+});
+
+test('work that ends while Redis is away for a moment gives its lock back, and a turn tells its end', async () => {
+  const place = await makePlace({ queue: { url: null } });
+  const folder = place.path('redis');
+  const { config } = place;
+  let server = await startEmbeddedRedis(folder);
+  onTestFinished(() => server.stop());
+  for (const turn of ['1', null]) {
+    if (turn !== null) process.env[TURN_VARIABLE] = turn;
+    const away = Promise.withResolvers<void>();
+    const run = withScriptLock(config, 'purge', log, async () => {
+      // As a failover begins.
+      await server.stop();
+      away.resolve();
+      return 0;
+    });
+    await away.promise;
+    server = await startEmbeddedRedis(folder);
+    expect(await run).toEqual({ ran: true, result: 0 });
+    const redis = new Redis(server.url);
+    try {
+      expect(await redis.keys('*:script:purge')).toEqual([]);
+      expect((await turnEnd(config, redis, '1'))?.outcome).toBe('done');
+    } finally {
+      redis.disconnect();
+    }
+  }
 });

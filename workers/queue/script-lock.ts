@@ -21,7 +21,7 @@ export interface LockOptions {
   readonly wait_seconds?: number;
 }
 
-/** The lock of who does not give it back in time ends by itself. */
+/** For a Redis that goes away just now, or fails over, a person waits no longer: the lock ends by itself. */
 const GIVE_BACK_MS = 5_000;
 /** EX_TEMPFAIL of sysexits.h: the same script runs already; nothing was done. */
 export const EXIT_BUSY = 75;
@@ -113,6 +113,15 @@ export async function withScriptLock<T>(
   let timer: NodeJS.Timeout | undefined;
   // By a clock that nobody sets: one that is put right must not end a script.
   let renewed_at = performance.now();
+  /**
+   * While the lock may still be there somebody has to give it back, or the turns of the next half a minute are left out,
+   * and the end of this one would be known to nobody. For a turn no person waits.
+   */
+  const patience_ms = (): number => {
+    if (redis.status === 'ready') return GIVE_BACK_MS;
+    const left_ms = renewed_at + lease_ms - performance.now();
+    return turn === null ? Math.min(GIVE_BACK_MS, left_ms) : left_ms;
+  };
   try {
     const held = await takeLocks(redis, keys, token, lease_ms);
     if (held !== null) {
@@ -134,12 +143,13 @@ export async function withScriptLock<T>(
     const work = body(lost.signal);
     return {
       ran: true,
-      result: turn === null ? await work : await telling(work, { config, redis, turn, script, log }),
+      result:
+        turn === null ? await work : await telling(work, { config, redis, turn, script, log, patience_ms }),
     };
   } finally {
     clearInterval(timer);
     clearTimeout(leaving);
-    if (redis.status === 'ready') await within(GIVE_BACK_MS, releaseLocks(redis, keys, token));
+    await within(patience_ms(), releaseLocks(redis, keys, token));
     redis.disconnect();
   }
 }
@@ -150,14 +160,18 @@ interface Telling {
   turn: string;
   script: string;
   log: Logger;
+  /** How long to wait for a Redis that is away. */
+  patience_ms: () => number;
 }
 
 /** What the work ends with, told before the lock is free. A body answers its exit code, or leaves it to the process. */
-async function telling<T>(work: Promise<T>, { config, redis, turn, script, log }: Telling): Promise<T> {
+async function telling<T>(
+  work: Promise<T>,
+  { config, redis, turn, script, log, patience_ms }: Telling,
+): Promise<T> {
   const started_at = new Date().toISOString();
   const tell = async (reason: string | null): Promise<void> => {
-    if (redis.status !== 'ready') return;
-    await within(GIVE_BACK_MS, putTurnEnd(config, redis, turn, endNow(started_at, reason))).catch(
+    await within(patience_ms(), putTurnEnd(config, redis, turn, endNow(started_at, reason))).catch(
       (error: unknown) => log.warn({ err: error, script }, 'the end of a scheduled run could not be told'),
     );
   };
@@ -171,8 +185,9 @@ async function telling<T>(work: Promise<T>, { config, redis, turn, script, log }
   }
 }
 
-/** A command waits for a Redis that goes away just now, however long. */
+/** A command waits for a Redis that is away, however long. */
 async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  if (ms <= 0) return void work.catch(() => undefined);
   const waiting = new AbortController();
   await Promise.race([work, sleep(ms, undefined, { signal: waiting.signal }).catch(() => undefined)]);
   waiting.abort();

@@ -36,10 +36,18 @@ export interface HeartbeatParts {
   log: Logger;
 }
 
+/** Redis answers within milliseconds, or it was away. */
+const LATE_MS = 1_000;
+
 export function startHeartbeat(parts: HeartbeatParts): Heartbeat {
   const { seconds, registry, control, refusals, log } = parts;
   const entry = (): Promise<WorkerEntry> => entryOf(parts, unread);
-  const beat = async (): Promise<void> => registry.write(await entry());
+  const beat = async (): Promise<void> => {
+    const begun = performance.now();
+    await registry.write(await entry());
+    // It waited for Redis, and says how the worker was before: that would stand there as new until the next one.
+    if (performance.now() - begun > LATE_MS) await registry.write(await entry());
+  };
   const trouble = troubleTeller(log, {
     what: 'this worker could not say how it is',
     end: 'this worker says how it is again',
