@@ -6,6 +6,8 @@ import {
   type ServerResponse,
 } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { buffer } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { onTestFinished } from 'vitest';
 
 export interface SeenRequest {
@@ -21,13 +23,17 @@ export interface Fault {
   /**
    * `drop` and `stall`: of the answer, after so many bytes of its body. `hold`: the request is never passed on.
    * `corrupt`: a byte of the request's body is flipped. `lose`: the server has done it, and the answer never comes.
-   * `without`: that header is not passed on. Or an answer of one's own.
+   * `without`: that header is not passed on. `page`: that text is answered with status 200, as a proxy does that asks for a
+   * login. `late_ms`: so late comes the first byte of the answer, and the others a tenth of it at a time, `every_ms`. Or an
+   * answer of one's own.
    */
   readonly how:
     | { readonly drop: number }
     | { readonly stall: number }
     | { readonly without: string }
     | { readonly status: number; readonly code: string }
+    | { readonly page: string }
+    | { readonly late_ms: number; readonly every_ms: number }
     | 'hold'
     | 'corrupt'
     | 'lose';
@@ -62,14 +68,22 @@ export async function startHttpProxy(target: string): Promise<HttpProxy> {
       });
       return;
     }
+    if (typeof how === 'object' && 'page' in how) {
+      from.resume().on('end', () => {
+        to.writeHead(200, { 'content-type': 'text/html', 'content-length': how.page.length });
+        to.end(from.method === 'HEAD' ? '' : how.page);
+      });
+      return;
+    }
     const { hostname, port } = new URL(target);
     const { method, url: path } = from;
     const without = typeof how === 'object' && 'without' in how ? how.without : null;
     const headers = from.rawHeaders.filter((_, at, all) => all[at - (at % 2)]?.toLowerCase() !== without);
     const onward = request({ hostname, port, method, path, headers, agent: false }, (answer) => {
       if (how === 'lose') return void answer.resume().on('end', () => to.destroy());
+      if (typeof how === 'object' && 'late_ms' in how) return void trickle(answer, to, how);
       to.writeHead(answer.statusCode ?? 502, answer.rawHeaders);
-      passOn(answer, to, typeof how === 'object' ? how : {});
+      passOn(answer, to, typeof how === 'object' && !('page' in how) ? how : {});
     });
     onward.on('error', () => to.destroy());
     to.on('close', () => onward.destroy());
@@ -102,6 +116,22 @@ export async function startHttpProxy(target: string): Promise<HttpProxy> {
     if (server.listening) await close();
   });
   return proxy;
+}
+
+async function trickle(
+  answer: IncomingMessage,
+  to: ServerResponse,
+  { late_ms, every_ms }: { late_ms: number; every_ms: number },
+): Promise<void> {
+  const body = await buffer(answer);
+  await sleep(late_ms);
+  to.writeHead(answer.statusCode ?? 502, answer.rawHeaders);
+  const piece = Math.max(1, Math.ceil(body.length / 10));
+  for (let at = 0; at < body.length && !to.destroyed; at += piece) {
+    to.write(body.subarray(at, at + piece));
+    await sleep(every_ms);
+  }
+  to.end();
 }
 
 function passOn(

@@ -95,8 +95,11 @@ export const noBucket = (place: S3Place, cause: unknown): LongshoreError =>
     },
   );
 
-/** Every S3 server states an ETag of an object, and of a list whether that is all; the page of a proxy that asks for a login, or tells of works, has none. */
-export const noServer = (place: S3Place, without: 'ETag' | 'end of a list' = 'ETag'): LongshoreError =>
+/** What every S3 server says: the ETag of an object and of what was put, whether a list is all, the id of an upload, that something is gone. */
+export type Proper = 'ETag' | 'end of a list' | 'UploadId' | 'status 204';
+
+/** The page of a proxy that asks for a login, or tells of works, says none of it, and comes with status 200. */
+export const noServer = (place: S3Place, without: Proper = 'ETag'): LongshoreError =>
   new LongshoreError(
     'E_ARCHIVE_UNAVAILABLE',
     `what answers at ${hostOf(place)} for ${place.location} is no S3 server: its answer has no ${without}`,

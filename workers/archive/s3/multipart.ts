@@ -1,6 +1,6 @@
 import { isLongshoreError, LongshoreError } from '../../errors.ts';
 import type { PutOptions } from '../contract.ts';
-import { reasonOf } from './errors.ts';
+import { noServer, reasonOf } from './errors.ts';
 import { bareTag, etagOfParts, isOtherTag, type TaggedAnswer } from './etags.ts';
 import type { BufferPool, Part, PartPlan } from './parts.ts';
 import type { S3Session } from './session.ts';
@@ -136,6 +136,7 @@ async function sendPart(
       how,
     ),
   );
+  if (answer.ETag === undefined) throw noServer(session.place(key));
   const etag = bareTag(answer.ETag);
   if (isOtherTag(answer, md5)) throw unequal(session, key, `part ${number}`, { expected: md5, actual: etag });
   upload.ledger.add({ number, size: bytes.length, md5, etag });
@@ -151,12 +152,15 @@ async function complete(
   if (completed) return { ETag: etagOfParts(md5s) };
   const Parts = etags.map((etag, index) => ({ ETag: `"${etag}"`, PartNumber: index + 1 }));
   try {
-    return await session.ask(key, signal, (s3, how) =>
+    const answer = await session.ask(key, signal, (s3, how) =>
       s3.completeMultipartUpload(
         { Bucket: session.options.bucket, Key: key, UploadId: upload_id, MultipartUpload: { Parts } },
         how,
       ),
     );
+    // The parts stay, and the next attempt finds out whether they have become the object.
+    if (answer.ETag === undefined) throw noServer(session.place(key));
+    return answer;
   } catch (error) {
     const reason = reasonOf(error);
     if (reason === 'NoSuchUpload') {

@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { ArchivedObject, PutOptions, PutSource } from '../contract.ts';
+import { noServer } from './errors.ts';
 import { guarded } from './guard.ts';
 import { sendParts } from './multipart.ts';
 import { createPool, cutParts, type Part, planParts } from './parts.ts';
@@ -68,6 +69,8 @@ async function sendWhole(
       how,
     ),
   );
+  // Nothing was put then, and what lies there from before may be as long.
+  if (answer.ETag === undefined) throw noServer(session.place(key));
   options.onProgress?.(bytes.length);
   return { answer, size: bytes.length, etag: md5 };
 }

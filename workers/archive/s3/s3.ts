@@ -1,4 +1,5 @@
 import type { Archive } from '../contract.ts';
+import { noServer } from './errors.ts';
 import { getObject } from './get.ts';
 import { putObject } from './put.ts';
 import { readObject } from './read.ts';
@@ -47,7 +48,12 @@ export function createS3Archive(options: S3Options): Archive {
       await forgetUpload(session, key, signal);
       await abortOthers(session, key, null, signal);
       if (found === null) return false;
-      await session.ask(key, signal, (s3, how) => s3.deleteObject({ Bucket: options.bucket, Key: key }, how));
+      const { $metadata } = await session.ask(key, signal, (s3, how) =>
+        s3.deleteObject({ Bucket: options.bucket, Key: key }, how),
+      );
+      // S3 says 204; the page of a proxy says 200.
+      if ($metadata.httpStatusCode !== 204 && (await statObject(session, key, signal)) !== null)
+        throw noServer(session.place(key), 'status 204');
       return true;
     },
     list: async function* (path, { signal } = {}) {

@@ -3,7 +3,8 @@
  * every one is continued or aborted: by the next put of its key, by its deletion, or when its ledger is a week old.
  */
 import type { S3 } from '@aws-sdk/client-s3';
-import { isWithout, reasonOf } from './errors.ts';
+import { LongshoreError } from '../../errors.ts';
+import { isWithout, noServer, reasonOf } from './errors.ts';
 import { bareTag, etagOfParts } from './etags.ts';
 import {
   beginLedger,
@@ -74,9 +75,10 @@ export async function openUpload(session: S3Session, wish: UploadWish): Promise<
   }
   await forgetUpload(session, key, signal);
   await abortOthers(session, key, null, signal);
-  const { UploadId = '' } = await session.ask(key, signal, (s3, how) =>
+  const { UploadId } = await session.ask(key, signal, (s3, how) =>
     s3.createMultipartUpload({ Bucket: bucket, Key: key, ...wish.made_with }, how),
   );
+  if (UploadId === undefined) throw noServer(session.place(key), 'UploadId');
   const head: LedgerHead = { v: 1, endpoint, bucket, key, upload_id: UploadId, plan, made_with, task_id };
   const ledger = beginLedger(path, head, []);
   return { upload_id: UploadId, kept: new Map(), confirmed: true, completed: false, ledger };
@@ -118,6 +120,7 @@ export async function abortOthers(
     const page = await session
       .ask(key, signal, (s3, how) => s3.listMultipartUploads({ Bucket, Prefix: key, ...marker }, how))
       .catch(toleratingAbsence);
+    if (page !== null && page.IsTruncated === undefined) throw noServer(session.place(key), 'end of a list');
     for (const one of page?.Uploads ?? [])
       if (one.Key === key && one.UploadId !== undefined && one.UploadId !== except)
         await abort(session, key, one.UploadId, signal);
@@ -163,6 +166,7 @@ async function statedParts(
       const page = await session.ask(key, signal, (s3, how) =>
         s3.listParts({ Bucket, Key: key, UploadId: upload_id, ...after }, how),
       );
+      if (page.IsTruncated === undefined) throw noServer(session.place(key), 'end of a list');
       for (const { PartNumber = 0, Size = -1, ETag = '' } of page.Parts ?? [])
         stated.set(PartNumber, { size: Size, etag: bareTag(ETag) });
       marker = page.IsTruncated === true ? (page.NextPartNumberMarker ?? null) : null;
@@ -186,7 +190,10 @@ async function isCompleted(
   return (await statObject(session, key, signal))?.etag === etagOfParts(md5s);
 }
 
-/** S3 may take a part that was under way after the abort, and keep it: it says itself to look, and to ask again. */
+/**
+ * S3 may take a part that was under way after the abort, and keep it: it says itself to look, and to ask again. It says 204 of
+ * an abort; of another answer, which may be the page of a proxy, only a server that knows the upload no more makes an abort.
+ */
 async function abort(
   session: S3Session,
   key: string,
@@ -194,13 +201,22 @@ async function abort(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const { bucket: Bucket } = session.options;
+  let told = false;
   for (let tries = 0; tries < 3; tries++) {
-    await session
+    const answer = await session
       .ask(key, signal, (s3, how) => s3.abortMultipartUpload({ Bucket, Key: key, UploadId: upload_id }, how))
       .catch(toleratingAbsence);
+    told = answer === null || answer.$metadata.httpStatusCode === 204;
     const left = await statedParts(session, key, upload_id, signal);
-    if (left === 'gone' || left === 'untold' || left.size === 0) return;
+    if (left === 'gone' || left === 'untold' || (told && left.size === 0)) return;
   }
+  const place = session.place(key);
+  if (!told) throw noServer(place, 'status 204');
+  throw new LongshoreError(
+    'E_ARCHIVE_UNAVAILABLE',
+    `the server keeps parts of an upload of ${place.location} that was aborted`,
+    { fields: { archive: place.archive, location: place.location, upload_id } },
+  );
 }
 
 async function abortOld(session: S3Session, signal: AbortSignal | undefined): Promise<void> {
