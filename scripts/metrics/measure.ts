@@ -33,11 +33,14 @@ export async function measure(config: Config): Promise<Source[]> {
       const metrics = found.filter(isWanted).map((usage) => ({ subject, tags: [], ...usage }));
       const source = [command, ...args].join(' ');
       // `quota` ends with 1 when one is exceeded, and has told what was asked.
-      if (found.length > 0) return { source, state: 'answered', why: null, metrics };
+      if (found.length > 0 || isSilent(said)) return { source, state: 'answered', why: null, metrics };
       return { source, state: said.state, why: said.why, metrics };
     }),
   );
 }
+
+/** As `quota` ends on a host whose file systems have none: without a word. */
+const isSilent = ({ text, why }: Said): boolean => text.trim() === '' && why === 'exit code 1';
 
 /**
  * On Lustre `lfs quota` and `df` name the same mount, and the API refuses all figures for two of one name. What was asked

@@ -161,6 +161,14 @@ test('a program that fails is told with code 1 and costs the others nothing; one
   ]);
 });
 
+test('a host with quota and without quotas has nothing to tell, and that is no failure', async () => {
+  const { run } = await setUp({ quota: 'exit 1', df: says(DF) }, { lustre: [] });
+  const { code, stdout, stderr } = await run('--json');
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  const { sources } = JSON.parse(stdout) as Answer;
+  expect(sources[0]).toEqual({ source: 'quota', state: 'answered', why: null });
+});
+
 test('of a file system that two programs measure the quota counts, and df where there is no quota', async () => {
   const SCRATCH = '  100  300  5  10 /N/scratch\n';
   const df = ['/N/scratch'];
