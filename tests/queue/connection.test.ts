@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { spawn } from 'node:child_process';
 import { Writable } from 'node:stream';
@@ -8,12 +9,14 @@ import { Redis, ReplyError } from 'ioredis';
 import pino from 'pino';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import { coerceError } from '../../workers/errors.ts';
-import { connectRedis, redisOptions } from '../../workers/queue/connection.ts';
-import { startEmbeddedRedis } from '../../workers/queue/embedded.ts';
+import { assertAnswers, connectRedis, redisOptions } from '../../workers/queue/connection.ts';
+import { embeddedFolder, startEmbeddedRedis } from '../../workers/queue/embedded.ts';
 import { checkRedis, watchFitness } from '../../workers/queue/fitness.ts';
 import { whyRefused } from '../../workers/queue/refusals.ts';
+import { doctor } from '../support/doctor.ts';
 import { startGuardedRedis } from '../support/guarded-redis.ts';
 import { makePlace } from '../support/place.ts';
+import { smallFileSystem } from '../support/small-file-system.ts';
 import { until } from '../support/until.ts';
 
 function collectingLog() {
@@ -234,4 +237,28 @@ test('the Redis of this suite is fit for the queue', async () => {
   const client = new Redis(inject('redis'));
   onTestFinished(() => client.disconnect());
   await expect(checkRedis(client, collectingLog().log)).resolves.toBeUndefined();
+});
+
+test('a Redis whose disk is full is told as that by whoever would rather refuse than wait', async (context) => {
+  const place = await makePlace({ queue: { url: null } });
+  const folder = embeddedFolder(place.config);
+  mkdirSync(folder, { recursive: true });
+  if (smallFileSystem(folder, ['size=1m']) === null) return context.skip('NOT TESTED: mounting needs root');
+  const server = await startEmbeddedRedis(folder);
+  onTestFinished(() => server.stop());
+  const client = await connectRedis(place.config, { log: collectingLog().log });
+  onTestFinished(() => client.disconnect());
+  let said: unknown = null;
+  await until(async () => {
+    said = await client.set('key', 'x'.repeat(100_000)).catch((error: unknown) => error);
+    return said instanceof Error;
+  });
+  await expect(assertAnswers(client, 5)).rejects.toMatchObject({
+    code: 'E_REDIS_UNAVAILABLE',
+    message: expect.stringContaining('Redis cannot write to its disk'),
+  });
+  const { of } = await doctor(place, ['--only', 'redis']);
+  expect(of('redis.persistence')?.level).toBe('problem');
+  expect(of('redis.latency')).toBeDefined();
+  expect(of('redis.answer')).toBeUndefined();
 });

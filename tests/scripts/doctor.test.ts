@@ -40,7 +40,7 @@ test('a healthy installation has no problem: every area answers, each finding ha
   expect(new Set(named).size).toBe(named.length);
   expect(of('host.user')?.level).toBe('warning');
   expect(of('catalog.integrity')?.seen).toMatch(/^ok/);
-  expect(of('redis.latency')?.seen).toMatch(/median .* worst .* of 100 PINGs/);
+  expect(of('redis.latency')?.seen).toMatch(/median .* worst .* of 100 ECHOs/);
 });
 
 test('files with secrets that other users may read are a warning each, with what to type', async () => {

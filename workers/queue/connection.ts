@@ -221,7 +221,11 @@ export async function assertAnswers(client: Redis, wait_seconds: number): Promis
   const timeout = sleep(wait_seconds * 1000, false, { signal: waiting.signal }).catch(() => false);
   const answer = client.ping().then(
     () => true,
-    () => false,
+    (error: Error) => {
+      // One that cannot write to its disk refuses this too, and says why.
+      if (error.name === 'ReplyError') throw coerceError(error);
+      return false;
+    },
   );
   const answers = await Promise.race([answer, timeout]);
   waiting.abort();
