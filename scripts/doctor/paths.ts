@@ -93,6 +93,15 @@ const mayWrite = (path: string): boolean => refusal(path, constants.W_OK | const
 /** SQLite shares memory between processes by a mapped file: that works within one host only. */
 function judgeCatalogPlace(path: string, mount: Mount | null): Finding {
   const type = mount?.type ?? 'unknown';
+  // A page of the mapped file needs new room there each time it was written, and a process is told of none by a signal.
+  if (type === 'btrfs')
+    return warning('paths.catalog', {
+      subject: 'catalog.path',
+      seen: `${path} on btrfs`,
+      expected: 'a file system on which a full disk is an error',
+      remedy:
+        'Put catalog.path on ext4 or xfs: when a btrfs, or a quota of it, is full, every process that has the catalog open dies (SIGBUS) until there is room. Nothing recorded is lost by that.',
+    });
   return finding(isFar(type) ? 'warning' : 'ok', 'paths.catalog', {
     subject: 'catalog.path',
     seen: `${path} on ${type}`,

@@ -163,6 +163,18 @@ test('the doctor finds a quota that is used up, where the file system shows free
   });
 });
 
+test('the doctor warns of a catalog on btrfs, where a full disk ends processes', async (context) => {
+  const place = await makePlace();
+  const folder = place.dir('catalog');
+  if (quotaOn(place, folder, '8M') === null) return context.skip(NO_QUOTA);
+  const there = overrides(place, { catalog: { path: join(folder, 'longshore.db') } });
+  expect((await doctor(place, ['--only', 'paths'], there)).of('paths.catalog')).toMatchObject({
+    level: 'warning',
+    seen: expect.stringContaining('on btrfs'),
+    remedy: expect.stringContaining('SIGBUS'),
+  });
+});
+
 const bookAt = (folder: string) => ({ folder, bytes: 1, keep: 0, state_dir: folder, holder: 'task-0001' });
 
 test('SQLite calls a quota an I/O error; here it is a quota, and any other I/O error is not', async (context) => {
