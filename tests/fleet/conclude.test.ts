@@ -59,7 +59,9 @@ async function ends(
   const key = { task_id: 't', number: 1 };
   const workflow = { id: 'w', name: 'w', app_id: 'a', dataset_id: 1 };
   const held: Held = { job, token: 'token', key, workflow, losses: 0 };
-  const end = await conclude(parts, held, finish).catch((error: Error) => `${error.name}: ${error.message}`);
+  const end = await conclude(parts, held, finish, 1).catch(
+    (error: Error) => `${error.name}: ${error.message}`,
+  );
   return { told, end };
 }
 
@@ -91,6 +93,26 @@ test('an outcome that the records do not take for a moment is told again, and no
   });
   expect({ told, end }).toEqual({ told: ['recorded success', 'recorded success', 'handed over'], end: 7 });
 });
+
+test.for([
+  ['E_NO_SPACE', 500],
+  ['E_CATALOG_UNAVAILABLE', 500],
+  ['E_MONGODB_UNAVAILABLE', 500],
+  ['E_TASK_CRASHED', 30],
+] as const)(
+  '%s keeps an outcome for %i tries at least, so that the task is not run again',
+  async ([code, most]) => {
+    let tries = 0;
+    const { told, end } = await ends(SUCCESS, () => {
+      tries += 1;
+      if (tries < 500) throw new LongshoreError(code, 'not now');
+      return { next: NEXT };
+    });
+    expect(tries).toBe(most);
+    if (most === 500) expect({ last: told.at(-1), end }).toEqual({ last: 'handed over', end: 7 });
+    else expect(end).toBe('LongshoreError: not now');
+  },
+);
 
 test('who was overtaken or stopped hands nothing over', async () => {
   const overtaken = await ends(SUCCESS, () => null);

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Job, UnrecoverableError } from 'bullmq';
-import { coerceError, LongshoreError, reportOf } from '../../errors.ts';
+import { coerceError, type ErrorCode, LongshoreError, reportOf } from '../../errors.ts';
 import type { JobData } from '../../queue/jobs.ts';
 import type { AttemptKey, Finish, Finished, NextStep, WorkflowInHand } from '../../records/contract.ts';
 import { enqueueFollowers } from '../../workflows/followers.ts';
@@ -10,7 +10,14 @@ import { crashPoint } from './crash-points.ts';
 import { lossDelayMs } from './losses.ts';
 import { LOOK_AGAIN_MS, putOff } from './put-back.ts';
 
+/** Of a failure that says nothing of the store, and may be one of this outcome. */
 const FINISH_TRIES = 30;
+/** The store itself is in trouble. A disk is full for a night, and the work of the hours before is done. */
+const AWAY: ReadonlySet<ErrorCode> = new Set([
+  'E_NO_SPACE',
+  'E_CATALOG_UNAVAILABLE',
+  'E_MONGODB_UNAVAILABLE',
+]);
 
 /** An attempt that has ended, and the job whose lock is still held for it. */
 export interface Held {
@@ -22,10 +29,15 @@ export interface Held {
 }
 
 /** Records first, queue second: a crash in between repeats only the second, because a claim then answers `done`. */
-export async function conclude(parts: WorkerParts, held: Held, finish: Finish | null): Promise<unknown> {
+export async function conclude(
+  parts: WorkerParts,
+  held: Held,
+  finish: Finish | null,
+  again_ms = LOOK_AGAIN_MS,
+): Promise<unknown> {
   const { job, token } = held;
   if (finish === null) throw new UnrecoverableError('stopped');
-  const recorded = await record(parts, held.key, finish);
+  const recorded = await record(parts, held.key, finish, again_ms);
   if (recorded === null) throw new UnrecoverableError('overtaken');
   if (recorded.instead !== undefined) throw new UnrecoverableError(recorded.instead);
   crashPoint('after-finish');
@@ -43,11 +55,15 @@ export async function conclude(parts: WorkerParts, held: Held, finish: Finish | 
   }
 }
 
-/** The work is done: a store that is away for a moment must not cost it. The lock is renewed meanwhile. */
+/**
+ * The work is done: a store that is away must not cost it, however long. The lock is renewed meanwhile, and the slot is of no
+ * other use: what this store cannot take is no new claim either.
+ */
 async function record(
   { store, troubles }: WorkerParts,
   key: AttemptKey,
   finish: Finish,
+  again_ms: number,
 ): Promise<(Finished & { instead?: string }) | null> {
   for (let tries = 1; ; tries += 1) {
     try {
@@ -55,10 +71,11 @@ async function record(
       troubles.record.over(key.task_id);
       return finished;
     } catch (error) {
-      if (coerceError(error).code === 'E_VALUE') return recordInstead(store, key, finish, error);
-      if (tries === FINISH_TRIES) throw error;
+      const { code } = coerceError(error);
+      if (code === 'E_VALUE') return recordInstead(store, key, finish, error);
+      if (tries >= FINISH_TRIES && !AWAY.has(code)) throw error;
       troubles.record.met(error, { task_id: key.task_id }, key.task_id);
-      await sleep(LOOK_AGAIN_MS);
+      await sleep(again_ms);
     }
   }
 }
