@@ -18,6 +18,8 @@ interface Place extends PlaceOfKey {
 
 const placesOf = (config: Config): Place[] => [
   ...writtenPlaces(config).map((place) => ({ ...place, use: 'written' as const })),
+  // No start depends on it, and registrations go on without; but then nobody has their log.
+  { key: 'logs.register_ondemand', path: config.logs.register_ondemand, use: 'written' },
   ...sourcePlaces(config).map((place) => ({ ...place, use: 'source' as const })),
 ];
 

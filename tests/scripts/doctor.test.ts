@@ -66,13 +66,17 @@ test('files with secrets that other users may read are a warning each, with what
 
 describe('folders and space', () => {
   test('a file in the place of a folder and a missing source are told by their keys', async () => {
-    const place = await makePlace({ paths: { scratch: '/dev/null' } });
+    const place = await makePlace({
+      paths: { scratch: '/dev/null' },
+      logs: { register_ondemand: '/dev/full' },
+    });
     const { code, of } = await doctor(place, ['--only', 'paths']);
     expect(code).toBe(1);
     expect(of('paths.folder', 'paths.scratch')).toMatchObject({
       level: 'problem',
       seen: '/dev/null is a file',
     });
+    expect(of('paths.folder', 'logs.register_ondemand')?.level).toBe('problem');
     expect(of('paths.folder', 'paths.download_dir')?.level).toBe('ok');
     expect(of('paths.source', 'registration.RAW_DATA.source_dir')?.level).toBe('warning');
   });
