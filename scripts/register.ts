@@ -14,7 +14,7 @@ import { printTable, type Style } from './cli/table.ts';
 import { type Candidate, candidatesOf, type RegisterOptions } from './register/candidates.ts';
 import { enqueueOrTell } from './register/enqueue.ts';
 import { registering } from './register/overlap.ts';
-import { predict, refusedRow, type Row, rowOf } from './register/predict.ts';
+import { predict, refusedRow, type Row, rowOf, tellHints } from './register/predict.ts';
 
 const LEVELS: Record<string, string> = {
   DEBUG: 'debug',
@@ -72,7 +72,10 @@ async function register(config: Config, path: string, options: Options): Promise
     : await registerAll(config, candidates, workflow, options);
   const rows = [...answers, ...refused].toSorted((a, b) => (a.folder < b.folder ? -1 : 1));
   if (options.json) printJson({ dry_run: options.dryRun ?? false, datasets: rows });
-  else show(rows, options.dryRun ?? false);
+  else {
+    show(rows, options.dryRun ?? false);
+    tellHints(rows);
+  }
   if (rows.some((row) => row.outcome === 'failed')) return EXIT.failed;
   return rows.some((row) => row.outcome === 'taken') ? EXIT.state : EXIT.ok;
 }

@@ -16,7 +16,7 @@ import type { Candidate } from './register/candidates.ts';
 import { refuseOwn } from './register/own-places.ts';
 import { enqueueOrTell } from './register/enqueue.ts';
 import { registering } from './register/overlap.ts';
-import { predict, RENAME, type Row, rowOf } from './register/predict.ts';
+import { predict, RENAME, type Row, rowOf, tellHints } from './register/predict.ts';
 
 interface Options {
   rawData?: boolean;
@@ -79,7 +79,10 @@ async function register(
   const answer = options.dryRun ? await foresee(config, candidate) : await add(config, candidate, workflow);
   const row = { ...answer, note: answer.note.replace(RENAME, 'choose another name') };
   if (options.json) printJson({ dry_run: options.dryRun ?? false, ...row });
-  else process.stdout.write(`${textOf(row, options.dryRun ?? false)}\n`);
+  else {
+    process.stdout.write(`${textOf(row, options.dryRun ?? false)}\n`);
+    tellHints([row]);
+  }
   if (row.outcome === 'failed') return EXIT.failed;
   return row.outcome === 'taken' ? EXIT.state : EXIT.ok;
 }

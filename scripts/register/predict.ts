@@ -3,6 +3,8 @@ import type { Catalog } from '../../workers/catalog/contract.ts';
 import { normaliseName } from '../../workers/dataset/name.ts';
 import type { LongshoreError } from '../../workers/errors.ts';
 import { lacksWorkflow, type RegistrationOutcome } from '../../workers/watch/registration.ts';
+import { printable } from '../cli/format.ts';
+import { asTyped } from '../cli/typed.ts';
 import type { Candidate, Refused } from './candidates.ts';
 
 /** One line of the answer: what was done with a folder, or would be. */
@@ -13,6 +15,8 @@ export interface Row {
   dataset_id: number | null;
   workflow_id: string | null;
   note: string;
+  /** Of what failed: what to do about it. */
+  hint?: string;
 }
 
 /** What registration would do, from reads alone. `catalog` null: there is none yet, so nothing is taken. */
@@ -62,7 +66,7 @@ export function rowOf({ folder, dataset }: Candidate, result: RegistrationOutcom
 
 export const refusedRow = ({ folder, error }: Refused): Row => failedRow(folder, basename(folder), error);
 
-function failedRow(folder: string, name: string, { code, message }: LongshoreError): Row {
+function failedRow(folder: string, name: string, { code, message, hint }: LongshoreError): Row {
   return {
     folder,
     name: normaliseName(name),
@@ -70,7 +74,14 @@ function failedRow(folder: string, name: string, { code, message }: LongshoreErr
     dataset_id: null,
     workflow_id: null,
     note: `${code}: ${message}`,
+    hint: asTyped(hint),
   };
+}
+
+/** What to do about those that failed, each once, on stderr as every command says it. */
+export function tellHints(rows: readonly Row[]): void {
+  for (const hint of new Set(rows.flatMap((row) => row.hint ?? [])))
+    process.stderr.write(`${printable(hint)}\n`);
 }
 
 /** What a person may do about a name that is taken. */

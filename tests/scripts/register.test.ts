@@ -200,6 +200,11 @@ describe('registering by hand', () => {
     expect(datasets.map(({ outcome }) => outcome)).toEqual(['failed', 'created', 'created']);
     expect(datasets[0]?.note).toContain('E_NAME_UNSAFE');
     expect(await names()).toEqual(['one', 'two']);
+    const again = await register(...RAW, '--ingest-subdirs');
+    expect(again).toMatchObject({
+      code: 1,
+      stderr: 'Rename it; names inside of a dataset may be any bytes.\n',
+    });
   });
 
   test("a folder above or in Longshore's own places is refused, one in scratch is not", async () => {
