@@ -7,7 +7,7 @@
 #   --redis   redis-server, unless REDIS_URL names one that exists already
 #   --qc      FastQC and MultiQC; without them everything but the QC report works
 #   --rclone  rclone, for archives behind it (and for the tests of these)
-#   --compare bsdtar, b3sum and mkfs.btrfs, which only tests need: they compare ours with theirs, and have a quota used up
+#   --compare bsdtar, b3sum and btrfs, which only tests need: they compare ours with theirs, and have a quota used up
 #   --mongodb a MongoDB wire server that only tests need, built with Go, unless MONGODB_URL names one that exists already
 #
 # It prints nothing when there is nothing to do. POSIX sh and any Node from 18 on are all it asks for; it installs
@@ -174,7 +174,7 @@ ready() {
   packages_current || return 1
   [ $want_redis = no ] || [ -n "${REDIS_URL:-}" ] || command -v redis-server >/dev/null 2>&1 || return 1
   [ $want_rclone = no ] || command -v rclone >/dev/null 2>&1 || return 1
-  [ $want_compare = no ] || { command -v bsdtar && command -v b3sum && command -v mkfs.btrfs; } >/dev/null 2>&1 || return 1
+  [ $want_compare = no ] || { command -v bsdtar && command -v b3sum && command -v btrfs; } >/dev/null 2>&1 || return 1
   [ $want_mongodb = no ] || mongodb_built || return 1
   [ $want_qc = no ] || { command -v fastqc && command -v multiqc; } >/dev/null 2>&1
 }
@@ -190,7 +190,7 @@ if ! ready; then
   if [ $want_compare = yes ]; then
     ensure_tool bsdtar libarchive-tools '1 MB' 'TESTS WITH BSDTAR ARE LEFT OUT'
     ensure_tool b3sum b3sum '1 MB' 'TESTS WITH B3SUM ARE LEFT OUT'
-    ensure_tool mkfs.btrfs btrfs-progs '6 MB' 'TESTS WITH A QUOTA ARE LEFT OUT'
+    ensure_tool btrfs btrfs-progs '6 MB' 'TESTS WITH A QUOTA ARE LEFT OUT'
   fi
   if [ $want_mongodb = yes ]; then ensure_mongodb; fi
   exec 9>&-
