@@ -70,6 +70,16 @@ test.each([
   expect(keptHeaders(target)).toEqual(before);
 });
 
+test('the header of a large file is noted before its bytes come', async () => {
+  const place = await makePlace();
+  const target = place.path('tree');
+  const log = new HeaderLog(target);
+  log.add(headers[0] as Buffer, 0);
+  log.reached(HEADER, HEADER + FAR);
+  expect(keptHeaders(target).offset).toBe(HEADER);
+  log.close();
+});
+
 test('where an attempt ends by itself it notes what is complete', async () => {
   const place = await makePlace();
   const target = place.path('tree');
