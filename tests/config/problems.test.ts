@@ -1,3 +1,4 @@
+import { parseRedisUrl } from '../../config/redis-url.ts';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -194,3 +195,10 @@ test.each([
     ),
   ]);
 });
+
+test.each(['redis://secret?x@host:6379', 'redis://secret#x@host:6379'])(
+  'of %s the password is not taken for a host',
+  (url) => {
+    expect(parseRedisUrl(url)).toBeNull();
+  },
+);

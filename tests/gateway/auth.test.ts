@@ -36,6 +36,14 @@ test('every address but /health asks for a token, below the root path and withou
   expect((await ask('/rhythmic/workflows')).status).toBe(404);
 });
 
+test('the names of steps are told of an application that is named, as with the reference', async () => {
+  const { ask } = await makeGateway();
+  expect(await ask('/tasks/unique')).toMatchObject({
+    status: 422,
+    body: { detail: [{ type: 'missing', loc: ['query', 'app_id'], msg: 'Field required' }] },
+  });
+});
+
 async function refused({ ask }: TestGateway, token: string): Promise<string> {
   const { status, body } = await ask<{ detail: string }>('/workflows', { authorization: `Bearer ${token}` });
   expect(status).toBe(401);
@@ -63,7 +71,7 @@ test('a token is good only with our issuer, a subject, its time, RS256 and our k
   expect(await refused(gateway, await claims({ exp: now - 1 }))).toContain('expired');
   expect(await refused(gateway, await claims({ nbf: now + 60 }))).toContain('nbf');
   expect(await refused(gateway, 'not.a.token')).toBe('Invalid token');
-  for (const authorization of ['Basic YTpi', 'Bearer', 'Bearer a b'])
+  for (const authorization of ['Basic YTpi', 'Bearer', `Bearer ${await claims({})} more`])
     expect((await gateway.ask('/workflows', { authorization })).status).toBe(401);
 
   const other = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
