@@ -263,6 +263,17 @@ describe.skipIf(!hasRclone())('rclone', () => {
     });
   });
 
+  test('remotes with long names that begin alike are marked each for itself', async () => {
+    const place = await makePlace();
+    const { config_file, remote, folder } = localRemote(place);
+    const long = 'a'.repeat(220);
+    for (const name of ['one', 'other']) {
+      const archive = openRemote(place, { config_file, remote: `${remote}/${long}/${name}` });
+      await archive.prepare(KEY);
+      expect(existsSync(join(folder, 'bundles', long, name, '.longshore-archive'))).toBe(true);
+    }
+  });
+
   test('a wrong password is refused by name, and stands in no message', async () => {
     const place = await makePlace();
     const remote = await sftpRemote(place);

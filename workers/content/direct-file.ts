@@ -16,7 +16,8 @@ const ALIGNMENT = 4096;
  * the caller goes on. For what nobody reads soon: staging 2 GB in 2,000 files took 3.1 s instead of 6.6 s where memory
  * was full of cached pages and each new one had to be made free first, and as long as before where it was not. An archive
  * is not written so, since its bundle is read back soon: 2 GB were packed in 1.6 s instead of 2.5 s, and staged, from the
- * disk that is written to at the same time, in 5.3 s instead of 3.6 s.
+ * disk that is written to at the same time, in 5.3 s instead of 3.6 s. Nor are the large files of the staged tree: staging
+ * took 4.7 s instead of 3.7 s with memory at hand, and 5 s instead of 7 s where each page had to be got first.
  *
  * One write is under way at a time: so a killed process leaves a beginning of the file, never a hole in it.
  */
