@@ -233,14 +233,3 @@ test('every folder of workers/ stands in docs/architecture.md', () => {
     .map((entry) => relative(root, join(root, 'workers', entry.name)));
   expect(folders.filter((folder) => !page.includes(`\`${folder}/\``))).toEqual([]);
 });
-
-test('each row of docs/promises.md names a test that there is', () => {
-  const rows = textOf('docs/promises.md').matchAll(/^\| [^|]+ \| (`tests\/.+) \|$/gm);
-  const named = [...rows].flatMap(([, cell = '']) => cell.split(/(?=`tests\/)/));
-  const missing = named.filter((one) => {
-    const [, file = '', title = ''] = /^`(tests\/[^`]+)`(.*?)[,;]?$/.exec(one.trim()) ?? [];
-    return title.trim() === '' || !existsSync(join(root, file)) || !textOf(file).includes(title.trim());
-  });
-  expect(named.length).toBeGreaterThan(600);
-  expect(missing).toEqual([]);
-});
