@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, symlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -86,14 +86,15 @@ describe('recorded outputs', () => {
   });
 });
 
-/** A host with these programs in front of its own. */
+/** A host with these programs alone, whatever is installed here. */
 function host(place: Place, programs: Record<string, string>): Record<string, string> {
   const bin = place.dir('bin');
   for (const [name, text] of Object.entries(programs)) {
     writeFileSync(join(bin, name), `#!/bin/sh\n${text}\n`);
     chmodSync(join(bin, name), 0o755);
   }
-  return { ...place.env, PATH: `${bin}:/usr/bin:/bin` };
+  for (const name of ['cat', 'sleep']) symlinkSync(join('/bin', name), join(bin, name));
+  return { ...place.env, PATH: bin };
 }
 
 const says = (text: string, code = 0): string => `cat <<'END'\n${text}END\nexit ${code}`;
