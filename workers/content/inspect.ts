@@ -8,7 +8,14 @@ import { fileRow } from './file-rows.ts';
 import { InodeSet } from './inodes.ts';
 import { fsPath, shownPath } from './path.ts';
 import { tellsHoles } from './tar/holes.ts';
-import { absolutePath, leadsToDirectory, type Member, resolveRoot, walkTree } from './walk.ts';
+import {
+  absolutePath,
+  ENTRIES_PER_TURN,
+  leadsToDirectory,
+  type Member,
+  resolveRoot,
+  walkTree,
+} from './walk.ts';
 
 export interface InspectOptions {
   readonly root: string;
@@ -45,8 +52,6 @@ export interface Inspection {
 }
 
 const MAX_PROBLEMS = 1000;
-/** Entries between two turns of the event loop: about 10 ms. */
-const ENTRIES_PER_TURN = 1000;
 
 /**
  * Looks at every member of a tree (spec 3.4). A link that leads nowhere is a member like any other: the bundle holds

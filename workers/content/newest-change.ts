@@ -1,7 +1,4 @@
-import { walkTree } from './walk.ts';
-
-/** Entries between two turns of the event loop: about 10 ms. */
-const ENTRIES_PER_TURN = 1000;
+import { ENTRIES_PER_TURN, walkTree } from './walk.ts';
 
 /**
  * When a tree last changed: the newest modification or change time of the root and of everything below it, in

@@ -29,6 +29,9 @@ export interface Member {
   readonly target: string | null;
 }
 
+/** Entries of a walk between two turns of the event loop: about 10 ms. */
+export const ENTRIES_PER_TURN = 1000;
+
 export interface WalkOptions {
   readonly signal?: AbortSignal;
   /** A directory that cannot be listed, or an entry that cannot be looked at. Default: throws. */

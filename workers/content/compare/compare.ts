@@ -2,7 +2,7 @@ import { digestMismatch } from '../digest/digest.ts';
 import { DigestPool } from '../digest/pool.ts';
 import { type ManifestCounts, type ManifestMember, ManifestReader } from '../manifest.ts';
 import { shownPath } from '../path.ts';
-import { type Member, resolveRoot, walkTree } from '../walk.ts';
+import { ENTRIES_PER_TURN, type Member, resolveRoot, walkTree } from '../walk.ts';
 import { pairUp } from './pair-up.ts';
 
 export interface CompareOptions {
@@ -33,7 +33,6 @@ export interface Comparison {
 }
 
 const MAX_PROBLEMS = 1000;
-const ENTRIES_PER_TURN = 1000;
 
 /** Compares a tree with its manifest; neither is ever held as a whole. */
 export async function compareTree(options: CompareOptions): Promise<Comparison> {
