@@ -124,7 +124,7 @@ export function openSlots(parts: SlotsParts): Slots {
     what: 'the backlog could not be read',
     end: 'the backlog is read again',
     level: 'warn',
-    except: (error) => side.refusals.met(error),
+    except: side.refusals.met,
   });
   let looking: Promise<void> | null = null;
   const lookNow = (): void => {

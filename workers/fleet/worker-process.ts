@@ -125,7 +125,7 @@ export async function startWorkerProcess(config: Config, log: Logger): Promise<W
     troubleTeller(log, {
       what: 'reconciliation failed',
       end: 'reconciliation goes on',
-      except: (error) => refusals.met(error),
+      except: refusals.met,
     }),
   );
   const hostWatch = isScaled(app)

@@ -62,7 +62,7 @@ export function startRecovery(
     what: 'lost workers could not be looked for',
     end: 'lost workers are looked for again',
     level: 'warn',
-    except: (error) => refusals.met(error),
+    except: refusals.met,
   });
   let checking = false;
   const timer = setInterval(

@@ -60,7 +60,7 @@ export interface Refusals {
   /** Some part was refused, and Redis has taken no write since. */
   readonly refusing: boolean;
   /** True: it passes by itself, and is told. False: it is something else, which the caller has to tell. */
-  met(error: unknown): boolean;
+  readonly met: (error: unknown) => boolean;
   /** Does it again until Redis lets it. */
   through<T>(step: () => Promise<T>): Promise<T>;
   close(): void;

@@ -52,7 +52,7 @@ export function startHeartbeat(parts: HeartbeatParts): Heartbeat {
     what: 'this worker could not say how it is',
     end: 'this worker says how it is again',
     level: 'warn',
-    except: (error) => refusals.met(error),
+    except: refusals.met,
   });
   const unread = troubleTeller(log, {
     what: 'the progress of running tasks could not be read',

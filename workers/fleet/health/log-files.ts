@@ -49,7 +49,7 @@ export function keepLogsSmall({ config, side, log, name, host }: Parts): Repetit
       what: 'log files could not be kept small',
       end: 'log files are kept small again',
       level: 'warn',
-      except: (error) => side.refusals.met(error),
+      except: side.refusals.met,
     }),
   );
 }

@@ -67,7 +67,7 @@ export async function watchNeighbours({ config, side, slots, log }: NeighbourPar
     what: 'the other workers of this machine could not be looked after',
     end: 'the other workers of this machine are looked after again',
     level: 'warn',
-    except: (error) => side.refusals.met(error),
+    except: side.refusals.met,
   });
   const looking = repeat(LOOK_EVERY_SECONDS, look, trouble);
   return {

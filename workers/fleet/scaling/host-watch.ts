@@ -75,7 +75,7 @@ export function watchHost(
     what: 'the worker processes of this host could not be scaled',
     end: 'the worker processes of this host are scaled again',
     level: 'warn',
-    except: (error) => side.refusals.met(error),
+    except: side.refusals.met,
   });
   const looking = repeat(LOOK_EVERY_SECONDS, look, trouble);
   return {
